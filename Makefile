@@ -1,0 +1,52 @@
+# make help
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+.DEFAULT_GOAL := help
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## .venv with the pinned packages; the other targets do it when it is needed
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	test -d .venv || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	@touch $(READY)
+
+train: $(READY) ## train and test a small CNN on real digits: about a minute
+	$(BIN)/python train.py experiment=cnn
+
+test: $(READY) ## all tests
+	$(BIN)/pytest -n 2
+
+check: $(READY) ## what a commit must pass: format, lint, types, tests
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/pyright
+	$(BIN)/pytest -n 2
+
+format: $(READY) ## format and mend what can be mended by itself
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+coverage: $(READY) ## which lines no test reaches
+	$(BIN)/pytest -n 2 --cov --cov-report=term-missing:skip-covered
+
+golden: $(READY) ## accept changed configs: write tests/golden anew, then read the diff
+	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_configs.py -k golden
+
+faults: $(READY) ## plant faults, one by one, and see which test catches each: about half an hour
+	$(BIN)/python scripts/plant_faults.py
+
+clean: ## delete caches; asks before it deletes results in logs/
+	rm -rf .pytest_cache .ruff_cache .coverage* build
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	@if [ -n "$$(ls logs)" ]; then \
+	  printf 'Delete all %s results in logs/ for good? [y/N] ' "$$(find logs -name run.json | wc -l)"; \
+	  read -r answer || true; \
+	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
+	fi
+
+.PHONY: help setup train test check format coverage golden faults clean

@@ -1,0 +1,1 @@
+"""Kindling: fork it, train, never lose a run."""

@@ -1,0 +1,47 @@
+"""Progress on a terminal as a bar, elsewhere as one line for each epoch."""
+
+import logging
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
+
+log = logging.getLogger(__name__)
+
+
+class EpochLines(ProgressBar):
+    """Logs each epoch's metrics as one line, where a bar would fill a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._enabled = True
+        self._started: float | None = None  # None: no epoch is waiting for its line
+
+    def disable(self) -> None:
+        """Lightning calls this on all ranks but the first."""
+        self._enabled = False
+
+    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        self._finish_line(trainer, trainer.current_epoch)
+        self._started = time.perf_counter()
+
+    def on_train_end(self, trainer: Trainer, *_: Any) -> None:
+        self._finish_line(trainer, trainer.current_epoch)
+
+    def _finish_line(self, trainer: Trainer, num_epochs: int) -> None:
+        # At on_train_epoch_end the LightningModule has not logged its own numbers yet.
+        if self._started is None or not self._enabled:
+            return
+        values = trainer.callback_metrics
+        names = [n for stage in ("train/", "val/") for n in values if n.startswith(stage) and not n.endswith("_step")]
+        seconds = time.perf_counter() - self._started
+        last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
+        metrics = "  ".join(f"{name} {values[name]:.4f}" for name in names)
+        log.info("epoch %d%s  %s  %.1f s", num_epochs, last, metrics, seconds)
+
+
+def progress(refresh_rate: int) -> Callback:
+    """A bar redrawn every `refresh_rate` steps on a terminal, `EpochLines` elsewhere."""
+    return RichProgressBar(refresh_rate) if sys.stdout.isatty() else EpochLines()

@@ -1,0 +1,59 @@
+"""timings.csv: what the clock decides, apart from metrics.csv, which config and seed decide."""
+
+import csv
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class Timings(Callback):
+    """One row an epoch: seconds, steps and images a second of training, peak memory in MiB."""
+
+    def __init__(self, folder: str):
+        self.file = Path(folder) / "timings.csv"
+        self._started = 0.0
+        self._num_steps = 0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started, self._num_steps, self._train_s = time.perf_counter(), 0, 0.0
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._num_steps += 1
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_started = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._started += time.perf_counter() - self._validation_started
+
+    @rank_zero_only
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seconds = time.perf_counter() - self._started
+        images = self._num_steps * getattr(trainer.train_dataloader, "batch_size", 0) * trainer.world_size
+        row = {
+            "epoch": trainer.current_epoch,
+            "train_s": f"{seconds:.3f}",
+            "steps_per_s": f"{self._num_steps / seconds:.2f}",
+            "images_per_s": f"{images / seconds:.0f}",
+            "peak_memory_mib": f"{peak_memory_mib():.0f}",
+        }
+        new = not self.file.exists()
+        with self.file.open("a", newline="") as stream:
+            writer = csv.DictWriter(stream, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+
+
+def peak_memory_mib() -> float:
+    """Of the GPU if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -1,0 +1,60 @@
+"""The functions that the YAML files call as ${name:arguments}."""
+
+import os
+import secrets
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from kindling.data import folder
+
+PROJECT = Path(__file__).resolve().parents[3]
+
+
+@cache
+def stamp() -> str:
+    """The name of this process's run or sweep: <YYYY-MM-DD_HH-MM-SS>-<4 hex>; one for all ranks of a job."""
+    if "SLURM_PROCID" in os.environ and "SLURM_JOB_ID" in os.environ:
+        return f"slurm-{os.environ['SLURM_JOB_ID']}"
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        run_id = os.environ["TORCHELASTIC_RUN_ID"]
+        return f"torchrun-{os.getppid() if run_id == 'none' else run_id}"
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+
+
+def run_folder(logs: str, experiment: str | None, resume: str | None) -> str:
+    """The folder of a run: a new one, or that of the run to go on with."""
+    if resume and Path(resume).expanduser().is_dir():
+        return str(Path(resume).expanduser())
+    return str(Path(logs).expanduser() / (experiment or "default") / stamp())
+
+
+def sweep_folder(logs: str, experiment: str | None) -> str:
+    return str(Path(logs).expanduser() / "sweeps" / f"{(experiment or 'default').replace('/', '-')}_{stamp()}")
+
+
+def log_file(folder: str) -> str:
+    """Only the first process of a run writes its log."""
+    return str(Path(folder) / "train.log") if is_first_process() else os.devnull
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, as torchrun, Slurm and Lightning tell it."""
+    ranks = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
+    return all(rank == "0" for rank in ranks)
+
+
+def image_folder(root: str, fact: str) -> int:
+    """`num_classes`, `channels` or `image_size` of a class-per-folder tree."""
+    if fact == "num_classes":
+        return len(folder.class_names(root))
+    channels, image_size = folder.first_image(root)
+    return {"channels": channels, "image_size": image_size}[fact]
+
+
+def register() -> None:
+    for resolver in (run_folder, sweep_folder, log_file, image_folder):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)

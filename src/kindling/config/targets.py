@@ -1,0 +1,111 @@
+"""Which classes and functions a config may name in `_target_`."""
+
+import importlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from kindling.errors import ConfigError
+
+PACKAGE = __name__.partition(".")[0]
+
+# To let configs name classes of another package, add its prefix here; no override or checkpoint can.
+ALLOWED_PREFIXES = (
+    f"{PACKAGE}.data.",
+    f"{PACKAGE}.models.",
+    f"{PACKAGE}.callbacks.",
+    f"{PACKAGE}.csv_logger.",
+    f"{PACKAGE}.optimization.",
+    "lightning.pytorch.callbacks.",
+    "lightning.pytorch.loggers.",
+    "lightning.pytorch.profilers.",
+    "lightning.pytorch.strategies.",
+    "lightning.pytorch.Trainer",
+    "lightning.pytorch.trainer.",
+    "torch.nn.",
+    "torch.optim.",
+    "torchvision.models.",
+)
+
+
+def check_targets(config: Any, path: str = "") -> None:
+    """Check every `_target_` of a plain config.
+
+    Raises:
+        ConfigError: one lies outside `ALLOWED_PREFIXES`, or is no class or function at the level of a module.
+    """
+    for where, target in _targets(config, path):
+        locate(target, where)
+
+
+def check_prefixes(config: Any) -> None:
+    """The part of `check_targets` that imports nothing.
+
+    Raises:
+        ConfigError: a `_target_` lies outside `ALLOWED_PREFIXES`.
+    """
+    for where, target in _targets(config, ""):
+        _check_prefix(target, where)
+
+
+def locate(target: Any, path: str) -> Callable[..., Any]:
+    """The class or function of that name, imported.
+
+    Raises:
+        ConfigError: as `check_targets`.
+    """
+    _check_prefix(target, path)
+    where = f"{path}: given {target!r}; allowed: a class or function"
+    module_name, _, name = target.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{where} at the level of a module; {error}") from error
+    # A module also holds what it imported from elsewhere.
+    origin = f"{getattr(found, '__module__', None)}."
+    if not callable(found) or not origin.startswith(ALLOWED_PREFIXES):
+        raise ConfigError(f"{where} that its module defines, not one that it imports")
+    return found
+
+
+def _targets(config: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(config, dict):
+        for key, value in config.items():
+            where = f"{path}.{key}" if path else str(key)
+            if key == "_target_":
+                yield where, value
+            yield from _targets(value, where)
+    elif isinstance(config, list):
+        for index, value in enumerate(config):
+            yield from _targets(value, f"{path}[{index}]")
+
+
+def _check_prefix(target: Any, path: str) -> None:
+    if not isinstance(target, str) or not target.startswith(ALLOWED_PREFIXES):
+        raise ConfigError(
+            f"{path}: given {target!r}; allowed: names that start with {', '.join(ALLOWED_PREFIXES)}; "
+            f"add a prefix in {PACKAGE}/config/targets.py"
+        )
+
+
+def relative(config: Any) -> Any:
+    """A plain config with the project's own targets written from the package on, for a checkpoint.
+
+    A fork that renames the package can still read it.
+    """
+    return _map_targets(config, lambda name: name.removeprefix(PACKAGE) if name.startswith(f"{PACKAGE}.") else name)
+
+
+def absolute(config: Any) -> Any:
+    """The reverse of `relative`."""
+    return _map_targets(config, lambda name: f"{PACKAGE}{name}" if name.startswith(".") else name)
+
+
+def _map_targets(config: Any, change: Callable[[str], str]) -> Any:
+    if isinstance(config, dict):
+        return {
+            key: change(value) if key == "_target_" and isinstance(value, str) else _map_targets(value, change)
+            for key, value in config.items()
+        }
+    if isinstance(config, list):
+        return [_map_targets(value, change) for value in config]
+    return config

@@ -1,0 +1,39 @@
+"""What a run prints: little while it goes on, a table when it ends."""
+
+import logging
+import warnings
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+NOT_FOR_USERS = (
+    ".*LeafSpec",  # Lightning 2.6 calls torch 2.15 in a way that torch will drop
+    ".*not supported by the model summary",  # it counts the bytes of mixed precision as those of full
+    "Checkpoint directory .* exists and is not empty",  # as it is when a run is resumed
+)
+
+
+def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
+    """A table of metrics by stage, and where to look next."""
+    stages = [stage for stage in ("train", "val", "test") if any(name.startswith(f"{stage}/") for name in metrics)]
+    names = dict.fromkeys(name.partition("/")[2] for name in metrics if name.startswith(tuple(stages)))
+    table = Table("", *stages)
+    for name in names:
+        values = [metrics.get(f"{stage}/{name}") for stage in stages]
+        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    console = Console()
+    if stages:
+        console.print(table)
+    console.print(f"{title}: {folder}", soft_wrap=True, highlight=False, markup=False)
+
+
+def quiet_lightning() -> None:
+    """Keep Lightning's warnings and drop its chatter, such as tips and which devices are not there."""
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+        logger.setLevel(logging.WARNING)
+    for message in NOT_FOR_USERS:
+        warnings.filterwarnings("ignore", message=message)

@@ -1,0 +1,147 @@
+"""Any class-per-folder tree of images, held in memory if it is small, else decoded by workers."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from kindling.cores import available_cores
+from kindling.data.datamodule import ImageDataModule, Splits
+from kindling.data.folder import class_names, list_images, split_folders
+from kindling.data.images import ImageFiles, Images, ImageTensors
+from kindling.data.splits import SPLIT_SEED, hold_out
+from kindling.errors import DataError
+from kindling.whole_file import write_whole
+
+IN_MEMORY_LIMIT = 2 * 2**30  # bytes of decoded pixels up to which in_memory=auto says yes
+STATISTICS_SAMPLE = 4096  # images that mean and std are taken from
+
+
+class ImageFolder(ImageDataModule):
+    """A tree with one folder a class, with or without train/, val/ and test/ above them.
+
+    A split that the tree lacks is cut from train, of each class the same share, independent of the seed.
+
+    Args:
+        root: of the tree.
+        val_fraction: share of each class cut from train for validation.
+        test_fraction: share of each class cut from train for test.
+        cache_dir: keeps decoded pixels and statistics between runs.
+    """
+
+    def __init__(self, *, root: str, val_fraction: float, test_fraction: float, cache_dir: str, **settings: Any):
+        super().__init__(**settings)
+        self.root = Path(root).expanduser()
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.cache_dir = Path(cache_dir).expanduser()
+
+    def prepare_data(self) -> None:
+        _ = self.splits  # one process decodes, the others find the cache
+
+    def read(self) -> Splits:
+        folders, classes = split_folders(self.root), class_names(self.root)
+        listed = {split: list_images(folder, classes) for split, folder in folders.items()}
+        for split in ("test", "val"):
+            if split not in listed:
+                labels = torch.tensor([label for _, label in listed["train"]])
+                kept, held = hold_out(labels, self.fractions[split])
+                listed[split] = [listed["train"][i] for i in held.tolist()]
+                listed["train"] = [listed["train"][i] for i in kept.tolist()]
+        splits = {split: self._images(listed[split]) for split in ("train", "val", "test")}
+        if self.mean is None or self.std is None:
+            self.mean, self.std = self._statistics(splits["train"], listed["train"])
+        return Splits(**splits, classes=tuple(classes))
+
+    def _images(self, listed: list[tuple[Path, int]]) -> Images:
+        decode = partial(decode_image, image_size=self.image_size, channels=self.channels)
+        labels = torch.tensor([label for _, label in listed])
+        files = ImageFiles([path for path, _ in listed], labels, decode)
+        num_bytes = len(files) * self.image_size**2 * self.channels
+        if not (self.in_memory is True or (self.in_memory == "auto" and num_bytes <= IN_MEMORY_LIMIT)):
+            return files
+        return ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels)
+
+    def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
+        mean_std = self._cached(listed, "statistics", lambda: statistics(images))
+        return mean_std[0].tolist(), mean_std[1].tolist()
+
+    def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, read from the cache if the same files were seen before."""
+        stats = [(path, path.stat()) for path, _ in listed]
+        key = "".join(f"{path.relative_to(self.root)} {s.st_size} {s.st_mtime_ns}\n" for path, s in stats)
+        key += f"{self.image_size} {self.channels}"
+        file = self.cache_dir / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}-{what}.npy"
+        try:
+            return torch.from_numpy(np.load(file, allow_pickle=False))
+        except (OSError, ValueError, EOFError):  # not there yet, or damaged
+            made = make()
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            with write_whole(file, "wb") as stream:
+                np.save(stream, made.numpy())
+        return made
+
+
+def decode_image(path: Path, image_size: int, channels: int) -> Tensor:
+    """An (image_size, image_size, channels) uint8 tensor: the shorter side resized, the centre kept.
+
+    Raises:
+        DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
+    """
+    try:
+        with Image.open(path) as opened:
+            opened.draft(None, (image_size, image_size))  # JPEG decodes at a fraction of the size
+            upright = ImageOps.exif_transpose(opened)
+            image = to_8_bit(upright, path).convert("L" if channels == 1 else "RGB")
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
+    if image.size != (image_size, image_size):
+        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
+    pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, C)
+    return pixels.view(image_size, image_size, channels)
+
+
+def to_8_bit(image: Image.Image, path: Path) -> Image.Image:
+    """Grey of 16 bits or floats, which PIL would clip at 255, scaled to 8 bits; other images as they are."""
+    if image.mode == "F":
+        values = np.asarray(image)
+        if not np.isfinite(values).all():
+            raise DataError(f"{path}: given pixels that are NaN or infinite; allowed: finite; mend the file")
+        if values.min() < 0 or values.max() > 255:
+            raise DataError(f"{path}: given floats up to {values.max():g}; allowed: 0 to 1, or 0 to 255")
+        scale = 255 if values.max() <= 1 else 1
+        return Image.fromarray((values * scale).round().astype(np.uint8))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+    if image.mode == "P" or "transparency" in image.info:
+        return image.convert("RGBA")
+    return image
+
+
+def decode_all(files: ImageFiles) -> Tensor:
+    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
+    first = files[0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+
+    def place(index: int) -> None:
+        images[index] = files[index]
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for _ in pool.map(place, range(len(files))):
+            pass
+    return images
+
+
+def statistics(images: Images) -> Tensor:
+    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
+    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
+    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])

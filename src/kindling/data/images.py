@@ -1,0 +1,64 @@
+"""A split of labelled images: held in memory as one tensor, or decoded from files one by one."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kindling.errors import DataError
+
+NO_LABEL = -100  # the index that torch's losses ignore
+
+
+@dataclass(frozen=True)
+class ImageTensors:
+    """Images in memory.
+
+    Shapes: images (N, H, W, C) uint8, labels (N,) int64.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __post_init__(self) -> None:
+        if self.images.is_floating_point() and not torch.isfinite(self.images).all():
+            raise DataError("images: given pixels that are NaN or infinite; allowed: uint8; mend the source")
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            raise DataError(
+                f"images: given {self.images.dtype} of shape {tuple(self.images.shape)}; "
+                "allowed: uint8 of shape (N, H, W, C); convert them in read()"
+            )
+        if len(self.images) != len(self.labels):
+            raise DataError(f"images: given {len(self.images)} images and {len(self.labels)} labels")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> Tensor:  # (H, W, C)
+        return self.images[index]
+
+    def take(self, indices: Tensor) -> "ImageTensors":
+        return ImageTensors(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """Images on disk, decoded when asked for.
+
+    `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; labels (N,) int64.
+    """
+
+    paths: Sequence[Path]
+    labels: Tensor
+    decode: Callable[[Path], Tensor]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> Tensor:  # (H, W, C)
+        return self.decode(self.paths[index])
+
+
+Images = ImageTensors | ImageFiles

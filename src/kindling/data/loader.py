@@ -1,0 +1,146 @@
+"""Batches whose order and augmentation depend on (seed, epoch, position) alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from kindling.data.augment import NUM_DRAWS, Augment, Normalize
+from kindling.data.images import NO_LABEL, ImageFiles, Images, ImageTensors
+from kindling.errors import DataError
+
+
+class EpochOrder:
+    """A permutation, and each position's augmentation draws, as a function of (seed, epoch)."""
+
+    def __init__(self, num_images: int, seed: int, shuffle: bool):
+        self.num_images = num_images
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+        self.first_batch = 0  # where a resumed epoch goes on; 0 for all others
+        self.sampler = self
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch; a resumed epoch keeps its place."""
+        if epoch != self.epoch:
+            self.epoch, self.first_batch = epoch, 0
+
+    def draw(self) -> tuple[Tensor, Tensor]:
+        """Indices (N,) int64 and uniform draws (N, NUM_DRAWS) of the current epoch."""
+        # torch seeds its CPU generator with 32 bits only, so the pair has to be mixed into them.
+        mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1).item()
+        generator = torch.Generator().manual_seed(mixed)
+        if self.shuffle:
+            indices = torch.randperm(self.num_images, generator=generator)
+        else:
+            indices = torch.arange(self.num_images)
+        return indices, torch.rand(self.num_images, NUM_DRAWS, generator=generator)
+
+
+class EpochLoader:
+    """Normalised batches (B, C, H, W) float32 and labels (B,), on the device.
+
+    Images in memory cost one gather a batch; files are decoded by worker processes. Both give the same bits,
+    for any number of workers. Training drops the last uneven batch; evaluation keeps it and, over several
+    processes, pads with `NO_LABEL` so that each process has as many batches.
+    """
+
+    def __init__(
+        self,
+        images: Images,
+        *,
+        batch_size: int,
+        normalize: Normalize,
+        seed: int = 0,
+        train: bool = False,
+        shuffle: bool = False,
+        augment: Augment | None = None,
+        num_workers: int = 0,
+        device: torch.device | None = None,
+        rank: int = 0,
+        world_size: int = 1,
+    ):
+        self.device = device or torch.device("cpu")
+        if isinstance(images, ImageTensors):
+            images = ImageTensors(images.images.to(self.device), images.labels)
+        self.images = images
+        self.batch_size = batch_size
+        self.normalize = normalize.to(self.device)
+        self.order = EpochOrder(len(images), seed, shuffle)
+        self.batch_sampler = self.order  # Lightning sets the epoch of batch_sampler.sampler
+        self.batches_done = 0  # of the current epoch
+        self.train = train
+        self.augment = augment
+        self.rank, self.world_size = rank, world_size
+        self._batches: list[list[int]] = []  # what the workers decode next, set at each epoch's start
+        self._decoder = DataLoader(
+            _Decoded(images),
+            batch_sampler=self._batches,
+            num_workers=num_workers,
+            collate_fn=_stack,
+            persistent_workers=num_workers > 0,
+            generator=torch.Generator(),  # its own, or dropout would depend on the number of workers
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def __len__(self) -> int:
+        images_here = len(self.images) // self.world_size if self.train else -(-len(self.images) // self.world_size)
+        whole, rest = divmod(images_here, self.batch_size)
+        return whole + bool(rest and (not self.train or whole == 0))
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        indices, draws = (part[self.rank :: self.world_size] for part in self.order.draw())
+        labels = self.images.labels[indices]
+        if not self.train and len(indices) * self.world_size < len(self.images):  # this share is one short
+            indices, draws = torch.cat([indices, indices[:1]]), torch.cat([draws, draws[:1]])
+            labels = torch.cat([labels, torch.tensor([NO_LABEL])])
+        size = self.batch_size
+        self.batches_done, self.order.first_batch = self.order.first_batch, 0
+        parts = [slice(i * size, (i + 1) * size) for i in range(self.batches_done, len(self))]
+        labels, draws = labels.to(self.device), draws.to(self.device)
+        for part, images in zip(parts, self._read([indices[part] for part in parts]), strict=True):
+            if self.augment:
+                images = self.augment(images, draws[part])
+            self.batches_done += 1
+            yield self.normalize(images), labels[part]
+
+    def _read(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        if isinstance(self.images, ImageFiles):
+            return self._decode(batches)
+        pixels = self.images.images
+        return (pixels[batch.to(self.device)] for batch in batches)
+
+    def _decode(self, batches: list[Tensor]) -> Iterator[Tensor]:
+        self._batches[:] = [batch.tolist() for batch in batches]
+        for images in self._decoder:
+            if isinstance(images, DataError):
+                raise images
+            yield images.to(self.device, non_blocking=True)
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": self.order.epoch, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        """Go on exactly there: in that epoch, after that many batches."""
+        self.order.epoch, self.order.first_batch = state["epoch"], state["batches_done"]
+
+
+class _Decoded(Dataset):
+    """Images by index; a damaged file comes back as its error, so that the message stays one line."""
+
+    def __init__(self, images: Images):
+        self.images = images
+
+    def __getitem__(self, index: int) -> Tensor | DataError:
+        try:
+            return self.images[index]
+        except DataError as error:
+            return error
+
+
+def _stack(items: list[Tensor | DataError]) -> Tensor | DataError:
+    errors = [item for item in items if isinstance(item, DataError)]
+    return errors[0] if errors else torch.stack([item for item in items if isinstance(item, Tensor)])

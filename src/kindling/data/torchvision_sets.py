@@ -1,0 +1,75 @@
+"""MNIST, Fashion-MNIST, CIFAR-10 and CIFAR-100, from torchvision's files."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision.datasets
+
+from kindling.data.datamodule import ImageDataModule, Splits
+from kindling.data.images import ImageTensors
+from kindling.data.splits import hold_out
+from kindling.errors import DataError
+
+
+class TorchvisionImages(ImageDataModule):
+    """A torchvision set whose images lie in memory; the official test split, validation cut from train.
+
+    Args:
+        name: of the class in torchvision.datasets.
+        root: where torchvision's files lie or are downloaded to.
+        val_fraction: share of each training class that becomes the validation split.
+    """
+
+    def __init__(self, *, name: str, root: str, val_fraction: float, **settings: Any):
+        super().__init__(**settings)
+        self.dataset = name
+        self.root = Path(root).expanduser()
+        self.val_fraction = val_fraction
+
+    def prepare_data(self) -> None:
+        if self.root.exists() and not self.root.is_dir():
+            raise DataError(f"data.root: given the file {self.root}; allowed: a folder")
+        try:
+            self._open(train=True)
+            self._open(train=False)
+        except DataError:
+            self._download()
+
+    def read(self) -> Splits:
+        train_set, test_set = self._open(train=True), self._open(train=False)
+        everything = _tensors(train_set)
+        train, val = hold_out(everything.labels, self.val_fraction)
+        return Splits(
+            train=everything.take(train),
+            val=everything.take(val),
+            test=_tensors(test_set),
+            classes=tuple(train_set.classes),
+        )
+
+    def _open(self, *, train: bool) -> Any:
+        try:
+            return getattr(torchvision.datasets, self.dataset)(str(self.root), train=train)
+        except Exception as error:  # torchvision raises whatever its parser meets
+            raise DataError(
+                f"data.root: given {self.root}, whose {self.dataset} files are missing or damaged ({error}); "
+                f"allowed: torchvision's files of {self.dataset}; delete damaged ones, and copy them there or "
+                "run once with a network"
+            ) from error
+
+    def _download(self) -> None:
+        try:
+            getattr(torchvision.datasets, self.dataset)(str(self.root), download=True)
+        except Exception as error:  # no network, no space, not writable
+            raise DataError(
+                f"data.root: given {self.root}, which lacks the files of {self.dataset}, and the download failed "
+                f"({error}); allowed: torchvision's files of {self.dataset}; copy them there, set data.root=FOLDER, "
+                "or take data=mnist_5k, which needs no download"
+            ) from error
+
+
+def _tensors(dataset: Any) -> ImageTensors:
+    images = torch.as_tensor(dataset.data)
+    if images.ndim == 3:  # grey sets come as (N, H, W)
+        images = images[..., None]
+    return ImageTensors(images, torch.as_tensor(dataset.targets))

@@ -1,0 +1,159 @@
+"""Evaluate a checkpoint: numbers into metrics.json, a confusion matrix and the worst mistakes as pictures."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from omegaconf import DictConfig
+from torch import Tensor
+from torchmetrics.functional import classification
+
+from kindling import checkpoint
+from kindling.classifier import rebuild
+from kindling.config.entry import instantiate
+from kindling.console import print_results, quiet_lightning
+from kindling.data.datamodule import ImageDataModule
+from kindling.errors import ConfigError, DataError
+from kindling.plots import plot_confusion_matrix, plot_mistakes
+from kindling.whole_file import write_whole
+
+log = logging.getLogger(__name__)
+NUM_BINS = 15  # of the calibration error
+SPLITS = ("val", "test")
+TOP_K = (3, 5)
+
+
+class KeepLogits(Callback):
+    """Collects what the evaluated steps return: logits (N, K) and labels (N,), on the CPU."""
+
+    def __init__(self) -> None:
+        self._logits: list[Tensor] = []
+        self._labels: list[Tensor] = []
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self._logits.append(outputs.float().cpu())
+        self._labels.append(batch[1].cpu())
+
+    on_test_batch_end = on_validation_batch_end
+
+    @property
+    def logits(self) -> Tensor:
+        return torch.cat(self._logits)
+
+    @property
+    def labels(self) -> Tensor:
+        return torch.cat(self._labels)
+
+
+def evaluate(cfg: DictConfig) -> dict[str, float]:
+    """Rebuild model and data from a checkpoint and measure them on a split; returns e.g. test/accuracy.
+
+    Raises:
+        KindlingError: the checkpoint or its data cannot be read.
+    """
+    quiet_lightning()
+    path = checkpoint_of(cfg)
+    saved = checkpoint.load(path)
+    description = saved[checkpoint.DESCRIPTION]
+    classes: list[str] = description["classes"]
+    data = same_data(description["config"], classes, cfg)
+    kept = KeepLogits()
+    precision = description["config"]["trainer"]["precision"]
+    trainer: Trainer = instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision)
+    run = trainer.validate if cfg.split == "val" else trainer.test
+    run(rebuild(saved, path), datamodule=data, verbose=False)
+    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    metrics |= summary(kept.logits, kept.labels, cfg.split)
+    folder = output_folder(path, cfg)
+    report = {"checkpoint": str(path), **metrics, "classes": per_class(kept.logits, kept.labels, classes)}
+    with write_whole(folder / "metrics.json") as stream:
+        json.dump(report, stream, indent=2, ensure_ascii=False)
+    plot_confusion_matrix(kept.logits, kept.labels, classes, folder / "confusion_matrix.png")
+    plot_mistakes(getattr(data.splits, cfg.split), kept.logits, kept.labels, classes, folder / "mistakes.png")
+    print_results(metrics, "evaluation", folder)
+    return metrics
+
+
+def checkpoint_of(cfg: DictConfig) -> Path:
+    """The checkpoint that `run` or `ckpt` names.
+
+    Raises:
+        ConfigError: both or none is given, or the split is unknown.
+    """
+    if cfg.split not in SPLITS:
+        raise ConfigError(f"split: given {cfg.split!r}; allowed: {', '.join(SPLITS)}")
+    if (cfg.run is None) == (cfg.ckpt is None):
+        given = "neither run nor ckpt" if cfg.run is None else "both run and ckpt"
+        raise ConfigError(f"evaluate: given {given}; allowed: run=<run folder> or ckpt=<checkpoint file>")
+    return checkpoint.find(str(cfg.run or cfg.ckpt), prefer="best")
+
+
+def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> ImageDataModule:
+    """The data that the model was trained with, perhaps from another root.
+
+    Raises:
+        DataError: its classes are others.
+    """
+    overrides = {key: value for key, value in cfg.data.items() if value is not None}
+    data: ImageDataModule = instantiate(config["data"] | overrides, "data")
+    data.prepare_data()
+    if list(data.splits.classes) != classes:
+        raise DataError(f"data: given the classes {list(data.splits.classes)}; the model knows {classes}")
+    return data
+
+
+def summary(logits: Tensor, labels: Tensor, split: str) -> dict[str, float]:
+    """Top-k accuracy and the expected calibration error (arXiv 1706.04599), of logits (N, K) and labels (N,)."""
+    num_classes = logits.shape[1]
+    metrics = {}
+    for k in TOP_K:
+        if k < num_classes:
+            hits = (logits.topk(k).indices == labels[:, None]).any(1)
+            metrics[f"{split}/top{k}_accuracy"] = hits.double().mean().item()
+    error = classification.multiclass_calibration_error(logits.softmax(1), labels, num_classes, n_bins=NUM_BINS)
+    return metrics | {f"{split}/calibration_error": error.item()}
+
+
+def per_class(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, dict[str, float]]:
+    """Precision, recall, F1 and the number of images of each class."""
+    arguments = {"preds": logits, "target": labels, "num_classes": len(classes), "average": None}
+    precision = classification.multiclass_precision(**arguments)
+    recall = classification.multiclass_recall(**arguments)
+    f1 = classification.multiclass_f1_score(**arguments)
+    counts = labels.bincount(minlength=len(classes))
+    columns = torch.stack([precision, recall, f1]).T.tolist()
+    return {
+        name: {"precision": p, "recall": r, "f1": f, "images": n}
+        for name, (p, r, f), n in zip(classes, columns, counts.tolist(), strict=True)
+    }
+
+
+def output_folder(path: Path, cfg: DictConfig) -> Path:
+    """evaluation/<split> in the run's folder, or below paths.logs if that cannot be written."""
+    elsewhere = Path(cfg.paths.logs).expanduser() / "evaluation"
+    if path.parent.name == "checkpoints":
+        run = path.resolve().parent.parent
+        name = cfg.split if path.stem == "best" else f"{cfg.split}-{path.stem}"
+        folder = run / "evaluation" / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "metrics.json").touch()
+            return folder
+        except OSError as error:
+            elsewhere = elsewhere / run.name / name
+            log.warning("%s cannot be written (%s); results go to %s", folder, error.strerror, elsewhere)
+    else:
+        elsewhere = elsewhere / path.stem / cfg.split
+    elsewhere.mkdir(parents=True, exist_ok=True)
+    return elsewhere

@@ -1,0 +1,46 @@
+"""A plain convolutional network: stages of convolutions with batch norm, each halving the image."""
+
+from torch import Tensor, nn
+
+from kindling.errors import ConfigError
+
+
+class CNN(nn.Module):
+    """One stage for each entry of `channels`, then the largest value of each channel and a linear head.
+
+    Kaiming-normal weights (arXiv 1502.01852). Shapes: images (B, C, H, W) -> logits (B, K), with H and W at
+    least 2 ** len(channels).
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, channels: list[int], dropout: float):
+        super().__init__()
+        if not channels:
+            raise ConfigError("model.channels: given []; allowed: the channels of at least one stage")
+        widths = [in_channels, *channels]
+        self.stages = nn.Sequential(*map(stage, widths[:-1], widths[1:]))
+        self.head = nn.Sequential(
+            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1], num_classes)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = self.stages(images)  # (B, channels[-1], H / 2^n, W / 2^n)
+        return self.head(features)
+
+
+def stage(in_channels: int, out_channels: int) -> nn.Sequential:
+    """(B, in_channels, H, W) -> (B, out_channels, H / 2, W / 2)."""
+    return nn.Sequential(
+        convolution(in_channels, out_channels),
+        nn.MaxPool2d(2),  # before norm and ReLU, which then cost a quarter
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+        convolution(out_channels, out_channels),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def convolution(in_channels: int, out_channels: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, out_channels, kernel_size=3, padding=1, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
+    return conv

@@ -1,0 +1,79 @@
+"""Any classification model of torchvision, by name, with its own head."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision import models
+
+from kindling.errors import CheckpointError, ConfigError
+
+
+class TorchvisionModel(nn.Module):
+    """A torchvision model; grey images are repeated to the three channels that it takes.
+
+    Args:
+        in_channels: 1 or 3.
+        num_classes: K.
+        name: such as resnet18; a wrong one is answered with the list of all.
+        weights: None, the name of torchvision's weights such as DEFAULT (downloaded), or a file with a state_dict.
+            The head is left at its initialisation if its shape differs.
+        options: further arguments of the model.
+
+    Shapes: images (B, C, H, W) -> logits (B, K).
+
+    Raises:
+        ConfigError: torchvision has no such classification model or weights.
+        CheckpointError: the weights are of another model.
+    """
+
+    def __init__(self, in_channels: int, num_classes: int, name: str, weights: str | None, **options: Any):
+        super().__init__()
+        allowed = models.list_models(module=models)
+        if name not in allowed:
+            raise ConfigError(f"model.name: given {name!r}; allowed: {', '.join(allowed)}")
+        if in_channels not in (1, 3):
+            raise ConfigError(f"data.channels: given {in_channels}; allowed: 1 or 3 for model=torchvision")
+        self.net = models.get_model(name, num_classes=num_classes, **options)
+        if weights is not None:
+            load_all_but_head(self.net, weights_by_name(name, weights))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = self.net(images.expand(-1, 3, -1, -1))
+        return logits if isinstance(logits, Tensor) else logits.logits  # googlenet's and inception's tuples
+
+
+def weights_by_name(model: str, weights: str) -> dict[str, Tensor]:
+    """A state_dict from a file, or torchvision's weights of that name."""
+    path = Path(weights).expanduser()
+    names = list(models.get_model_weights(model).__members__)
+    if path.is_file():
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except Exception as error:  # the unpickler's errors have no common class
+            raise CheckpointError(f"model.weights: given {path}, which is no state_dict ({error})") from error
+    if weights != "DEFAULT" and weights not in names:
+        raise ConfigError(f"model.weights: given {weights!r}; allowed: a file, DEFAULT, {', '.join(names)}")
+    try:
+        return models.get_model_weights(model)[weights].get_state_dict(progress=False)
+    except OSError as error:
+        raise CheckpointError(
+            f"model.weights: given {weights}, whose download failed ({error}); give a file or null"
+        ) from error
+
+
+def load_all_but_head(net: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights, but for the last layer's if their shape differs.
+
+    Raises:
+        CheckpointError: anything but the last layer is missing, surplus or of another shape.
+    """
+    own = net.state_dict()
+    misfits = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    surplus = [key for key in weights if key not in own]
+    heads = {key.rpartition(".")[0] for key in misfits}
+    if surplus or len(heads) > 1 or (misfits and list(own)[-1] not in misfits):
+        culprit = (surplus or misfits)[0]
+        raise CheckpointError(f"model.weights: given weights of another model (first misfit: {culprit})")
+    net.load_state_dict({key: value for key, value in weights.items() if key not in misfits}, strict=False)

@@ -1,0 +1,54 @@
+"""A small vision transformer (Dosovitskiy et al., arXiv 2010.11929)."""
+
+import torch
+from torch import Tensor, nn
+
+from kindling.errors import ConfigError
+
+
+class ViT(nn.Module):
+    """Patches, a class token and learned positions through pre-norm encoder layers.
+
+    Truncated-normal weights of std 0.02. Shapes: images (B, C, H, W) -> logits (B, K).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        image_size: int,
+        num_classes: int,
+        patch_size: int,
+        dim: int,
+        depth: int,
+        num_heads: int,
+        dropout: float,
+    ):
+        super().__init__()
+        if image_size % patch_size:
+            raise ConfigError(
+                f"model.patch_size: given {patch_size}; allowed: a divisor of data.image_size, {image_size}"
+            )
+        if dim % num_heads:
+            raise ConfigError(f"model.num_heads: given {num_heads}; allowed: a divisor of model.dim, {dim}")
+        num_patches = (image_size // patch_size) ** 2
+        self.patches = nn.Conv2d(in_channels, dim, patch_size, stride=patch_size)
+        self.class_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.positions = nn.Parameter(torch.zeros(1, 1 + num_patches, dim))
+        layer = nn.TransformerEncoderLayer(
+            dim, num_heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        self.head = nn.Linear(dim, num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        for name, parameter in self.named_parameters():
+            if parameter.ndim > 1:
+                nn.init.trunc_normal_(parameter, std=0.02)
+            elif name.endswith("bias"):
+                nn.init.zeros_(parameter)
+
+    def forward(self, images: Tensor) -> Tensor:
+        tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, dim)
+        tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
+        return self.head(self.encoder(tokens)[:, 0])

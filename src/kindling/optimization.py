@@ -1,0 +1,52 @@
+"""Which parameters decay, and how the learning rate runs over the steps."""
+
+import inspect
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+
+from kindling.errors import ConfigError
+
+
+def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
+    """Matrices and kernels, which decay, and norms and biases, which do not."""
+    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    decaying = [parameter for parameter in trainable if parameter.ndim > 1]
+    others = [parameter for parameter in trainable if parameter.ndim <= 1]
+    groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
+    return [group for group in groups if group["params"]]
+
+
+def cosine(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:
+    """Linear warm-up over a share of the steps, then half a cosine down to `final` times lr (arXiv 1608.03983)."""
+    warmup_steps = round(warmup * total_steps)
+
+    def factor(step: int) -> float:
+        if step < warmup_steps:
+            return (step + 1) / warmup_steps
+        progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+
+    return LambdaLR(optimizer, factor)
+
+
+def build_scheduler(make: partial[Any], optimizer: Optimizer, total_steps: Callable[[], float]) -> Any:
+    """The schedule, told the run's number of optimiser steps if it asks for it.
+
+    Raises:
+        ConfigError: the schedule needs the number of steps and the run has no end.
+    """
+    if "total_steps" not in inspect.signature(make.func).parameters:
+        return make(optimizer)
+    steps = total_steps()
+    if math.isinf(steps):
+        raise ConfigError(
+            "scheduler: given a schedule over the whole run, and a run without end; "
+            "set trainer.max_epochs or trainer.max_steps, or take scheduler=constant"
+        )
+    return make(optimizer, total_steps=max(1, int(steps)))

@@ -1,0 +1,49 @@
+"""Pictures of an evaluation."""
+
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from kindling.data.images import Images
+
+NUM_MISTAKES = 36
+MAX_NAMED_CLASSES = 40  # more names would overlap
+
+
+def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str], file: Path) -> None:
+    """Rows are true classes, columns predicted ones; shades are shares of the row, numbers are images."""
+    num_classes = len(classes)
+    counts = (labels * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2).view(num_classes, -1)
+    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+    side = min(4 + 0.35 * num_classes, 16)
+    figure = Figure(figsize=(side, side), layout="constrained")
+    axes = figure.subplots()
+    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true", title=f"{int(counts.trace())} of {len(labels)} right")
+    if num_classes <= MAX_NAMED_CLASSES:
+        axes.set_xticks(range(num_classes), classes, rotation=90)
+        axes.set_yticks(range(num_classes), classes)
+        for row, column in counts.nonzero().tolist():
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(file, dpi=120)
+
+
+def plot_mistakes(images: Images, logits: Tensor, labels: Tensor, classes: list[str], file: Path) -> None:
+    """The wrongly classified images of highest loss, each with its true and its predicted class."""
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    losses[logits.argmax(1) == labels] = -1
+    worst = [i for i in losses.argsort(descending=True)[:NUM_MISTAKES].tolist() if losses[i] >= 0]
+    columns = 6
+    rows = max(1, -(-len(worst) // columns))
+    figure = Figure(figsize=(1.6 * columns, 1.9 * rows + 0.6))
+    figure.suptitle("true → predicted, with the probability it gave" if worst else "no mistakes")
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.02, top=1 - 0.8 / (1.9 * rows + 0.6), hspace=0.25)
+    for position, index in enumerate(worst, start=1):
+        axes = figure.add_subplot(rows, columns, position, xticks=[], yticks=[])
+        axes.imshow(images[index].squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
+        probability, predicted = logits[index].softmax(0).max(0)
+        axes.set_title(f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}", fontsize=8)
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,133 @@
+"""What a run folder tells of its run: config.yaml and run.json, from the first moment to the end."""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kindling.config.entry import to_plain
+from kindling.config.resolvers import PROJECT, is_first_process
+from kindling.errors import ConfigError, Interrupted
+from kindling.redaction import redact_config, redact_text
+from kindling.whole_file import write_whole
+
+DIFF_LIMIT = 100_000  # characters
+PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
+
+
+class RunRecord:
+    """run.json: status (running, finished, failed, interrupted), how the run came about, and its numbers."""
+
+    def __init__(self, folder: Path, config: dict[str, Any]):
+        self.folder = folder
+        self.config = redact_config(config)
+        self.facts: dict[str, Any] = {}
+        self._started = time.perf_counter()
+
+    def start(self, *, resumed: bool) -> None:
+        """Claim the folder and write config.yaml and run.json.
+
+        Raises:
+            ConfigError: the folder holds another run.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder / "run.json"
+        if file.exists() and not resumed:
+            raise ConfigError(f"run folder: given {self.folder}, which holds a run; give a new one, or resume= it")
+        OmegaConf.save(OmegaConf.create(self.config), self.folder / "config.yaml")
+        self.update(
+            status="running",
+            reason=None,
+            started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            command=redact_text(" ".join(sys.argv)),
+            pid=os.getpid(),
+            seed=self.config["seed"],
+            git=git_state(),
+            versions={
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in PACKAGES},
+            },
+            hardware={"host": platform.node(), "platform": platform.platform(), "cores": os.cpu_count()},
+            timings={},
+            metrics={},
+        )
+
+    def update(self, **facts: Any) -> None:
+        """Add facts and write the file, whole or not at all."""
+        self.facts.update(facts)
+        if is_first_process():
+            with write_whole(self.folder / "run.json") as stream:
+                json.dump(self.facts, stream, indent=2, ensure_ascii=False)
+
+    def end(self, status: str, reason: str | None = None) -> None:
+        seconds = round(time.perf_counter() - self._started, 3)
+        self.update(
+            status=status,
+            reason=reason and redact_text(reason),
+            ended_at=datetime.now().astimezone().isoformat(timespec="seconds"),
+            timings={**self.facts["timings"], "total_s": seconds},
+        )
+
+    @contextmanager
+    def timed(self, phase: str) -> Iterator[None]:
+        """Note how long a phase took, as <phase>_s."""
+        started = time.perf_counter()
+        yield
+        seconds = round(time.perf_counter() - started, 3)
+        self.update(timings={**self.facts["timings"], f"{phase}_s": seconds})
+
+
+_open: list[RunRecord] = []
+
+
+@contextmanager
+def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
+    """Record a run in its folder, `cfg.paths.run`, however it ends; inside itself, give the open record."""
+    if _open:
+        yield _open[-1]
+        return
+    config = to_plain(cfg)
+    record = RunRecord(Path(config["paths"]["run"]), config)
+    if is_first_process():
+        record.start(resumed=bool(config["resume"]))
+    else:
+        record.facts = {"timings": {}, "metrics": {}}
+    _open.append(record)
+    try:
+        yield record
+    except BaseException as error:
+        # Lightning turns Ctrl-C in a notebook into SystemExit.
+        stopped = isinstance(error, Interrupted | KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        record.end("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+        raise
+    else:
+        record.end("finished")
+    finally:
+        _open.remove(record)
+
+
+def git_state() -> dict[str, Any] | None:
+    """The project's commit and its uncommitted diff, capped and redacted; None outside a repository."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(PROJECT), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
+
+    try:
+        commit = git("rev-parse", "HEAD").strip()
+        diff = redact_text(git("diff", "HEAD"))
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    if len(diff) > DIFF_LIMIT:
+        diff = f"{diff[:DIFF_LIMIT]}\n[cut: {len(diff)} characters in all]\n"
+    return {"commit": commit, "diff": diff}

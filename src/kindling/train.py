@@ -1,0 +1,157 @@
+"""Train a model and test its best checkpoint."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from omegaconf import DictConfig
+from torch import nn
+
+from kindling import checkpoint
+from kindling.classifier import Classifier
+from kindling.config.entry import in_sweep, instantiate
+from kindling.console import print_results, quiet_lightning
+from kindling.data.datamodule import ImageDataModule
+from kindling.errors import CheckpointError, ConfigError
+from kindling.run_folder import recorded
+
+
+def train(cfg: DictConfig) -> dict[str, float]:
+    """Train and test as the config says; returns the final metrics, such as test/accuracy.
+
+    Raises:
+        KindlingError: the config, the data or a checkpoint cannot be right.
+    """
+    with recorded(cfg) as run:
+        quiet_lightning()
+        start = starting_checkpoint(cfg)
+        seed_everything(cfg.seed, workers=True, verbose=False)
+        data: ImageDataModule = instantiate(cfg.data, "data")
+        classifier = build_classifier(cfg, run.config)
+        callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
+        loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
+        trainer = build_trainer(cfg, callbacks, loggers)
+        if start:
+            checkpoint.load_weights(classifier, checkpoint.load(start)["state_dict"], start)
+        if cfg.train:
+            with run.timed("fit"):
+                trainer.fit(classifier, data, ckpt_path=start, weights_only=True)
+            run.update(metrics=numbers(trainer), best=best_score(trainer))
+        if cfg.test:
+            if not start and trainer.global_step == 0:
+                raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
+            with run.timed("test"):
+                trainer.test(classifier, data, best_checkpoint(trainer), verbose=False, weights_only=True)
+            run.update(metrics=run.facts["metrics"] | numbers(trainer))
+        run.update(data_fingerprint=data.fingerprint(), threads=torch.get_num_threads())
+        metrics: dict[str, float] = run.facts["metrics"]
+        log_settings(loggers, run.config, metrics, trainer.global_step)
+        if trainer.is_global_zero:
+            print_results(metrics, "run folder", run.folder)
+    return metrics
+
+
+def starting_checkpoint(cfg: DictConfig) -> Path | None:
+    """The checkpoint that `resume` means.
+
+    Raises:
+        CheckpointError: it does not exist, or nothing is to be trained and there is none to test.
+    """
+    if cfg.resume:
+        return checkpoint.find(cfg.resume, prefer="last" if cfg.train else "best")
+    if not cfg.train:
+        raise CheckpointError("train=false: given no checkpoint to test; allowed: resume=<run folder or checkpoint>")
+    return None
+
+
+def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
+    net = instantiate(cfg.model, "model")
+    check_shapes(net, cfg)
+    return Classifier(
+        net,
+        criterion=instantiate(cfg.criterion, "criterion"),
+        optimizer=instantiate(cfg.optimizer, "optimizer"),
+        scheduler=instantiate(cfg.scheduler, "scheduler"),
+        config=config,
+    )
+
+
+def check_shapes(net: nn.Module, cfg: DictConfig) -> None:
+    """Pass two blank images through the net.
+
+    Raises:
+        ConfigError: the net cannot take the data's shape, or gives another number of classes.
+    """
+    shape = (2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)
+    given = f"model: given {cfg.model._target_} for images of (C, H, W) = {shape[1:]}"
+    net.eval()
+    try:
+        with torch.inference_mode():
+            logits = net(torch.zeros(shape))
+    except (RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"{given}, which it cannot take ({error}); set data.image_size or take another model"
+        ) from error
+    net.train()
+    if logits.shape != (2, cfg.data.num_classes):
+        raise ConfigError(f"{given}: gives logits {tuple(logits.shape)}; allowed: (2, {cfg.data.num_classes})")
+
+
+def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    plugins = [checkpoint.WholeCheckpointIO()]
+    trainer: Trainer = instantiate(
+        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins
+    )
+    if trainer.world_size > 1 and in_sweep():
+        raise ConfigError(
+            f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
+            "sweep; allowed: 1; run the jobs one by one"
+        )
+    return trainer
+
+
+def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:
+    """What a group of named nodes builds, without those set to null."""
+    return [built for built in (instantiate(group, path) or {}).values() if built is not None]
+
+
+def best_checkpoint(trainer: Trainer) -> str | None:
+    """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
+    best = trainer.checkpoint_callback
+    return best.best_model_path or None if isinstance(best, ModelCheckpoint) else None
+
+
+def best_score(trainer: Trainer) -> dict[str, Any] | None:
+    best = trainer.checkpoint_callback
+    if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+        return None
+    return {"monitor": best.monitor, "score": best.best_model_score.item()}
+
+
+def numbers(trainer: Trainer) -> dict[str, float]:
+    """The last value of each metric of an epoch."""
+    return {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+
+
+def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+    """Give the loggers the settings; TensorBoard's HPARAMS tab shows them beside the final metrics."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger.log_hyperparams(flatten(config), metrics, step)
+        else:
+            logger.log_hyperparams(flatten(config))
+        logger.finalize("success")
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

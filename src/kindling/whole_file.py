@@ -1,0 +1,35 @@
+"""Files that are written whole or not at all."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+
+@contextmanager
+def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterator[Any]:
+    """Open a temporary file beside `path` that takes its place when the block ends without an error.
+
+    Args:
+        path: of the file; its folder must exist.
+        mode: "w" for text, "wb" for bytes.
+        durable: wait until the disk has it, so that a power cut leaves the old file or the new one.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    try:
+        with temporary.open(mode, encoding=encoding, newline=newline) as stream:
+            yield stream
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+        if durable:
+            folder = os.open(path.parent, os.O_RDONLY)
+            os.fsync(folder)
+            os.close(folder)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise

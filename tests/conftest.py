@@ -1,0 +1,75 @@
+"""One thread in each test process, since pytest-xdist already uses all cores; and a small training run."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+from PIL import Image
+
+from kindling.config.entry import compose
+from kindling.train import train
+
+FAST = ["data=fake", "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+
+
+class Run(NamedTuple):
+    cfg: DictConfig
+    folder: Path
+    metrics: dict[str, float]
+
+    def weights(self, name: str = "last") -> dict[str, torch.Tensor]:
+        file = self.folder / "checkpoints" / f"{name}.ckpt"
+        return torch.load(file, weights_only=True)["state_dict"]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Callable[..., DictConfig]:
+    """Composes a config of a small run that logs below tmp_path."""
+    return lambda *overrides: compose([*FAST, f"paths.logs={tmp_path}/logs", *overrides])
+
+
+@pytest.fixture
+def train_run(config: Callable[..., DictConfig]) -> Callable[..., Run]:
+    """Trains a small run in this process."""
+
+    def run(*overrides: str) -> Run:
+        cfg = config(*overrides)
+        metrics = train(cfg)
+        return Run(cfg, Path(cfg.paths.run), metrics)
+
+    return run
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a class-per-folder tree of random PNGs, grey or colour, and returns its root."""
+
+    def make(
+        *,
+        splits: tuple[str, ...] = ("",),
+        classes: str = "abc",
+        images: int = 10,
+        size: int = 12,
+        channels: int = 3,
+    ) -> Path:
+        root = tmp_path / "tree"
+        rng = np.random.default_rng(0)
+        for split in splits:
+            for name in classes:
+                folder = root / split / name
+                folder.mkdir(parents=True, exist_ok=True)
+                for index in range(images):
+                    pixels = rng.integers(0, 256, (size, size, channels), dtype=np.uint8)
+                    Image.fromarray(pixels.squeeze()).save(folder / f"{index:03}.png")
+        return root
+
+    return make

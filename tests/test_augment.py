@@ -1,0 +1,84 @@
+import pytest
+import torch
+from torchvision.transforms import functional as reference
+
+from kindling.data.augment import NUM_DRAWS, Augment, Normalize
+
+IMAGES = torch.randint(0, 256, (32, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
+DRAWS = torch.rand(32, NUM_DRAWS, generator=torch.Generator().manual_seed(3))
+NOTHING = {"crop_padding": 0, "horizontal_flip": 0.0, "rotation": 0, "random_erasing": 0.0}
+
+
+def augment(**settings) -> torch.Tensor:
+    return Augment(**NOTHING | settings)(IMAGES, DRAWS)
+
+
+def chw(image: torch.Tensor) -> torch.Tensor:
+    return image.permute(2, 0, 1)
+
+
+def test_no_augmentation_leaves_the_images_as_they_are():
+    assert torch.equal(augment(), IMAGES)
+
+
+def test_crop_and_flip_equal_torchvision_image_by_image():
+    found = augment(crop_padding=2, horizontal_flip=0.5)
+    flips = 0
+    for image, draw, result in zip(IMAGES, DRAWS, found, strict=True):
+        expected = reference.pad(chw(image), [2])
+        expected = reference.crop(expected, int(draw[0] * 5), int(draw[1] * 5), 9, 9)
+        if draw[2] < 0.5:
+            expected = reference.hflip(expected)
+            flips += 1
+        assert torch.equal(chw(result), expected)
+    assert 0 < flips < 32
+
+
+def test_crop_reaches_every_shift_in_both_directions():
+    draws = torch.rand(4000, NUM_DRAWS, generator=torch.Generator().manual_seed(0))
+    dot = torch.zeros(4000, 5, 5, 1, dtype=torch.uint8)
+    dot[:, 2, 2] = 255
+    found = Augment(**NOTHING | {"crop_padding": 2})(dot, draws)
+    assert torch.equal(found.float().mean(0).squeeze() > 0, torch.ones(5, 5, dtype=torch.bool))
+
+
+def test_rotation_equals_torchvision_but_for_rounding():
+    found = augment(rotation=30)
+    for image, draw, result in zip(IMAGES, DRAWS, found, strict=True):
+        angle = float((2 * draw[3] - 1) * 30)
+        bilinear = reference.InterpolationMode.BILINEAR
+        expected = reference.rotate(chw(image).float(), angle, interpolation=bilinear).round()
+        assert (chw(result).float() - expected).abs().max() <= 1
+
+
+def test_erasing_greys_one_rectangle_of_the_promised_area():
+    draws = torch.rand(500, NUM_DRAWS, generator=torch.Generator().manual_seed(0))
+    white = torch.full((500, 40, 40, 1), 255, dtype=torch.uint8)
+    found = Augment(**NOTHING | {"random_erasing": 1.0})(white, draws).squeeze(-1)
+    for image in found:
+        erased = image == 127
+        rows, columns = erased.any(1), erased.any(0)
+        assert torch.equal(erased, rows[:, None] & columns[None, :]), "not one rectangle"
+        assert 0.015 < erased.float().mean() < 0.34
+    assert (found == 127).float().mean((1, 2)).std() > 0.05
+
+
+def test_erasing_happens_as_often_as_asked():
+    draws = torch.rand(2000, NUM_DRAWS, generator=torch.Generator().manual_seed(0))
+    white = torch.full((2000, 8, 8, 1), 255, dtype=torch.uint8)
+    found = Augment(**NOTHING | {"random_erasing": 0.25})(white, draws)
+    assert (found != 255).flatten(1).any(1).float().mean().item() == pytest.approx(0.25, abs=0.03)
+
+
+def test_each_image_is_augmented_on_its_own():
+    twins = IMAGES[:1].expand(32, -1, -1, -1)
+    found = Augment(crop_padding=3, horizontal_flip=0.5, rotation=15, random_erasing=0.5)(twins, DRAWS)
+    assert len({image.numpy().tobytes() for image in found}) > 25
+
+
+def test_normalize_equals_torchvision():
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    found = Normalize(mean, std)(IMAGES)
+    expected = reference.normalize(IMAGES.permute(0, 3, 1, 2) / 255, mean, std)
+    assert torch.allclose(found, expected, atol=1e-6)
+    assert found.is_contiguous(memory_format=torch.channels_last)

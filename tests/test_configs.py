@@ -1,0 +1,114 @@
+"""Every config that is shipped composes, is what the golden files say, and trains."""
+
+import csv
+import inspect
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from lightning.pytorch import Trainer
+from omegaconf import OmegaConf
+
+from kindling.config.entry import CONFIGS, compose, instantiate
+from kindling.data.datamodule import ImageDataModule
+
+GOLDEN = Path(__file__).parent / "golden"
+GROUPS = {
+    "data": ["cifar10", "cifar100", "fake", "fashion_mnist", "image_folder", "mnist", "mnist_5k"],
+    "model": ["cnn", "mlp", "resnet", "torchvision", "vit"],
+    "optimizer": ["adam", "adamw", "sgd"],
+    "scheduler": ["constant", "cosine", "onecycle", "plateau", "step"],
+    "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
+    "callbacks": ["default", "none"],
+    "logger": ["csv", "default", "none", "tensorboard"],
+    "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
+    "experiment": ["cnn", "mlp", "resnet", "vit"],
+}
+
+
+def options() -> dict[str, list[str]]:
+    return {
+        folder.name: sorted(file.stem for file in folder.glob("*.yaml"))
+        for folder in CONFIGS.iterdir()
+        if folder.is_dir()
+    }
+
+
+def test_the_groups_hold_the_promised_options():
+    assert options() == GROUPS
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_a_changed_default_shows_in_the_golden_configs(name):
+    """To accept a change: UPDATE_GOLDEN=1 pytest tests/test_configs.py, and read the diff."""
+    cfg = compose([f"experiment={name}", "paths.logs=logs", "paths.data=data"])
+    cfg.paths.run = "logs/run"
+    resolved = OmegaConf.to_yaml(cfg, resolve=True, sort_keys=True)
+    file = GOLDEN / f"{name}.yaml"
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.write_text(resolved)
+    assert resolved == file.read_text()
+
+
+def test_every_flag_of_the_trainer_is_listed():
+    listed = yaml.safe_load((CONFIGS / "trainer" / "default.yaml").read_text())
+    passed_by_train = {"callbacks", "logger", "plugins"}
+    flags = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
+    assert set(listed) - {"_target_"} == flags - passed_by_train
+
+
+@pytest.mark.parametrize("name", [n for n in GROUPS["data"] if n not in ("image_folder",)])
+def test_each_data_config_builds_a_datamodule(name):
+    data = instantiate(compose([f"data={name}"]).data, "data")
+    assert isinstance(data, ImageDataModule)
+
+
+@pytest.mark.parametrize("name", GROUPS["model"])
+def test_each_model_trains(train_run, name):
+    assert train_run(f"model={name}", "trainer.max_epochs=1", "data.num_images=32").metrics["test/loss"] > 0
+
+
+@pytest.mark.parametrize("name", GROUPS["optimizer"])
+def test_each_optimizer_lowers_the_loss(train_run, name):
+    assert train_run(f"optimizer={name}", "optimizer.lr=0.01").metrics["train/loss"] < 2.0
+
+
+@pytest.mark.parametrize("name", GROUPS["scheduler"])
+def test_each_schedule_trains(train_run, name):
+    assert train_run(f"scheduler={name}").metrics["train/loss"] > 0
+
+
+@pytest.mark.parametrize("name", GROUPS["logger"])
+def test_each_logger_writes_what_it_promises(train_run, name):
+    files = {path.name for path in train_run(f"logger={name}", "trainer.max_epochs=1").folder.iterdir()}
+    assert ("metrics.csv" in files) == (name in ("csv", "default"))
+    assert ("tensorboard" in files) == (name in ("tensorboard", "default"))
+
+
+@pytest.mark.parametrize("name", GROUPS["callbacks"])
+def test_each_callbacks_config_trains(train_run, name):
+    run = train_run(f"callbacks={name}", "trainer.max_epochs=1")
+    assert (run.folder / "checkpoints").exists() == (name == "default")
+
+
+@pytest.mark.parametrize("name", ["fast", "limit", "profile", "anomaly"])
+def test_each_debug_config_runs(train_run, name):
+    settings = ["data.batch_size=2"] if name == "limit" else []
+    run = train_run(f"debug={name}", *settings)
+    assert (run.folder / "fit-profile.txt").exists() == (name == "profile")
+    assert ("test/loss" in run.metrics) is True
+
+
+def test_debug_overfit_learns_one_batch_by_heart(train_run):
+    run = train_run("debug=overfit", "trainer.max_epochs=100", "optimizer.lr=0.01", "data.batch_size=16")
+    with (run.folder / "metrics.csv").open() as stream:
+        first = next(csv.DictReader(stream))
+    assert run.metrics["train/loss"] < 0.1 * float(first["train/loss_step"])
+    assert run.metrics["train/accuracy"] == 1.0
+
+
+@pytest.mark.parametrize("name", GROUPS["experiment"])
+def test_each_experiment_runs_one_batch_of_everything(train_run, name):
+    run = train_run(f"experiment={name}", "data=mnist_5k", "debug=fast")
+    assert run.metrics["test/loss"] > 0

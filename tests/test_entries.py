@@ -1,0 +1,185 @@
+"""The commands as a user types them, each in a process of its own.
+
+Importing torch takes seconds, so most runs are forked from this process, which has imported it already.
+"""
+
+import json
+import multiprocessing
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import kindling.train  # noqa: F401  for the forked runs
+
+PROJECT = Path(__file__).resolve().parents[1]
+FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
+
+
+class Done(NamedTuple):
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(script: str, *arguments: str, cwd: Path = PROJECT, **environment: str) -> Done:
+    command = [sys.executable, str(PROJECT / script), *arguments]
+    done = subprocess.run(command, cwd=cwd, env=os.environ | environment, capture_output=True, text=True, timeout=100)
+    return Done(done.returncode, done.stdout, done.stderr)
+
+
+class Fork:
+    """A command in a forked process."""
+
+    def __init__(self, tmp_path: Path, script: str, *arguments: str):
+        self.streams = [tmp_path / "stdout", tmp_path / "stderr"]
+        self.process = multiprocessing.get_context("fork").Process(target=self._run, args=(script, arguments))
+        with warnings.catch_warnings():  # newer Pythons warn of forks in a process with threads
+            warnings.simplefilter("ignore", DeprecationWarning)
+            self.process.start()
+
+    def _run(self, script: str, arguments: tuple[str, ...]) -> None:
+        for descriptor, file in enumerate(self.streams, start=1):
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+        sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
+        sys.argv = [str(PROJECT / script), *arguments]
+        try:
+            runpy.run_path(sys.argv[0], run_name="__main__")
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    def result(self) -> Done:
+        self.process.join(timeout=100)
+        stdout, stderr = (file.read_text() for file in self.streams)
+        assert self.process.exitcode is not None, stderr
+        return Done(self.process.exitcode, stdout, stderr)
+
+
+def only_run(logs: Path) -> Path:
+    (file,) = logs.rglob("run.json")
+    return file.parent
+
+
+def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
+    logs = tmp_path / "größe zwei"
+    done = run("train.py", *FAST, "experiment=mlp", f"paths.logs='{logs}'", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    folder = only_run(logs)
+    assert folder.parent.name == "mlp"
+    assert f"run folder: {folder}" in done.stdout
+    assert "accuracy" in done.stdout
+    assert "epoch 1/1" in (folder / "train.log").read_text()
+    assert "warn" not in done.stderr.lower(), done.stderr
+    again = run("evaluate.py", f"run='{folder}'", cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert (folder / "evaluation" / "test" / "metrics.json").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"größe zwei"}, "nothing else is created"
+
+
+def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path):
+    done = Fork(tmp_path, "train.py", "-m", *FAST, "model.channels=[4],[],[8]", f"paths.logs={tmp_path}").result()
+    assert done.returncode == 2
+    records = [json.loads((only / "run.json").read_text()) for only in sorted(tmp_path.glob("sweeps/*/[012]"))]
+    assert [record["status"] for record in records] == ["finished", "failed", "finished"]
+    assert "allowed: the channels of at least one stage" in records[1]["reason"]
+    (failed,) = tmp_path.glob("sweeps/*/1/train.log")
+    assert "at least one stage" in failed.read_text()
+    assert "Traceback" not in done.stderr
+
+
+def test_two_processes_train_one_model_in_one_folder(tmp_path):
+    fast = [*FAST, "trainer=ddp_cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=2"]
+    done = run("train.py", *fast, f"paths.logs={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    record = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert len((only_run(tmp_path) / "train.log").read_text().splitlines()) == 2, "only the first process writes"
+
+
+def test_several_processes_in_a_sweep_are_refused(tmp_path):
+    done = Fork(tmp_path, "train.py", "-m", *FAST, "trainer=ddp_cpu", "seed=0,1", f"paths.logs={tmp_path}").result()
+    assert done.returncode == 2
+    assert "each of which would run the whole sweep; allowed: 1" in done.stderr
+
+
+@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
+    endless = [
+        "data=fake",
+        "trainer=cpu",
+        "trainer.max_epochs=100000",
+        "callbacks.early_stopping=null",
+        "trainer.log_every_n_steps=8",
+    ]
+    fork = Fork(tmp_path, "train.py", *endless, f"paths.logs={tmp_path}")
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("best.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert fork.process.pid is not None
+    os.kill(fork.process.pid, signum)
+    done = fork.result()
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert f"interrupted by {signum.name}" in done.stderr
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["optimzer.lr=1"], 2, "optimzer"),
+        (["experiment=nothing"], 2, "nothing"),
+        (["model._target_=os.system"], 2, "given 'os.system'; allowed"),
+        (["data=image_folder", "data.root=/nowhere"], 1, "/nowhere, which does not exist; allowed"),
+        (["data=image_folder"], 2, "data.root: Missing mandatory value"),
+    ],
+)
+def test_a_mistake_is_answered_without_a_traceback(tmp_path, arguments, code, message):
+    done = run("train.py", *FAST, *arguments, f"paths.logs={tmp_path}", PYTHONPROFILEIMPORTTIME="1")
+    assert " torch\n" not in done.stderr, "a mistake in the config is answered before torch is imported"
+    assert done.returncode == code, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_log_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = run("train.py", *FAST, f"paths.logs={tmp_path}/file")
+    assert done.returncode == 1
+    assert f"{tmp_path}/file" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_mistake_that_needs_the_model_is_one_line_too(tmp_path):
+    done = Fork(tmp_path, "train.py", *FAST, "model=vit", "model.patch_size=5", f"paths.logs={tmp_path}").result()
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: model.patch_size: given 5; allowed: a divisor of data.image_size, 28"]
+    assert done.stderr.strip() in (only_run(tmp_path) / "train.log").read_text()
+
+
+def test_a_bug_keeps_its_traceback(tmp_path):
+    done = Fork(tmp_path, "train.py", *FAST, "callbacks.early_stopping.min_delta=a", f"paths.logs={tmp_path}").result()
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "early_stopping.py" in done.stderr
+    assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "failed"
+    assert "Traceback" in (only_run(tmp_path) / "train.log").read_text()
+
+
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, flags):
+    done = run(script, *flags, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert "hydra" in imported
+    assert not imported & {"torch", "lightning", "torchvision", "torchmetrics", "numpy", "PIL"}
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,188 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from omegaconf.errors import InterpolationResolutionError
+from PIL import Image
+
+from kindling.config.entry import compose, instantiate
+from kindling.data import image_folder
+from kindling.data.image_folder import ImageFolder, decode_image
+from kindling.data.images import ImageFiles, ImageTensors
+from kindling.errors import DataError
+
+
+def folder_of(root: Path, *overrides: str) -> ImageFolder:
+    cache = root.parent / "cache"
+    cfg = compose(["data=image_folder", f"data.root={root}", f"data.cache_dir={cache}", *overrides])
+    return instantiate(cfg.data, "data")
+
+
+def batches_of(data: ImageFolder) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    data.prepare_data()
+    data.setup("fit")
+    return list(data.train_dataloader())
+
+
+def test_a_tree_without_splits_is_cut_into_three_disjoint_ones(make_tree):
+    data = folder_of(make_tree(), "data.in_memory=false")
+    splits = [data.splits.train, data.splits.val, data.splits.test]
+    assert [split.labels.bincount().tolist() for split in splits] == [[8] * 3, [1] * 3, [1] * 3]
+    assert len({path for split in splits for path in split.paths}) == 30
+    assert data.splits.classes == ("a", "b", "c")
+
+
+def test_a_trees_own_splits_are_kept(make_tree):
+    root = make_tree(splits=("train", "val", "test"), images=4)
+    data = folder_of(root, "data.in_memory=false")
+    for name in ("train", "val", "test"):
+        split = getattr(data.splits, name)
+        assert len(split) == 12
+        assert {path.relative_to(root).parts[0] for path in split.paths} == {name}
+
+
+def test_a_missing_validation_split_is_cut_from_train_only(make_tree):
+    data = folder_of(make_tree(splits=("train", "test")), "data.in_memory=false")
+    assert [len(data.splits.train), len(data.splits.val), len(data.splits.test)] == [27, 3, 30]
+    assert all("test" not in path.parts for path in data.splits.val.paths)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_config_knows_classes_channels_and_size_of_the_tree(make_tree, channels):
+    cfg = compose(["data=image_folder", f"data.root={make_tree(channels=channels, size=17)}"])
+    assert (cfg.data.num_classes, cfg.data.channels, cfg.data.image_size) == (3, channels, 17)
+
+
+def test_images_in_memory_and_decoded_by_workers_are_the_same_bits(make_tree):
+    root = make_tree()
+    expected = batches_of(folder_of(root, "data.in_memory=true", "data.batch_size=8"))
+    for num_workers in (0, 2):
+        data = folder_of(root, "data.in_memory=false", "data.batch_size=8", f"data.num_workers={num_workers}")
+        assert isinstance(data.splits.train, ImageFiles)
+        for (images, labels), (others, other_labels) in zip(expected, batches_of(data), strict=True):
+            assert torch.equal(images, others)
+            assert torch.equal(labels, other_labels)
+
+
+def test_auto_decides_by_size(make_tree, monkeypatch):
+    root = make_tree()
+    assert isinstance(folder_of(root).splits.train, ImageTensors)
+    monkeypatch.setattr(image_folder, "IN_MEMORY_LIMIT", 100)
+    assert isinstance(folder_of(root).splits.train, ImageFiles)
+
+
+def test_mean_and_std_are_those_of_the_training_pixels(make_tree):
+    data = folder_of(make_tree())
+    pixels = data.splits.train.images.double().flatten(0, 2) / 255
+    assert data.mean == pytest.approx(pixels.mean(0).tolist())
+    assert data.std == pytest.approx(pixels.std(0, correction=0).tolist())
+
+
+def test_decoded_pixels_are_cached_until_a_file_changes(make_tree, monkeypatch):
+    root = make_tree()
+    before = folder_of(root).splits.train.images
+    with monkeypatch.context() as patch:
+        patch.setattr(image_folder, "decode_all", lambda files: pytest.fail("decoded again"))
+        assert torch.equal(folder_of(root).splits.train.images, before)
+    for file in (root / "a").iterdir():
+        Image.new("RGB", (12, 12), "red").save(file)
+    assert not torch.equal(folder_of(root).splits.train.images, before)
+
+
+def test_a_damaged_cache_is_made_anew(make_tree):
+    root = make_tree()
+    before = folder_of(root).splits.train.images
+    for file in (root.parent / "cache").iterdir():
+        file.write_bytes(file.read_bytes()[:40])
+    assert torch.equal(folder_of(root).splits.train.images, before)
+
+
+def test_a_cache_that_cannot_be_written_only_costs_time(make_tree):
+    root = make_tree()
+    (root.parent / "cache").write_text("a file where the folder would be")
+    assert len(folder_of(root).splits.train) == 24
+
+
+def test_images_of_other_sizes_are_fitted_with_the_centre_kept(tmp_path):
+    pixels = np.zeros((20, 60, 3), dtype=np.uint8)
+    pixels[:, 20:40] = 200
+    Image.fromarray(pixels).save(tmp_path / "wide.png")
+    found = decode_image(tmp_path / "wide.png", image_size=10, channels=3)
+    assert found.shape == (10, 10, 3)
+    assert found[:, 1:-1].min() == 200
+
+
+def test_the_camera_s_orientation_is_honoured(tmp_path):
+    image = Image.fromarray(np.repeat(np.array([[0, 255]], dtype=np.uint8), 2, axis=0))
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    image.save(tmp_path / "turned.png", exif=exif)
+    assert decode_image(tmp_path / "turned.png", 2, 1)[0, :, 0].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(
+    ("array", "expected"),
+    [
+        (np.array([[0, 65535]] * 2, dtype=np.uint16), 255),
+        (np.array([[0, 32768]] * 2, dtype=np.uint16), 127),
+        (np.array([[0.0, 0.5]] * 2, dtype=np.float32), 128),
+        (np.array([[0.0, 200.0]] * 2, dtype=np.float32), 200),
+    ],
+)
+def test_grey_of_16_bits_and_floats_is_scaled_and_not_clipped(tmp_path, array, expected):
+    Image.fromarray(array).save(tmp_path / "image.tif")
+    assert decode_image(tmp_path / "image.tif", 2, 1)[0, 1, 0] == expected
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_pixels_that_are_not_finite_name_the_file(tmp_path, value):
+    Image.fromarray(np.array([[0.0, value]] * 2, dtype=np.float32)).save(tmp_path / "bad.tif")
+    with pytest.raises(DataError, match=r"bad\.tif: given pixels that are NaN or infinite"):
+        decode_image(tmp_path / "bad.tif", 2, 1)
+
+
+@pytest.mark.parametrize("content", [b"", b"not an image", "truncated", "missing"])
+def test_a_file_that_is_no_whole_image_is_named(make_tree, content):
+    file = make_tree() / "b" / "003.png"
+    if content == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:100] if content == "truncated" else content)
+    with pytest.raises(DataError, match=r"b/003\.png: cannot be read as an image.*replace or remove the file"):
+        decode_image(file, 12, 3)
+
+
+def test_a_damaged_file_stops_reading_into_memory(make_tree):
+    root = make_tree()
+    (root / "b" / "003.png").write_bytes(b"")
+    with pytest.raises(DataError, match=r"003\.png"):
+        folder_of(root).prepare_data()
+
+
+def test_a_class_without_an_image_is_named(make_tree):
+    root = make_tree()
+    shutil.rmtree(root / "b")
+    (root / "b").mkdir()
+    (root / "b" / "notes.txt").write_text("no image")
+    with pytest.raises(DataError, match=r"tree/b: given a class without an image"):
+        folder_of(root).prepare_data()
+
+
+def test_a_test_class_that_training_lacks_is_named(make_tree):
+    root = make_tree(splits=("train", "test"))
+    shutil.copytree(root / "test" / "a", root / "test" / "new")
+    with pytest.raises(DataError, match="'new'"):
+        folder_of(root).prepare_data()
+
+
+@pytest.mark.parametrize(
+    ("root", "reason"), [("nowhere", "does not exist"), ("file", "is a file"), ("empty", "no class folder")]
+)
+def test_a_wrong_root_is_named_when_the_config_is_resolved(tmp_path, root, reason):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "empty").mkdir()
+    cfg = compose(["data=image_folder", f"data.root={tmp_path / root}"])
+    with pytest.raises(InterpolationResolutionError, match=reason):
+        _ = cfg.data.num_classes

@@ -1,0 +1,75 @@
+import json
+import subprocess
+
+import pytest
+import yaml
+
+from kindling import run_folder
+from kindling.csv_logger import MetricsCSV
+from kindling.run_folder import git_state, recorded
+
+
+def test_a_run_that_is_on_says_running(config, tmp_path):
+    cfg = config()
+    with recorded(cfg) as run:
+        assert json.loads((run.folder / "run.json").read_text())["status"] == "running"
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["train.py", "+logger.wandb.api_key=S3CRET"])
+    with pytest.raises(RuntimeError), recorded(config("+logger.wandb.api_key=S3CRET")) as run:
+        raise RuntimeError("login with token=S3CRET failed")
+    for file in ("run.json", "config.yaml"):
+        text = (run.folder / file).read_text()
+        assert "S3CRET" not in text
+        assert "<redacted>" in text
+
+
+def test_the_record_inside_a_record_is_the_same(config):
+    with recorded(config()) as outer, recorded(config()) as inner:
+        assert inner is outer
+
+
+def test_only_the_first_process_writes(config, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with recorded(config()) as run:
+        run.update(metrics={"x": 1.0})
+    assert not (run.folder / "run.json").exists()
+
+
+def test_git_tells_commit_and_a_capped_redacted_diff(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_folder, "PROJECT", tmp_path)
+    assert git_state() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    (tmp_path / "file").write_text("a\n")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "file").write_text("a\napi_key = 'S3CRET'\n" + "line\n" * 100_000)
+    state = git_state()
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert "api_key" in state["diff"]
+    assert "S3CRET" not in state["diff"]
+    assert len(state["diff"]) < run_folder.DIFF_LIMIT + 100
+
+
+def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):
+    first = MetricsCSV(str(tmp_path))
+    for step in (1, 2, 3):
+        first.log_metrics({"loss": step / 2, "epoch": 0}, step)
+    first.save()
+    resumed = MetricsCSV(str(tmp_path))
+    resumed.log_metrics({"loss": 9.0, "val": 1.0, "epoch": 1}, 2)
+    resumed.save()
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        "step,epoch,loss,val",
+        "1,0,0.5,",
+        "2,1,9.0,1.0",
+    ]
+
+
+def test_config_yaml_is_plain_yaml(config):
+    with recorded(config("seed=5")) as run:
+        pass
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["seed"] == 5

@@ -1,0 +1,308 @@
+"""What `train(cfg)` does, in this process."""
+
+import csv
+import json
+import logging
+import math
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import Callback
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from torch import nn
+
+from kindling import train as train_module
+from kindling.classifier import Classifier
+from kindling.config.entry import instantiate
+from kindling.errors import CheckpointError, ConfigError, Interrupted
+from kindling.metrics import Totals
+from kindling.train import train
+
+
+def same_weights(a, b) -> bool:
+    assert a.keys() == b.keys()
+    return all(torch.equal(a[key], b[key]) for key in a)
+
+
+def rows_of(run) -> list[dict[str, str]]:
+    with (run.folder / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_run_learns_and_tests_its_best_checkpoint(train_run):
+    run = train_run("trainer.max_epochs=4", "optimizer.lr=0.01")
+    assert run.metrics["train/accuracy"] > 0.9
+    assert {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"} <= run.metrics.keys()
+
+
+def test_the_run_folder_tells_the_whole_story(train_run):
+    run = train_run("seed=3")
+    files = {str(path.relative_to(run.folder)) for path in run.folder.rglob("*") if path.is_file()}
+    expected = {
+        "config.yaml",
+        "run.json",
+        "metrics.csv",
+        "timings.csv",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+    assert expected <= files
+    assert any(file.startswith("tensorboard/events") for file in files)
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["seed"] == 3
+    assert record["metrics"] == run.metrics
+    assert record["timings"]["total_s"] >= record["timings"]["fit_s"] > 0
+    assert record["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert len(record["data_fingerprint"]) == 32
+    assert record["best"]["monitor"] == "val/loss"
+
+
+def test_the_saved_config_is_resolved_and_composes_the_same_run(train_run):
+    run = train_run("model.hidden=[32]", "model=mlp")
+    saved = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert saved["model"]["num_classes"] == 10
+    assert "${" not in (run.folder / "config.yaml").read_text()
+
+
+@pytest.mark.parametrize("model", ["cnn", "vit"])
+def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(train_run, model):
+    small = [f"model={model}", "data.num_images=64", "trainer.max_epochs=1", "model.dropout=0.1"]
+    first, again, other = (train_run(*small, f"seed={seed}") for seed in (0, 0, 1))
+    assert same_weights(first.weights(), again.weights())
+    assert (first.folder / "metrics.csv").read_text() == (again.folder / "metrics.csv").read_text()
+    assert not same_weights(first.weights(), other.weights())
+
+
+def test_seed_zero_is_a_seed(train_run):
+    torch.manual_seed(123)
+    first = train_run("seed=0")
+    torch.manual_seed(456)
+    assert same_weights(first.weights(), train_run("seed=0").weights())
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_workers_do_not_change_the_weights(train_run, make_tree, tmp_path, num_workers):
+    tree = [
+        "data=image_folder",
+        f"data.root={make_tree()}",
+        f"data.cache_dir={tmp_path}",
+        "data.batch_size=8",
+        "trainer.log_every_n_steps=1",
+    ]
+    in_memory = train_run(*tree, "data.in_memory=true")
+    decoded = train_run(*tree, "data.in_memory=false", f"data.num_workers={num_workers}")
+    assert same_weights(in_memory.weights(), decoded.weights())
+
+
+def test_each_validation_sees_every_image_even_after_the_sanity_check(train_run, monkeypatch):
+    seen = []
+    original = Classifier.on_validation_epoch_end
+
+    def count(self):
+        seen.append(int(self.totals["val"].sums[2]))
+        original(self)
+
+    monkeypatch.setattr(Classifier, "on_validation_epoch_end", count)
+    train_run("data.batch_size=16", "trainer.num_sanity_val_steps=2", "trainer.max_epochs=3")
+    assert seen == [32, 64, 64, 64]
+
+
+def test_metrics_equal_a_plain_pass_over_the_data(train_run):
+    run = train_run("data.batch_size=20")
+    data = instantiate(run.cfg.data, "data")
+    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net.load_state_dict(run.weights("best"))
+    net.eval()
+    with torch.inference_mode():
+        logits, labels = zip(*((net(images), labels) for images, labels in data.test_dataloader()), strict=True)
+    logits, labels = torch.cat(logits), torch.cat(labels)
+    assert run.metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
+    assert run.metrics["test/loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
+
+
+def test_totals_do_not_count_padding():
+    totals = Totals()
+    totals.update(torch.tensor(2.0), torch.eye(3), torch.tensor([0, 2, -100]))
+    totals.update(torch.tensor(math.nan), torch.eye(3)[:1], torch.tensor([-100]))
+    assert totals.sums is not None
+    assert totals.sums.tolist() == [4.0, 1.0, 2.0]
+
+
+def test_totals_do_not_hide_a_loss_that_is_nan():
+    totals = Totals()
+    totals.update(torch.tensor(math.nan), torch.eye(3), torch.tensor([0, 1, 2]))
+    assert totals.sums is not None
+    assert totals.sums[0].isnan()
+
+
+def test_metrics_csv_has_one_row_a_step_and_every_epoch(train_run):
+    run = train_run("trainer.max_epochs=3")
+    rows = rows_of(run)
+    steps = [int(row["step"]) for row in rows]
+    assert steps == sorted(set(steps))
+    assert sum(bool(row["val/loss"]) for row in rows) == 3
+    assert sum(bool(row["train/accuracy"]) for row in rows) == 3
+    assert float(rows[-1]["test/accuracy"]) == run.metrics["test/accuracy"]
+
+
+def test_loss_is_logged_every_n_steps(train_run):
+    rows = rows_of(train_run("trainer.log_every_n_steps=4", "trainer.max_epochs=1"))
+    assert [row["step"] for row in rows if row["train/loss_step"]] == ["3", "7"]
+
+
+def test_best_is_the_epoch_with_the_best_monitor(train_run):
+    run = train_run("trainer.max_epochs=4", "optimizer.lr=0.01")
+    losses = [float(row["val/loss"]) for row in rows_of(run) if row["val/loss"]]
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["best"]["score"] == pytest.approx(min(losses))
+
+
+def test_last_is_the_last_epoch_even_if_it_is_not_the_best(train_run):
+    run = train_run("trainer.max_epochs=3", "optimizer.lr=0.0")
+    file = run.folder / "checkpoints"
+    last, best = (torch.load(file / f"{name}.ckpt", weights_only=True) for name in ("last", "best"))
+    assert last["epoch"] == 2
+    assert best["epoch"] < 2
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(train_run):
+    run = train_run("trainer.max_epochs=9", "optimizer.lr=0.0", "callbacks.early_stopping.patience=1", "model=mlp")
+    assert sum(bool(row["val/loss"]) for row in rows_of(run)) < 9
+
+
+def test_monitor_is_named_once_for_checkpoint_stopping_and_schedule(train_run):
+    run = train_run("monitor=val/accuracy", "monitor_mode=max", "scheduler=plateau")
+    saved = yaml.safe_load((run.folder / "config.yaml").read_text())
+    assert saved["callbacks"]["best_checkpoint"]["monitor"] == "val/accuracy"
+    assert saved["callbacks"]["early_stopping"]["mode"] == saved["scheduler"]["scheduler"]["mode"] == "max"
+    assert json.loads((run.folder / "run.json").read_text())["best"]["monitor"] == "val/accuracy"
+
+
+def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, config, monkeypatch):
+    whole = train_run("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0")
+
+    class Stop(Callback):
+        def on_train_epoch_end(self, trainer, pl_module):
+            if trainer.current_epoch == 2:
+                raise Interrupted(15)
+
+    stopped = config("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0")
+    with monkeypatch.context() as patch:
+        build = train_module.build_trainer
+        patch.setattr(train_module, "build_trainer", lambda cfg, calls, logs: build(cfg, [Stop(), *calls], logs))
+        with pytest.raises(Interrupted):
+            train(stopped)
+    assert json.loads((Path(stopped.paths.run) / "run.json").read_text())["status"] == "interrupted"
+    resumed = train_run("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0", f"resume={stopped.paths.run}")
+    assert str(resumed.folder) == stopped.paths.run
+    assert same_weights(whole.weights(), resumed.weights())
+    assert rows_of(whole) == rows_of(resumed)
+
+
+def test_a_new_run_in_the_folder_of_another_is_refused(train_run, config):
+    cfg = config()
+    cfg.paths.run = str(train_run().folder)
+    with pytest.raises(ConfigError, match="which holds a run"):
+        train(cfg)
+
+
+def test_train_false_tests_the_given_checkpoint(train_run):
+    run = train_run()
+    again = train_run("train=false", f"resume={run.folder}/checkpoints/best.ckpt")
+    assert again.metrics == {k: v for k, v in run.metrics.items() if k.startswith("test/")}
+
+
+@pytest.mark.parametrize("resume", ["null", "nowhere", "nowhere/best.ckpt"])
+def test_train_false_without_a_checkpoint_never_tests_random_weights(train_run, resume):
+    with pytest.raises(CheckpointError, match="allowed"):
+        train_run("train=false", f"resume={resume}")
+
+
+def test_no_epochs_never_test_random_weights(train_run):
+    with pytest.raises(ConfigError, match="nothing was trained"):
+        train_run("trainer.max_epochs=0", "callbacks=none")
+
+
+def test_a_checkpoint_of_another_model_is_refused(train_run):
+    run = train_run()
+    with pytest.raises(CheckpointError, match="another model"):
+        train_run("model=mlp", f"resume={run.folder}/checkpoints/last.ckpt")
+
+
+def test_a_failed_run_says_why(train_run, config, monkeypatch):
+    cfg = config()
+    monkeypatch.setattr(Classifier, "validation_step", lambda self, *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        train(cfg)
+    record = json.loads((Path(cfg.paths.run) / "run.json").read_text())
+    assert record["status"] == "failed"
+    assert record["reason"] == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["model=cnn", "data.image_size=4"],
+            r"model: given kindling.models.cnn.CNN for images of .*\(1, 4, 4\)",
+        ),
+        (["model.num_classes=3"], r"gives logits \(2, 3\); allowed: \(2, 10\)"),
+        (["trainer=gpu"], "trainer: .*gpu"),
+        (["+model.depth=3"], "model: .*depth"),
+        (["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+    ],
+)
+def test_a_config_that_cannot_train_is_refused_before_the_first_step(train_run, overrides, message):
+    if "trainer=gpu" in overrides and torch.cuda.is_available():
+        overrides = ["trainer=gpu", "trainer.devices=99"]
+    with pytest.raises(ConfigError, match=message):
+        train_run(*overrides)
+
+
+def test_checkpoints_load_without_the_projects_classes_and_know_no_package_name(train_run):
+    run = train_run()
+    saved = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
+    assert saved["description"]["config"]["model"]["_target_"] == ".models.cnn.CNN"
+    assert saved["description"]["classes"] == [f"class {i}" for i in range(10)]
+    assert "kindling" not in json.dumps(saved["description"]["config"])
+
+
+def test_callbacks_none_and_logger_none_leave_only_the_record(train_run):
+    run = train_run("callbacks=none", "logger=none")
+    assert {path.name for path in run.folder.iterdir()} == {"config.yaml", "run.json"}
+    assert run.metrics["test/loss"] > 0
+
+
+def test_the_hparams_tab_gets_settings_and_final_metric(train_run):
+    run = train_run("optimizer.lr=0.02")
+    settings, scalars = {}, set()
+    for file in (run.folder / "tensorboard").glob("events*"):
+        for event in EventFileLoader(str(file)).Load():
+            for value in event.summary.value:
+                scalars.add(value.tag)
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
+                    settings |= dict(content.session_start_info.hparams)
+    assert settings["optimizer.lr"].number_value == 0.02
+    assert {"train/loss", "val/loss", "test/accuracy"} <= scalars
+
+
+def test_clipping_accumulation_and_mixed_precision_go_together(train_run):
+    run = train_run(
+        "trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed"
+    )
+    assert run.metrics["train/accuracy"] > 0.5
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_off_a_terminal_each_epoch_is_one_line(train_run, caplog):
+    with caplog.at_level(logging.INFO):
+        train_run("trainer.max_epochs=2")
+    lines = [record.message for record in caplog.records if record.message.startswith("epoch ")]
+    assert len(lines) == 2
+    assert lines[1].startswith("epoch 2/2  train/loss ")
+    assert "val/accuracy" in lines[0]

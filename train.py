@@ -1,0 +1,17 @@
+"""Train a model and test its best checkpoint: python train.py experiment=cnn"""
+
+from omegaconf import DictConfig
+
+from kindling.config.entry import entry
+from kindling.run_folder import recorded
+
+
+def main(cfg: DictConfig) -> dict[str, float]:
+    with recorded(cfg):  # run.json tells the story even if an import fails
+        from kindling.train import train  # torch and Lightning are loaded only now
+
+        return train(cfg)
+
+
+if __name__ == "__main__":
+    entry("train", main)
