@@ -94,8 +94,7 @@ def test_each_callbacks_config_trains(train_run, name):
 
 @pytest.mark.parametrize("name", ["fast", "limit", "profile", "anomaly"])
 def test_each_debug_config_runs(train_run, name):
-    settings = ["data.batch_size=2"] if name == "limit" else []
-    run = train_run(f"debug={name}", *settings)
+    run = train_run(f"data={'mnist_5k' if name == 'limit' else 'fake'}", f"debug={name}")
     assert (run.folder / "fit-profile.txt").exists() == (name == "profile")
     assert ("test/loss" in run.metrics) is True
 

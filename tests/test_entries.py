@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import runpy
+import secrets
 import signal
 import subprocess
 import sys
@@ -78,19 +79,23 @@ def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
     assert "accuracy" in done.stdout
     assert "epoch 1/1" in (folder / "train.log").read_text()
     assert "warn" not in done.stderr.lower(), done.stderr
-    again = run("evaluate.py", f"run='{folder}'", cwd=tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"größe zwei"}, "nothing else is created"
+    again = Fork(tmp_path, "evaluate.py", f"run='{folder}'").result()
     assert again.returncode == 0, again.stderr
     assert (folder / "evaluation" / "test" / "metrics.json").exists()
-    assert {path.name for path in tmp_path.iterdir()} == {"größe zwei"}, "nothing else is created"
 
 
 def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path):
-    done = Fork(tmp_path, "train.py", "-m", *FAST, "model.channels=[4],[],[8]", f"paths.logs={tmp_path}").result()
+    secret = secrets.token_hex(4)
+    jobs = ["model.channels=[4],[],[8]", f"+hub.token={secret}l,{secret}m"]
+    done = Fork(tmp_path, "train.py", "-m", *FAST, *jobs, f"paths.logs={tmp_path}").result()
     assert done.returncode == 2
-    records = [json.loads((only / "run.json").read_text()) for only in sorted(tmp_path.glob("sweeps/*/[012]"))]
-    assert [record["status"] for record in records] == ["finished", "failed", "finished"]
-    assert "allowed: the channels of at least one stage" in records[1]["reason"]
-    (failed,) = tmp_path.glob("sweeps/*/1/train.log")
+    records = [json.loads((only / "run.json").read_text()) for only in sorted(tmp_path.glob("sweeps/*/[0-5]"))]
+    assert [record["status"] for record in records] == ["finished"] * 2 + ["failed"] * 2 + ["finished"] * 2
+    assert "allowed: the channels of at least one stage" in records[2]["reason"]
+    files = [path for path in (tmp_path / "sweeps").rglob("*") if path.is_file()]
+    assert [path for path in files if secret.encode() in path.read_bytes()] == []
+    (failed,) = tmp_path.glob("sweeps/*/2/train.log")
     assert "at least one stage" in failed.read_text()
     assert "Traceback" not in done.stderr
 
@@ -137,6 +142,7 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
     [
         (["optimzer.lr=1"], 2, "optimzer"),
         (["experiment=nothing"], 2, "nothing"),
+        (["scheduler=null"], 2, "given null for a group; allowed: its options"),
         (["model._target_=os.system"], 2, "given 'os.system'; allowed"),
         (["data=image_folder", "data.root=/nowhere"], 1, "/nowhere, which does not exist; allowed"),
         (["data=image_folder"], 2, "data.root: Missing mandatory value"),

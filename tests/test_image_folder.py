@@ -1,3 +1,4 @@
+import os
 import shutil
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from PIL import Image
 
 from kindling.config.entry import compose, instantiate
 from kindling.data import image_folder
+from kindling.data.folder import class_names, list_images, shape_of
 from kindling.data.image_folder import ImageFolder, decode_image
 from kindling.data.images import ImageFiles, ImageTensors
-from kindling.errors import DataError
+from kindling.errors import ConfigError, DataError
 
 
 def folder_of(root: Path, *overrides: str) -> ImageFolder:
@@ -178,7 +180,8 @@ def test_a_test_class_that_training_lacks_is_named(make_tree):
 
 
 @pytest.mark.parametrize(
-    ("root", "reason"), [("nowhere", "does not exist"), ("file", "is a file"), ("empty", "no class folder")]
+    ("root", "reason"),
+    [("nowhere", "does not exist"), ("file", "is a file"), ("empty", "no class folder")],
 )
 def test_a_wrong_root_is_named_when_the_config_is_resolved(tmp_path, root, reason):
     (tmp_path / "file").write_text("")
@@ -186,3 +189,82 @@ def test_a_wrong_root_is_named_when_the_config_is_resolved(tmp_path, root, reaso
     cfg = compose(["data=image_folder", f"data.root={tmp_path / root}"])
     with pytest.raises(InterpolationResolutionError, match=reason):
         _ = cfg.data.num_classes
+
+
+def test_a_link_back_to_a_folder_above_lists_no_image_twice(make_tree):
+    root = make_tree()
+    (root / "a" / "again").symlink_to(root / "a")
+    assert len(list_images(root, ["a", "b", "c"])) == 30
+
+
+def test_two_trees_with_the_same_names_and_dates_do_not_share_a_cache(tmp_path):
+    found = []
+    for shade in (0, 255):
+        root = tmp_path / str(shade)
+        for index in range(9):
+            file = root / "a" / f"{index}.bmp"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("L", (4, 4), shade).save(file)
+            os.utime(file, (0, 0))
+        found.append(folder_of(root).splits.train.images.max().item())
+    assert found == [0, 255]
+
+
+def test_a_tree_with_val_but_no_train_is_refused(make_tree):
+    with pytest.raises(DataError, match="has test/ and no train/"):
+        class_names(make_tree(splits=("val", "test")))
+
+
+def test_two_names_for_one_split_are_refused(make_tree):
+    with pytest.raises(DataError, match="with val/ and valid/; allowed: one of them"):
+        class_names(make_tree(splits=("train", "val", "valid")))
+
+
+def test_a_class_may_be_named_like_a_split(make_tree):
+    root = make_tree(classes="ab")
+    (root / "a").rename(root / "train")
+    assert class_names(root) == ["b", "train"]
+
+
+def test_a_test_split_may_lack_a_class(make_tree):
+    root = make_tree(splits=("train", "test"))
+    shutil.rmtree(root / "test" / "b")
+    assert folder_of(root).splits.test.labels.bincount().tolist() == [10, 0, 10]
+
+
+@pytest.mark.parametrize("images", [1, 2])
+def test_too_few_images_for_three_splits_are_named(make_tree, images):
+    with pytest.raises(DataError, match=r"too few images for a (train|val|test) split"):
+        folder_of(make_tree(images=images, classes="a")).prepare_data()
+
+
+def test_one_image_in_colour_makes_the_set_colour(make_tree):
+    root = make_tree(channels=1)
+    Image.new("RGB", (12, 12)).save(root / "c" / "000.png")
+    assert shape_of(root) == (3, 12)
+
+
+def test_a_broken_link_is_named(make_tree):
+    root = make_tree()
+    (root / "a" / "zzz.png").symlink_to(root / "nowhere.png")
+    with pytest.raises(DataError, match=r"zzz\.png: cannot be read"):
+        folder_of(root).prepare_data()
+
+
+def test_a_name_that_is_not_utf_8_is_read(make_tree):
+    root = make_tree()
+    os.rename(root / "a" / "000.png", os.fsencode(root / "a") + b"/\xff.png")
+    data = folder_of(root)
+    assert len(data.splits.train) == 24
+    assert len(data.fingerprint()) == 32
+
+
+@pytest.mark.parametrize("fraction", ["0", "1", "-0.5", "2"])
+def test_a_share_that_leaves_nothing_is_refused(make_tree, fraction):
+    with pytest.raises(ConfigError, match=r"data\.val_fraction: given .*; allowed: more than 0 and less than 1"):
+        folder_of(make_tree(), f"data.val_fraction={fraction}")
+
+
+def test_an_empty_root_is_not_the_current_folder():
+    with pytest.raises(DataError, match=r"data\.root: given nothing"):
+        class_names("")

@@ -1,6 +1,8 @@
+import shlex
+
 import pytest
 
-from kindling.redaction import redact_config, redact_text
+from kindling.redaction import redact_command, redact_config, redact_text
 
 
 @pytest.mark.parametrize(
@@ -37,11 +39,29 @@ def test_ordinary_settings_stay(text):
     assert redact_text(text) == text
 
 
-def test_a_config_keeps_its_shape_and_its_numbers():
+@pytest.mark.parametrize(
+    "argument",
+    ["+x.password='S3CRET a'", "x.token=a,S3CRET", '+x.pwd="a]S3CRET"', "x.credentials={user: me, value: S3CRET}"],
+)
+def test_a_secret_argument_is_hidden_whole_and_the_rest_stays_a_command(argument):
+    command = redact_command(["train.py", argument, "paths.logs=a b"])
+    assert "S3CRET" not in command
+    assert shlex.split(command)[2] == "paths.logs=a b"
+
+
+def test_a_config_keeps_its_shape_but_nothing_below_a_secret_key():
     config = {"logger": {"api_key": "S3CRET", "name": "x"}, "tokens": [1, 2], "lr": 0.1, "password": None}
-    assert redact_config(config) == {
+    assert redact_config(config | {"db_password": 12345, "credentials": {"value": "S3CRET"}}) == {
         "logger": {"api_key": "<redacted>", "name": "x"},
         "tokens": [1, 2],
         "lr": 0.1,
         "password": None,
+        "db_password": "<redacted>",
+        "credentials": "<redacted>",
     }
+
+
+def test_a_target_is_never_changed(monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", "kindling")
+    config = {"_target_": "kindling.models.cnn.CNN"}
+    assert redact_config(config) == config

@@ -1,4 +1,5 @@
 import json
+import secrets
 import subprocess
 
 import pytest
@@ -17,13 +18,26 @@ def test_a_run_that_is_on_says_running(config, tmp_path):
 
 
 def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
-    monkeypatch.setattr("sys.argv", ["train.py", "+logger.wandb.api_key=S3CRET"])
-    with pytest.raises(RuntimeError), recorded(config("+logger.wandb.api_key=S3CRET")) as run:
-        raise RuntimeError("login with token=S3CRET failed")
+    secret = secrets.token_hex(4)
+    monkeypatch.setattr("sys.argv", ["train.py", f"+logger.wandb.api_key={secret}"])
+    with pytest.raises(RuntimeError), recorded(config(f"+logger.wandb.api_key={secret}")) as run:
+        raise RuntimeError(f"login with token={secret} failed")
     for file in ("run.json", "config.yaml"):
         text = (run.folder / file).read_text()
-        assert "S3CRET" not in text
+        assert secret not in text
         assert "<redacted>" in text
+
+
+def test_an_earlier_attempt_stays_in_the_record(config):
+    cfg = config()
+    with pytest.raises(ZeroDivisionError), recorded(cfg):
+        raise ZeroDivisionError
+    cfg.resume = cfg.paths.run
+    with recorded(cfg) as run:
+        pass
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [attempt["status"] for attempt in record["earlier"]] == ["failed"]
 
 
 def test_the_record_inside_a_record_is_the_same(config):

@@ -4,6 +4,9 @@ import csv
 import json
 import logging
 import math
+import re
+import secrets
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ from torch import nn
 from kindling import train as train_module
 from kindling.classifier import Classifier
 from kindling.config.entry import instantiate
-from kindling.errors import CheckpointError, ConfigError, Interrupted
+from kindling.errors import CheckpointError, ConfigError, Interrupted, KindlingError
 from kindling.metrics import Totals
 from kindling.train import train
 
@@ -183,24 +186,100 @@ def test_monitor_is_named_once_for_checkpoint_stopping_and_schedule(train_run):
 
 
 def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, config, monkeypatch):
-    whole = train_run("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0")
+    whole = train_run("trainer.max_epochs=4")
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer, pl_module):
             if trainer.current_epoch == 2:
                 raise Interrupted(15)
 
-    stopped = config("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0")
+    stopped = config("trainer.max_epochs=4")
     with monkeypatch.context() as patch:
         build = train_module.build_trainer
         patch.setattr(train_module, "build_trainer", lambda cfg, calls, logs: build(cfg, [Stop(), *calls], logs))
         with pytest.raises(Interrupted):
             train(stopped)
     assert json.loads((Path(stopped.paths.run) / "run.json").read_text())["status"] == "interrupted"
-    resumed = train_run("trainer.max_epochs=4", "scheduler=step", "model.dropout=0.0", f"resume={stopped.paths.run}")
+    resumed = train_run("trainer.max_epochs=4", f"resume={stopped.paths.run}")
     assert str(resumed.folder) == stopped.paths.run
     assert same_weights(whole.weights(), resumed.weights())
     assert rows_of(whole) == rows_of(resumed)
+
+
+@pytest.mark.parametrize("override", ["optimizer.lr=0.5", "model.channels=[8]", "seed=1", "data.num_images=64"])
+def test_a_resume_with_other_settings_is_refused_and_changes_nothing(train_run, override):
+    run = train_run()
+    before = {name: (run.folder / name).read_text() for name in ("run.json", "config.yaml")}
+    with pytest.raises(ConfigError, match=rf"resume: given .*{re.escape(override)} \(it has"):
+        train_run(override, f"resume={run.folder}")
+    with pytest.raises(ConfigError, match=rf"resume: given .*{re.escape(override)} \(it has"):
+        train_run(override, f"resume={run.folder}/checkpoints/last.ckpt")
+    assert before == {name: (run.folder / name).read_text() for name in before}
+
+
+def test_more_epochs_go_on_from_the_last_and_keep_what_was_before(train_run):
+    run = train_run("trainer.max_epochs=1", "scheduler=constant")
+    more = train_run("trainer.max_epochs=2", "scheduler=constant", f"resume={run.folder}")
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["earlier"][0]["metrics"] == run.metrics
+    assert same_weights(more.weights(), train_run("trainer.max_epochs=2", "scheduler=constant").weights())
+
+
+def test_a_moved_run_goes_on_and_keeps_its_best(train_run, tmp_path):
+    run = train_run("scheduler=constant", "optimizer.lr=0.01")
+    moved = tmp_path / "moved"
+    run.folder.rename(moved)
+    best = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    shutil.rmtree(tmp_path / "logs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "validation_step", lambda self, *_: self.totals["val"].update(*worse()))
+        train_run("scheduler=constant", "optimizer.lr=0.01", "trainer.max_epochs=3", f"resume={moved}")
+    assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+    assert not (tmp_path / "logs").exists()
+
+
+def worse() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.tensor(1e6), torch.eye(2), torch.tensor([1, 0])
+
+
+def test_last_is_newest_even_if_validation_is_rare(train_run):
+    run = train_run("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
+    saved = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["global_step"] == 24
+
+
+def test_a_run_that_diverges_fails_by_name(train_run, config):
+    with pytest.raises(KindlingError, match=r"loss: is (nan|inf); allowed: finite numbers; lower optimizer.lr"):
+        train_run("optimizer=sgd", "optimizer.lr=1e30", "callbacks.early_stopping=null")
+
+
+@pytest.mark.parametrize("seed", ["null", "-1", "1.5", "abc", str(2**32)])
+def test_what_is_no_seed_is_refused(train_run, seed):
+    with pytest.raises(ConfigError, match=r"seed: given .*; allowed: a whole number from 0 to 4294967295"):
+        train_run(f"seed={seed}")
+
+
+@pytest.mark.parametrize("flag", ["enable_progress_bar", "enable_model_summary", "enable_checkpointing"])
+def test_a_flag_that_is_off_takes_its_callbacks_along(train_run, flag):
+    assert train_run(f"trainer.{flag}=false", "trainer.max_epochs=1").metrics["test/loss"] > 0
+
+
+def test_bf16_true_counts_exactly():
+    totals = Totals()
+    logits = torch.eye(2, dtype=torch.bfloat16)[torch.zeros(1001, dtype=torch.int64)]
+    labels = torch.tensor([0] * 699 + [1] * 302)
+    totals.update(torch.tensor(1.0, dtype=torch.bfloat16), logits, labels)
+    assert totals.sums is not None
+    assert totals.sums.tolist() == [1001, 699, 1001]
+
+
+def test_a_secret_is_in_no_file_of_the_run(train_run):
+    secret = secrets.token_hex(8)
+    run = train_run(f"+hub.api_key={secret}", "trainer.max_epochs=1")
+    files = [path for path in run.folder.rglob("*") if path.is_file()]
+    assert len(files) >= 8
+    assert [path.name for path in files if secret.encode() in path.read_bytes()] == []
+    assert "<redacted>" in (run.folder / "config.yaml").read_text()
 
 
 def test_a_new_run_in_the_folder_of_another_is_refused(train_run, config):
@@ -229,8 +308,14 @@ def test_no_epochs_never_test_random_weights(train_run):
 
 def test_a_checkpoint_of_another_model_is_refused(train_run):
     run = train_run()
-    with pytest.raises(CheckpointError, match="another model"):
-        train_run("model=mlp", f"resume={run.folder}/checkpoints/last.ckpt")
+    file = run.folder / "checkpoints" / "last.ckpt"
+    with pytest.raises(ConfigError, match=r"resume: given model\._target_=kindling\.models\.mlp\.MLP"):
+        train_run("model=mlp", f"resume={file}")
+    saved = torch.load(file, weights_only=True)
+    del saved["state_dict"]["net.head.1.weight"]
+    torch.save(saved, file)
+    with pytest.raises(CheckpointError, match="a checkpoint of another model"):
+        train_run(f"resume={file}")
 
 
 def test_a_failed_run_says_why(train_run, config, monkeypatch):
@@ -254,6 +339,10 @@ def test_a_failed_run_says_why(train_run, config, monkeypatch):
         (["trainer=gpu"], "trainer: .*gpu"),
         (["+model.depth=3"], "model: .*depth"),
         (["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
+        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["data.std=[0]"], r"data.std: given \[0\]; allowed: more than 0"),
+        (["data.num_workers=-1"], "data.num_workers: given -1; allowed: auto, 0 or more"),
+        (["data.in_memory=banana"], "data.in_memory: given 'banana'; allowed: auto, true, false"),
     ],
 )
 def test_a_config_that_cannot_train_is_refused_before_the_first_step(train_run, overrides, message):

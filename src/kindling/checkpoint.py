@@ -18,10 +18,10 @@ DESCRIPTION = "description"
 
 def describe(saved: dict[str, Any], config: dict[str, Any], facts: Any) -> None:
     """Write into a checkpoint what it takes to rebuild its model and data: plain config and class names."""
-    data = {**config.get("data", {}), "mean": facts.get("mean"), "std": facts.get("std")}
+    found = {key: value for key, value in facts.items() if key != "classes"}
     saved[DESCRIPTION] = {
         "format": FORMAT,
-        "config": relative({**config, "data": data}),
+        "config": relative({**config, "data": config.get("data", {}) | found}),
         "classes": facts.get("classes"),
     }
 
@@ -86,7 +86,19 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Saves a checkpoint whole or not at all: beside its target, to the disk, then renamed."""
+    """Saves a checkpoint whole or not at all, and runs no code from one that it loads."""
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        saved = super().load_checkpoint(path, map_location, weights_only=True)
+        # In a run that was moved, the best checkpoint lies beside this one.
+        folder = Path(path).parent
+        for state in saved.get("callbacks", {}).values():
+            if Path(state.get("dirpath") or ".").name == folder.name == "checkpoints":
+                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
+                    state[key] = str(folder / Path(state[key]).name) if state[key] else state[key]
+                state["best_k_models"] = {str(folder / Path(k).name): v for k, v in state["best_k_models"].items()}
+                state["dirpath"] = str(folder)
+        return saved
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)

@@ -11,8 +11,10 @@ from torch.optim import Optimizer
 
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
 from kindling.config.entry import instantiate
+from kindling.errors import ConfigError
 from kindling.metrics import Totals
 from kindling.optimization import build_scheduler, parameter_groups
+from kindling.seeds import mix_seeds
 
 Batch = tuple[Tensor, Tensor]
 
@@ -81,6 +83,8 @@ class Classifier(LightningModule):
         self.log_dict(means, prog_bar=True, sync_dist=True)
 
     def on_train_epoch_start(self) -> None:
+        # Dropout of a resumed epoch is that of the epoch that was never interrupted.
+        torch.manual_seed(mix_seeds(self.config.get("seed", 0), self.current_epoch, self.global_rank))
         self.totals["train"].reset()
 
     def on_validation_epoch_start(self) -> None:
@@ -103,7 +107,10 @@ class Classifier(LightningModule):
         groups = parameter_groups(self.net)
         # A fused step unscales mixed-precision gradients itself, so Lightning could not clip them before it.
         clips_mixed = self.trainer.precision in ("16-mixed", "bf16-mixed") and self.trainer.gradient_clip_val
-        optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
+        try:
+            optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
+        except (TypeError, ValueError) as error:  # a rate below zero, say
+            raise ConfigError(f"optimizer: {error}") from error
         if self.scheduler is None:
             return optimizer
         make = self.scheduler["scheduler"]

@@ -28,8 +28,9 @@ def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     console.print(f"{title}: {folder}", soft_wrap=True, highlight=False, markup=False)
 
 
-def quiet_lightning() -> None:
-    """Keep Lightning's warnings and drop its chatter, such as tips and which devices are not there."""
+def set_up_logging() -> None:
+    """Show our progress, keep Lightning's warnings, drop its chatter, such as tips and devices that are not there."""
+    logging.basicConfig(format="%(message)s", level=logging.INFO)  # in a notebook; Hydra has done it elsewhere
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

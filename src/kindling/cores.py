@@ -16,7 +16,7 @@ def share_cores(*, decoding: bool, num_processes: int) -> int:
     Two busy threads on one core are four times slower than one. Sets that decode files leave half of the cores
     to the decoding, whatever the number of workers, since that of threads changes the last bits of a sum.
     """
-    cores = int(os.environ.get("OMP_NUM_THREADS", available_cores()))
+    cores = int(os.environ.get("OMP_NUM_THREADS", str(available_cores())).partition(",")[0])
     threads = max(1, cores // num_processes // (2 if decoding else 1))
     torch.set_num_threads(threads)
     return threads

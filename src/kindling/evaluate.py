@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from torchmetrics.functional import classification
 from kindling import checkpoint
 from kindling.classifier import rebuild
 from kindling.config.entry import instantiate
-from kindling.console import print_results, quiet_lightning
+from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError, DataError
 from kindling.plots import plot_confusion_matrix, plot_mistakes
@@ -62,7 +63,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     Raises:
         KindlingError: the checkpoint or its data cannot be read.
     """
-    quiet_lightning()
+    set_up_logging()
     path = checkpoint_of(cfg)
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
@@ -78,7 +79,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     folder = output_folder(path, cfg)
     report = {"checkpoint": str(path), **metrics, "classes": per_class(kept.logits, kept.labels, classes)}
     with write_whole(folder / "metrics.json") as stream:
-        json.dump(report, stream, indent=2, ensure_ascii=False)
+        json.dump(without_nan(report), stream, indent=2, ensure_ascii=False)
     plot_confusion_matrix(kept.logits, kept.labels, classes, folder / "confusion_matrix.png")
     plot_mistakes(getattr(data.splits, cfg.split), kept.logits, kept.labels, classes, folder / "mistakes.png")
     print_results(metrics, "evaluation", folder)
@@ -96,7 +97,7 @@ def checkpoint_of(cfg: DictConfig) -> Path:
     if (cfg.run is None) == (cfg.ckpt is None):
         given = "neither run nor ckpt" if cfg.run is None else "both run and ckpt"
         raise ConfigError(f"evaluate: given {given}; allowed: run=<run folder> or ckpt=<checkpoint file>")
-    return checkpoint.find(str(cfg.run or cfg.ckpt), prefer="best")
+    return checkpoint.find(str(cfg.ckpt if cfg.run is None else cfg.run), prefer="best")
 
 
 def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> ImageDataModule:
@@ -105,12 +106,21 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
     Raises:
         DataError: its classes are others.
     """
-    overrides = {key: value for key, value in cfg.data.items() if value is not None}
+    overrides = {str(key): value for key, value in cfg.data.items() if value is not None}
+    for key in overrides.keys() - config["data"].keys():
+        raise ConfigError(
+            f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
+        )
     data: ImageDataModule = instantiate(config["data"] | overrides, "data")
     data.prepare_data()
     if list(data.splits.classes) != classes:
         raise DataError(f"data: given the classes {list(data.splits.classes)}; the model knows {classes}")
     return data
+
+
+def without_nan(report: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no NaN and no infinity: null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}
 
 
 def summary(logits: Tensor, labels: Tensor, split: str) -> dict[str, float]:

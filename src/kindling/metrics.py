@@ -14,10 +14,11 @@ class Totals:
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
         """Add a batch: its mean loss (), logits (B, K) and labels (B,), of which NO_LABEL does not count."""
-        num_images = (labels != NO_LABEL).sum()
-        hits = (logits.argmax(1) == labels).sum()
+        dtype = _sum_dtype(logits.device)
+        num_images = (labels != NO_LABEL).sum().to(dtype)
+        hits = (logits.argmax(1) == labels).sum().to(dtype)
         loss_sum = torch.where(num_images > 0, loss.detach() * num_images, 0)
-        batch = torch.stack([loss_sum, hits, num_images]).to(_sum_dtype(logits.device))
+        batch = torch.stack([loss_sum, hits, num_images])
         self.sums = batch if self.sums is None else self.sums.add_(batch)
 
     def reset(self) -> None:

@@ -34,6 +34,7 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str], fi
 def plot_mistakes(images: Images, logits: Tensor, labels: Tensor, classes: list[str], file: Path) -> None:
     """The wrongly classified images of highest loss, each with its true and its predicted class."""
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    losses = losses.nan_to_num(torch.inf)
     losses[logits.argmax(1) == labels] = -1
     worst = [i for i in losses.argsort(descending=True)[:NUM_MISTAKES].tolist() if losses[i] >= 0]
     columns = 6

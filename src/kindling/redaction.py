@@ -2,35 +2,47 @@
 
 import os
 import re
+import shlex
 from typing import Any
 
 HIDDEN = "<redacted>"
-_NAME = r"(?:api|access|private|secret|auth)[_-]?key|[\w-]*(?:token|secrets?|passwords?|passwd|credentials?)|[\w-]*_key"
-_SECRET_KEY = re.compile(rf"^(?:.*[._-])?(?:{_NAME})$", re.IGNORECASE)
-_ASSIGNMENT = re.compile(rf"""((?:{_NAME})["']?\s*[=:]\s*)(["']?)([^\s"',}}\]]+)\2""", re.IGNORECASE)
+_NAMES = r"[\w-]*(?:token|secrets?|passw(?:or)?ds?|passphrase|credentials?|_keys?|apikeys?|authorization|bearer)|pwd"
+_SECRET_KEY = re.compile(rf"^(?:.*[./@+])?(?:{_NAMES})$", re.IGNORECASE)
+_ASSIGNMENT = re.compile(
+    rf"""((?:\b|_)(?:{_NAMES})["']?\s*[=:]\s*)(?!null\b|None\b).+$""", re.IGNORECASE | re.MULTILINE
+)
 _URL_PASSWORD = re.compile(r"(://[^/\s:@]+:)[^/\s@]+@")
 _WELL_KNOWN = re.compile(r"\b(?:hf_\w{20,}|gh[pousr]_\w{20,}|sk-[\w-]{20,}|AKIA[0-9A-Z]{16}|xox[abp]-[\w-]{10,})")
 
 
 def redact_text(text: str) -> str:
-    """A command line or a diff without secrets, which are known by their name, form or place in the environment."""
-    for secret in _environment_secrets():
-        text = text.replace(secret, HIDDEN)
-    text = _ASSIGNMENT.sub(rf"\1\2{HIDDEN}\2", text)
-    text = _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text)
-    return _WELL_KNOWN.sub(HIDDEN, text)
+    """A diff or a message without secrets; what is assigned to a secret's name is hidden to the end of the line."""
+    return _known_by_value(_ASSIGNMENT.sub(rf"\1{HIDDEN}", text))
+
+
+def redact_command(arguments: list[str]) -> str:
+    """A command line that a shell would split into the same arguments, but for the secrets."""
+    redacted = []
+    for argument in arguments:
+        key, equals, _ = argument.partition("=")
+        redacted.append(f"{key}={HIDDEN}" if equals and _SECRET_KEY.match(key) else redact_text(argument))
+    return shlex.join(redacted)
 
 
 def redact_config(config: Any, key: str = "") -> Any:
-    """A plain config without the values of keys such as `api_key` or `token`."""
+    """A plain config without what stands under keys such as `api_key` or `token`."""
+    if config is not None and _SECRET_KEY.match(key):
+        return HIDDEN
     if isinstance(config, dict):
         return {name: redact_config(value, str(name)) for name, value in config.items()}
     if isinstance(config, list):
-        return [redact_config(value, key) for value in config]
-    if isinstance(config, str):
-        return HIDDEN if _SECRET_KEY.match(key) else redact_text(config)
-    return config
+        return [redact_config(value) for value in config]
+    return _known_by_value(config) if isinstance(config, str) and key != "_target_" else config
 
 
-def _environment_secrets() -> list[str]:
-    return [value for name, value in os.environ.items() if len(value) >= 8 and _SECRET_KEY.match(name)]
+def _known_by_value(text: str) -> str:
+    """Without passwords in addresses, tokens of well-known forms, and secrets of the environment."""
+    for name, value in os.environ.items():
+        if len(value) >= 8 and _SECRET_KEY.match(name):
+            text = text.replace(value, HIDDEN)
+    return _WELL_KNOWN.sub(HIDDEN, _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text))

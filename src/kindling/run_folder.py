@@ -18,10 +18,14 @@ from omegaconf import DictConfig, OmegaConf
 from kindling.config.entry import to_plain
 from kindling.config.resolvers import PROJECT, is_first_process
 from kindling.errors import ConfigError, Interrupted
-from kindling.redaction import redact_config, redact_text
+from kindling.redaction import redact_command, redact_config, redact_text
 from kindling.whole_file import write_whole
 
 DIFF_LIMIT = 100_000  # characters
+KEPT_OF_EARLIER = ("status", "reason", "started_at", "ended_at", "command", "timings", "metrics")
+# What a resumed run must share with the run that it goes on with; of data, all but where and how it is read.
+FIXED_SETTINGS = ("seed", "data", "model", "criterion", "optimizer", "scheduler")
+FREE_DATA_SETTINGS = ("root", "cache_dir", "num_workers", "in_memory", "mean", "std")
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
 
 
@@ -42,14 +46,20 @@ class RunRecord:
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "run.json"
-        if file.exists() and not resumed:
-            raise ConfigError(f"run folder: given {self.folder}, which holds a run; give a new one, or resume= it")
+        earlier: list[dict[str, Any]] = []
+        if file.exists():
+            if not resumed:
+                raise ConfigError(f"run folder: given {self.folder}, which holds a run; give a new one, or resume= it")
+            refuse_changes(OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml")), self.config)
+            before = json.loads(file.read_text(encoding="utf-8"))
+            earlier = [*before.pop("earlier", []), {key: before.get(key) for key in KEPT_OF_EARLIER}]
+            self.facts = {"metrics": before["metrics"], "best": before.get("best")}
         OmegaConf.save(OmegaConf.create(self.config), self.folder / "config.yaml")
         self.update(
             status="running",
             reason=None,
             started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
-            command=redact_text(" ".join(sys.argv)),
+            command=redact_command(sys.argv),
             pid=os.getpid(),
             seed=self.config["seed"],
             git=git_state(),
@@ -59,7 +69,8 @@ class RunRecord:
             },
             hardware={"host": platform.node(), "platform": platform.platform(), "cores": os.cpu_count()},
             timings={},
-            metrics={},
+            metrics=self.facts.get("metrics", {}),
+            earlier=earlier,
         )
 
     def update(self, **facts: Any) -> None:
@@ -87,6 +98,37 @@ class RunRecord:
         self.update(timings={**self.facts["timings"], f"{phase}_s": seconds})
 
 
+def refuse_changes(saved: Any, given: dict[str, Any]) -> None:
+    """
+    Raises:
+        ConfigError: a config would go on with a run that was started with other settings.
+    """
+
+    def fixed(config: dict[str, Any]) -> dict[str, Any]:
+        data = {key: value for key, value in config["data"].items() if key not in FREE_DATA_SETTINGS}
+        return flatten({key: config.get(key) for key in FIXED_SETTINGS} | {"data": data})
+
+    before, now = fixed(saved), fixed(given)
+    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+    if changed:
+        listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in changed[:5])
+        raise ConfigError(
+            f"resume: given {listed}; allowed: the settings that the run was started with; "
+            "give the same experiment and overrides, or start a new run"
+        )
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
 _open: list[RunRecord] = []
 
 
@@ -99,7 +141,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     config = to_plain(cfg)
     record = RunRecord(Path(config["paths"]["run"]), config)
     if is_first_process():
-        record.start(resumed=bool(config["resume"]))
+        record.start(resumed=bool(config["resume"]) and config["train"])
     else:
         record.facts = {"timings": {}, "metrics": {}}
     _open.append(record)

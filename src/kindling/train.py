@@ -1,22 +1,33 @@
 """Train a model and test its best checkpoint."""
 
+import math
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig
-from torch import nn
+from torch import Tensor, nn
 
 from kindling import checkpoint
 from kindling.classifier import Classifier
 from kindling.config.entry import in_sweep, instantiate
-from kindling.console import print_results, quiet_lightning
+from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import ImageDataModule
-from kindling.errors import CheckpointError, ConfigError
-from kindling.run_folder import recorded
+from kindling.errors import CheckpointError, ConfigError, KindlingError
+from kindling.run_folder import flatten, recorded, refuse_changes
+
+# Lightning refuses these callbacks if their flag is off.
+SWITCHES = {
+    "enable_checkpointing": Checkpoint,
+    "enable_progress_bar": ProgressBar,
+    "enable_model_summary": ModelSummary,
+}
 
 
 def train(cfg: DictConfig) -> dict[str, float]:
@@ -26,20 +37,20 @@ def train(cfg: DictConfig) -> dict[str, float]:
         KindlingError: the config, the data or a checkpoint cannot be right.
     """
     with recorded(cfg) as run:
-        quiet_lightning()
+        set_up_logging()
         start = starting_checkpoint(cfg)
-        seed_everything(cfg.seed, workers=True, verbose=False)
+        seed_all(cfg.seed)
         data: ImageDataModule = instantiate(cfg.data, "data")
         classifier = build_classifier(cfg, run.config)
         callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
         trainer = build_trainer(cfg, callbacks, loggers)
         if start:
-            checkpoint.load_weights(classifier, checkpoint.load(start)["state_dict"], start)
+            load_start(classifier, start, run.config)
         if cfg.train:
-            with run.timed("fit"):
+            with run.timed("fit"), ending_children(trainer):
                 trainer.fit(classifier, data, ckpt_path=start, weights_only=True)
-            run.update(metrics=numbers(trainer), best=best_score(trainer))
+            run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
         if cfg.test:
             if not start and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
@@ -48,6 +59,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
         run.update(data_fingerprint=data.fingerprint(), threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
+        refuse_divergence(metrics)
         log_settings(loggers, run.config, metrics, trainer.global_step)
         if trainer.is_global_zero:
             print_results(metrics, "run folder", run.folder)
@@ -67,9 +79,33 @@ def starting_checkpoint(cfg: DictConfig) -> Path | None:
     return None
 
 
+def seed_all(seed: Any) -> None:
+    """Seed every generator; zero is a seed.
+
+    Raises:
+        ConfigError: no whole number of 32 bits.
+    """
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise ConfigError(f"seed: given {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
+    seed_everything(seed, workers=True, verbose=False)
+
+
+def load_start(classifier: Classifier, start: Path, config: dict[str, Any]) -> None:
+    """Load the weights of the checkpoint to start from.
+
+    Raises:
+        CheckpointError: it is damaged or of another model.
+        ConfigError: it is of a run with other settings.
+    """
+    saved = checkpoint.load(start)
+    refuse_changes(saved[checkpoint.DESCRIPTION]["config"], config)
+    checkpoint.load_weights(classifier, saved["state_dict"], start)
+
+
 def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
     net = instantiate(cfg.model, "model")
-    check_shapes(net, cfg)
+    blank = torch.zeros(2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)  # (B, C, H, W)
+    check_shapes(net, blank, cfg)
     return Classifier(
         net,
         criterion=instantiate(cfg.criterion, "criterion"),
@@ -79,28 +115,29 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
     )
 
 
-def check_shapes(net: nn.Module, cfg: DictConfig) -> None:
-    """Pass two blank images through the net.
+def check_shapes(net: nn.Module, blank: Tensor, cfg: DictConfig) -> None:
+    """Pass blank images through the net.
 
     Raises:
         ConfigError: the net cannot take the data's shape, or gives another number of classes.
     """
-    shape = (2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)
-    given = f"model: given {cfg.model._target_} for images of (C, H, W) = {shape[1:]}"
+    given = f"model: given {cfg.model._target_} for images of (C, H, W) = {tuple(blank.shape[1:])}"
     net.eval()
     try:
         with torch.inference_mode():
-            logits = net(torch.zeros(shape))
+            logits = net(blank)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(
             f"{given}, which it cannot take ({error}); set data.image_size or take another model"
         ) from error
     net.train()
-    if logits.shape != (2, cfg.data.num_classes):
+    if logits.shape != (len(blank), cfg.data.num_classes):
         raise ConfigError(f"{given}: gives logits {tuple(logits.shape)}; allowed: (2, {cfg.data.num_classes})")
 
 
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
+    callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     plugins = [checkpoint.WholeCheckpointIO()]
     trainer: Trainer = instantiate(
         cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins
@@ -118,6 +155,31 @@ def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:
     return [built for built in (instantiate(group, path) or {}).values() if built is not None]
 
 
+@contextmanager
+def ending_children(trainer: Trainer) -> Iterator[None]:
+    """End the processes that Lightning has launched if this one fails; they would wait for it for ever."""
+    try:
+        yield
+    except BaseException:
+        launcher = trainer.strategy.launcher
+        if launcher is not None:
+            launcher.kill(signal.SIGKILL)
+        raise
+
+
+def refuse_divergence(metrics: dict[str, float]) -> None:
+    """
+    Raises:
+        KindlingError: a loss is NaN or infinite.
+    """
+    for name, value in metrics.items():
+        if not math.isfinite(value):
+            raise KindlingError(
+                f"{name}: is {value}; allowed: finite numbers; "
+                "lower optimizer.lr or set trainer.gradient_clip_val, and look for NaN with debug=anomaly"
+            )
+
+
 def best_checkpoint(trainer: Trainer) -> str | None:
     """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
     best = trainer.checkpoint_callback
@@ -132,8 +194,9 @@ def best_score(trainer: Trainer) -> dict[str, Any] | None:
 
 
 def numbers(trainer: Trainer) -> dict[str, float]:
-    """The last value of each metric of an epoch."""
-    return {name: value.item() for name, value in trainer.callback_metrics.items() if not name.endswith("_step")}
+    """The last value of each metric of an epoch, such as val/loss."""
+    of_epochs = (name for name in trainer.callback_metrics if "/" in name and not name.endswith("_step"))
+    return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
 
 
 def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
@@ -144,14 +207,3 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
         else:
             logger.log_hyperparams(flatten(config))
         logger.finalize("success")
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat

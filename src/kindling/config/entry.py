@@ -7,6 +7,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import hydra
@@ -19,6 +20,8 @@ from omegaconf.errors import OmegaConfBaseException
 from kindling.config import resolvers
 from kindling.config.targets import check_prefixes, check_targets
 from kindling.errors import ConfigError, Interrupted, KindlingError
+from kindling.redaction import redact_text
+from kindling.whole_file import write_whole
 
 CONFIGS = resolvers.PROJECT / "configs"
 VERSION_BASE = "1.3"
@@ -35,6 +38,8 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
     for signum in (signal.SIGINT, signal.SIGTERM):
         signal.signal(signum, _interrupt)
+    if "PL_GLOBAL_SEED" in os.environ and not resolvers.is_first_process():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # launched by Lightning: the first process ends it
 
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
@@ -42,6 +47,8 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
         if "run" in cfg.paths:
             cfg.paths.run = HydraConfig.get().runtime.output_dir
         try:
+            if in_sweep():
+                _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
             check_prefixes(to_plain(cfg))  # before anything heavy is imported
             return task(cfg)
         except Exception as error:
@@ -116,6 +123,12 @@ def to_plain(config: Any) -> Any:
         raise _own_cause(error) or ConfigError(f"{error.full_key}: {error.msg}") from error
 
 
+def _redact_sweep(file: Path) -> None:
+    """Hydra writes the sweep's command line into this file as it is."""
+    with write_whole(file) as stream:
+        stream.write(redact_text(file.read_text(encoding="utf-8")))
+
+
 def _interrupt(signum: int, frame: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)  # a second signal ends at once
@@ -129,13 +142,15 @@ def _own_cause(error: BaseException | None) -> KindlingError | None:
             return error
         if _is_misconfiguration(error):
             return ConfigError(" ".join(str(error).split()))
+        if str(error).startswith("Config group override must be a string"):
+            return ConfigError("given null for a group; allowed: its options, see --help")
         error = error.__context__ if isinstance(error, OmegaConfBaseException | HydraException) else None
     return None
 
 
 def _is_misconfiguration(error: BaseException) -> bool:
-    """Lightning's own error for settings, known by its name so that nothing heavy is imported."""
-    return type(error).__name__ == "MisconfigurationException"
+    """Lightning's own errors for settings, known by name and text so that nothing heavy is imported."""
+    return type(error).__name__ == "MisconfigurationException" or str(error).startswith("Early stopping conditioned")
 
 
 def _exit_code(error: Exception) -> int:
@@ -157,6 +172,7 @@ def _report(error: Exception, full_trace: bool) -> None:
         text = "".join(traceback.format_exception(error))
     else:
         text = f"error: {own or error}"
+    text = redact_text(text)
     print(text, file=sys.stderr)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, logging.FileHandler):

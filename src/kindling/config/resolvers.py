@@ -16,17 +16,19 @@ PROJECT = Path(__file__).resolve().parents[3]
 @cache
 def stamp() -> str:
     """The name of this process's run or sweep: <YYYY-MM-DD_HH-MM-SS>-<4 hex>; one for all ranks of a job."""
-    if "SLURM_PROCID" in os.environ and "SLURM_JOB_ID" in os.environ:
-        return f"slurm-{os.environ['SLURM_JOB_ID']}"
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        run_id = os.environ["TORCHELASTIC_RUN_ID"]
-        return f"torchrun-{os.getppid() if run_id == 'none' else run_id}"
+    env = os.environ
+    if int(env.get("SLURM_NTASKS", "1")) > 1:
+        names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+        return "-".join(["slurm", *(env[name] for name in names if name in env)])
+    if int(env.get("WORLD_SIZE", "1")) > 1:
+        names = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+        return "-".join(["torchrun", *(env[name] for name in names if name in env)])
     return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
 
 
-def run_folder(logs: str, experiment: str | None, resume: str | None) -> str:
-    """The folder of a run: a new one, or that of the run to go on with."""
-    if resume and Path(resume).expanduser().is_dir():
+def run_folder(logs: str, experiment: str | None, resume: str | None, train: bool) -> str:
+    """The folder of a run: a new one, or that of the run whose training goes on."""
+    if resume and train and Path(resume).expanduser().is_dir():
         return str(Path(resume).expanduser())
     return str(Path(logs).expanduser() / (experiment or "default") / stamp())
 
@@ -50,7 +52,7 @@ def image_folder(root: str, fact: str) -> int:
     """`num_classes`, `channels` or `image_size` of a class-per-folder tree."""
     if fact == "num_classes":
         return len(folder.class_names(root))
-    channels, image_size = folder.first_image(root)
+    channels, image_size = folder.shape_of(root)
     return {"channels": channels, "image_size": image_size}[fact]
 
 

@@ -1,9 +1,11 @@
 """The LightningDataModule that every set of images shares; a set of its own says only how to read itself."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -15,6 +17,7 @@ from kindling.data.images import ImageFiles, Images, ImageTensors
 from kindling.data.loader import EpochLoader
 from kindling.errors import ConfigError, DataError
 
+log = logging.getLogger(__name__)
 Stage = Literal["train", "val", "test"]
 
 
@@ -61,6 +64,12 @@ class ImageDataModule(LightningDataModule):
         super().__init__()
         if batch_size < 1:
             raise ConfigError(f"data.batch_size: given {batch_size}; allowed: 1 or more")
+        if num_workers != "auto" and num_workers < 0:
+            raise ConfigError(f"data.num_workers: given {num_workers}; allowed: auto, 0 or more")
+        if in_memory not in ("auto", True, False):
+            raise ConfigError(f"data.in_memory: given {in_memory!r}; allowed: auto, true, false")
+        if std is not None and min(std) <= 0:
+            raise ConfigError(f"data.std: given {std}; allowed: more than 0 for each channel")
         self.num_classes = num_classes
         self.channels = channels
         self.image_size = image_size
@@ -93,6 +102,8 @@ class ImageDataModule(LightningDataModule):
             decoding=any(isinstance(images, ImageFiles) for images in images_of),
             num_processes=self.trainer.num_devices if self.trainer and on_cpu else 1,
         )
+        if self.in_memory is False and isinstance(self.splits.train, ImageTensors):
+            log.warning("data.in_memory=false has no effect: this set is always held in memory")
         shape = (self.image_size, self.image_size, self.channels)
         for name in ("train", "val", "test"):
             images: Images = getattr(self.splits, name)
@@ -110,7 +121,9 @@ class ImageDataModule(LightningDataModule):
     def facts(self) -> Mapping[str, object]:
         """What a checkpoint must know of the data, beyond the config."""
         _ = self.splits
-        return {"classes": list(self.splits.classes), "mean": self.mean, "std": self.std}
+        facts = {"classes": list(self.splits.classes), "mean": self.mean, "std": self.std}
+        root = getattr(self, "root", None)
+        return facts | ({"root": str(Path(root).absolute())} if root else {})
 
     def fingerprint(self) -> str:
         """A hash of all images and labels; of files, their names and sizes."""
@@ -121,7 +134,11 @@ class ImageDataModule(LightningDataModule):
             if isinstance(images, ImageTensors):
                 digest.update(images.images.numpy().data)
             else:
-                digest.update("".join(f"{p.parent.name}/{p.name} {p.stat().st_size}\n" for p in images.paths).encode())
+                digest.update(
+                    "".join(f"{p.parent.name}/{p.name} {p.stat().st_size}\n" for p in images.paths).encode(
+                        errors="surrogateescape"
+                    )
+                )
         return digest.hexdigest()
 
     def train_dataloader(self) -> EpochLoader:

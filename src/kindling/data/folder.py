@@ -1,4 +1,4 @@
-"""What lies in a class-per-folder tree of images, found without opening more than one of them.
+"""What lies in a class-per-folder tree of images, found while opening only a few of them.
 
 Imports nothing heavy: a config asks here for its number of classes while it is composed.
 """
@@ -15,6 +15,7 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 LARGEST_AUTO_SIZE = 224
+LOOKED_AT = 16
 
 
 def split_folders(root: str | Path) -> dict[str, Path]:
@@ -23,16 +24,26 @@ def split_folders(root: str | Path) -> dict[str, Path]:
     Raises:
         DataError: the root is missing, a file, or holds no class folder.
     """
-    root = Path(root).expanduser()
     allowed = "allowed: a folder with one folder a class, or train/, val/ and test/ with them"
+    if not str(root).strip():
+        raise DataError(f"data.root: given nothing; {allowed}")
+    root = Path(root).expanduser()
     if not root.exists():
         raise DataError(f"data.root: given {root}, which does not exist; {allowed}")
     if not root.is_dir():
         raise DataError(f"data.root: given {root}, which is a file; {allowed}")
-    inside = {folder.name.lower(): folder for folder in _folders(root)}
-    found = {split: inside[name] for split, names in SPLIT_NAMES.items() for name in names if name in inside}
-    if "train" not in found:
-        found = {"train": root}
+    found: dict[str, Path] = {}
+    for folder in _folders(root):
+        split = next((split for split, names in SPLIT_NAMES.items() if folder.name.lower() in names), None)
+        if split in found:
+            raise DataError(
+                f"data.root: given {root} with {found[split].name}/ and {folder.name}/; allowed: one of them"
+            )
+        if split and _folders(folder):  # a class may be named so too, but holds no folders
+            found[split] = folder
+    if found and "train" not in found:
+        raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {allowed}")
+    found = found or {"train": root}
     if not _folders(found["train"]):
         raise DataError(f"data.root: given {root}, which holds no class folder; {allowed}")
     return found
@@ -44,32 +55,43 @@ def class_names(root: str | Path) -> list[str]:
 
 
 def list_images(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
-    """The images below each class folder with their labels, sorted by path.
+    """The images below each class folder with their labels, sorted by path; a folder may lack a class.
 
     Raises:
-        DataError: a class has no image, or the folder has a class that training lacks.
+        DataError: a class folder has no image, or is not one of `classes`.
     """
     unknown = sorted({found.name for found in _folders(folder)} - set(classes))
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
-    return [(path, label) for label, name in enumerate(classes) for path in _image_paths(folder / name)]
+    return [
+        (path, label)
+        for label, name in enumerate(classes)
+        if (folder / name).is_dir()
+        for path in _image_paths(folder / name)
+    ]
 
 
-def first_image(root: str | Path) -> tuple[int, int]:
-    """(channels, image size) of the first image: 1 or 3, and its shorter side, at most LARGEST_AUTO_SIZE.
+def shape_of(root: str | Path) -> tuple[int, int]:
+    """(channels, image size) that suits the first image of each class, of at most LOOKED_AT classes.
+
+    3 channels if any of them is in colour, else 1; the median of their shorter sides, at most LARGEST_AUTO_SIZE.
 
     Raises:
-        DataError: it cannot be read as an image.
+        DataError: one cannot be read as an image.
     """
     from PIL import Image, UnidentifiedImageError
 
-    path = _image_paths(_folders(split_folders(root)["train"])[0])[0]
-    try:
-        with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
-            return 1 if grey else 3, min(*image.size, LARGEST_AUTO_SIZE)
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
+    folders = _folders(split_folders(root)["train"])
+    grey, sides = True, []
+    for folder in folders[:: -(-len(folders) // LOOKED_AT)]:
+        path = _image_paths(folder)[0]
+        try:
+            with Image.open(path) as image:
+                grey = grey and (image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"))
+                sides.append(min(image.size))
+        except (UnidentifiedImageError, OSError) as error:
+            raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
+    return 1 if grey else 3, min(sorted(sides)[len(sides) // 2], LARGEST_AUTO_SIZE)
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -77,15 +99,21 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def _image_paths(class_folder: Path) -> list[Path]:
-    paths = sorted(
-        Path(parent, file)
-        for parent, _, files in os.walk(class_folder, followlinks=True)
-        for file in files
-        if Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")
-    )
+    paths, seen = [], set()
+    for parent, folders, files in os.walk(class_folder, followlinks=True):
+        real = os.path.realpath(parent)
+        if real in seen:  # a link back to a folder above
+            folders.clear()
+            continue
+        seen.add(real)
+        paths += [Path(parent, file) for file in files if _is_image(file)]
     if not paths:
         raise DataError(
             f"{class_folder}: given a class without an image; allowed: at least one file ending in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}; add images or remove the folder"
         )
-    return paths
+    return sorted(paths)
+
+
+def _is_image(file: str) -> bool:
+    return Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")

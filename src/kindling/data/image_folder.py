@@ -17,7 +17,7 @@ from kindling.cores import available_cores
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.folder import class_names, list_images, split_folders
 from kindling.data.images import ImageFiles, Images, ImageTensors
-from kindling.data.splits import SPLIT_SEED, hold_out
+from kindling.data.splits import SPLIT_SEED, check_fraction, hold_out
 from kindling.errors import DataError
 from kindling.whole_file import write_whole
 
@@ -41,6 +41,8 @@ class ImageFolder(ImageDataModule):
         super().__init__(**settings)
         self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
+        for split, fraction in self.fractions.items():
+            check_fraction(f"data.{split}_fraction", fraction)
         self.cache_dir = Path(cache_dir).expanduser()
 
     def prepare_data(self) -> None:
@@ -55,6 +57,9 @@ class ImageFolder(ImageDataModule):
                 kept, held = hold_out(labels, self.fractions[split])
                 listed[split] = [listed["train"][i] for i in held.tolist()]
                 listed["train"] = [listed["train"][i] for i in kept.tolist()]
+        empty = [split for split, images in listed.items() if not images]
+        if empty:
+            raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
         splits = {split: self._images(listed[split]) for split in ("train", "val", "test")}
         if self.mean is None or self.std is None:
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
@@ -75,10 +80,14 @@ class ImageFolder(ImageDataModule):
 
     def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
         """What `make` returns, read from the cache if the same files were seen before."""
-        stats = [(path, path.stat()) for path, _ in listed]
-        key = "".join(f"{path.relative_to(self.root)} {s.st_size} {s.st_mtime_ns}\n" for path, s in stats)
+        try:
+            stats = [(path, path.stat()) for path, _ in listed]
+        except OSError as error:
+            raise DataError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from error
+        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in stats)
         key += f"{self.image_size} {self.channels}"
-        file = self.cache_dir / f"{hashlib.blake2b(key.encode(), digest_size=16).hexdigest()}-{what}.npy"
+        digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        file = self.cache_dir / f"{digest}-{what}.npy"
         try:
             return torch.from_numpy(np.load(file, allow_pickle=False))
         except (OSError, ValueError, EOFError):  # not there yet, or damaged

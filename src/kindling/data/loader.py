@@ -1,8 +1,8 @@
 """Batches whose order and augmentation depend on (seed, epoch, position) alone."""
 
+import signal
 from collections.abc import Iterator
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 from kindling.data.augment import NUM_DRAWS, Augment, Normalize
 from kindling.data.images import NO_LABEL, ImageFiles, Images, ImageTensors
 from kindling.errors import DataError
+from kindling.seeds import mix_seeds
 
 
 class EpochOrder:
@@ -30,9 +31,7 @@ class EpochOrder:
 
     def draw(self) -> tuple[Tensor, Tensor]:
         """Indices (N,) int64 and uniform draws (N, NUM_DRAWS) of the current epoch."""
-        # torch seeds its CPU generator with 32 bits only, so the pair has to be mixed into them.
-        mixed = np.random.SeedSequence([self.seed, self.epoch]).generate_state(1).item()
-        generator = torch.Generator().manual_seed(mixed)
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
         if self.shuffle:
             indices = torch.randperm(self.num_images, generator=generator)
         else:
@@ -82,6 +81,7 @@ class EpochLoader:
             num_workers=num_workers,
             collate_fn=_stack,
             persistent_workers=num_workers > 0,
+            worker_init_fn=_leave_signals_to_parent,
             generator=torch.Generator(),  # its own, or dropout would depend on the number of workers
             pin_memory=self.device.type == "cuda",
         )
@@ -126,6 +126,11 @@ class EpochLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on exactly there: in that epoch, after that many batches."""
         self.order.epoch, self.order.first_batch = state["epoch"], state["batches_done"]
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 class _Decoded(Dataset):

@@ -8,7 +8,7 @@ import torchvision.datasets
 
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.images import ImageTensors
-from kindling.data.splits import hold_out
+from kindling.data.splits import check_fraction, hold_out
 from kindling.errors import DataError
 
 
@@ -25,6 +25,7 @@ class TorchvisionImages(ImageDataModule):
         super().__init__(**settings)
         self.dataset = name
         self.root = Path(root).expanduser()
+        check_fraction("data.val_fraction", val_fraction)
         self.val_fraction = val_fraction
 
     def prepare_data(self) -> None:
@@ -33,8 +34,11 @@ class TorchvisionImages(ImageDataModule):
         try:
             self._open(train=True)
             self._open(train=False)
-        except DataError:
-            self._download()
+        except DataError as found:
+            try:
+                getattr(torchvision.datasets, self.dataset)(str(self.root), download=True)
+            except Exception as error:  # no network, no space, not writable
+                raise DataError(f"{found}, and the download failed ({error}); or take data=mnist_5k") from error
 
     def read(self) -> Splits:
         train_set, test_set = self._open(train=True), self._open(train=False)
@@ -49,23 +53,14 @@ class TorchvisionImages(ImageDataModule):
 
     def _open(self, *, train: bool) -> Any:
         try:
-            return getattr(torchvision.datasets, self.dataset)(str(self.root), train=train)
+            dataset = getattr(torchvision.datasets, self.dataset)(str(self.root), train=train)
+            _tensors(dataset)
         except Exception as error:  # torchvision raises whatever its parser meets
             raise DataError(
                 f"data.root: given {self.root}, whose {self.dataset} files are missing or damaged ({error}); "
-                f"allowed: torchvision's files of {self.dataset}; delete damaged ones, and copy them there or "
-                "run once with a network"
+                f"allowed: torchvision's files of {self.dataset}; delete damaged ones and copy them there"
             ) from error
-
-    def _download(self) -> None:
-        try:
-            getattr(torchvision.datasets, self.dataset)(str(self.root), download=True)
-        except Exception as error:  # no network, no space, not writable
-            raise DataError(
-                f"data.root: given {self.root}, which lacks the files of {self.dataset}, and the download failed "
-                f"({error}); allowed: torchvision's files of {self.dataset}; copy them there, set data.root=FOLDER, "
-                "or take data=mnist_5k, which needs no download"
-            ) from error
+        return dataset
 
 
 def _tensors(dataset: Any) -> ImageTensors:

@@ -18,13 +18,11 @@ class CNN(nn.Module):
             raise ConfigError("model.channels: given []; allowed: the channels of at least one stage")
         widths = [in_channels, *channels]
         self.stages = nn.Sequential(*map(stage, widths[:-1], widths[1:]))
-        self.head = nn.Sequential(
-            nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(channels[-1], num_classes)
-        )
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], num_classes))
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.stages(images)  # (B, channels[-1], H / 2^n, W / 2^n)
-        return self.head(features)
+        return self.head(features.amax((2, 3)))
 
 
 def stage(in_channels: int, out_channels: int) -> nn.Sequential:

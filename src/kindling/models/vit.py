@@ -9,7 +9,9 @@ from kindling.errors import ConfigError
 class ViT(nn.Module):
     """Patches, a class token and learned positions through pre-norm encoder layers.
 
-    Truncated-normal weights of std 0.02. Shapes: images (B, C, H, W) -> logits (B, K).
+    Xavier-uniform weights and positions of std 0.02, as in the paper's code.
+
+    Shapes: images (B, C, H, W) -> logits (B, K).
     """
 
     def __init__(
@@ -42,11 +44,12 @@ class ViT(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        for name, parameter in self.named_parameters():
-            if parameter.ndim > 1:
-                nn.init.trunc_normal_(parameter, std=0.02)
-            elif name.endswith("bias"):
-                nn.init.zeros_(parameter)
+        nn.init.normal_(self.positions, std=0.02)
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.normal_(self.head.weight, std=0.02)  # a first loss near that of guessing
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, dim)

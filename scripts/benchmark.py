@@ -1,0 +1,88 @@
+"""Measure what docs/benchmarks.md states.
+
+    python scripts/benchmark.py seeds experiment=cnn        accuracy and seconds over 5 seeds
+    python scripts/benchmark.py bits experiment=cnn         the same command twice: are the weights the same bits?
+
+Further arguments are overrides of train.py. Each run is a process of its own, timed from command to exit.
+"""
+
+import hashlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PROJECT = Path(__file__).resolve().parents[1]
+
+
+def main() -> None:
+    if len(sys.argv) < 2 or sys.argv[1] not in BENCHMARKS:
+        sys.exit(f"{__doc__}\nerror: given {sys.argv[1:2]}; allowed: {', '.join(BENCHMARKS)}")
+    BENCHMARKS[sys.argv[1]](sys.argv[2:])
+
+
+def seeds(overrides: list[str], num_seeds: int = 5) -> None:
+    """One run for each seed; test accuracy and wall seconds as mean and standard deviation."""
+    accuracies, walls = [], []
+    for seed in range(num_seeds):
+        record, wall_s, _ = train([*overrides, f"seed={seed}"])
+        accuracies.append(record["metrics"]["test/accuracy"])
+        walls.append(wall_s)
+        print(
+            f"seed {seed}: test/accuracy {accuracies[-1]:.4f}  {wall_s:.1f} s  fit {record['timings']['fit_s']:.1f} s"
+        )
+    print(f"test/accuracy {spread(accuracies)}  seconds {spread(walls, 1)}  {hardware()}")
+
+
+def bits(overrides: list[str]) -> None:
+    """The same command twice, and, for sets that decode files, with 0 and 2 workers."""
+    decodes = "data.in_memory=false" in overrides
+    variants = [[f"data.num_workers={n}"] for n in (0, 2)] if decodes else [[], []]
+    hashes = []
+    for variant in variants:
+        record, wall_s, weights = train([*overrides, *variant])
+        hashes.append(weights)
+        print(f"{' '.join(variant) or 'run'}: weights {weights}  loss {record['metrics']['test/loss']}  {wall_s:.1f} s")
+    print("the same bits" if len(set(hashes)) == 1 else "DIFFERENT BITS")
+
+
+def train(overrides: list[str]) -> tuple[dict[str, Any], float, str]:
+    """Run train.py; returns run.json, the wall seconds, and a hash of the last checkpoint's weights."""
+    with tempfile.TemporaryDirectory() as logs:
+        command = [sys.executable, str(PROJECT / "train.py"), *overrides, f"paths.logs={logs}"]
+        started = time.perf_counter()
+        done = subprocess.run(command, capture_output=True, text=True)
+        wall_s = time.perf_counter() - started
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}\n{done.stderr}")
+        (file,) = Path(logs).rglob("run.json")
+        saved = torch.load(file.parent / "checkpoints" / "last.ckpt", weights_only=True)
+        return json.loads(file.read_text()), wall_s, hash_of(saved["state_dict"])
+
+
+def hash_of(weights: dict[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name, value in sorted(weights.items()):
+        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def spread(values: list[float], digits: int = 4) -> str:
+    return f"{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f} over {len(values)}"
+
+
+def hardware() -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{torch.get_num_threads()} CPU cores"
+    return f"({device}, torch {torch.__version__})"
+
+
+BENCHMARKS = {"seeds": seeds, "bits": bits}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,127 @@
+"""Plant one-line faults in a copy of the project, one by one, and print which test catches each.
+
+A fault that no test catches is a test that is missing. Run: python scripts/plant_faults.py [--only WORD]
+"""
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+PROJECT = Path(__file__).resolve().parents[1]
+COPIED = ("src", "configs", "tests", "scripts", "train.py", "evaluate.py", "pyproject.toml", "README.md", "Makefile")
+
+
+class Fault(NamedTuple):
+    """One line of one file, made wrong."""
+
+    file: str  # below src/kindling
+    right: str
+    wrong: str
+
+
+FAULTS = [
+    Fault("data/loader.py", "torch.randperm(self.num_images, generator=generator)", "torch.randperm(self.num_images)"),
+    Fault("data/loader.py", "[self.seed, self.epoch]", "[self.seed, 0]"),
+    Fault("data/loader.py", "self.order.first_batch = self.order.first_batch, 0", "self.order.first_batch = 0, 0"),
+    Fault("data/loader.py", "draws[part]", "draws[: len(images)]"),
+    Fault("data/loader.py", "part[self.rank :: self.world_size]", "part[: len(part) // self.world_size]"),
+    Fault("data/loader.py", "torch.tensor([NO_LABEL])", "labels[:1]"),
+    Fault("data/loader.py", "            generator=torch.Generator(),", "            generator=None,"),
+    Fault("data/augment.py", "flip[:, None] < self.horizontal_flip", "flip[0] < self.horizontal_flip"),
+    Fault("data/augment.py", "(left * (2 * padding + 1))", "(left * 2 * padding)"),
+    Fault("data/augment.py", "(2 * turn - 1) * self.rotation", "turn * self.rotation"),
+    Fault("data/augment.py", ".sub_(self.mean).div_(self.std)", ".div_(self.std).sub_(self.mean)"),
+    Fault("data/splits.py", "manual_seed(SPLIT_SEED)", "manual_seed(torch.initial_seed())"),
+    Fault("data/splits.py", "(~held).nonzero()", "(held >= 0).nonzero()"),
+    Fault("data/mnist_5k.py", "fraction=0.125", "fraction=0.12"),
+    Fault("data/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
+    Fault("data/datamodule.py", "augment=None if overfit else self.augment", "augment=None"),
+    Fault("data/image_folder.py", "// 257", "// 256 * 2"),
+    Fault("data/image_folder.py", "s.st_size} {s.st_mtime_ns}", "path.name}"),
+    Fault("data/image_folder.py", 'listed["train"] = [listed["train"][i] for i in kept.tolist()]', "pass"),
+    Fault("data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    Fault("models/cnn.py", 'mode="fan_out"', 'mode="fan_in", a=1'),
+    Fault("models/resnet.py", "residual + self.shortcut(x)", "residual + x.mean()"),
+    Fault("models/vit.py", "dim=1) + self.positions", "dim=1)"),
+    Fault("models/torchvision.py", "if surplus or len(heads) > 1", "if surplus"),
+    Fault("optimization.py", "if parameter.ndim > 1]", "if parameter.ndim > 0]"),
+    Fault("optimization.py", "(step + 1) / warmup_steps", "step / warmup_steps"),
+    Fault("optimization.py", "0.5 * (1 + math.cos(", "(1 + math.cos("),
+    Fault("metrics.py", "loss.detach() * num_images", "loss.detach()"),
+    Fault("metrics.py", "(logits.argmax(1) == labels).sum()", "(logits.argmin(1) == labels).sum()"),
+    Fault("classifier.py", "        self.totals[stage].reset()\n", ""),
+    Fault("classifier.py", "logits = self.net(images)  # (B, K)", "logits = self.net(images).softmax(1)"),
+    Fault("classifier.py", "if clips_mixed else", "if False else"),
+    Fault("train.py", "best_checkpoint(trainer), verbose=False", "None, verbose=False"),
+    Fault("train.py", "seed_everything(cfg.seed, workers=True, verbose=False)", "pass"),
+    Fault("train.py", "if not start and trainer.global_step == 0:", "if False:"),
+    Fault("train.py", "net.train()", "pass"),
+    Fault("checkpoint.py", "weights_only=True", "weights_only=False"),
+    Fault("checkpoint.py", "damaged = records.testzip()", "damaged = None"),
+    Fault("config/targets.py", "or not origin.startswith(ALLOWED_PREFIXES)", ""),
+    Fault("evaluate.py", 'run = trainer.validate if cfg.split == "val" else trainer.test', "run = trainer.test"),
+    Fault("evaluate.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
+    Fault("plots.py", "losses[logits.argmax(1) == labels] = -1", "pass"),
+    Fault("redaction.py", "HIDDEN if _SECRET_KEY.match(key) else redact_text(config)", "redact_text(config)"),
+    Fault("run_folder.py", 'record.end("interrupted" if stopped else "failed"', 'record.end("failed"'),
+    Fault("run_folder.py", "if file.exists() and not resumed:", "if False:"),
+    Fault("csv_logger.py", 'int(row["step"]) < step', 'int(row["step"]) > step'),
+    Fault("whole_file.py", "        with suppress(OSError):\n            temporary.unlink()\n", ""),
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="plant the faults whose file name holds this")
+    only = parser.parse_args().only
+    faults = [fault for fault in FAULTS if only in fault.file]
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in COPIED:
+            source = PROJECT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, copy / name)
+        if caught_by(copy, []) is not None:
+            print("the tests fail without any fault: mend them first")
+            return 1
+        missed = sum(plant(copy, number, fault) for number, fault in enumerate(faults, start=1))
+    print(f"{len(faults) - missed} of {len(faults)} faults caught")
+    return int(missed > 0)
+
+
+def plant(copy: Path, number: int, fault: Fault) -> bool:
+    """Whether no test catches the fault; prints a line."""
+    file = copy / "src" / "kindling" / fault.file
+    text = file.read_text()
+    assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
+    file.write_text(text.replace(fault.right, fault.wrong))
+    started = time.perf_counter()
+    # The tests of the same name are the likeliest to catch it, so they run first.
+    nearest = [str(path) for path in copy.glob(f"tests/test_{file.stem}.py")]
+    catcher = (nearest and caught_by(copy, nearest)) or caught_by(copy, [])
+    file.write_text(text)
+    verdict = catcher or "MISSED"
+    print(f"{number:2} {fault.file}: {fault.wrong.strip() or 'line removed'!s:.60}")
+    print(f"   {verdict}  ({time.perf_counter() - started:.0f} s)", flush=True)
+    return catcher is None
+
+
+def caught_by(copy: Path, tests: list[str]) -> str | None:
+    """The first test that fails, or None if all pass."""
+    command = [sys.executable, "-m", "pytest", "-x", "-n", "2", "-p", "no:cacheprovider", *tests]
+    environment = os.environ | {"PYTHONPATH": str(copy / "src")}
+    done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return failed[1] if failed else done.stdout.strip().splitlines()[-1]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
