@@ -72,7 +72,7 @@ FAULTS = [
     Fault("redaction.py", "HIDDEN if _SECRET_KEY.match(key) else redact_text(config)", "redact_text(config)"),
     Fault("run_folder.py", 'record.end("interrupted" if stopped else "failed"', 'record.end("failed"'),
     Fault("run_folder.py", "if file.exists() and not resumed:", "if False:"),
-    Fault("csv_logger.py", 'int(row["step"]) < step', 'int(row["step"]) > step'),
+    Fault("csv_logger.py", 'int(row["step"]) < step', 'int(row["step"]) > -1'),
     Fault("whole_file.py", "        with suppress(OSError):\n            temporary.unlink()\n", ""),
 ]
 

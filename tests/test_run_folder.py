@@ -72,10 +72,9 @@ def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):
     first = MetricsCSV(str(tmp_path))
     for step in (1, 2, 3):
         first.log_metrics({"loss": step / 2, "epoch": 0}, step)
-    first.save()
     resumed = MetricsCSV(str(tmp_path))
-    resumed.log_metrics({"loss": 9.0, "val": 1.0, "epoch": 1}, 2)
-    resumed.save()
+    resumed.log_metrics({"loss": 9.0, "epoch": 1}, 2)
+    resumed.log_metrics({"val": 1.0, "epoch": 1}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
         "step,epoch,loss,val",
         "1,0,0.5,",
@@ -87,3 +86,15 @@ def test_config_yaml_is_plain_yaml(config):
     with recorded(config("seed=5")) as run:
         pass
     assert yaml.safe_load((run.folder / "config.yaml").read_text())["seed"] == 5
+
+
+def test_metrics_csv_is_on_disk_after_each_call_and_grows_new_columns(tmp_path):
+    logger = MetricsCSV(str(tmp_path))
+    expected = []
+    for step in range(3):
+        logger.log_metrics({"loss": 0.5, "epoch": 0}, step)
+        expected.append(f"{step},0,0.5")
+        assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,epoch,loss", *expected]
+    logger.log_metrics({"accuracy": 1.0, "epoch": 0}, 2)
+    rows = ["0,0,,0.5", "1,0,,0.5", "2,0,1.0,0.5"]
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,epoch,accuracy,loss", *rows]

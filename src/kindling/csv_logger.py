@@ -10,9 +10,11 @@ from lightning.pytorch.utilities import rank_zero_only
 
 from kindling.whole_file import write_whole
 
+Row = dict[str, Any]
+
 
 class MetricsCSV(Logger):
-    """A table of steps by metrics that a resumed run continues.
+    """A table of steps by metrics, on disk after each call, that a resumed run continues.
 
     Lightning's CSVLogger deletes or forks its file when the folder is not empty.
     """
@@ -20,8 +22,9 @@ class MetricsCSV(Logger):
     def __init__(self, folder: str):
         super().__init__()
         self.file = Path(folder) / "metrics.csv"
-        self.rows: dict[int, dict[str, str]] = {}
-        self._read = False
+        self._names: list[str] = []
+        self._row: Row = {}  # the last one, which further calls of the same step add to
+        self._row_start = 0
 
     @property
     def name(self) -> str:
@@ -38,24 +41,35 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         step = step or 0
-        if not self._read:  # rows of a run that is resumed, up to where it goes on
-            self._read = True
-            if self.file.exists():
-                with self.file.open(newline="") as stream:
-                    kept = [row for row in csv.DictReader(stream) if int(row["step"]) < step]
-                self.rows = {int(row["step"]): {k: v for k, v in row.items() if v and k != "step"} for row in kept}
-        values = {name: str(value) for name, value in metrics.items()}
-        self.rows[step] = self.rows.get(step, {}) | values
+        if not self._names:  # a resumed run drops the rows from where it goes on
+            self._write_table([row for row in self._read_table() if int(row["step"]) < step])
+        same_step = self._row.get("step") == step
+        self._row = (self._row if same_step else {"step": step}) | metrics
+        if not self._row.keys() <= set(self._names):
+            table = self._read_table()
+            self._write_table(table[:-1] if same_step else table)
+        elif not same_step:
+            self._row_start = self.file.stat().st_size
+        with self.file.open("r+", newline="", encoding="utf-8") as stream:
+            stream.seek(self._row_start)
+            stream.truncate()
+            csv.DictWriter(stream, self._names).writerow(self._row)
 
-    @rank_zero_only
-    def save(self) -> None:
-        if not self.rows:  # Lightning also saves before the first row
-            return
-        names = sorted({name for row in self.rows.values() for name in row} - {"epoch"})
+    def _read_table(self) -> list[Row]:
+        if not self.file.exists():
+            return []
+        with self.file.open(newline="", encoding="utf-8") as stream:
+            return list(csv.DictReader(stream))
+
+    def _write_table(self, rows: list[Row]) -> None:
+        """Start the file anew with these rows and a column for each metric so far."""
+        names = {name for row in [*rows, self._row] for name in row} - {"step", "epoch"}
+        self._names = ["step", "epoch", *sorted(names)]
         with write_whole(self.file) as stream:
-            writer = csv.DictWriter(stream, ["step", "epoch", *names])
+            writer = csv.DictWriter(stream, self._names)
             writer.writeheader()
-            writer.writerows({"step": step, **row} for step, row in sorted(self.rows.items()))
+            writer.writerows(rows)
+        self._row_start = self.file.stat().st_size
 
     def finalize(self, status: str) -> None:
-        self.save()
+        """Every row is on disk already."""
