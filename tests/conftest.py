@@ -5,6 +5,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,8 @@ from PIL import Image
 from kindling.config.entry import compose
 from kindling.train import train
 
-FAST = ["data=fake", "trainer=cpu", "trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+SMALL = ["data=fake", "data.image_size=16", "logger=csv", "trainer=cpu", "trainer.max_epochs=2"]
+FAST = [*SMALL, "trainer.log_every_n_steps=1"]
 
 
 class Run(NamedTuple):
@@ -47,6 +49,22 @@ def train_run(config: Callable[..., DictConfig]) -> Callable[..., Run]:
         return Run(cfg, Path(cfg.paths.run), metrics)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """One finished run, to look at and to copy."""
+    cfg = compose([*FAST, "logger=default", f"paths.logs={tmp_path_factory.mktemp('trained')}"])
+    metrics = train(cfg)
+    return Run(cfg, Path(cfg.paths.run), metrics)
+
+
+@pytest.fixture
+def finished(trained: Run, tmp_path: Path) -> Run:
+    """A copy of a finished run, to do with as one likes."""
+    folder = tmp_path / "logs" / trained.folder.parent.name / trained.folder.name
+    shutil.copytree(trained.folder, folder)
+    return Run(trained.cfg, folder, trained.metrics)
 
 
 @pytest.fixture

@@ -94,7 +94,8 @@ def test_each_callbacks_config_trains(train_run, name):
 
 @pytest.mark.parametrize("name", ["fast", "limit", "profile", "anomaly"])
 def test_each_debug_config_runs(train_run, name):
-    run = train_run(f"data={'mnist_5k' if name == 'limit' else 'fake'}", f"debug={name}")
+    data = ["data=mnist_5k", "data.image_size=28"] if name == "limit" else []
+    run = train_run(*data, f"debug={name}")
     assert (run.folder / "fit-profile.txt").exists() == (name == "profile")
     assert ("test/loss" in run.metrics) is True
 
@@ -109,5 +110,5 @@ def test_debug_overfit_learns_one_batch_by_heart(train_run):
 
 @pytest.mark.parametrize("name", GROUPS["experiment"])
 def test_each_experiment_runs_one_batch_of_everything(train_run, name):
-    run = train_run(f"experiment={name}", "data=mnist_5k", "debug=fast")
+    run = train_run(f"experiment={name}", "data=mnist_5k", "data.image_size=28", "debug=fast")
     assert run.metrics["test/loss"] > 0

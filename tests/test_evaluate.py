@@ -24,8 +24,8 @@ def test_evaluation_equals_what_training_reported_to_the_bit(train_run, split):
         assert found[f"{split}/{name}"] == run.metrics[f"{split}/{name}"]
 
 
-def test_it_writes_metrics_and_two_pictures_beside_the_run(train_run):
-    run = train_run()
+def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
+    run = finished
     found = evaluate_run(f"run={run.folder}")
     folder = run.folder / "evaluation" / "test"
     report = json.loads((folder / "metrics.json").read_text())
@@ -37,8 +37,8 @@ def test_it_writes_metrics_and_two_pictures_beside_the_run(train_run):
             assert min(picture.size) > 200
 
 
-def test_a_moved_run_is_evaluated_where_it_lies(train_run, tmp_path):
-    run = train_run()
+def test_a_moved_run_is_evaluated_where_it_lies(finished, tmp_path):
+    run = finished
     moved = tmp_path / "elsewhere ö" / "run"
     moved.parent.mkdir()
     shutil.move(run.folder, moved)
@@ -47,23 +47,23 @@ def test_a_moved_run_is_evaluated_where_it_lies(train_run, tmp_path):
     assert (moved / "evaluation" / "test" / "metrics.json").exists()
 
 
-def test_results_of_a_run_that_cannot_be_written_go_to_the_logs(train_run, tmp_path):
-    run = train_run()
+def test_results_of_a_run_that_cannot_be_written_go_to_the_logs(finished, tmp_path):
+    run = finished
     (run.folder / "evaluation").write_text("a file where the folder would be")
     evaluate_run(f"run={run.folder}", f"paths.logs={tmp_path}/other")
     assert (tmp_path / "other" / "evaluation" / run.folder.name / "test" / "metrics.json").exists()
 
 
-def test_a_checkpoint_outside_any_run_is_enough(train_run, tmp_path):
-    run = train_run()
+def test_a_checkpoint_outside_any_run_is_enough(finished, tmp_path):
+    run = finished
     file = shutil.copy(run.folder / "checkpoints" / "best.ckpt", tmp_path / "mine.ckpt")
     found = evaluate_run(f"ckpt={file}", f"paths.logs={tmp_path}/other")
     assert found["test/loss"] == run.metrics["test/loss"]
     assert (tmp_path / "other" / "evaluation" / "mine" / "test" / "metrics.json").exists()
 
 
-def test_the_last_checkpoint_does_not_overwrite_the_results_of_the_best(train_run):
-    run = train_run()
+def test_the_last_checkpoint_does_not_overwrite_the_results_of_the_best(finished):
+    run = finished
     evaluate_run(f"ckpt={run.folder}/checkpoints/last.ckpt")
     assert (run.folder / "evaluation" / "test-last" / "metrics.json").exists()
 
