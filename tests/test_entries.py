@@ -100,13 +100,20 @@ def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path
     assert "Traceback" not in done.stderr
 
 
-def test_two_processes_train_one_model_in_one_folder(tmp_path):
-    fast = [*FAST, "trainer=ddp_cpu", "trainer.max_epochs=2", "trainer.limit_train_batches=2"]
-    done = run("train.py", *fast, f"paths.logs={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    record = json.loads((only_run(tmp_path) / "run.json").read_text())
-    assert record["status"] == "finished"
-    assert len((only_run(tmp_path) / "train.log").read_text().splitlines()) == 2, "only the first process writes"
+def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
+    """On twice the batch: the gradients are means over the same images."""
+    same = ["model=mlp", "model.dropout=0", *(f"trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test"))]
+    logs = {name: tmp_path / name for name in ("two", "one")}
+    for name in logs:
+        logs[name].mkdir()
+    two = run("train.py", *FAST, *same, "trainer=ddp_cpu", "data.batch_size=16", f"paths.logs={logs['two']}")
+    assert two.returncode == 0, two.stderr
+    one = Fork(tmp_path, "train.py", *FAST, *same, "data.batch_size=32", f"paths.logs={logs['one']}").result()
+    assert one.returncode == 0, one.stderr
+    records = {name: json.loads((only_run(folder) / "run.json").read_text()) for name, folder in logs.items()}
+    assert records["two"]["status"] == "finished"
+    assert records["two"]["metrics"] == pytest.approx(records["one"]["metrics"], rel=1e-4)
+    assert len((only_run(logs["two"]) / "train.log").read_text().splitlines()) == 1, "only the first process writes"
 
 
 def test_several_processes_in_a_sweep_are_refused(tmp_path):

@@ -1,0 +1,84 @@
+"""What the README and the scripts say is true."""
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kindling.config.entry import compose
+
+PROJECT = Path(__file__).resolve().parents[1]
+README = (PROJECT / "README.md").read_text()
+COMMANDS = re.findall(r"^    python ((?:train|evaluate)\.py(?:\\\n|[^#\n])*)", README, re.MULTILINE)
+
+
+@pytest.fixture
+def scripts(monkeypatch):
+    monkeypatch.syspath_prepend(str(PROJECT / "scripts"))
+
+
+def test_the_readme_shows_commands():
+    assert len(COMMANDS) >= 12
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_readme_composes(command, tmp_path):
+    script, *arguments = shlex.split(command.replace("\\\n", " ").replace("...", ""))
+    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    if "-m" in arguments:  # a sweep: its first job
+        overrides = [override.partition(",")[0] for override in overrides]
+    overrides = [f"data.root={tmp_path}" if o == "data.root=PATH" else o.replace("<run>", "run") for o in overrides]
+    assert compose(overrides, Path(script).stem)
+
+
+def test_a_newcomer_reaches_a_trained_model_by_line_20():
+    assert "make train" in "\n".join(README.splitlines()[:20])
+
+
+@pytest.mark.usefixtures("scripts")
+def test_the_results_table_is_that_of_the_recipes_headers():
+    import results_table
+
+    assert results_table.table().count("\n") == 6
+    assert results_table.readme() == README
+
+
+def test_every_file_that_the_readme_names_exists():
+    named = set(re.findall(r"`((?:src|configs|tests|docs)/[\w./]*)`|\]\(([\w./]+)\)", README))
+    paths = {path for pair in named for path in pair if path}
+    assert len(paths) >= 8
+    assert [path for path in paths if not (PROJECT / path).exists() and "my_images" not in path] == []
+
+
+@pytest.mark.usefixtures("scripts")
+def test_each_fault_to_plant_is_a_line_of_the_code():
+    import plant_faults
+
+    assert len(plant_faults.FAULTS) >= 20
+    for fault in plant_faults.FAULTS:
+        text = (PROJECT / "src" / "kindling" / fault.file).read_text()
+        assert text.count(fault.right) == 1, fault
+        assert fault.right != fault.wrong
+
+
+@pytest.mark.usefixtures("scripts")
+def test_a_benchmark_states_mean_and_spread_and_knows_its_names():
+    import benchmark
+
+    assert benchmark.spread([0.98, 0.99, 1.0]) == "0.9900 ± 0.0100 over 3"
+    done = subprocess.run(
+        [sys.executable, PROJECT / "scripts" / "benchmark.py", "sedes"], capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert "allowed: seeds, bits" in done.stderr
+
+
+def test_every_target_of_make_is_described():
+    makefile = (PROJECT / "Makefile").read_text()
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert targets
+    for target in targets[1].split():
+        assert re.search(rf"^{target}:.*## \S", makefile, re.MULTILINE), target
