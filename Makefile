@@ -37,7 +37,7 @@ coverage: $(READY) ## which lines no test reaches
 golden: $(READY) ## accept changed configs: write tests/golden anew, then read the diff
 	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_configs.py -k golden
 
-faults: $(READY) ## plant faults, one by one, and see which test catches each: about half an hour
+faults: $(READY) ## plant faults, one by one, and see which test catches each: about ten minutes
 	$(BIN)/python scripts/plant_faults.py
 
 clean: ## delete caches; asks before it deletes results in logs/

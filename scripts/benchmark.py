@@ -1,6 +1,6 @@
 """Measure what docs/benchmarks.md states.
 
-    python scripts/benchmark.py seeds experiment=cnn        accuracy and seconds over 5 seeds
+    python scripts/benchmark.py seeds experiment=cnn        accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn         the same command twice: are the weights the same bits?
 
 Further arguments are overrides of train.py. Each run is a process of its own, timed from command to exit.
@@ -27,8 +27,12 @@ def main() -> None:
     BENCHMARKS[sys.argv[1]](sys.argv[2:])
 
 
-def seeds(overrides: list[str], num_seeds: int = 5) -> None:
+def seeds(overrides: list[str]) -> None:
     """One run for each seed; test accuracy and wall seconds as mean and standard deviation."""
+    num_seeds = 5
+    for flag in [override for override in overrides if override.startswith("--seeds=")]:
+        overrides = [override for override in overrides if override != flag]
+        num_seeds = int(flag.removeprefix("--seeds="))
     accuracies, walls = [], []
     for seed in range(num_seeds):
         record, wall_s, _ = train([*overrides, f"seed={seed}"])

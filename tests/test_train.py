@@ -375,6 +375,8 @@ def test_the_hparams_tab_gets_settings_and_final_metric(train_run):
                     content = HParamsPluginData.FromString(value.metadata.plugin_data.content)
                     settings |= dict(content.session_start_info.hparams)
     assert settings["optimizer.lr"].number_value == 0.02
+    assert settings["model"].string_value == "CNN"
+    assert not [name for name in settings if name.startswith(("callbacks", "paths"))]
     assert {"train/loss", "val/loss", "test/accuracy"} <= scalars
 
 

@@ -22,6 +22,7 @@ from kindling.data.datamodule import ImageDataModule
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.run_folder import flatten, recorded, refuse_changes
 
+COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
 SWITCHES = {
     "enable_checkpointing": Checkpoint,
@@ -201,9 +202,15 @@ def numbers(trainer: Trainer) -> dict[str, float]:
 
 def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
     """Give the loggers the settings; TensorBoard's HPARAMS tab shows them beside the final metrics."""
+    settings = {}
+    for key, value in flatten({section: config[section] for section in COMPARED}).items():
+        if key.endswith("._target_"):
+            settings[key.removesuffix("._target_")] = value.rpartition(".")[2]  # model: CNN
+        elif value is not None and not key.endswith("._partial_"):
+            settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(flatten(config), metrics, step)
+            logger.log_hyperparams(settings, metrics, step)
         else:
-            logger.log_hyperparams(flatten(config))
+            logger.log_hyperparams(settings)
         logger.finalize("success")
