@@ -80,6 +80,13 @@ def test_mnist_5k_holds_5000_different_real_digits():
     assert ones < 0.6 * zeros, "a one has far less ink than a zero"
 
 
+def test_each_loader_reads_its_own_split():
+    data = data_of()
+    loaders = {"train": data.train_dataloader(), "val": data.val_dataloader(), "test": data.test_dataloader()}
+    for name, loader in loaders.items():
+        assert torch.equal(loader.images.images, getattr(data.splits, name).images)
+
+
 def test_mnist_5k_splits_do_not_depend_on_the_seed():
     assert torch.equal(data_of("seed=0").splits.test.images, data_of("seed=7").splits.test.images)
 
