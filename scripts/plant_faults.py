@@ -82,7 +82,7 @@ FAULTS = [
     Fault("optimization.py", "0.5 * (1 + math.cos(", "(1 + math.cos("),
     Fault("metrics.py", "loss.detach() * num_images", "loss.detach()"),
     Fault("metrics.py", "(logits.argmax(1) == labels).sum()", "(logits.argmin(1) == labels).sum()"),
-    Fault("classifier.py", "        self.totals[stage].reset()\n", ""),
+    Fault("classifier.py", '        self.totals["val"].reset()\n', "        pass\n"),
     Fault("classifier.py", "logits = self.net(images)  # (B, K)", "logits = self.net(images).softmax(1)"),
     Fault("classifier.py", "if clips_mixed else", "if False else"),
     Fault("train.py", "best_checkpoint(trainer), verbose=False", "None, verbose=False"),

@@ -75,7 +75,6 @@ class Classifier(LightningModule):
         if sums is None:
             return
         loss, hits, num_images = self.trainer.strategy.reduce(sums, reduce_op="sum")
-        self.totals[stage].reset()
         means = {
             f"{stage}/loss": (loss / num_images).float(),
             f"{stage}/accuracy": (hits / num_images).float(),
