@@ -21,7 +21,7 @@ class Timings(Callback):
         self._num_steps = 0
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started, self._num_steps, self._train_s = time.perf_counter(), 0, 0.0
+        self._started, self._num_steps = time.perf_counter(), 0
 
     def on_train_batch_end(self, *_: Any) -> None:
         self._num_steps += 1
