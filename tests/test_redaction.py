@@ -65,3 +65,8 @@ def test_a_target_is_never_changed(monkeypatch):
     monkeypatch.setenv("DB_PASSWORD", "kindling")
     config = {"_target_": "kindling.models.cnn.CNN"}
     assert redact_config(config) == config
+
+
+def test_the_current_folder_is_no_password(monkeypatch):
+    monkeypatch.setenv("PWD", "/home/ada/kindling")
+    assert redact_config({"logs": "/home/ada/kindling/logs"}) == {"logs": "/home/ada/kindling/logs"}

@@ -6,6 +6,7 @@ import shlex
 from typing import Any
 
 HIDDEN = "<redacted>"
+FOLDERS = ("PWD", "OLDPWD")  # the shell's, no passwords
 _NAMES = r"[\w-]*(?:token|secrets?|passw(?:or)?ds?|passphrase|credentials?|_keys?|apikeys?|authorization|bearer)|pwd"
 _SECRET_KEY = re.compile(rf"^(?:.*[./@+])?(?:{_NAMES})$", re.IGNORECASE)
 _ASSIGNMENT = re.compile(
@@ -43,6 +44,6 @@ def redact_config(config: Any, key: str = "") -> Any:
 def _known_by_value(text: str) -> str:
     """Without passwords in addresses, tokens of well-known forms, and secrets of the environment."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_KEY.match(name):
+        if len(value) >= 8 and _SECRET_KEY.match(name) and name not in FOLDERS:
             text = text.replace(value, HIDDEN)
     return _WELL_KNOWN.sub(HIDDEN, _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text))
