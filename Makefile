@@ -37,6 +37,12 @@ coverage: $(READY) ## which lines no test reaches
 golden: $(READY) ## accept changed configs: write tests/golden anew, then read the diff
 	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_configs.py -k golden
 
+schema: $(READY) ## write .schema/ anew: what editors know of the YAML files
+	$(BIN)/python scripts/make_schema.py
+
+check-configs: $(READY) ## every recipe with every data set and every model that fits
+	$(BIN)/python scripts/check_configs.py
+
 faults: $(READY) ## plant faults, one by one, and see which test catches each: about ten minutes
 	$(BIN)/python scripts/plant_faults.py
 
@@ -49,4 +55,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test check format coverage golden faults clean
+.PHONY: help setup train test check format coverage golden schema check-configs faults clean

@@ -86,7 +86,7 @@ FAULTS = [
     Fault("classifier.py", "logits = self.net(images)  # (B, K)", "logits = self.net(images).softmax(1)"),
     Fault("classifier.py", "if clips_mixed else", "if False else"),
     Fault("train.py", "best_checkpoint(trainer), verbose=False", "None, verbose=False"),
-    Fault("train.py", "seed_everything(seed, workers=True, verbose=False)", "pass"),
+    Fault("train.py", "seed_everything(cfg.seed, workers=True, verbose=False)", "pass"),
     Fault("train.py", "if not start and trainer.global_step == 0:", "if False:"),
     Fault("train.py", "net.train()", "pass"),
     Fault("checkpoint.py", 'map_location="cpu", weights_only=True', 'map_location="cpu", weights_only=False'),

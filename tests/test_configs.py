@@ -10,7 +10,8 @@ import yaml
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from kindling.config.entry import CONFIGS, compose, instantiate
+from kindling.config.composition import CONFIGS, instantiate
+from kindling.config.entry import compose
 from kindling.data.datamodule import ImageDataModule
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,7 +11,8 @@ import pytest
 import torch
 import torchvision.datasets
 
-from kindling.config.entry import compose, instantiate
+from kindling.config.composition import instantiate
+from kindling.config.entry import compose
 from kindling.data.datamodule import ImageDataModule
 from kindling.data.images import ImageTensors
 from kindling.errors import ConfigError, DataError

@@ -100,7 +100,7 @@ def test_evaluation_needs_no_weights_from_elsewhere(train_run, tmp_path):
     [
         ([], "neither run nor ckpt; allowed: run=<run folder> or ckpt=<checkpoint file>"),
         (["run=a", "ckpt=b"], "both run and ckpt"),
-        (["run=a", "split=train"], "split: given 'train'; allowed: val, test"),
+        (["run=a", "split=train"], "split: given 'train'; allowed: test or val"),
     ],
 )
 def test_wrong_arguments_are_answered_with_what_is_allowed(overrides, message):

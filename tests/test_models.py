@@ -6,7 +6,8 @@ from torch import nn
 from torch.nn import functional as F
 from torchvision import models
 
-from kindling.config.entry import compose, instantiate
+from kindling.config.composition import instantiate
+from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError
 
 MODELS = ["mlp", "cnn", "resnet", "vit", "torchvision"]

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from kindling.config.entry import compose, instantiate
+from kindling.config.composition import instantiate
+from kindling.config.entry import compose
 from kindling.errors import ConfigError
 from kindling.optimization import build_scheduler, parameter_groups
 

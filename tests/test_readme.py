@@ -5,6 +5,7 @@ import shlex
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from kindling.config.entry import compose
 
@@ -28,6 +29,8 @@ def test_a_command_of_the_readme_composes(command, tmp_path):
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     if "-m" in arguments:  # a sweep: its first job
         overrides = [override.partition(",")[0] for override in overrides]
+    (tmp_path / "cat").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "cat" / "0.png")
     overrides = [f"data.root={tmp_path}" if o == "data.root=PATH" else o.replace("<run>", "run") for o in overrides]
     assert compose(overrides, Path(script).stem)
 
@@ -78,3 +81,14 @@ def test_every_target_of_make_is_described():
     assert targets
     for target in targets[1].split():
         assert re.search(rf"^{target}:.*## \S", makefile, re.MULTILINE), target
+
+
+@pytest.mark.usefixtures("scripts")
+def test_recipes_are_checked_with_each_data_set_and_each_model_that_fits():
+    import check_configs
+
+    every = list(check_configs.combinations(["cnn", "vit"], ["fake", "cifar10"]))
+    assert len(every) == 2 * 5 + 2
+    assert check_configs.check(["experiment=cnn", "data=fake"]) == ""
+    assert check_configs.check(["experiment=vit", "data=cifar10"]).startswith("misfit: model.patch_size: given 7")
+    assert check_configs.check(["experiment=vit", "model=cnn"]).startswith("model.patch_size: given an argument")

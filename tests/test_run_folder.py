@@ -19,8 +19,9 @@ def test_a_run_that_is_on_says_running(config, tmp_path):
 
 def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
     secret = secrets.token_hex(4)
-    monkeypatch.setattr("sys.argv", ["train.py", f"+logger.wandb.api_key={secret}"])
-    with pytest.raises(RuntimeError), recorded(config(f"+logger.wandb.api_key={secret}")) as run:
+    wandb = ["+logger.wandb._target_=lightning.pytorch.loggers.WandbLogger", f"+logger.wandb.api_key={secret}"]
+    monkeypatch.setattr("sys.argv", ["train.py", *wandb])
+    with pytest.raises(RuntimeError), recorded(config(*wandb)) as run:
         raise RuntimeError(f"login with token={secret} failed")
     for file in ("run.json", "config.yaml"):
         text = (run.folder / file).read_text()

@@ -1,6 +1,6 @@
 import pytest
 
-from kindling.config.entry import instantiate
+from kindling.config.composition import instantiate
 from kindling.config.targets import check_targets, locate
 from kindling.errors import ConfigError
 

@@ -19,7 +19,7 @@ from torch import nn
 
 from kindling import train as train_module
 from kindling.classifier import Classifier
-from kindling.config.entry import instantiate
+from kindling.config.composition import instantiate
 from kindling.errors import CheckpointError, ConfigError, Interrupted, KindlingError
 from kindling.metrics import Totals
 from kindling.train import train
@@ -253,7 +253,9 @@ def test_a_run_that_diverges_fails_by_name(train_run, config):
 
 @pytest.mark.parametrize("seed", ["null", "-1", "1.5", "abc", str(2**32)])
 def test_what_is_no_seed_is_refused(train_run, seed):
-    with pytest.raises(ConfigError, match=r"seed: given .*; allowed: a whole number from 0 to 4294967295"):
+    with pytest.raises(
+        ConfigError, match=r"seed: given .*; allowed: (a whole number|0 or more and 4294967295 or less)"
+    ):
         train_run(f"seed={seed}")
 
 
@@ -334,13 +336,13 @@ def test_a_failed_run_says_why(train_run, config, monkeypatch):
             r"model: given kindling.models.cnn.CNN for images of .*\(1, 4, 4\)",
         ),
         (["model.num_classes=3"], r"gives logits \(2, 3\); allowed: \(2, 10\)"),
-        (["trainer=gpu"], "trainer: .*gpu"),
-        (["+model.depth=3"], "model: .*depth"),
+        (["trainer=gpu"], "trainer.(accelerator|devices): given (gpu|99)"),
+        (["+model.depth=3"], "model.depth: given an argument that CNN does not take"),
         (["trainer.max_epochs=-1"], "set trainer.max_epochs or trainer.max_steps"),
-        (["optimizer.lr=-1"], "optimizer: Invalid learning rate: -1"),
+        (["optimizer.lr=-1"], "optimizer.lr: given -1; allowed: 0 or more"),
         (["data.std=[0]"], r"data.std: given \[0\]; allowed: more than 0"),
-        (["data.num_workers=-1"], "data.num_workers: given -1; allowed: auto, 0 or more"),
-        (["data.in_memory=banana"], "data.in_memory: given 'banana'; allowed: auto, true, false"),
+        (["data.num_workers=-1"], "data.num_workers: given -1; allowed: 0 or more"),
+        (["data.in_memory=banana"], "data.in_memory: given 'banana'; allowed: true or false or auto"),
     ],
 )
 def test_a_config_that_cannot_train_is_refused_before_the_first_step(train_run, overrides, message):

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
-from kindling.config.entry import instantiate
+from kindling.config.composition import instantiate
+from kindling.config.rules import accumulation_divides
+from kindling.console import warn
 from kindling.errors import ConfigError
 from kindling.metrics import Totals
 from kindling.optimization import build_scheduler, parameter_groups
@@ -80,6 +82,10 @@ class Classifier(LightningModule):
             f"{stage}/accuracy": (hits / num_images).float(),
         }
         self.log_dict(means, prog_bar=True, sync_dist=True)
+
+    def on_train_start(self) -> None:
+        for fault in accumulation_divides(int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches):
+            warn(fault)
 
     def on_train_epoch_start(self) -> None:
         # Dropout of a resumed epoch is that of the epoch that was never interrupted.

@@ -7,11 +7,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from kindling.config.fault import Fault
+from kindling.config.resolvers import is_first_process
+
 NOT_FOR_USERS = (
     ".*LeafSpec",  # Lightning 2.6 calls torch 2.15 in a way that torch will drop
     ".*not supported by the model summary",  # it counts the bytes of mixed precision as those of full
     "Checkpoint directory .* exists and is not empty",  # as it is when a run is resumed
 )
+
+
+log = logging.getLogger(__name__)
+
+
+def warn(fault: Fault) -> None:
+    """Tell, once for all processes, what can still be right but is likely not meant."""
+    if is_first_process():
+        log.warning("warning: %s", fault)
 
 
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:

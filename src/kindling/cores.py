@@ -2,8 +2,6 @@
 
 import os
 
-import torch
-
 
 def available_cores() -> int:
     """Cores that this process may use; a container or a scheduler can leave it fewer than there are."""
@@ -16,6 +14,8 @@ def share_cores(*, decoding: bool, num_processes: int) -> int:
     Two busy threads on one core are four times slower than one. Sets that decode files leave half of the cores
     to the decoding, whatever the number of workers, since that of threads changes the last bits of a sum.
     """
+    import torch  # here, since cores are also counted before it is loaded
+
     cores = int(os.environ.get("OMP_NUM_THREADS", str(available_cores())).partition(",")[0])
     threads = max(1, cores // num_processes // (2 if decoding else 1))
     torch.set_num_threads(threads)

@@ -14,7 +14,9 @@ from torchmetrics.functional import classification
 
 from kindling import checkpoint
 from kindling.classifier import rebuild
-from kindling.config.entry import instantiate
+from kindling.config.check import refuse
+from kindling.config.composition import instantiate, to_plain
+from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError, DataError
@@ -23,7 +25,6 @@ from kindling.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 NUM_BINS = 15  # of the calibration error
-SPLITS = ("val", "test")
 TOP_K = (3, 5)
 
 
@@ -64,7 +65,8 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         KindlingError: the checkpoint or its data cannot be read.
     """
     set_up_logging()
-    path = checkpoint_of(cfg)
+    refuse([*one_checkpoint_is_named(to_plain(cfg))])
+    path = checkpoint.find(str(cfg.run or cfg.ckpt), prefer="best")
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
     classes: list[str] = description["classes"]
@@ -84,20 +86,6 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     plot_mistakes(getattr(data.splits, cfg.split), kept.logits, kept.labels, classes, folder / "mistakes.png")
     print_results(metrics, "evaluation", folder)
     return metrics
-
-
-def checkpoint_of(cfg: DictConfig) -> Path:
-    """The checkpoint that `run` or `ckpt` names.
-
-    Raises:
-        ConfigError: both or none is given, or the split is unknown.
-    """
-    if cfg.split not in SPLITS:
-        raise ConfigError(f"split: given {cfg.split!r}; allowed: {', '.join(SPLITS)}")
-    if (cfg.run is None) == (cfg.ckpt is None):
-        given = "neither run nor ckpt" if cfg.run is None else "both run and ckpt"
-        raise ConfigError(f"evaluate: given {given}; allowed: run=<run folder> or ckpt=<checkpoint file>")
-    return checkpoint.find(str(cfg.ckpt if cfg.run is None else cfg.run), prefer="best")
 
 
 def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> ImageDataModule:

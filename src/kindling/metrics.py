@@ -5,6 +5,8 @@ from torch import Tensor
 
 from kindling.data.images import NO_LABEL
 
+MODES = {"loss": "min", "accuracy": "max"}  # what is logged of each stage, and which value is the better one
+
 
 class Totals:
     """Sums of loss, hits and images of one stage; no step waits for the device."""

@@ -3,11 +3,12 @@
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.entry import to_plain
+from kindling.config.composition import in_sweep, to_plain
 from kindling.config.resolvers import PROJECT, is_first_process
 from kindling.errors import ConfigError, Interrupted
 from kindling.redaction import redact_command, redact_config, redact_text
@@ -36,6 +37,7 @@ class RunRecord:
         self.folder = folder
         self.config = redact_config(config)
         self.facts: dict[str, Any] = {}
+        self.is_new = True
         self._started = time.perf_counter()
 
     def start(self, *, resumed: bool) -> None:
@@ -54,6 +56,7 @@ class RunRecord:
             before = json.loads(file.read_text(encoding="utf-8"))
             earlier = [*before.pop("earlier", []), {key: before.get(key) for key in KEPT_OF_EARLIER}]
             self.facts = {"metrics": before["metrics"], "best": before.get("best")}
+            self.is_new = False
         OmegaConf.save(OmegaConf.create(self.config), self.folder / "config.yaml")
         self.update(
             status="running",
@@ -149,6 +152,9 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         yield record
     except BaseException as error:
         # Lightning turns Ctrl-C in a notebook into SystemExit.
+        if isinstance(error, ConfigError) and record.is_new and not in_sweep():
+            remove_unused(record.folder)
+            raise
         stopped = isinstance(error, Interrupted | KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
         record.end("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
         raise
@@ -156,6 +162,15 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         record.end("finished")
     finally:
         _open.remove(record)
+
+
+def remove_unused(folder: Path) -> None:
+    """Remove the folder of a run whose config was refused, if it holds nothing but the refusal."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    if is_first_process() and {file.name for file in files} <= {"run.json", "config.yaml", "train.log"}:
+        shutil.rmtree(folder, ignore_errors=True)
+        with suppress(OSError):  # other runs lie beside it
+            folder.parent.rmdir()
 
 
 def git_state() -> dict[str, Any] | None:

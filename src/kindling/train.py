@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from kindling import checkpoint
 from kindling.classifier import Classifier
-from kindling.config.entry import in_sweep, instantiate
-from kindling.console import print_results, set_up_logging
+from kindling.config import machine
+from kindling.config.check import check_config, refuse
+from kindling.config.composition import in_sweep, instantiate
+from kindling.console import print_results, set_up_logging, warn
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.run_folder import flatten, recorded, refuse_changes
@@ -37,10 +39,14 @@ def train(cfg: DictConfig) -> dict[str, float]:
     Raises:
         KindlingError: the config, the data or a checkpoint cannot be right.
     """
+    warnings = check_config(cfg)
     with recorded(cfg) as run:
         set_up_logging()
+        for warning in warnings:
+            warn(warning)
+        refuse(machine.faults(run.config))
         start = starting_checkpoint(cfg)
-        seed_all(cfg.seed)
+        seed_everything(cfg.seed, workers=True, verbose=False)
         data: ImageDataModule = instantiate(cfg.data, "data")
         classifier = build_classifier(cfg, run.config)
         callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
@@ -80,17 +86,6 @@ def starting_checkpoint(cfg: DictConfig) -> Path | None:
     return None
 
 
-def seed_all(seed: Any) -> None:
-    """Seed every generator; zero is a seed.
-
-    Raises:
-        ConfigError: no whole number of 32 bits.
-    """
-    if type(seed) is not int or not 0 <= seed < 2**32:
-        raise ConfigError(f"seed: given {seed!r}; allowed: a whole number from 0 to {2**32 - 1}")
-    seed_everything(seed, workers=True, verbose=False)
-
-
 def load_start(classifier: Classifier, start: Path, config: dict[str, Any]) -> None:
     """Load the weights of the checkpoint to start from.
 
@@ -107,6 +102,8 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
     net = instantiate(cfg.model, "model")
     blank = torch.zeros(2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)  # (B, C, H, W)
     check_shapes(net, blank, cfg)
+    if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
+        refuse([*machine.order_is_fixed(config, net)])
     return Classifier(
         net,
         criterion=instantiate(cfg.criterion, "criterion"),

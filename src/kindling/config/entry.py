@@ -1,5 +1,6 @@
-"""The one place that calls Hydra: the command line, the notebook's `compose`, and `instantiate`."""
+"""How a command starts and ends: its command line is checked, then Hydra runs it; `compose` for a notebook."""
 
+import argparse
 import logging
 import os
 import signal
@@ -10,23 +11,18 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf, open_dict
+from hydra.errors import HydraException
+from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config import resolvers
-from kindling.config.targets import check_prefixes, check_targets
-from kindling.errors import ConfigError, Interrupted, KindlingError
+from kindling.config import composition, resolvers
+from kindling.config.check import Check, refuse
+from kindling.config.composition import CONFIGS, Composer, in_sweep, own_error
+from kindling.config.fault import Fault, nearest
+from kindling.errors import Interrupted, KindlingError
 from kindling.redaction import redact_text
 from kindling.whole_file import write_whole
-
-CONFIGS = resolvers.PROJECT / "configs"
-VERSION_BASE = "1.3"
-
-resolvers.register()
 
 
 def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
@@ -49,7 +45,6 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
         try:
             if in_sweep():
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
-            check_prefixes(to_plain(cfg))  # before anything heavy is imported
             return task(cfg)
         except Exception as error:
             _report(error, full_trace)
@@ -58,7 +53,8 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
             sys.exit(_exit_code(error))
 
     try:
-        hydra.main(version_base=VERSION_BASE, config_path=str(CONFIGS), config_name=name)(job)()
+        sys.argv[1:] = check_command_line(name, sys.argv[1:])
+        composition.main(name, job)
     except Interrupted as error:
         print(f"interrupted by {signal.Signals(error.exit_code - 128).name}", file=sys.stderr)
         sys.exit(error.exit_code)
@@ -67,11 +63,41 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
         sys.exit(_exit_code(error))
 
 
+def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments with the flags first, since Hydra's parser takes no override after a flag that follows one.
+
+    Raises:
+        KindlingError: one line for each mistake.
+    """
+    parser = composition.arguments_parser()
+    given, unknown = parser.parse_known_intermixed_args(list(arguments))
+    given.overrides += [argument for argument in unknown if not argument.startswith("-")]
+    flags = [argument for argument in arguments if argument not in given.overrides]
+    if given.help or given.hydra_help or given.shell_completion or given.experimental_rerun:
+        return [*flags, *given.overrides]
+    folder = Path(given.config_path or CONFIGS).absolute()
+    sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    with Composer(given.config_name or name, folder, given.config_dir) as composer:
+        check = Check(composer, sweep=sweep)
+        problems = [*_unknown_flags(parser, unknown), *check.run(given.overrides)]
+    refuse(problems)
+    if given.cfg or given.info:  # a run tells the warnings itself
+        for problem in problems:
+            print(f"warning: {problem}", file=sys.stderr)
+    return [*flags, *given.overrides]
+
+
 def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
-    """The config that `python <name>.py <overrides>` would run with, for a notebook or a test."""
+    """The config that `python <name>.py <overrides>` would run with, for a notebook or a test.
+
+    Raises:
+        KindlingError: one line for each mistake.
+    """
     resolvers.stamp.cache_clear()  # each call is a run of its own
-    with hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(CONFIGS)):
-        cfg = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
+    with Composer(name) as composer:
+        check = Check(composer)
+        refuse(check.run(overrides))
+    (cfg,) = check.configs
     with open_dict(cfg):
         if "run" in cfg.paths:
             cfg.paths.run = cfg.hydra.run.dir
@@ -79,48 +105,14 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     return cfg
 
 
-def instantiate(config: Any, path: str, **given: Any) -> Any:
-    """Build what a config describes, if every `_target_` in it is allowed.
-
-    Args:
-        config: a node of the config, or a plain one; None and nodes of None give None.
-        path: of the node, for messages.
-        given: further arguments, not of the config.
-
-    Raises:
-        ConfigError: a target is not allowed, or does not take an argument.
-    """
-    plain = to_plain(config)
-    check_targets(plain, path)
-    try:
-        # Built objects are passed to a partial, since Hydra would copy them into a config.
-        if given:
-            return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**given)
-        return hydra.utils.instantiate(plain, _convert_="all")
-    except Exception as error:
-        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(cause, TypeError | ValueError | InstantiationException) or _is_misconfiguration(cause):
-            raise ConfigError(f"{path}: {cause}") from error
-        raise cause from None
-
-
-def in_sweep() -> bool:
-    """Whether this is a job of `--multirun`."""
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def to_plain(config: Any) -> Any:
-    """A config as dict, list, str and numbers, its interpolations resolved.
-
-    Raises:
-        ConfigError: a value is missing (???) or an interpolation cannot be resolved.
-    """
-    if not OmegaConf.is_config(config):
-        return config
-    try:
-        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    except OmegaConfBaseException as error:
-        raise _own_cause(error) or ConfigError(f"{error.full_key}: {error.msg}") from error
+def _unknown_flags(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> list[Fault]:
+    flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    faults = []
+    for flag in (argument for argument in unknown if argument.startswith("-")):
+        without = flag.lstrip("-")
+        meant = without if "=" in without else nearest(flag, flags)
+        faults.append(Fault(flag, "an unknown flag", f"key=value, or one of {', '.join(flags)}", meant))
+    return faults
 
 
 def _redact_sweep(file: Path) -> None:
@@ -135,43 +127,25 @@ def _interrupt(signum: int, frame: Any) -> None:
     raise Interrupted(signum)
 
 
-def _own_cause(error: BaseException | None) -> KindlingError | None:
-    """The mistake behind an error: OmegaConf wraps what a resolver raises, Lightning has a class of its own."""
-    while error is not None:
-        if isinstance(error, KindlingError):
-            return error
-        if _is_misconfiguration(error):
-            return ConfigError(" ".join(str(error).split()))
-        if str(error).startswith("Config group override must be a string"):
-            return ConfigError("given null for a group; allowed: its options, see --help")
-        error = error.__context__ if isinstance(error, OmegaConfBaseException | HydraException) else None
-    return None
-
-
-def _is_misconfiguration(error: BaseException) -> bool:
-    """Lightning's own errors for settings, known by name and text so that nothing heavy is imported."""
-    return type(error).__name__ == "MisconfigurationException" or str(error).startswith("Early stopping conditioned")
-
-
 def _exit_code(error: Exception) -> int:
-    own = _own_cause(error)
+    own = own_error(error)
     if own:
         return own.exit_code
     return 2 if isinstance(error, HydraException | OmegaConfBaseException) else 1
 
 
 def _report(error: Exception, full_trace: bool) -> None:
-    """One line for a mistake that the user can mend, a traceback for the rest; once for each error."""
+    """A line for each mistake that the user can mend, a traceback for the rest; once for each error."""
     if getattr(error, "reported", False):
         return
     error.reported = True  # type: ignore[attr-defined]
-    own = _own_cause(error)
+    own = own_error(error)
     if isinstance(error, OSError) and error.filename:
         own = KindlingError(f"{error.filename}: {error.strerror}; give a path that can be read and written")
     if full_trace or not (own or isinstance(error, HydraException | OmegaConfBaseException)):
         text = "".join(traceback.format_exception(error))
     else:
-        text = f"error: {own or error}"
+        text = "\n".join(f"error: {line}" for line in str(own or error).splitlines())
     text = redact_text(text)
     print(text, file=sys.stderr)
     for handler in logging.getLogger().handlers:

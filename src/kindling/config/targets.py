@@ -4,6 +4,7 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kindling.config.fault import Fault
 from kindling.errors import ConfigError
 
 PACKAGE = __name__.partition(".")[0]
@@ -37,23 +38,15 @@ def check_targets(config: Any, path: str = "") -> None:
         locate(target, where)
 
 
-def check_prefixes(config: Any) -> None:
-    """The part of `check_targets` that imports nothing.
-
-    Raises:
-        ConfigError: a `_target_` lies outside `ALLOWED_PREFIXES`.
-    """
-    for where, target in _targets(config, ""):
-        _check_prefix(target, where)
-
-
 def locate(target: Any, path: str) -> Callable[..., Any]:
     """The class or function of that name, imported.
 
     Raises:
         ConfigError: as `check_targets`.
     """
-    _check_prefix(target, path)
+    fault = prefix_fault(target, path)
+    if fault:
+        raise ConfigError(str(fault))
     where = f"{path}: given {target!r}; allowed: a class or function"
     module_name, _, name = target.rpartition(".")
     try:
@@ -79,12 +72,12 @@ def _targets(config: Any, path: str) -> Iterator[tuple[str, Any]]:
             yield from _targets(value, f"{path}[{index}]")
 
 
-def _check_prefix(target: Any, path: str) -> None:
-    if not isinstance(target, str) or not target.startswith(ALLOWED_PREFIXES):
-        raise ConfigError(
-            f"{path}: given {target!r}; allowed: names that start with {', '.join(ALLOWED_PREFIXES)}; "
-            f"add a prefix in {PACKAGE}/config/targets.py"
-        )
+def prefix_fault(target: Any, path: str) -> Fault | None:
+    """What is wrong with a target's name, without importing it; None if it is allowed."""
+    if isinstance(target, str) and target.startswith(ALLOWED_PREFIXES):
+        return None
+    allowed = f"names that start with {', '.join(ALLOWED_PREFIXES)}; add a prefix in {PACKAGE}/config/targets.py"
+    return Fault(path, repr(target), allowed)
 
 
 def relative(config: Any) -> Any:

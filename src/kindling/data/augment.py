@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kindling.errors import ConfigError
-
 NUM_DRAWS = 9  # uniform numbers that each image's augmentation is made from
 
 
@@ -23,14 +21,6 @@ class Augment:
     """
 
     def __init__(self, crop_padding: int, horizontal_flip: float, rotation: float, random_erasing: float):
-        chances = {"horizontal_flip": horizontal_flip, "random_erasing": random_erasing}
-        for name, chance in chances.items():
-            if not 0 <= chance <= 1:
-                raise ConfigError(f"data.augment.{name}: given {chance}; allowed: a probability, 0 to 1")
-        if crop_padding < 0 or rotation < 0:
-            raise ConfigError(
-                f"data.augment: given {min(crop_padding, rotation)}; allowed: pixels and degrees from 0 up"
-            )
         self.crop_padding = crop_padding
         self.horizontal_flip = horizontal_flip
         self.rotation = rotation

@@ -62,14 +62,6 @@ class ImageDataModule(LightningDataModule):
         seed: int,
     ):
         super().__init__()
-        if batch_size < 1:
-            raise ConfigError(f"data.batch_size: given {batch_size}; allowed: 1 or more")
-        if num_workers != "auto" and num_workers < 0:
-            raise ConfigError(f"data.num_workers: given {num_workers}; allowed: auto, 0 or more")
-        if in_memory not in ("auto", True, False):
-            raise ConfigError(f"data.in_memory: given {in_memory!r}; allowed: auto, true, false")
-        if std is not None and min(std) <= 0:
-            raise ConfigError(f"data.std: given {std}; allowed: more than 0 for each channel")
         self.num_classes = num_classes
         self.channels = channels
         self.image_size = image_size
@@ -91,6 +83,11 @@ class ImageDataModule(LightningDataModule):
             raise DataError(
                 f"data.num_classes: given {self.num_classes}; the data holds {len(splits.classes)} classes; "
                 f"set data.num_classes={len(splits.classes)}"
+            )
+        if not self.mean or not self.std:
+            raise ConfigError(
+                f"data.mean, data.std: given {self.mean}, {self.std}; allowed: a number for each channel, "
+                f"as {type(self).__name__} does not find them in its images"
             )
         return splits
 
@@ -156,7 +153,7 @@ class ImageDataModule(LightningDataModule):
         self, split: Stage, *, train: bool = False, shuffle: bool = False, augment: Augment | None = None
     ) -> EpochLoader:
         images: Images = getattr(self.splits, split)
-        assert self.mean, "read() finds what the config leaves out"
+        assert self.mean, "checked with the splits"
         assert self.std
         return EpochLoader(
             images,

@@ -17,7 +17,7 @@ from kindling.cores import available_cores
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.folder import class_names, list_images, split_folders
 from kindling.data.images import ImageFiles, Images, ImageTensors
-from kindling.data.splits import SPLIT_SEED, check_fraction, hold_out
+from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
 from kindling.whole_file import write_whole
 
@@ -41,8 +41,6 @@ class ImageFolder(ImageDataModule):
         super().__init__(**settings)
         self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
-        for split, fraction in self.fractions.items():
-            check_fraction(f"data.{split}_fraction", fraction)
         self.cache_dir = Path(cache_dir).expanduser()
 
     def prepare_data(self) -> None:

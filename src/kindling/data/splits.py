@@ -3,18 +3,7 @@
 import torch
 from torch import Tensor
 
-from kindling.errors import ConfigError
-
 SPLIT_SEED = 0
-
-
-def check_fraction(name: str, fraction: float) -> None:
-    """
-    Raises:
-        ConfigError: a share that leaves nothing on one side.
-    """
-    if not 0 < fraction < 1:
-        raise ConfigError(f"{name}: given {fraction}; allowed: more than 0 and less than 1")
 
 
 def hold_out(labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ import torchvision.datasets
 
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.images import ImageTensors
-from kindling.data.splits import check_fraction, hold_out
+from kindling.data.splits import hold_out
 from kindling.errors import DataError
 
 
@@ -25,7 +25,6 @@ class TorchvisionImages(ImageDataModule):
         super().__init__(**settings)
         self.dataset = name
         self.root = Path(root).expanduser()
-        check_fraction("data.val_fraction", val_fraction)
         self.val_fraction = val_fraction
 
     def prepare_data(self) -> None:

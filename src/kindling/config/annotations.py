@@ -1,0 +1,114 @@
+"""Whether a plain value is what an annotation, read from source, asks for."""
+
+import ast
+from typing import Any
+
+PLAIN = {
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "str": "text",
+    "None": "null",
+    "dict": "a mapping",
+    "list": "a list",
+    "Path": "a path",
+}
+LISTS = ("list", "List", "tuple", "Tuple", "Sequence", "Iterable", "set")
+MAPPINGS = ("dict", "Dict", "Mapping")
+BUILT = ("Tensor", "timedelta")  # never what a YAML file holds
+
+
+def accepts(annotation: ast.expr | None, value: Any) -> bool:
+    """Whether a value fits; what cannot be told from the source alone fits."""
+    if annotation is None:
+        return True
+    parts = options(annotation)
+    return any(_accepts_one(part, value) for part in parts)
+
+
+def describe(annotation: ast.expr) -> str:
+    """What an annotation allows, in words."""
+    words = [_describe_one(part) for part in options(annotation)]
+    return " or ".join(dict.fromkeys(word for word in words if word))
+
+
+def parse(annotation: str) -> ast.expr:
+    return ast.parse(annotation, mode="eval").body
+
+
+def options(annotation: ast.expr) -> list[ast.expr]:
+    """The members of a union."""
+    if isinstance(annotation, ast.Constant) and isinstance(annotation.value, str):
+        return options(parse(annotation.value))
+    if isinstance(annotation, ast.BinOp):
+        return options(annotation.left) + options(annotation.right)
+    if isinstance(annotation, ast.Subscript):
+        if name_of(annotation.value) == "Union":
+            return [option for member in arguments(annotation) for option in options(member)]
+        if name_of(annotation.value) == "Optional":
+            return [*options(annotation.slice), ast.Constant(None)]
+    return [annotation]
+
+
+def arguments(annotation: ast.Subscript) -> list[ast.expr]:
+    """int and float of tuple[int, float]."""
+    return annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+
+
+def name_of(annotation: ast.expr) -> str:
+    """list of `typing.list[int]`; None of the constant."""
+    if isinstance(annotation, ast.Subscript):
+        return name_of(annotation.value)
+    return ast.unparse(annotation).rpartition(".")[2]
+
+
+def _accepts_one(annotation: ast.expr, value: Any) -> bool:
+    name = name_of(annotation)
+    if isinstance(value, dict) and "_target_" in value:
+        return name not in ("int", "float", "bool", "str", "None")
+    if name == "Literal" and isinstance(annotation, ast.Subscript):
+        return any(value == option and type(value) is type(option) for option in literals(annotation))
+    if name in LISTS:
+        return isinstance(value, list | tuple) and _accepts_items(annotation, value)
+    if name in MAPPINGS:
+        return isinstance(value, dict)
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    kinds = {
+        "int": number and isinstance(value, int),
+        "float": number,
+        "bool": isinstance(value, bool),
+        "str": isinstance(value, str),
+        "Path": isinstance(value, str),
+        "None": value is None,
+    }
+    return kinds.get(name, name not in BUILT)
+
+
+def _accepts_items(annotation: ast.expr, value: list[Any] | tuple[Any, ...]) -> bool:
+    if not isinstance(annotation, ast.Subscript):
+        return True
+    items = arguments(annotation)
+    if _has_fixed_length(annotation):
+        return len(items) == len(value) and all(map(accepts, items, value))
+    return all(accepts(items[0], item) for item in value)
+
+
+def _has_fixed_length(annotation: ast.Subscript) -> bool:
+    """Whether it is tuple[int, float], not list[int] or tuple[int, ...]."""
+    return name_of(annotation) in ("tuple", "Tuple") and ast.unparse(arguments(annotation)[-1]) != "..."
+
+
+def literals(annotation: ast.Subscript) -> list[Any]:
+    return [option.value for option in arguments(annotation) if isinstance(option, ast.Constant)]
+
+
+def _describe_one(annotation: ast.expr) -> str:
+    name = name_of(annotation)
+    if name == "Literal" and isinstance(annotation, ast.Subscript):
+        return " or ".join(map(str, literals(annotation)))
+    if name in LISTS and isinstance(annotation, ast.Subscript):
+        items = arguments(annotation)
+        if _has_fixed_length(annotation):
+            return f"[{', '.join(map(describe, items))}]"
+        return f"a list, each item {describe(items[0])}"
+    return "" if name in BUILT else PLAIN.get(name, name)

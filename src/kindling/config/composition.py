@@ -1,0 +1,150 @@
+"""The one place that calls Hydra: the command line's main, composing, and instantiating."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+import hydra
+from hydra._internal.utils import get_args_parser
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException, InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from kindling.config import resolvers
+from kindling.config.targets import check_targets
+from kindling.errors import ConfigError, KindlingError
+
+CONFIGS = resolvers.PROJECT / "configs"
+VERSION_BASE = "1.3"
+
+resolvers.register()
+
+
+class Composer:
+    """Composes configs/<name>.yaml with overrides; Hydra has room for one composer at a time in a process."""
+
+    def __init__(self, name: str, folder: Path = CONFIGS, further: str | None = None):
+        self.name = name
+        self.folders = (folder, Path(further).absolute()) if further else (folder,)
+
+    def __enter__(self) -> "Composer":
+        self._stack = ExitStack()
+        self._stack.enter_context(
+            hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(self.folders[0]))
+        )
+        self._parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def parse(self, line: str) -> Override:
+        """
+        Raises:
+            HydraException: it is no override.
+        """
+        override = self._parser.parse_override(line)
+        override.config_loader = self._parser.config_loader  # glob(*) asks it for options
+        return override
+
+    def compose(self, lines: Sequence[str]) -> DictConfig:
+        """The config, with Hydra's own settings under `hydra`."""
+        return hydra.compose(self.name, overrides=self._all(lines), return_hydra_config=True)
+
+    def files(self, lines: Sequence[str]) -> list[tuple[str, str]]:
+        """The name and the package of each YAML file, in the order of the merge."""
+        loader = GlobalHydra.instance().config_loader()
+        merged = loader.compute_defaults_list(self.name, self._all(lines), RunMode.RUN).defaults
+        return [(each.config_path, each.package or "") for each in merged if each.config_path]
+
+    def options(self, group: str) -> list[str]:
+        """The options of a group of Hydra's own, such as hydra/launcher."""
+        return GlobalHydra.instance().config_loader().get_group_options(group)
+
+    def _all(self, lines: Sequence[str]) -> list[str]:
+        further = [f"hydra.searchpath=[file://{folder}]" for folder in self.folders[1:]]
+        return [*lines, *further]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message[0].lower()}{message[1:]}; see --help")
+
+
+def arguments_parser() -> argparse.ArgumentParser:
+    """The parser of Hydra's flags; it raises a ConfigError instead of printing its usage."""
+    parser = get_args_parser()
+    parser.__class__ = _Parser
+    return parser
+
+
+def main(name: str, job: Callable[[DictConfig], Any]) -> None:
+    """Let Hydra read the command line, and run the job or all jobs of a sweep."""
+    hydra.main(version_base=VERSION_BASE, config_path=str(CONFIGS), config_name=name)(job)()
+
+
+def instantiate(config: Any, path: str, **given: Any) -> Any:
+    """Build what a config describes, if every `_target_` in it is allowed.
+
+    Args:
+        config: a node of the config, or a plain one; None and nodes of None give None.
+        path: of the node, for messages.
+        given: further arguments, not of the config.
+
+    Raises:
+        ConfigError: a target is not allowed, or does not take an argument.
+    """
+    plain = to_plain(config)
+    check_targets(plain, path)
+    try:
+        # Built objects are passed to a partial, since Hydra would copy them into a config.
+        if given:
+            return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**given)
+        return hydra.utils.instantiate(plain, _convert_="all")
+    except Exception as error:
+        cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
+        if isinstance(cause, TypeError | ValueError | InstantiationException) or is_misconfiguration(cause):
+            raise ConfigError(f"{path}: {cause}") from error
+        raise cause from None
+
+
+def in_sweep() -> bool:
+    """Whether this is a job of `--multirun`."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def to_plain(config: Any) -> Any:
+    """A config as dict, list, str and numbers, its interpolations resolved.
+
+    Raises:
+        ConfigError: a value is missing (???) or an interpolation cannot be resolved.
+    """
+    if not OmegaConf.is_config(config):
+        return config
+    try:
+        return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise own_error(error) or ConfigError(f"{error.full_key}: {error.msg}") from error
+
+
+def own_error(error: BaseException | None) -> KindlingError | None:
+    """The mistake behind an error: OmegaConf wraps what a resolver raises, Lightning has a class of its own."""
+    while error is not None:
+        if isinstance(error, KindlingError):
+            return error
+        if is_misconfiguration(error):
+            return ConfigError(" ".join(str(error).split()))
+        error = error.__context__ if isinstance(error, OmegaConfBaseException | HydraException) else None
+    return None
+
+
+def is_misconfiguration(error: BaseException) -> bool:
+    """Lightning's own errors for settings, known by name and text so that nothing heavy is imported."""
+    return type(error).__name__ == "MisconfigurationException" or str(error).startswith("Early stopping conditioned")

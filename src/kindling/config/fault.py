@@ -1,0 +1,41 @@
+"""One mistake in a config, told in one line, and the nearest right name."""
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+MOST_NAMES = 16  # more are not listed: nobody reads them
+
+
+@dataclass(frozen=True)
+class Fault:
+    """`path: given ...; allowed: ...; did you mean ...? (file:line)`; only a warning if the run can still be right."""
+
+    path: str
+    given: str
+    allowed: str = ""
+    meant: str = ""
+    origin: str = ""
+    warning: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"given {self.given}"]
+        if self.allowed:
+            parts.append(f"allowed: {self.allowed}")
+        if self.meant:
+            parts.append(f"did you mean {self.meant}?")
+        where = f" ({self.origin})" if self.origin else ""
+        return f"{self.path}: {'; '.join(parts)}{where}"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The name that a misspelt one most likely means; "" if none is near."""
+    lowered = {each.lower(): each for each in names}
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    return lowered[found[0]] if found else ""
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for `allowed`, or how many there are."""
+    names = sorted(names)
+    return ", ".join(names) if len(names) <= MOST_NAMES else f"{len(names)} names"

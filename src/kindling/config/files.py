@@ -1,0 +1,166 @@
+"""The YAML files of the configs: which groups and options there are, what their defaults name, where a key stands."""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kindling.config.fault import Fault, listed, nearest
+
+GLOBAL = "_global_"
+
+
+class ConfigFiles:
+    """The groups and options below some folders; the first folder that has an option decides.
+
+    Args:
+        folders: such as configs/.
+    """
+
+    def __init__(self, *folders: Path):
+        self.folders = folders
+        self.groups = {group: self._options(group) for folder in folders for group in _groups(folder)}
+
+    def file(self, name: str) -> Path | None:
+        """The file of `group/option`, or of a primary config."""
+        files = (folder / f"{name}.yaml" for folder in self.folders)
+        return next((file for file in files if file.is_file()), None)
+
+    def misfit(self, group: str, option: object, path: str = "") -> Fault | None:
+        """What is wrong with an option of a group; None if it is there."""
+        options = self.groups[group]
+        if isinstance(option, str) and (option in options or "${" in option):
+            return None
+        if not isinstance(option, str):
+            given = "null" if option is None else repr(option)
+            return Fault(path or group, f"{given} for a group", f"its options {listed(options)}, see --help")
+        near = nearest(option, options)
+        others = [other for other in self.groups if option in self.groups[other]]
+        meant = f"{group}={near}" if near else f"{others[0]}={option}" if others else ""
+        return Fault(path or group, repr(option), listed(options), meant)
+
+    def faults(self, name: str, seen: set[str] | None = None) -> Iterator[Fault]:
+        """What is wrong with a file's YAML and its defaults list, and with the files that this names."""
+        seen = set() if seen is None else seen
+        file = self.file(name)
+        if file is None or name in seen:
+            return
+        seen.add(name)
+        try:
+            tree = _parsed(file)
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            yield not_yaml(error, file)
+            return
+        entries = _child(tree, "defaults")
+        for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
+            origin = f"{_shown(file)}:{entry.start_mark.line + 1}"
+            for group, option, overriding in _named(entry, name):
+                fault = self._default(group, option, overriding, origin)
+                if fault:
+                    yield fault
+                elif option:
+                    yield from self.faults(f"{group}/{option}" if group else option, seen)
+
+    def _default(self, group: str, option: str | None, overriding: bool, origin: str) -> Fault | None:
+        if group.partition("/")[0] == "hydra" or (option is None and not overriding):
+            return None
+        if group not in self.groups:
+            near = nearest(group, self.groups)
+            return Fault(f"defaults: {group}", "a group that is not there", listed(self.groups), near, origin)
+        fault = self.misfit(group, option, f"defaults: {group}")
+        return Fault(fault.path, fault.given, fault.allowed, fault.meant, origin) if fault else None
+
+    def origin(self, path: str, defaults: Sequence[tuple[str, str]]) -> str:
+        """`configs/group/option.yaml:line` of the last file that sets a key; "" if none does.
+
+        Args:
+            path: the key, such as optimizer.lr.
+            defaults: the name and the package of each file, in the order of the merge.
+        """
+        for name, package in reversed(defaults):
+            file = self.file(name)
+            inner = path.removeprefix(f"{package}.") if package not in ("", GLOBAL) else path
+            if file and (package in ("", GLOBAL) or path.startswith(f"{package}.")):
+                mark = _mark(_parsed(file), re.split(r"[.\[]", inner))
+                if mark:
+                    return f"{_shown(file)}:{mark.line + 1}"
+        return ""
+
+    def top_level(self, name: str) -> dict[str, bool]:
+        """The keys and groups that configs/<name>.yaml has, and whether a config has to have them."""
+        file = self.file(name)
+        tree = _parsed(file) if file else None
+        keys = {key.value: True for key, _ in tree.value} if isinstance(tree, yaml.MappingNode) else {}
+        entries = _child(tree, "defaults")
+        for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
+            keys |= {group: option is not None for group, option, _ in _named(entry, name)}
+        return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
+
+    def _options(self, group: str) -> list[str]:
+        found = set()
+        for folder in self.folders:
+            for file in (folder / group).rglob("*.yaml"):
+                found.add(file.relative_to(folder / group).with_suffix("").as_posix())
+        return sorted(found)
+
+
+def _parsed(file: Path) -> yaml.Node | None:
+    """The file's nodes, with their lines."""
+    return yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def _groups(folder: Path) -> Iterator[str]:
+    for inner in sorted(folder.rglob("*/")):
+        name = inner.relative_to(folder).as_posix()
+        if not any(part.startswith((".", "_")) for part in name.split("/")) and inner.is_dir():
+            yield name
+
+
+def _named(entry: yaml.Node, parent: str) -> Iterator[tuple[str, str | None, bool]]:
+    """The group, the option and whether it overrides, of one entry of a defaults list."""
+    here = parent.rpartition("/")[0]
+    if isinstance(entry, yaml.ScalarNode):
+        if entry.value != "_self_":
+            group, _, option = _absolute(entry.value, here).rpartition("/")
+            yield group, option, False
+    elif isinstance(entry, yaml.MappingNode):
+        for key, value in entry.value:
+            words = key.value.split()
+            group = _absolute(words[-1].partition("@")[0], here)
+            options = value.value if isinstance(value, yaml.SequenceNode) else [value]
+            for option in options:
+                null = option.tag.endswith(":null")
+                yield group, None if null else option.value, "override" in words
+
+
+def _absolute(name: str, here: str) -> str:
+    return name[1:] if name.startswith("/") else f"{here}/{name}".lstrip("/")
+
+
+def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
+    if isinstance(node, yaml.MappingNode):
+        return next((value for name, value in node.value if name.value == key), None)
+    return None
+
+
+def _mark(node: yaml.Node | None, keys: list[str]) -> Any:
+    """Where a key is set, or the nearest one above that holds it."""
+    for name, value in node.value if isinstance(node, yaml.MappingNode) else []:
+        if name.value == keys[0]:
+            return (_mark(value, keys[1:]) if keys[1:] else None) or name.start_mark
+    return None
+
+
+def _shown(file: Path) -> str:
+    """A file as a reader finds it: from the folder above the configs."""
+    return next((str(file.relative_to(above.parent)) for above in file.parents if above.name == "configs"), str(file))
+
+
+def not_yaml(error: Exception, file: Path | None = None) -> Fault:
+    """The fault of a file that a YAML parser refuses."""
+    mark = getattr(error, "problem_mark", None)
+    reason = getattr(error, "problem", None) or str(error)
+    where = _shown(file or Path(mark.name if mark else "YAML"))
+    return Fault(where, reason, "YAML", origin=f"{where}:{mark.line + 1}" if mark else "")

@@ -1,0 +1,211 @@
+"""The arguments of a class or function, read from its source: importing torch to see them would take seconds."""
+
+import ast
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+Definition = ast.ClassDef | ast.FunctionDef
+
+
+@dataclass(frozen=True)
+class Signature:
+    """The arguments by name, each with its annotation; those without default; whether any other is taken too."""
+
+    annotations: dict[str, ast.expr | None]
+    required: frozenset[str]
+    takes_more: bool
+
+
+class TargetMissing(LookupError):  # noqa: N818  an answer to a question, not an error of ours
+    """There is no such name; `names` are those that its module or package does hold."""
+
+    def __init__(self, names: set[str]):
+        super().__init__()
+        self.names = names
+
+
+@cache
+def signature(target: str) -> Signature | None:
+    """The signature of `package.module.name`; None if its source does not tell.
+
+    Raises:
+        TargetMissing: the module does not hold the name, or there is no such module.
+    """
+    module, name = _split(target)
+    found = _find(module, name)
+    if found is None:
+        return None
+    module, definition = found
+    return _of_class(module, definition) if isinstance(definition, ast.ClassDef) else _of_function(definition)
+
+
+@cache
+def constant(target: str) -> Any:
+    """The value of a literal that a module assigns at its top level."""
+    module, name = _split(target)
+    found = re.search(rf"^{name} = (.*?)(?=^[^\s)\]}}#]|\Z)", _text(module), re.MULTILINE | re.DOTALL)
+    if found is None:
+        raise TargetMissing(_names(module))
+    return ast.literal_eval(found[1])
+
+
+def _split(target: str) -> tuple[Path, str]:
+    """The file of a target's module, and the name in it."""
+    package, *parts = target.split(".")
+    module = _package(package)
+    if module is None or not parts:
+        raise TargetMissing(set())
+    for part in parts[:-1]:
+        submodule = _submodule(module, part)
+        if submodule is None:
+            raise TargetMissing(_names(module) | {file.stem for file in module.parent.glob("[!_]*")})
+        module = submodule
+    return module, parts[-1]
+
+
+def _package(name: str) -> Path | None:
+    """The file of a package at the top level; None outside Python source."""
+    spec = find_spec(name) if name.isidentifier() else None
+    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
+
+
+def _submodule(module: Path, name: str) -> Path | None:
+    files = (module.parent / name / "__init__.py", module.parent / f"{name}.py")
+    return next((file for file in files if module.name == "__init__.py" and file.is_file()), None)
+
+
+def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
+    """Where a name is defined, through the imports that lead there; None if it is made in another way.
+
+    Raises:
+        TargetMissing: the module does not hold the name.
+    """
+    defined = _definition(module, name)
+    if defined:
+        return module, defined
+    stars: list[Path] = []
+    for source, imported in _imports(module):
+        if source and name in imported:
+            return _find(source, imported[name])
+        if source and "*" in imported:
+            stars.append(source)
+    for source in stars:
+        with suppress(TargetMissing):
+            return _find(source, name)
+    if name in _names(module):
+        return None
+    raise TargetMissing(_names(module))
+
+
+def _definition(module: Path, name: str) -> Definition | None:
+    """The class, with no more of its body than `__init__`, or the function."""
+    text = _text(module)
+    found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", text, re.MULTILINE | re.DOTALL)
+    if found is None:
+        return None
+    source = found[0]
+    if source.startswith("class"):
+        header = re.match(r"class .*?:\n", source, re.DOTALL)
+        init = re.search(r"^    def __init__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
+        assert header, "a class has a header"
+        source = f"{header[0]}{init[0] if init else '    pass'}"
+    try:
+        (definition,) = ast.parse(source).body
+    except SyntaxError:  # a text of several lines that starts like code
+        every = ast.parse(text).body
+        (definition,) = [each for each in every if isinstance(each, Definition) and each.name == name]
+    assert isinstance(definition, Definition)
+    return definition
+
+
+@cache
+def _imports(module: Path) -> list[tuple[Path | None, dict[str, str]]]:
+    """Of each `from x import a as b`: the file of x, and a by b."""
+    found = []
+    for line in re.finditer(r"^from (\S+) import (\([^)]*\)|[^(\n]*)$", _text(module), re.MULTILINE):
+        names = re.sub(r"#.*|[()]", "", line[2]).split(",")
+        pairs = [name.split(" as ") for name in names if name.strip()]
+        found.append((_imported_from(module, line[1]), {pair[-1].strip(): pair[0].strip() for pair in pairs}))
+    return found
+
+
+def _imported_from(module: Path, name: str) -> Path | None:
+    """The file that `from name import` reads."""
+    parts = name.lstrip(".").split(".")
+    level = len(name) - len(name.lstrip("."))
+    source = module.parents[level - 1] / "__init__.py" if level else _package(parts.pop(0))
+    for part in filter(None, parts):
+        source = _submodule(source, part) if source else None
+    return source
+
+
+@cache
+def _text(module: Path) -> str:
+    return module.read_text(encoding="utf-8")
+
+
+def _names(module: Path) -> set[str]:
+    """The public names that a module defines or imports."""
+    names = set(re.findall(r"^(?:class |def |(?=\w+ = ))(\w+)", _text(module), re.MULTILINE))
+    names = names.union(*(imported for _, imported in _imports(module)))
+    return {name for name in names if name[0].isalpha()}
+
+
+def _of_function(function: ast.FunctionDef) -> Signature:
+    arguments = function.args
+    positional = [*arguments.posonlyargs, *arguments.args]
+    required = {each.arg for each in positional[: len(positional) - len(arguments.defaults)]}
+    required |= {
+        each.arg for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
+    }
+    annotations = {each.arg: each.annotation for each in [*positional, *arguments.kwonlyargs]}
+    return Signature(annotations, frozenset(required), arguments.kwarg is not None)
+
+
+def _of_class(module: Path, definition: ast.ClassDef) -> Signature | None:
+    for statement in definition.body:
+        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
+            own = _without_self(_of_function(statement))
+            passed_on = _passed_on(statement)
+            base = _of_base(module, definition) if passed_on is not None else None
+            if passed_on is None or base is None:
+                return own
+            rest = {name: each for name, each in base.annotations.items() if name not in passed_on}
+            return Signature(rest | own.annotations, own.required | (base.required & rest.keys()), base.takes_more)
+    return _of_base(module, definition)
+
+
+def _of_base(module: Path, definition: ast.ClassDef) -> Signature | None:
+    for base in definition.bases:
+        if isinstance(base, ast.Name):
+            try:
+                found = _find(module, base.id)
+            except TargetMissing:
+                continue
+            if found and isinstance(found[1], ast.ClassDef):
+                return _of_class(found[0], found[1])
+    return None
+
+
+def _without_self(whole: Signature) -> Signature:
+    return Signature(
+        {name: each for name, each in whole.annotations.items() if name != "self"},
+        whole.required - {"self"},
+        whole.takes_more,
+    )
+
+
+def _passed_on(function: ast.FunctionDef) -> set[str] | None:
+    """What `super().__init__(x=..., **more)` fixes of the base's arguments; None if `more` goes elsewhere."""
+    more = function.args.kwarg
+    for node in ast.walk(function):
+        if more and isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+            names = {keyword.arg for keyword in node.keywords if keyword.arg}
+            if any(keyword.arg is None and ast.unparse(keyword.value) == more.arg for keyword in node.keywords):
+                return names
+    return None

@@ -1,0 +1,71 @@
+"""Overrides that Hydra's grammar refuses, and what was most likely meant."""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from kindling.config.fault import Fault, nearest
+
+CLOSING = {"[": "]", "{": "}", "(": ")"}
+FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "int", "float", "str", "bool")
+EXAMPLE = "key=value, such as optimizer.lr=0.01"
+Parse = Callable[[str], Any]
+
+
+def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
+    """What is wrong with an override that `parse` refuses for a reason of its own."""
+    key, equals, value = line.partition("=")
+    if not equals:
+        return _without_value(line, keys)
+    if not key.lstrip("+~") or not re.fullmatch(r"[+~]{0,2}[\w$/@-]+(\.[\w$-]+)*", key, re.ASCII):
+        meant = re.sub(r"\.+", ".", key.strip().strip(".").replace(" ", ""))
+        return Fault(line, f"the key {key!r}", EXAMPLE, f"{meant}={value}" if meant else "")
+    unbalanced = _unbalanced(value)
+    if unbalanced:
+        return Fault(key, value, unbalanced)
+    unknown = re.search(r"Unknown function '(\w+)'", reason)
+    if unknown:
+        near = nearest(unknown[1], FUNCTIONS)
+        meant = value.replace(unknown[1], near, 1) if near else ""
+        return Fault(key, value, f"the functions {', '.join(FUNCTIONS)}, or a quoted text", meant and f"{key}={meant}")
+    if re.match(r"\w+\(", value):
+        return Fault(key, value, f"{' '.join(reason.partition(': ')[2].split()) or reason}")
+    return Fault(key, value, "letters, digits and / - \\ + . $ % * @ ? | : without a quote", quoted(key, value, parse))
+
+
+def quoted(key: str, value: str, parse: Parse) -> str:
+    """The override as a shell has to be given it, so that Hydra takes the value as it is; "" if there is none."""
+    for inner, outer in (("'", '"'), ('"', "'")):
+        line = f"{key}={inner}{value}{inner}"
+        try:
+            if outer not in value and parse(line).value() == value:
+                return f"{outer}{line}{outer}"
+        except Exception:
+            continue
+    return ""
+
+
+def _without_value(line: str, keys: Iterable[str]) -> Fault:
+    separated = re.fullmatch(r"([\w.]+)[:\s]+(\S+)", line)
+    if separated:
+        return Fault(line, "no =", EXAMPLE, f"{separated[1]}={separated[2]}")
+    near = line if line in keys else nearest(line, keys)
+    return Fault(line, "no =", EXAMPLE, f"{near}=..." if near else "")
+
+
+def _unbalanced(value: str) -> str:
+    """Which quote or bracket of a value has no partner; "" if all have."""
+    opened: list[str] = []
+    quote = ""
+    for before, char in zip(f" {value}", value, strict=False):
+        if quote:
+            quote = "" if char == quote and before != "\\" else quote
+        elif char in "'\"" and before != "\\":
+            quote = char
+        elif char in CLOSING:
+            opened.append(char)
+        elif char in CLOSING.values() and (not opened or CLOSING[opened.pop()] != char):
+            return f"a bracket {char} only after the one that opens it"
+    if quote:
+        return f"the quote {quote} closed by another"
+    return f"the bracket {opened[-1]} closed by {CLOSING[opened[-1]]}" if opened else ""

@@ -1,0 +1,75 @@
+"""A composed config as plain values, and its paths."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError, OmegaConfBaseException
+
+from kindling.config.composition import own_error
+from kindling.config.fault import Fault, nearest
+from kindling.errors import KindlingError
+
+Problem = Fault | KindlingError
+
+
+def paths(config: DictConfig, above: str = "") -> Iterator[str]:
+    """All dotted paths, of nodes and of values."""
+    for key in config:
+        path = f"{above}.{key}" if above else str(key)
+        yield path
+        node = config._get_node(key)
+        if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing() or node._is_interpolation()):
+            yield from paths(node, path)
+
+
+def plain(config: DictConfig, known: set[str], problems: list[Problem]) -> dict[str, Any]:
+    """The config without Hydra's part as dict, list, str and numbers; what cannot be resolved goes to `problems`.
+
+    Args:
+        known: all paths that an interpolation may name.
+    """
+    return {
+        str(key): value
+        for key in config
+        if key != "hydra" and (value := _value(config, key, str(key), known, problems)) is not Fault
+    }
+
+
+def _plain(node: Any, path: str, known: set[str], problems: list[Problem]) -> Any:
+    if isinstance(node, DictConfig):
+        pairs = ((key, f"{path}.{key}" if path else str(key)) for key in node)
+        values = {str(key): _value(node, key, where, known, problems) for key, where in pairs}
+        return {key: value for key, value in values.items() if value is not Fault}
+    items = [_value(node, index, f"{path}[{index}]", known, problems) for index in range(len(node))]
+    return [item for item in items if item is not Fault]
+
+
+def _value(parent: DictConfig | ListConfig, key: Any, path: str, known: set[str], problems: list[Problem]) -> Any:
+    """The value of a key, or Fault itself if there is none."""
+    child = parent._get_node(key)
+    raw = child._value() if child is not None else None  # pyright: ignore[reportAttributeAccessIssue]
+    if OmegaConf.is_missing(parent, key):
+        problems.append(Fault(path, "no value (???)", f"a value: {path}=..."))
+        return Fault
+    if isinstance(child, DictConfig | ListConfig) and not isinstance(raw, str) and raw is not None:
+        return _plain(child, path, known, problems)
+    try:
+        value = parent[key]
+        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+    except InterpolationToMissingValueError:
+        return Fault  # told where it is missing
+    except (OmegaConfBaseException, ValueError) as error:
+        if "${hydra:" not in str(raw):  # known only in the job itself
+            problems.append(own_error(error) or _broken(path, str(raw), error, known))
+        return Fault
+
+
+def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
+    """What is wrong with an interpolation."""
+    for name in re.findall(r"\$\{([\w.]+)\}", raw):
+        if name not in known:
+            near = nearest(name, known)
+            return Fault(path, f"{raw}, where {name} is not there", "the name of a key", near and f"${{{near}}}")
+    return Fault(path, raw, " ".join(str(error).partition("full_key")[0].split()))

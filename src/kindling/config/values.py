@@ -1,0 +1,135 @@
+"""What a setting may be by itself: its type where no target tells it, its range, its choices."""
+
+import math
+from fnmatch import fnmatch
+from typing import Any, NamedTuple
+
+from kindling.config.fault import Fault, nearest
+
+# Of keys whose node has no _target_ to ask.
+TYPES = {
+    "seed": "int",
+    "train": "bool",
+    "test": "bool",
+    "resume": "str | None",
+    "monitor": "str",
+    "monitor_mode": "Literal['min', 'max']",
+    "paths.*": "str | None",
+    "scheduler.interval": "Literal['step', 'epoch']",
+    "scheduler.frequency": "int",
+    "scheduler.monitor": "str",
+    "run": "str | None",
+    "ckpt": "str | None",
+    "split": "Literal['test', 'val']",
+    "data.root": "str | None",
+    "data.batch_size": "int | None",
+    "data.num_workers": "int | Literal['auto'] | None",
+}
+
+
+class Range(NamedTuple):
+    """Numbers from `low` to `high`, which themselves are allowed unless `open`."""
+
+    low: float
+    high: float = math.inf
+    open: str = ""  # "low", "high" or "both"
+
+    def __contains__(self, value: object) -> bool:
+        if isinstance(value, list | tuple):
+            return all(item in self for item in value)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return True  # its type is told by others
+        above = value > self.low if self.open in ("low", "both") else value >= self.low
+        below = value < self.high if self.open in ("high", "both") else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        low = f"more than {self.low}" if self.open in ("low", "both") else f"{self.low} or more"
+        if math.isinf(self.high):
+            return low
+        high = f"less than {self.high}" if self.open in ("high", "both") else f"{self.high} or less"
+        return f"{low} and {high}"
+
+
+POSITIVE, NOT_NEGATIVE, PROBABILITY = Range(0, open="low"), Range(0), Range(0, 1)
+SHARE = Range(0, 1, open="both")
+RANGES = {
+    "seed": Range(0, 2**32 - 1),
+    "criterion.label_smoothing": PROBABILITY,
+    "data.batch_size": Range(1),
+    "data.num_workers": NOT_NEGATIVE,
+    "data.num_classes": Range(2),
+    "data.num_images": Range(1),
+    "data.channels": Range(1),
+    "data.image_size": Range(1),
+    "data.std": POSITIVE,
+    "data.*_fraction": SHARE,
+    "data.augment.crop_padding": NOT_NEGATIVE,
+    "data.augment.horizontal_flip": PROBABILITY,
+    "data.augment.rotation": Range(0, 180),
+    "data.augment.random_erasing": PROBABILITY,
+    "model.dropout": Range(0, 1, open="high"),
+    "model.channels": Range(1),
+    "model.hidden": Range(1),
+    "model.depth": Range(1),
+    "model.width": Range(1),
+    "model.dim": Range(1),
+    "model.num_heads": Range(1),
+    "model.patch_size": Range(1),
+    "optimizer.lr": NOT_NEGATIVE,
+    "optimizer.weight_decay": NOT_NEGATIVE,
+    "optimizer.momentum": Range(0, 1, open="high"),
+    "optimizer.betas": Range(0, 1, open="high"),
+    "optimizer.eps": NOT_NEGATIVE,
+    "scheduler.frequency": Range(1),
+    "scheduler.scheduler.warmup": PROBABILITY,
+    "scheduler.scheduler.final": NOT_NEGATIVE,
+    "scheduler.scheduler.max_lr": POSITIVE,
+    "scheduler.scheduler.pct_start": PROBABILITY,
+    "scheduler.scheduler.step_size": Range(1),
+    "scheduler.scheduler.patience": NOT_NEGATIVE,
+    "scheduler.scheduler.gamma": POSITIVE,
+    "trainer.num_nodes": Range(1),
+    "trainer.fast_dev_run": NOT_NEGATIVE,
+    "trainer.max_epochs": Range(-1),
+    "trainer.min_epochs": NOT_NEGATIVE,
+    "trainer.max_steps": Range(-1),
+    "trainer.min_steps": NOT_NEGATIVE,
+    "trainer.accumulate_grad_batches": Range(1),
+    "trainer.gradient_clip_val": NOT_NEGATIVE,
+    "trainer.check_val_every_n_epoch": Range(1),
+    "trainer.num_sanity_val_steps": Range(-1),
+    "trainer.log_every_n_steps": NOT_NEGATIVE,
+    "trainer.reload_dataloaders_every_n_epochs": NOT_NEGATIVE,
+    "callbacks.*.patience": NOT_NEGATIVE,
+    "callbacks.*.min_delta": NOT_NEGATIVE,
+    "callbacks.*.save_top_k": Range(-1),
+    "callbacks.*.decay": SHARE,  # of an exponential moving average
+    "callbacks.*.refresh_rate": Range(0),
+    "callbacks.*.max_depth": Range(-1),
+}
+
+CHOICES = {
+    "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
+    "trainer.gradient_clip_algorithm": ("norm", "value", None),
+    "trainer.profiler": ("simple", "advanced", "pytorch", "xla", None),
+    "trainer.precision": (
+        *("32-true", "16-mixed", "bf16-mixed", "16-true", "bf16-true", "64-true", "32", "16", "bf16", "64"),
+        *(32, 16, 64, "transformer-engine", "transformer-engine-float16", None),
+    ),
+    "trainer.deterministic": (True, False, "warn", None),
+    "callbacks.*.mode": ("min", "max"),
+    "callbacks.learning_rate.logging_interval": ("step", "epoch", None),
+}
+
+
+def value_fault(path: str, value: Any) -> Fault | None:
+    """What is wrong with a value by itself, beyond its type."""
+    for pattern, allowed in RANGES.items():
+        if fnmatch(path, pattern) and value not in allowed:
+            return Fault(path, str(value), str(allowed))
+    for pattern, choices in CHOICES.items():
+        if fnmatch(path, pattern) and not isinstance(value, dict) and value not in choices:
+            names = [str(choice) for choice in choices if choice is not None]
+            return Fault(path, str(value), ", ".join(names), nearest(str(value), names))
+    return None

@@ -1,0 +1,226 @@
+import functools
+import random
+import re
+import shutil
+
+import pytest
+from mistakes import all_mistakes, as_text, misspelt, valid_lines
+
+from kindling.config.check import Check
+from kindling.config.composition import CONFIGS, Composer
+from kindling.config.entry import check_command_line, compose
+from kindling.config.fault import Fault
+from kindling.errors import ConfigError
+
+
+@pytest.fixture
+def composer():
+    """One that composes the same groups only once, since most command lines here differ in a setting."""
+    with Composer("train") as entered:
+        compose_once = functools.cache(entered.compose)
+        entered.compose = lambda lines: compose_once(tuple(lines)).copy()
+        yield entered
+
+
+@pytest.fixture
+def problems(composer):
+    """The lines that a command line is answered with, warnings apart."""
+
+    def run(*lines, sweep=False):
+        found = Check(composer, sweep=sweep).run(lines)
+        errors = [str(problem) for problem in found if not is_warning(problem)]
+        warnings = [str(problem) for problem in found if is_warning(problem)]
+        return errors, warnings
+
+    return run
+
+
+def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_first(composer):
+    with_experiment = composer.compose(["experiment=cnn"])
+    mistakes = all_mistakes(with_experiment)
+    assert len(mistakes) >= 200
+    wrongly_advised = []
+    for mistake in mistakes:
+        replaces = mistake.line.startswith(("experiment", "+model", "expe"))
+        found = Check(composer).run([*([] if replaces else ["experiment=cnn"]), mistake.line])
+        (fault,) = [problem for problem in found if not is_warning(problem)]
+        assert isinstance(fault, Fault)
+        assert "\n" not in str(fault)
+        assert "given " in str(fault)
+        assert "allowed: " in str(fault)
+        if mistake.kind.startswith("misspelt"):
+            meant = fault.meant if mistake.kind == "misspelt option" else fault.meant.partition("=")[0]
+            if meant != mistake.meant:
+                wrongly_advised.append((mistake, fault.meant))
+        else:
+            assert mistake.meant in str(fault), mistake
+    misspelt = [mistake for mistake in mistakes if mistake.kind.startswith("misspelt")]
+    assert len(wrongly_advised) <= 0.05 * len(misspelt), wrongly_advised
+
+
+def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(composer):
+    rng = random.Random(0)
+    num_overrides = 0
+    for number in range(50):
+        lines = valid_lines(rng)
+        num_overrides += len(lines)
+        check = Check(composer)
+        errors = [problem for problem in check.run(lines) if not is_warning(problem)]
+        assert errors == [], lines
+        if number % 5 == 0:
+            ours, hydras = check.configs[0], composer.compose(lines)
+            del ours.hydra, hydras.hydra
+            assert as_text(ours) == as_text(hydras), lines
+    assert num_overrides >= 200
+
+
+def test_all_mistakes_are_told_at_once(problems):
+    errors, _ = problems("optimzer.lr=1", "model=cnnn", "data.batch_size=0", "paths.logs='a", "trainer.max_epochs=x")
+    assert sorted(line.partition(":")[0] for line in errors) == [
+        "data.batch_size",
+        "model",
+        "optimzer.lr",
+        "paths.logs",
+        "trainer.max_epochs",
+    ]
+
+
+def test_a_mistake_of_any_job_of_a_sweep_is_told_once(problems):
+    errors, _ = problems("seed=0,1,2", "optimizer.lr=0.1,-1", "model=cnn,cnnn", sweep=True)
+    assert [line.partition(";")[0] for line in errors] == ["model: given 'cnnn'", "optimizer.lr: given -1"]
+
+
+def test_a_sweep_over_an_interval_is_refused(problems):
+    errors, _ = problems("optimizer.lr=interval(0,1)", sweep=True)
+    assert "allowed: values with commas between, choice(...), range(...) or glob(*)" in errors[0]
+
+
+def test_all_ways_to_name_several_values_are_checked(problems):
+    lines = ["seed=range(0,3)", "model=glob(*)", "optimizer.lr=choice(0.1,0.2)", "data=fake"]
+    assert problems(*lines, sweep=True) == ([], [])
+
+
+def test_a_key_that_nothing_reads_only_warns_if_it_was_added_on_purpose(problems):
+    errors, warnings = problems("+note=hello", "+my.thing=1")
+    assert errors == []
+    assert [line.partition(";")[0] for line in warnings] == [
+        "note: given a key that nothing reads",
+        "my: given a key that nothing reads",
+    ]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "builtins.open",
+        "kindling.classifier.Classifier.load_from_checkpoint",
+        "kindling.checkpoint.load",
+        "lightning.pytorch.Trainer.fit",
+    ],
+)
+def test_a_target_that_is_not_allowed_or_no_class_is_refused(problems, target):
+    errors, _ = problems(f"model._target_={target}")
+    assert len(errors) == 1
+    assert "allowed" in errors[0]
+
+
+def test_a_target_that_is_not_there_is_told_the_nearest(problems):
+    errors, _ = problems("optimizer._target_=torch.optim.AdmaW")
+    assert "did you mean torch.optim.AdamW?" in errors[0]
+
+
+def test_a_needed_group_that_was_deleted_is_named(problems):
+    errors, _ = problems("~scheduler", "~test")
+    assert [line.partition(":")[0] for line in errors] == ["scheduler", "test"]
+
+
+def test_the_options_of_hydras_own_groups_are_known(problems):
+    assert problems("hydra/launcher=basic", "hydra.verbose=true") == ([], [])
+    errors, _ = problems("hydra/launcher=basci", "hydra/lancher=basic")
+    assert [line.rpartition("did you mean ")[2] for line in errors] == ["basic?", "hydra/launcher?"]
+
+
+@pytest.fixture
+def configs(tmp_path):
+    """A copy of the configs, to spoil."""
+    folder = tmp_path / "configs"
+    shutil.copytree(CONFIGS, folder)
+    return folder
+
+
+SPOILED = {
+    "trainer: {max_epoch: 3}": ("trainer.max_epoch", 3, "trainer.max_epochs?"),
+    "optimzer: {lr: 3}": ("optimzer", 3, "optimizer?"),
+    "optimizer: {lr: -3}": ("optimizer.lr", 3, "0 or more"),
+    "model: {dropout: '${data.nmu_classes}'}": ("model.dropout", 3, "${data.num_classes}?"),
+    "callbacks: {early_stoping: {patience: 3}}": ("callbacks.early_stoping", 3, "callbacks.early_stopping?"),
+    "model: {_target_: os.system}": ("model._target_", 3, "allowed"),
+    "model: {_target_: kindling.models.cnn.CNNN}": ("model._target_", 3, "kindling.models.cnn.CNN?"),
+    "defaults: [{override /model: cnnn}]": ("defaults: model", 3, "cnn?"),
+    "defaults: [{override /modle: cnn}]": ("defaults: modle", 3, "model?"),
+    "model: {dropout: 0.1": ("configs/experiment/mine.yaml", 4, "YAML"),
+    "seed: 1\nseed: 2": ("configs/experiment/mine.yaml", 4, "duplicate key seed"),
+}
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
+    path, line, words = SPOILED[spoiled]
+    (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\n# Mine\n{spoiled}\n")
+    with Composer("train", configs) as composer:
+        errors = [str(problem) for problem in Check(composer).run(["experiment=mine"]) if not is_warning(problem)]
+    (error,) = errors
+    assert error.startswith(f"{path}: ")
+    assert words in error
+    assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
+
+
+def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
+    """Letters dropped, doubled or swapped in keys of the shipped files."""
+    rng = random.Random(0)
+    folders = ("data", "model", "optimizer", "trainer")
+    files = [file for folder in folders for file in configs.glob(f"{folder}/[!i]*.yaml")]
+    for _ in range(25):
+        file = rng.choice(files)
+        text = file.read_text()
+        keys = re.findall(r"^(\w{4,}):", text, re.MULTILINE)
+        keys = [key for key in keys if key not in ("defaults", "strategy")]
+        if not keys:
+            continue
+        key = rng.choice(keys)
+        file.write_text(re.sub(rf"^{key}:", f"{misspelt(key, rng)}:", text, flags=re.MULTILINE))
+        with Composer("train", configs) as composer:
+            choice = f"{file.parent.name}={file.stem}"
+            errors = [str(problem) for problem in Check(composer).run([choice]) if not is_warning(problem)]
+        file.write_text(text)
+        named = [error for error in errors if f"configs/{file.parent.name}/{file.stem}.yaml:" in error]
+        assert any(f"did you mean {file.parent.name}.{key}?" in error for error in named), (choice, key, errors)
+
+
+def test_a_mistake_in_the_primary_config_is_told_with_its_line(configs):
+    text = (configs / "train.yaml").read_text()
+    (configs / "train.yaml").write_text(text.replace("- model: cnn", "- model: cnnn").replace("seed: 0", "seed: x"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run([])]
+    assert "did you mean" in error
+    assert re.search(r"\(configs/train.yaml:\d+\)$", error)
+
+
+def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mine"])
+    with pytest.raises(ConfigError, match="did you mean experiment=mine"):
+        check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mien"])
+
+
+def test_compose_tells_all_mistakes_in_lines():
+    with pytest.raises(ConfigError) as refused:
+        compose(["optimzer.lr=1", "data.batch_size=0"])
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def is_warning(problem):
+    return getattr(problem, "warning", False)

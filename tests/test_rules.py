@@ -1,0 +1,237 @@
+from typing import get_args
+
+import pytest
+from lightning.fabric.plugins.precision.precision import (
+    _PRECISION_INPUT_INT,
+    _PRECISION_INPUT_STR,
+    _PRECISION_INPUT_STR_ALIAS,
+)
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+from torch import nn
+from torchvision import models
+
+from kindling.config import machine, rules
+from kindling.config.entry import compose
+from kindling.config.values import CHOICES, RANGES, Range, value_fault
+from kindling.errors import ConfigError
+from kindling.train import train
+
+
+def told(rule, **settings):
+    """The line of a rule's only fault; "" if it has none. Settings are given as trainer__devices=2."""
+    config = {}
+    for path, value in settings.items():
+        node = config
+        *above, last = path.split("__")
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = value
+    faults = list(rule(config))
+    assert len(faults) <= 1
+    return ("warning: " if faults[0].warning else "") + str(faults[0]) if faults else ""
+
+
+def test_a_rule_says_nothing_of_a_config_that_lacks_what_it_asks_for():
+    assert [list(rule({})) for rule in rules.RULES] == [[]] * len(rules.RULES)
+    assert len(rules.RULES) >= 15
+
+
+@pytest.mark.parametrize("devices", [1, 8, -1, "auto", "0,1", "2", [0, 2]])
+def test_devices_may_be_a_number_all_or_a_list(devices):
+    assert told(rules.devices, trainer__devices=devices) == ""
+
+
+@pytest.mark.parametrize("devices", [0, -2, "two", [], [-1], True, 1.5])
+def test_other_devices_are_refused(devices):
+    assert "allowed: auto, a number of devices" in told(rules.devices, trainer__devices=devices)
+
+
+@pytest.mark.parametrize("name", [*StrategyRegistry.available_strategies(), "auto"])
+def test_each_strategy_of_lightning_is_allowed(name):
+    assert told(rules.strategy, trainer__strategy=name) == ""
+
+
+def test_a_misspelt_strategy_is_told_the_nearest():
+    assert told(rules.strategy, trainer__strategy="fspd").endswith("did you mean fsdp?")
+
+
+def test_lightnings_accelerators_and_precisions_are_those_that_are_allowed():
+    assert set(AcceleratorRegistry.available_accelerators()) <= set(CHOICES["trainer.accelerator"])
+    precisions = (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS)
+    assert {name for group in precisions for name in get_args(group)} == set(CHOICES["trainer.precision"]) - {None}
+
+
+@pytest.mark.parametrize(
+    ("batches", "fits"), [(0, True), (10, True), (0.5, True), (1.0, True), (-1, False), (1.5, False)]
+)
+def test_a_limit_is_a_number_of_batches_or_a_share(batches, fits):
+    assert (told(rules.amounts, trainer__limit_val_batches=batches) == "") == fits
+
+
+@pytest.mark.parametrize(("interval", "fits"), [(0.25, True), (100, True), (0, False), (1.5, False)])
+def test_validation_comes_after_batches_or_a_share_of_the_epoch(interval, fits):
+    assert (told(rules.validation_interval, trainer__val_check_interval=interval) == "") == fits
+
+
+def test_the_longest_time_is_days_hours_minutes_seconds():
+    assert told(rules.longest_time, trainer__max_time="00:12:00:00") == ""
+    assert "such as '00:12:00:00'" in told(rules.longest_time, trainer__max_time="12h")
+
+
+def test_a_monitor_that_nothing_logs_is_told_the_nearest():
+    message = told(rules.monitor_is_logged, monitor="val/acc", monitor_mode="max")
+    assert message.endswith("did you mean val/accuracy?")
+    assert "test/loss" in told(rules.monitor_is_logged, monitor="test/loss", monitor_mode="min")
+    callbacks = {"mine": {"monitor": "val/lose", "mode": "min"}}
+    assert told(rules.monitor_is_logged, callbacks=callbacks).startswith("callbacks.mine.monitor: given val/lose")
+
+
+def test_a_monitor_has_the_mode_of_its_metric():
+    assert told(rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="max") == ""
+    message = told(rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="min")
+    assert message == "monitor_mode: given min for val/accuracy; allowed: max; did you mean monitor_mode=max?"
+    callbacks = {"mine": {"monitor": "val/loss", "mode": "max"}}
+    assert told(rules.mode_fits_the_monitor, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
+
+
+def test_what_watches_a_validation_needs_one():
+    callbacks = {"best_checkpoint": {"monitor": "val/loss"}}
+    assert told(rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
+    message = told(rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
+    assert "callbacks.best_checkpoint watch a val/ metric" in message
+
+
+def test_early_stopping_and_the_best_checkpoint_watch_the_same():
+    callbacks = {"early_stopping": {"monitor": "train/loss"}, "best_checkpoint": {"monitor": "val/loss"}}
+    assert "allowed: what callbacks.best_checkpoint watches" in told(rules.one_metric_decides, callbacks=callbacks)
+    callbacks["early_stopping"]["monitor"] = "val/loss"
+    assert told(rules.one_metric_decides, callbacks=callbacks) == ""
+
+
+def test_the_fewest_epochs_are_not_more_than_the_most():
+    assert told(rules.epochs_are_in_order, trainer={"min_epochs": 5, "max_epochs": 5}) == ""
+    assert "min_epochs" in told(rules.epochs_are_in_order, trainer={"min_epochs": 6, "max_epochs": 5})
+
+
+def test_a_patience_that_cannot_run_out_warns():
+    stop = {"early_stopping": {"patience": 5}}
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=6) == ""
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=5).startswith("warning: ")
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
+
+
+def test_a_schedule_longer_than_the_run_warns():
+    schedule = {"interval": "epoch", "scheduler": {"step_size": 10}}
+    assert told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=11) == ""
+    assert "longer than the run" in told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=10)
+
+
+def test_half_precision_needs_a_gpu():
+    trainer = {"precision": "16-mixed", "accelerator": "cpu"}
+    assert "did you mean trainer.precision=bf16-mixed?" in told(rules.half_precision_has_a_gpu, trainer=trainer)
+    trainer["accelerator"] = "auto"
+    assert told(rules.half_precision_has_a_gpu, trainer=trainer) == "", "not known before torch is loaded"
+    assert len(list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=0))) == 1
+    assert list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=1)) == []
+
+
+def test_more_workers_than_cores_warn(monkeypatch):
+    monkeypatch.setattr(rules, "available_cores", lambda: 4)
+    assert told(rules.workers_have_cores, data__num_workers=4) == ""
+    assert told(rules.workers_have_cores, data__num_workers=5).startswith("warning: data.num_workers: given 5")
+
+
+def test_workers_of_a_set_in_memory_warn():
+    assert told(rules.workers_have_work, data={"num_workers": 2, "in_memory": "auto"}) == ""
+    assert "without effect" in told(rules.workers_have_work, data={"num_workers": 2, "in_memory": True})
+
+
+def test_an_accumulation_that_does_not_divide_the_epoch_warns(train_run, caplog):
+    assert list(rules.accumulation_divides(num_batches=8, steps=4)) == []
+    train_run("trainer.accumulate_grad_batches=3", "trainer.max_epochs=1", "data.num_images=128")
+    assert "given 3; allowed: a divisor of the 4 batches of an epoch; its last step takes only 1" in caplog.text
+
+
+def test_an_algorithm_that_clips_nothing_warns():
+    trainer = {"gradient_clip_algorithm": "norm", "gradient_clip_val": None}
+    assert "without effect" in told(rules.clipping_has_a_value, trainer=trainer)
+    assert told(rules.clipping_has_a_value, trainer=trainer | {"gradient_clip_val": 1}) == ""
+
+
+def test_nesterov_needs_momentum():
+    assert told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0.9}) == ""
+    assert "more than 0" in told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0})
+
+
+def test_statistics_are_one_number_or_one_for_each_channel():
+    assert told(rules.statistics_fit_the_channels, data={"channels": 3, "mean": [0.5]}) == ""
+    assert "one for each" in told(rules.statistics_fit_the_channels, data={"channels": 3, "std": [0.5, 0.5]})
+
+
+def test_something_is_trained_or_tested():
+    assert told(rules.something_is_done, train=False, test=True) == ""
+    assert "nothing would be done" in told(rules.something_is_done, train=False, test=False)
+
+
+def test_gpus_that_are_not_there_are_refused():
+    def told_with(gpus, **trainer):
+        return [str(fault) for fault in machine.devices_are_there({"trainer": trainer}, gpus)]
+
+    assert told_with(0, accelerator="auto", devices=1) == []
+    assert told_with(2, accelerator="gpu", devices=2) == []
+    assert told_with(2, accelerator="gpu", devices="auto") == []
+    assert "no GPU is there" in told_with(0, accelerator="gpu", devices=1)[0]
+    assert "the 2 GPUs that are there" in told_with(2, accelerator="cuda", devices=4)[0]
+    assert "the 2 GPUs that are there" in told_with(2, accelerator="gpu", devices="0,2")[0]
+
+
+def test_an_operation_of_changing_order_is_named_where_bits_are_to_be_fixed():
+    fixed = {"trainer": {"deterministic": True}}
+    (fault,) = machine.order_is_fixed(fixed, models.vgg11())
+    assert "given true with model's avgpool, AdaptiveAvgPool2d" in str(fault)
+    assert list(machine.order_is_fixed(fixed, models.resnet18())) == [], "a mean over all has a fixed order"
+    assert list(machine.order_is_fixed({"trainer": {"deterministic": "warn"}}, nn.AdaptiveAvgPool2d(3))) == []
+
+
+@pytest.mark.parametrize("decay", [0, 1, 1.5, -0.1])
+def test_the_decay_of_a_moving_average_lies_between_0_and_1(decay):
+    assert "allowed: more than 0 and less than 1" in str(value_fault("callbacks.ema.decay", decay))
+    assert value_fault("callbacks.ema.decay", 0.999) is None
+
+
+def test_a_range_holds_its_ends_unless_they_are_open():
+    assert [value in Range(0, 1) for value in (-1, 0, 0.5, 1, 2, float("nan"))] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [value in Range(0, 1, open="both") for value in (0, 0.5, 1)] == [False, True, False]
+    assert [value in Range(0, open="low") for value in (0, 1e9, float("inf"))] == [False, True, False]
+    assert [0.5, 2] not in Range(0, 1)
+
+
+def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
+    lines = [f"experiment={name}" for name in ("mlp", "cnn", "vit", "resnet")]
+    schedules = ("cosine", "onecycle", "step", "plateau")
+    configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
+    configs.append(compose(["optimizer=sgd", "data=cifar10"]))
+    flat = "\n".join(str(config) for config in configs)
+    for pattern in RANGES:
+        name = pattern.rpartition(".")[2].strip("*_")
+        assert f"{name}'" in flat or name in ("decay", "eps", "frequency"), pattern
+
+
+def test_a_config_changed_by_hand_is_checked_again(config):
+    cfg = config()
+    cfg.trainer.max_epochs = "many"
+    cfg.optimizer.lr = -1
+    with pytest.raises(ConfigError) as refused:
+        train(cfg)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "optimizer.lr",
+        "trainer.max_epochs",
+    ]
