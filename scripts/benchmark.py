@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py seeds experiment=cnn        accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn         the same command twice: are the weights the same bits?
+    python scripts/benchmark.py answers                     time to the answer to a mistake, against `import hydra`
 
 Further arguments are overrides of train.py. Each run is a process of its own, timed from command to exit.
 """
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compare_mistakes import MISTAKES
 
 PROJECT = Path(__file__).resolve().parents[1]
 
@@ -56,6 +58,32 @@ def bits(overrides: list[str]) -> None:
     print("the same bits" if len(set(hashes)) == 1 else "DIFFERENT BITS")
 
 
+def answers(overrides: list[str]) -> None:
+    """Each mistake's answer against `import hydra`; one that needs the class against `import lightning`."""
+    train = str(PROJECT / "train.py")
+    needs_class = ["model=vit", "model.patch_size=5", "paths.logs=/nowhere", *overrides]
+    ratios = {}
+    for mistake in (*MISTAKES, ["--cfg", "job"]):
+        ratios[" ".join(mistake)] = ratio([train, *mistake, *overrides], ["-c", "import hydra"])
+        print(f"{ratios[' '.join(mistake)]:.2f} times `import hydra`: {' '.join(mistake)}", flush=True)
+    shown = ratios.pop("--cfg job")
+    median, worst = statistics.median(ratios.values()), max(ratios.values())
+    print(f"median {median:.2f}, worst {worst:.2f} of {len(ratios)} mistakes; --cfg job {shown:.2f}  {hardware()}")
+    built = ratio([train, *needs_class], ["-c", "import lightning.pytorch"])
+    print(f"{built:.2f} times `import lightning.pytorch`: {' '.join(needs_class)}")
+
+
+def ratio(command: list[str], reference: list[str], rounds: int = 5) -> float:
+    """The least seconds of a Python command over those of another, run in turns."""
+    least = [float("inf"), float("inf")]
+    for _ in range(rounds):
+        for index, arguments in enumerate((command, reference)):
+            started = time.perf_counter()
+            subprocess.run([sys.executable, *arguments], capture_output=True)
+            least[index] = min(least[index], time.perf_counter() - started)
+    return least[0] / least[1]
+
+
 def train(overrides: list[str]) -> tuple[dict[str, Any], float, str]:
     """Run train.py; returns run.json, the wall seconds, and a hash of the last checkpoint's weights."""
     with tempfile.TemporaryDirectory() as logs:
@@ -86,7 +114,7 @@ def hardware() -> str:
     return f"({device}, torch {torch.__version__})"
 
 
-BENCHMARKS = {"seeds": seeds, "bits": bits}
+BENCHMARKS = {"seeds": seeds, "bits": bits, "answers": answers}
 
 if __name__ == "__main__":
     main()

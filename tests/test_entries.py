@@ -201,3 +201,15 @@ def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, fla
     assert "hydra" in imported
     assert not imported & {"torch", "lightning", "torchvision", "torchmetrics", "numpy", "PIL"}
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_shell_completes_groups_and_options(tmp_path):
+    done = run("train.py", "-sc", "query=bash", cwd=tmp_path, COMP_LINE="python train.py model=", COMP_POINT="22")
+    assert done.stdout.split() == ["model=cnn", "model=mlp", "model=resnet", "model=torchvision", "model=vit"]
+
+
+def test_help_shows_groups_with_their_options_and_examples():
+    done = run("train.py", "--help")
+    assert done.stdout.count("python train.py") >= 5
+    assert "optimizer: adam, adamw, sgd" in done.stdout
+    assert "--cfg job" in done.stdout

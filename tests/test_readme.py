@@ -71,7 +71,7 @@ def test_a_benchmark_states_mean_and_spread_and_knows_its_names(monkeypatch):
 
     assert benchmark.spread([0.98, 0.99, 1.0]) == "0.9900 ± 0.0100 over 3"
     monkeypatch.setattr("sys.argv", ["benchmark.py", "sedes"])
-    with pytest.raises(SystemExit, match="allowed: seeds, bits"):
+    with pytest.raises(SystemExit, match="allowed: seeds, bits, answers"):
         benchmark.main()
 
 

@@ -41,7 +41,7 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str]) -> 
     meant = similar(config, key, groups)
     plus = "" if not meant or has(config, meant) or meant in groups else "+"
     return Fault(
-        key, "a key that is not there", listed(set(shown) - set(HYDRA_KEYS)), meant and f"{plus}{meant}={value}"
+        key, "a key that is not there", listed(set(shown) - {*HYDRA_KEYS, "hydra"}), meant and f"{plus}{meant}={value}"
     )
 
 
