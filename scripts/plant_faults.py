@@ -20,25 +20,34 @@ import pytest
 import torchvision  # noqa: F401  these are imported once, for all the forks
 
 PROJECT = Path(__file__).resolve().parents[1]
-FOLDERS = ("src", "configs", "tests", "scripts", "docs")
+FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
 FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
 
 
 # Where the test file has another name than the module.
 NEAREST = {
+    "annotations": "signatures",
     "classifier": "train",
     "cnn": "models",
     "csv_logger": "run_folder",
     "datamodule": "data",
     "entry": "entries",
+    "fault": "check",
+    "files": "check",
     "folder": "image_folder",
+    "keys": "check",
+    "machine": "rules",
     "metrics": "train",
     "mnist_5k": "data",
+    "nodes": "check",
     "plots": "evaluate",
     "resnet": "models",
     "seeds": "loader",
+    "syntax": "check",
+    "tree": "check",
     "torchvision": "models",
     "torchvision_sets": "data",
+    "values": "rules",
     "vit": "models",
     "whole_file": "checkpoint",
 }
@@ -91,6 +100,25 @@ FAULTS = [
     Fault("train.py", "net.train()", "pass"),
     Fault("checkpoint.py", 'map_location="cpu", weights_only=True', 'map_location="cpu", weights_only=False'),
     Fault("checkpoint.py", "damaged = records.testzip()", "damaged = None"),
+    Fault("config/annotations.py", "and not isinstance(value, bool)", ""),
+    Fault("config/annotations.py", "return len(items) == len(value) and", "return"),
+    Fault("config/check.py", "elif there and override.is_add() and", "elif False and"),
+    Fault("config/check.py", "if key not in self.problems or", "if True or"),
+    Fault("config/check.py", "return self._composed[lines].copy()", "return self._composed[lines]"),
+    Fault("config/entry.py", "return [*flags, *given.overrides]\n    folder", "return list(arguments)\n    folder"),
+    Fault("config/files.py", 'mark.line + 1}"\n        return ""', 'mark.line}"\n        return ""'),
+    Fault("config/files.py", "yield from self.faults(", "self.faults("),
+    Fault("config/keys.py", "    if same_name:", "    if False:"),
+    Fault("config/machine.py", "isinstance(module, UNORDERED) and not single", "isinstance(module, UNORDERED)"),
+    Fault("config/nodes.py", "if key not in takes and not known.takes_more", "if key not in takes"),
+    Fault("config/nodes.py", "if node is None or not node._is_interpolation()", "if True"),
+    Fault("config/rules.py", "patience >= epochs > TRY_OUT", "patience > epochs > TRY_OUT"),
+    Fault("config/rules.py", "if right and mode in", "if False and mode in"),
+    Fault("config/signatures.py", "own.required | (base.required & rest.keys())", "own.required"),
+    Fault("config/signatures.py", "with suppress(TargetMissing):\n            return _find(source, name)", "pass"),
+    Fault("config/syntax.py", "if parse(line).value() == value:", "if True:"),
+    Fault("config/tree.py", 'if "${hydra:" not in str(raw)', "if True"),
+    Fault("config/values.py", "and math.isfinite(value)", ""),
     Fault("config/targets.py", "or not origin.startswith(ALLOWED_PREFIXES)", ""),
     Fault("evaluate.py", 'run = trainer.validate if cfg.split == "val" else trainer.test', "run = trainer.test"),
     Fault("evaluate.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),

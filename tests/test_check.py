@@ -1,6 +1,7 @@
 import functools
 import random
 import re
+import shlex
 import shutil
 
 import pytest
@@ -206,6 +207,29 @@ def test_a_mistake_in_the_primary_config_is_told_with_its_line(configs):
         (error,) = [str(problem) for problem in Check(composer).run([])]
     assert "did you mean" in error
     assert re.search(r"\(configs/train.yaml:\d+\)$", error)
+
+
+def test_a_mistake_in_a_file_that_another_names_is_told(configs):
+    (configs / "experiment" / "base.yaml").write_text("# @package _global_\ndefaults: [{override /model: cnnn}]\n")
+    (configs / "experiment" / "mine.yaml").write_text("# @package _global_\ndefaults: [base]\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert error.endswith("did you mean model=cnn? (configs/experiment/base.yaml:2)")
+
+
+def test_what_only_the_job_knows_is_left_to_it(problems):
+    assert problems("paths.data=${hydra:runtime.cwd}") == ([], [])
+    assert problems("data.root=${oc.env:HOME}", "data=mnist") == ([], [])
+    errors, _ = problems("paths.data=${oc.env:NOT_THERE}")
+    assert errors[0].startswith("paths.data: given ${oc.env:NOT_THERE}; allowed: ")
+
+
+@pytest.mark.parametrize("value", ["~/ada's runs", '~/a "b"'])
+def test_the_quoted_form_of_a_value_with_quotes_is_one_that_a_shell_and_hydra_take(problems, composer, value):
+    (error,), _ = problems(f"paths.logs={value}")
+    meant = error.partition("did you mean ")[2].removesuffix("?")
+    (line,) = shlex.split(meant)
+    assert composer.parse(line).value() == value
 
 
 def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):

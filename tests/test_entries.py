@@ -106,7 +106,8 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
     logs = {name: tmp_path / name for name in ("two", "one")}
     for name in logs:
         logs[name].mkdir()
-    two = run("train.py", *FAST, *same, "trainer=ddp_cpu", "data.batch_size=16", f"paths.logs={logs['two']}")
+    pair = ["trainer=ddp_cpu", "data.batch_size=16", f"paths.logs={logs['two']}"]
+    two = Fork(tmp_path, "train.py", *FAST, *same, *pair).result()
     assert two.returncode == 0, two.stderr
     one = Fork(tmp_path, "train.py", *FAST, *same, "data.batch_size=32", f"paths.logs={logs['one']}").result()
     assert one.returncode == 0, one.stderr
@@ -193,7 +194,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
-@pytest.mark.parametrize("flags", [["--help"], ["--cfg", "job"]])
+@pytest.mark.parametrize("flags", [["--help"], ["paths.logs=a", "--cfg", "job", "paths.logs=b"]])
 def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, flags):
     done = run(script, *flags, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0

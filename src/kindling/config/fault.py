@@ -25,7 +25,7 @@ class Fault:
         if self.meant:
             parts.append(f"did you mean {self.meant}?")
         where = f" ({self.origin})" if self.origin else ""
-        return f"{self.path}: {'; '.join(parts)}{where}"
+        return f"{self.path}: {'; '.join(parts)}{where}".replace("\n", "\\n")
 
 
 def nearest(name: str, names: Iterable[str]) -> str:

@@ -1,12 +1,17 @@
 """Overrides that Hydra's grammar refuses, and what was most likely meant."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any
+
+from hydra.errors import HydraException
 
 from kindling.config.fault import Fault, nearest
 
 CLOSING = {"[": "]", "{": "}", "(": ")"}
+OPENING = "\"'[{("
 FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "int", "float", "str", "bool")
 EXAMPLE = "key=value, such as optimizer.lr=0.01"
 Parse = Callable[[str], Any]
@@ -22,7 +27,7 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
         return Fault(line, f"the key {key!r}", EXAMPLE, f"{meant}={value}" if meant else "")
     unbalanced = _unbalanced(value)
     if unbalanced:
-        return Fault(key, value, unbalanced)
+        return Fault(key, value, unbalanced, "" if value[0] in OPENING else quoted(key, value, parse))
     unknown = re.search(r"Unknown function '(\w+)'", reason)
     if unknown:
         near = nearest(unknown[1], FUNCTIONS)
@@ -35,13 +40,11 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
 
 def quoted(key: str, value: str, parse: Parse) -> str:
     """The override as a shell has to be given it, so that Hydra takes the value as it is; "" if there is none."""
-    for inner, outer in (("'", '"'), ('"', "'")):
-        line = f"{key}={inner}{value}{inner}"
-        try:
-            if outer not in value and parse(line).value() == value:
-                return f"{outer}{line}{outer}"
-        except Exception:
-            continue
+    for inner in ("'", '"'):
+        line = f"{key}={inner}{value.replace(inner, chr(92) + inner)}{inner}"
+        with suppress(HydraException):
+            if parse(line).value() == value:
+                return shlex.quote(line) if re.search(r'["$`!]', line) else f'"{line}"'
     return ""
 
 
