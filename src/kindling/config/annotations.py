@@ -95,7 +95,8 @@ def _accepts_items(annotation: ast.expr, value: list[Any] | tuple[Any, ...]) -> 
 
 def _has_fixed_length(annotation: ast.Subscript) -> bool:
     """Whether it is tuple[int, float], not list[int] or tuple[int, ...]."""
-    return name_of(annotation) in ("tuple", "Tuple") and ast.unparse(arguments(annotation)[-1]) != "..."
+    items = arguments(annotation)
+    return name_of(annotation) in ("tuple", "Tuple") and (not items or ast.unparse(items[-1]) != "...")
 
 
 def literals(annotation: ast.Subscript) -> list[Any]:

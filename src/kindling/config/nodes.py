@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from kindling.config import annotations
 from kindling.config.fault import Fault, listed, nearest
@@ -12,50 +12,92 @@ from kindling.config.keys import HYDRA_KEYS
 from kindling.config.rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
-from kindling.config.tree import Problem, paths, plain
+from kindling.config.tree import Problem, paths, plain, source
 from kindling.config.values import TYPES, value_fault
 
-# Nodes of train.yaml that say what to build.
-BUILT = ("data", "model", "criterion", "optimizer", "trainer", "data.augment", "trainer.profiler", "callbacks.*")
-BUILT += ("logger.*", "scheduler.scheduler")
+# Nodes of train.yaml that say what to build, by whether they may be null.
+BUILT = {
+    "data": False,
+    "data.augment": True,
+    "model": False,
+    "criterion": False,
+    "optimizer": False,
+    "scheduler.scheduler": False,
+    "trainer": False,
+    "callbacks.*": True,
+    "logger.*": True,
+}
+HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
+PARTIAL = ("optimizer", "scheduler.scheduler")  # get their first argument from the code
+SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
 def problems_of(config: DictConfig) -> list[Problem]:
     """All problems of a composed config."""
     problems: list[Problem] = []
     values = plain(config, set(paths(config)), problems)
-    is_training = "optimizer" in values or "criterion" in values
-    if is_training:
-        problems += [fault for pattern in BUILT for fault in _lost_targets(values, pattern)]
-    problems += _node_faults(config, values, "")
+    faults = list(targets_of_hydra(config))
+    if "optimizer" in values or "criterion" in values:  # of train.py
+        faults += _unbuilt(values)
+    faults += _node_faults(config, values, "")
     for rule in RULES:
-        problems += rule(values)
-    return problems
+        faults += rule(values)
+    faulty = {fault.path for fault in faults} | {"paths.run"}  # which is set when the run starts
+    return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
 
 
-def _lost_targets(values: dict[str, Any], pattern: str) -> Iterator[Fault]:
+def targets_of_hydra(config: DictConfig) -> Iterator[Fault]:
+    """Hydra builds its launcher and its callbacks before any code of ours is asked."""
+    hydra = OmegaConf.to_container(config.hydra, resolve=False) if "hydra" in config else {}
+    for path, key, value in _named(hydra, "hydra"):
+        if key == "_target_" and not str(value).startswith(HYDRA_TARGETS):
+            yield Fault(path, repr(value), f"names that start with {', '.join(HYDRA_TARGETS)}")
+        if key == "()" or (key == "class" and not str(value).startswith("logging.")):
+            yield Fault(path, repr(value), "a class of Python's logging package")
+
+
+def _named(node: Any, above: str) -> Iterator[tuple[str, str, Any]]:
+    """What a tree says to build: path, key, name."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if key in ("_target_", "()", "class"):
+            yield f"{above}.{key}", str(key), value
+        yield from _named(value, f"{above}.{key}")
+
+
+def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
     """Nodes that should say what to build, and do not."""
-    for path, node in _nodes(values, ""):
-        if fnmatch(path, pattern) and path.count(".") == pattern.count(".") and "_target_" not in node:
-            group = path.partition(".")[0]
-            siblings = [name for name, each in (values.get(group) or {}).items() if _is_built(each)]
-            near = nearest(path.rpartition(".")[2], siblings) if "." in path else ""
-            allowed = (
-                "a node with _target_, the name of a class; null for none" if "." in path else "a node with _target_"
+    for pattern, may_be_null in BUILT.items():
+        group, _, last = pattern.partition(".")
+        node = values.get(group)
+        names = [name for name in node if last == "*" or name == last] if last and isinstance(node, dict) else []
+        found = {f"{group}.{name}": node[name] for name in names} if last and isinstance(node, dict) else {}
+        if not last and group in values:
+            found = {group: node}
+        for path, value in found.items():
+            partial = isinstance(value, dict) and value.get("_partial_", False)
+            if not _is_built(value) and not (value is None and may_be_null):
+                yield _no_target(path, value, node if last else {}, may_be_null)
+            elif _is_built(value) and partial is not (path in PARTIAL):
+                yield Fault(f"{path}._partial_", shown(partial), shown(path in PARTIAL), "")
+    for key in values.get("scheduler") or {}:
+        if key not in SCHEDULER_KEYS:
+            yield Fault(
+                f"scheduler.{key}", "a key that nothing reads", listed(SCHEDULER_KEYS), nearest(key, SCHEDULER_KEYS)
             )
-            yield Fault(path, "no _target_", allowed, f"{group}.{near}" if near else "")
+
+
+def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: bool) -> Fault:
+    group, _, name = path.partition(".")
+    near = nearest(name, [each for each in siblings if _is_built(siblings[each])])
+    given = "no _target_" if isinstance(value, dict) else shown(value)
+    return Fault(
+        path, given, f"a node with _target_{', or null for none' if may_be_null else ''}", near and f"{group}.{near}"
+    )
 
 
 def _is_built(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
-
-
-def _nodes(values: dict[str, Any], above: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    for key, value in values.items():
-        path = f"{above}.{key}" if above else key
-        if isinstance(value, dict):
-            yield path, value
-            yield from _nodes(value, path)
 
 
 def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
@@ -75,13 +117,12 @@ def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         present = set(config) if isinstance(config, DictConfig) and not config._is_interpolation() else set(values)
         yield from _argument_faults(values, present, known, path)
     for key, value in values.items():
-        where = f"{path}.{key}" if path else key
-        node = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
-        if node is None or not node._is_interpolation():  # of an interpolation, the key that it names is told
-            fault = (known and _type_fault(value, known.annotations.get(key), where)) or _own_fault(value, where, known)
-            if fault:
-                yield fault
-        yield from _node_faults(node, value, where)
+        where = f"{path}.{key}" if path else str(key)
+        fault = (known and _type_fault(value, known.annotations.get(key), where)) or _own_fault(value, where, known)
+        if fault:
+            yield fault
+        inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
+        yield from _node_faults(inner, value, where)
 
 
 def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
@@ -91,10 +132,13 @@ def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
     try:
         return None, signature(target)
     except TargetMissing as error:
-        module, _, name = target.rpartition(".")
+        module = error.module or target.rpartition(".")[0]
+        name = target.removeprefix(f"{module}.").partition(".")[0]
         near = nearest(name, error.names)
-        what = f"{target}, which is not there"
-        return Fault(path, what, f"a class or function of {module}", near and f"{module}.{near}"), None
+        meant = ".".join([module, near, *error.rest]) if near else ""
+        return Fault(path, f"{target}, which is not there", f"a class or function of {module}", meant), None
+    except SyntaxError as error:
+        return Fault(path, f"{target}, whose file is no Python: {error.msg} in line {error.lineno}", "Python"), None
 
 
 def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature, path: str) -> Iterator[Fault]:
@@ -107,7 +151,7 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
                 f"{path}.{key}",
                 f"an argument that {name} does not take",
                 listed(known.annotations),
-                f"{path}.{near}" if near else f"~{path}.{key}" if "." not in key else "",
+                f"{path}.{near}" if near else f"~{path}.{key}",
             )
     if not values.get("_partial_") and "_args_" not in values:
         for key in sorted(known.required - present):

@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+PACKAGE = __name__.partition(".")[0]
 Definition = ast.ClassDef | ast.FunctionDef
 
 
@@ -22,11 +23,16 @@ class Signature:
 
 
 class TargetMissing(LookupError):  # noqa: N818  an answer to a question, not an error of ours
-    """There is no such name; `names` are those that its module or package does hold."""
+    """There is no such name; `names` are those of the module or package that lacks it, `module` by its dotted name.
 
-    def __init__(self, names: set[str]):
+    `rest` is what comes after the name that is missing.
+    """
+
+    def __init__(self, names: set[str], module: str = "", rest: tuple[str, ...] = ()):
         super().__init__()
         self.names = names
+        self.module = module
+        self.rest = rest
 
 
 @cache
@@ -37,7 +43,10 @@ def signature(target: str) -> Signature | None:
         TargetMissing: the module does not hold the name, or there is no such module.
     """
     module, name = _split(target)
-    found = _find(module, name)
+    try:
+        found = _find(module, name)
+    except TargetMissing as error:
+        raise TargetMissing(error.names, target.rpartition(".")[0]) from None
     if found is None:
         return None
     module, definition = found
@@ -60,10 +69,11 @@ def _split(target: str) -> tuple[Path, str]:
     module = _package(package)
     if module is None or not parts:
         raise TargetMissing(set())
-    for part in parts[:-1]:
+    for index, part in enumerate(parts[:-1]):
         submodule = _submodule(module, part)
         if submodule is None:
-            raise TargetMissing(_names(module) | {file.stem for file in module.parent.glob("[!_]*")})
+            names = {file.stem for file in module.parent.glob("[!_]*")} if module.name == "__init__.py" else set()
+            raise TargetMissing(names, ".".join([package, *parts[:index]]), tuple(parts[index + 1 :]))
         module = submodule
     return module, parts[-1]
 
@@ -103,24 +113,37 @@ def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
 
 
 def _definition(module: Path, name: str) -> Definition | None:
-    """The class, with no more of its body than `__init__`, or the function."""
-    text = _text(module)
-    found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", text, re.MULTILINE | re.DOTALL)
-    if found is None:
+    """The class or function, if the module defines it at its top level, be it below an `if` or a `try`."""
+    if PACKAGE not in module.parts:  # files of other packages are long, so only what is needed is parsed
+        text = _cut_out(module, name)
+        with suppress(SyntaxError):
+            parsed = ast.parse(text).body
+            if len(parsed) == 1 and isinstance(parsed[0], Definition):
+                return parsed[0]
+    if not re.search(rf"^\s*(?:class|def) {name}\b", _text(module), re.MULTILINE):
         return None
+    nodes: list[ast.AST] = [ast.parse(_text(module), str(module))]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, Definition) and node.name == name:
+            return node
+        if not isinstance(node, Definition):
+            nodes += ast.iter_child_nodes(node)
+    return None
+
+
+def _cut_out(module: Path, name: str) -> str:
+    """The source of a function, or of a class with no more of its body than `__init__`; "" if it is not plain."""
+    found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", _text(module), re.MULTILINE | re.DOTALL)
+    if found is None or found[0].count('"""') % 2:  # cut within a text
+        return ""
     source = found[0]
-    if source.startswith("class"):
-        header = re.match(r"class .*?:\n", source, re.DOTALL)
-        init = re.search(r"^    def __init__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
-        assert header, "a class has a header"
-        source = f"{header[0]}{init[0] if init else '    pass'}"
-    try:
-        (definition,) = ast.parse(source).body
-    except SyntaxError:  # a text of several lines that starts like code
-        every = ast.parse(text).body
-        (definition,) = [each for each in every if isinstance(each, Definition) and each.name == name]
-    assert isinstance(definition, Definition)
-    return definition
+    if source.startswith("def"):
+        return source
+    header = re.match(r"class [^\n]*?:\n|class .*?\):\n", source, re.DOTALL)
+    inits = re.findall(r"^    def __init__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
+    init = inits[-1] if inits else "    pass"  # those before are overloads
+    return f"{header[0]}{init}" if header and init.count('"""') % 2 == 0 else ""
 
 
 @cache
@@ -158,6 +181,8 @@ def _names(module: Path) -> set[str]:
 
 def _of_function(function: ast.FunctionDef) -> Signature:
     arguments = function.args
+    if function.decorator_list and function.name != "__init__":  # its wrapper may take others
+        return Signature({}, frozenset(), takes_more=True)
     positional = [*arguments.posonlyargs, *arguments.args]
     required = {each.arg for each in positional[: len(positional) - len(arguments.defaults)]}
     required |= {
@@ -168,16 +193,18 @@ def _of_function(function: ast.FunctionDef) -> Signature:
 
 
 def _of_class(module: Path, definition: ast.ClassDef) -> Signature | None:
-    for statement in definition.body:
+    for statement in reversed(definition.body):
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            own = _without_self(_of_function(statement))
+            own = _without_first(_of_function(statement), statement)
+            if not own.takes_more:
+                return own
             passed_on = _passed_on(statement)
             base = _of_base(module, definition) if passed_on is not None else None
             if passed_on is None or base is None:
                 return own
             rest = {name: each for name, each in base.annotations.items() if name not in passed_on}
             return Signature(rest | own.annotations, own.required | (base.required & rest.keys()), base.takes_more)
-    return _of_base(module, definition)
+    return None if definition.decorator_list else _of_base(module, definition)
 
 
 def _of_base(module: Path, definition: ast.ClassDef) -> Signature | None:
@@ -192,20 +219,21 @@ def _of_base(module: Path, definition: ast.ClassDef) -> Signature | None:
     return None
 
 
-def _without_self(whole: Signature) -> Signature:
-    return Signature(
-        {name: each for name, each in whole.annotations.items() if name != "self"},
-        whole.required - {"self"},
-        whole.takes_more,
-    )
+def _without_first(whole: Signature, function: ast.FunctionDef) -> Signature:
+    """Without `self`, whatever its name."""
+    first = [*function.args.posonlyargs, *function.args.args][0].arg
+    others = {name: each for name, each in whole.annotations.items() if name != first}
+    return Signature(others, whole.required - {first}, whole.takes_more)
 
 
 def _passed_on(function: ast.FunctionDef) -> set[str] | None:
-    """What `super().__init__(x=..., **more)` fixes of the base's arguments; None if `more` goes elsewhere."""
+    """What `super().__init__(x=..., **more)` fixes of the base's arguments; None if `more` is used otherwise."""
     more = function.args.kwarg
+    assert more, "asked only of those that take more"
+    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == more.arg]
     for node in ast.walk(function):
-        if more and isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__":
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__" and len(uses) == 1:
             names = {keyword.arg for keyword in node.keywords if keyword.arg}
-            if any(keyword.arg is None and ast.unparse(keyword.value) == more.arg for keyword in node.keywords):
+            if any(keyword.arg is None and keyword.value is uses[0] for keyword in node.keywords):
                 return names
     return None

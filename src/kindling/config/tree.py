@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -40,7 +41,7 @@ def plain(config: DictConfig, known: set[str], problems: list[Problem]) -> dict[
 def _plain(node: Any, path: str, known: set[str], problems: list[Problem]) -> Any:
     if isinstance(node, DictConfig):
         pairs = ((key, f"{path}.{key}" if path else str(key)) for key in node)
-        values = {str(key): _value(node, key, where, known, problems) for key, where in pairs}
+        values = {key: _value(node, key, where, known, problems) for key, where in pairs}
         return {key: value for key, value in values.items() if value is not Fault}
     items = [_value(node, index, f"{path}[{index}]", known, problems) for index in range(len(node))]
     return [item for item in items if item is not Fault]
@@ -57,7 +58,9 @@ def _value(parent: DictConfig | ListConfig, key: Any, path: str, known: set[str]
         return _plain(child, path, known, problems)
     try:
         value = parent[key]
-        return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        if OmegaConf.is_config(value):
+            return OmegaConf.to_container(value, resolve=True)
+        return str(value) if isinstance(value, PurePath) else value  # a notebook may give a Path
     except InterpolationToMissingValueError:
         return Fault  # told where it is missing
     except (OmegaConfBaseException, ValueError) as error:
@@ -72,4 +75,14 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
         if name not in known:
             near = nearest(name, known)
             return Fault(path, f"{raw}, where {name} is not there", "the name of a key", near and f"${{{near}}}")
-    return Fault(path, raw, " ".join(str(error).partition("full_key")[0].split()))
+    reason = " ".join(str(error).partition("full_key")[0].split())
+    return Fault(path, raw, reason or "an interpolation such as ${data.num_classes}")
+
+
+def source(config: DictConfig, path: str) -> str:
+    """The key whose value a key takes over, such as data.channels for "${data.channels}"; "" if it has its own."""
+    raw = OmegaConf.to_container(config, resolve=False)
+    for key in re.split(r"[.\[]", path.replace("]", "")):
+        raw = raw.get(key) if isinstance(raw, dict) else None
+    found = re.fullmatch(r"\$\{([\w.]+)\}", raw) if isinstance(raw, str) else None
+    return found[1] if found else ""
