@@ -12,7 +12,7 @@ from kindling.config.tree import paths
 EXPERIMENTS = ("mlp", "cnn", "resnet", "vit")
 WRONG_VALUES = {
     "data.batch_size": ("abc", "0", "-4", "1.5", "null", "[1]", "true"),
-    "data.num_classes": ("1", "ten"),
+    "data.num_classes": ("0", "ten"),
     "data.image_size": ("0", "28.5"),
     "data.std": ("[0.0]", "0.3"),
     "data.mean": ("[0.1,0.2,0.3,0.4,0.5]", "x"),
@@ -21,7 +21,7 @@ WRONG_VALUES = {
     "optimizer.lr": ("-1", "fast", "nan", "null"),
     "optimizer.weight_decay": ("-0.1", "some"),
     "optimizer.betas": ("[0.9]", "[0.9,1.5]", "0.9"),
-    "model.dropout": ("1.0", "-0.5", "x"),
+    "model.dropout": ("1.1", "-0.5", "x"),
     "criterion.label_smoothing": ("3", "-1"),
     "trainer.max_epochs": ("many", "2.5", "-2"),
     "trainer.devices": ("two", "0", "-3", "[]"),

@@ -7,10 +7,12 @@ import shutil
 import pytest
 from mistakes import all_mistakes, as_text, misspelt, valid_lines
 
+from kindling.config import signatures
 from kindling.config.check import Check
 from kindling.config.composition import CONFIGS, Composer
 from kindling.config.entry import check_command_line, compose
 from kindling.config.fault import Fault
+from kindling.config.targets import PACKAGE
 from kindling.errors import ConfigError
 
 
@@ -248,3 +250,106 @@ def test_compose_tells_all_mistakes_in_lines():
 
 def is_warning(problem):
     return getattr(problem, "warning", False)
+
+
+def clear_caches():
+    for function in vars(signatures).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+hydra.callbacks.x={_target_:builtins.open,file:x,mode:w}",
+        "hydra.launcher._target_=os.system",
+        "+hydra.job_logging.handlers.x={'()':os.system}",
+        "+hydra.job_logging.handlers.console.class=os.system",
+    ],
+)
+def test_hydra_builds_nothing_but_its_own(problems, line):
+    errors, _ = problems(line)
+    assert errors
+    assert all("allowed: " in error and "hydra." in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("criterion=null", "criterion: given null; allowed: a node with _target_"),
+        ("callbacks.early_stopping=false", "callbacks.early_stopping: given false; allowed: a node with _target_, or"),
+        ("scheduler.scheduler=null", "scheduler.scheduler: given null"),
+        ("+model._partial_=true", "model._partial_: given true; allowed: false"),
+        ("+scheduler.frequncy=2", "scheduler.frequncy: given a key that nothing reads"),
+        ("trainer.max_epochs=${oc.env:NOT_THERE,5}", "trainer.max_epochs: given '5'; allowed: a whole number"),
+        ("optimizer.lr=${paths.logs}", "optimizer.lr: given "),
+        ("trainer.strategy=1", "trainer.strategy: given 1"),
+        ("trainer.val_check_interval=abc", "trainer.val_check_interval: given abc"),
+        ("~trainer.max_epochs=21", "~trainer.max_epochs: given 21; allowed: its value, 20"),
+        ("hydra=null", "hydra: given null; allowed: keys below it"),
+        ("data.root=x", "data.root: given a key that is not there"),
+    ],
+)
+def test_a_hostile_line_is_one_line_too(problems, line, told):
+    (error,), _ = problems(line)
+    assert error.startswith(told)
+
+
+def test_names_of_other_frameworks_and_signs_are_understood(problems):
+    lines = ["trainer.epochs=5", "optimizer.learning_rate=1", "~optimizer.lrr", "+optimizer.amsgrd=true"]
+    meant = [problems(line)[0][0].rpartition("did you mean ")[2] for line in lines]
+    assert meant == ["trainer.max_epochs=5?", "optimizer.lr=1?", "~optimizer.lr?", "+optimizer.amsgrad?"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+callbacks.gas={_target_:lightning.pytorch.callbacks.GradientAccumulationScheduler,scheduling:{0:4}}",
+        "+callbacks.every={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:epoch,mode:max}",
+        "+data@second=fake",
+        "experiment=cnn.yaml",
+        "model.dropout=1.0",
+    ],
+)
+def test_what_is_unusual_but_right_is_let_through(problems, line):
+    assert problems(line)[0] == []
+
+
+OWN_CLASSES = {
+    "class Net(CNN): pass": [],
+    'class Net(CNN):\n    """Text\nat column zero.\n    """\n    def __init__(self, heads, **rest):\n'
+    "        super().__init__(**rest)": ["model.heads: given nothing"],
+    "if True:\n    class Net(CNN):\n        def __init__(this, **kwargs):\n            kwargs.setdefault('x', 1)": [],
+    "import functools\n@functools.cache\ndef Net(*args): ...": [],
+    "class Net(CNN": [
+        f"model._target_: given {PACKAGE}.models.own_net.Net, whose file is no Python: '(' was never closed in line 2"
+    ],
+}
+
+
+@pytest.mark.parametrize("source", OWN_CLASSES)
+def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
+    file = CONFIGS.parent / "src" / PACKAGE / "models" / "own_net.py"
+    file.write_text(f"from {PACKAGE}.models.cnn import CNN\n{source}\n")
+    clear_caches()
+    try:
+        errors, _ = problems(f"model._target_={PACKAGE}.models.own_net.Net")
+    finally:
+        file.unlink()
+        clear_caches()
+    assert [error.partition(";")[0] for error in errors] == OWN_CLASSES[source]
+
+
+def test_a_recipe_that_forgets_its_package_is_told(configs):
+    (configs / "experiment" / "mine.yaml").write_text("trainer: {max_epochs: 3}\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert "allowed: a first line `# @package _global_`" in error
+
+
+@pytest.mark.parametrize("defaults", ["{model: vit}", "cnn", "[mine]"])
+def test_a_defaults_list_that_is_none_or_a_circle_is_told(configs, defaults):
+    (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndefaults: {defaults}\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert error.startswith("defaults: given ")

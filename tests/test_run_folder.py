@@ -7,6 +7,7 @@ import yaml
 
 from kindling import run_folder
 from kindling.csv_logger import MetricsCSV
+from kindling.errors import Interrupted
 from kindling.run_folder import git_state, recorded
 
 
@@ -99,3 +100,12 @@ def test_metrics_csv_is_on_disk_after_each_call_and_grows_new_columns(tmp_path):
     logger.log_metrics({"accuracy": 1.0, "epoch": 0}, 2)
     rows = ["0,0,,0.5", "1,0,,0.5", "2,0,1.0,0.5"]
     assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,epoch,accuracy,loss", *rows]
+
+
+def test_a_signal_that_cuts_off_a_write_is_an_interruption(config):
+    """torch.save raises an error of its own when a signal's exception passes through it."""
+    error = RuntimeError("unexpected pos")
+    error.__context__ = Interrupted(15)
+    with pytest.raises(RuntimeError), recorded(config()) as run:
+        raise error
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "interrupted"

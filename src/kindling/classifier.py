@@ -62,7 +62,7 @@ class Classifier(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         loss, _ = self._step(batch, "train")
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
-        if (self.global_step + 1) % every_n_steps == 0:
+        if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
             self.log("train/loss_step", loss)
         return loss
 

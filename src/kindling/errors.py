@@ -27,3 +27,10 @@ class Interrupted(BaseException):
     def __init__(self, signum: int):
         super().__init__(f"signal {signum}")
         self.exit_code = 128 + signum
+
+
+def interruption(error: BaseException | None) -> BaseException | None:
+    """The signal behind an error: what it cuts off, such as torch.save, may fail with an error of its own."""
+    while error is not None and not isinstance(error, Interrupted | KeyboardInterrupt):
+        error = error.__context__
+    return error

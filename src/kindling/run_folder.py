@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.resolvers import PROJECT, is_first_process
-from kindling.errors import ConfigError, Interrupted
+from kindling.errors import ConfigError, interruption
 from kindling.redaction import redact_command, redact_config, redact_text
 from kindling.whole_file import write_whole
 
@@ -155,7 +155,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         if isinstance(error, ConfigError) and record.is_new and not in_sweep():
             remove_unused(record.folder)
             raise
-        stopped = isinstance(error, Interrupted | KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+        stopped = interruption(error)
         record.end("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
         raise
     else:

@@ -12,7 +12,7 @@ from itertools import product
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -21,7 +21,7 @@ from kindling.config.composition import CONFIGS, Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.files import ConfigFiles, not_yaml
 from kindling.config.nodes import problems_of
-from kindling.config.syntax import explain
+from kindling.config.syntax import explain, quoted
 from kindling.config.tree import Problem
 from kindling.errors import ConfigError, KindlingError
 
@@ -33,8 +33,7 @@ def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
         KindlingError: one line for each mistake.
     """
     files = ConfigFiles(CONFIGS)
-    unread = [replace(fault, warning=True) for fault in _top_level(config, files, name, set())]
-    problems = [*unread, *problems_of(config)]
+    problems = [*_top_level(config, files, name, set(map(str, config))), *problems_of(config)]
     refuse(problems)
     return [problem for problem in problems if isinstance(problem, Fault)]
 
@@ -84,23 +83,25 @@ class Check:
         return list(self.problems.values())
 
     def _add(self, problem: Problem) -> None:
-        """Only the first problem of a path is told: the others follow from it."""
-        key = problem.path if isinstance(problem, Fault) else str(problem)
-        if key not in self.problems or getattr(self.problems[key], "warning", False):
-            self.problems[key] = problem
+        self.problems.setdefault(str(problem), problem)
 
     def _parsed(self, line: str) -> Override | None:
         try:
             override = self.composer.parse(line)
-        except HydraException as error:
-            self._add(explain(line, str(error), self.composer.parse, self.files.groups))
+        except (HydraException, ValueError) as error:
+            fault = explain(line, str(error), self.composer.parse, self.files.groups)
+            self._add(replace(fault, meant="") if fault.meant == line else fault)
             return None
         key, value = override.key_or_group, line.partition("=")[2]
         fault = None
-        if not key:
+        if key == "hydra":
+            fault = Fault(key, value, "keys below it, such as hydra.verbose=true")
+        elif not key:
             fault = explain(line, "", self.composer.parse, self.files.groups)
         elif override.is_sweep_override() and not self.sweep:
-            fault = Fault(key, value, "one value", f"-m {line} for a sweep, or {key}=[{value}] for a list")
+            several = f"-m {line} for a sweep, {key}=[{value}] for a list"
+            text = quoted(key, value, self.composer.parse)
+            fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
         elif override.is_sweep_override() and not override.is_discrete_sweep():
             fault = Fault(key, value, "values with commas between, choice(...), range(...) or glob(*)")
         if fault:
@@ -109,13 +110,20 @@ class Check:
 
     def _jobs(self, overrides: list[Override]) -> list[list[Override]]:
         """The overrides of each job of a sweep; of a single run, its own."""
-        each = [
-            [self.composer.parse(f"{one.get_key_element()}={value}") for value in one.sweep_string_iterator()]
-            if one.is_sweep_override()
-            else [one]
-            for one in overrides
-        ]
+        each = [self._values(override) if override.is_sweep_override() else [override] for override in overrides]
         return [list(job) for job in product(*each)]
+
+    def _values(self, override: Override) -> list[Override]:
+        """An override for each value of a sweep."""
+        key, line = override.get_key_element(), str(override.input_line)
+        try:
+            values = [self.composer.parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+        except (HydraException, ValueError) as error:
+            self._add(Fault(key, line.partition("=")[2], " ".join(str(error).split())))
+            return []
+        if not values:
+            self._add(Fault(key, f"{line.partition('=')[2]}, which is nothing", "at least one value"))
+        return values
 
     def _check_job(self, overrides: list[Override]) -> None:
         chosen = [override for override in overrides if self._is_group(override.key_or_group)]
@@ -125,9 +133,17 @@ class Check:
             return
         applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
         self.configs.append(config)
-        added = {override.key_or_group for override in applied if override.is_add() or override.is_force_add()}
-        for problem in [*_top_level(config, self.files, self.composer.name, added), *problems_of(config)]:
-            self._add(self._with_origin(problem, lines, applied))
+        added = {
+            override.package or override.key_or_group
+            for override in [*applied, *chosen]
+            if override.is_add() or override.is_force_add()
+        }
+        told: dict[str, Problem] = {}  # the first problem of a path: the others follow from it
+        problems = [*_top_level(config, self.files, self.composer.name, added), *problems_of(config)]
+        for problem in sorted(problems, key=lambda each: getattr(each, "warning", False)):
+            told.setdefault(str(problem).partition(":")[0], problem)
+        for problem in told.values():
+            self._add(self._placed(problem, config, lines, applied))
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
         try:
@@ -136,16 +152,21 @@ class Check:
             if lines not in self._composed:  # by another job
                 self._composed[lines] = self.composer.compose(lines)
             return self._composed[lines].copy()
-        except (HydraException, OmegaConfBaseException, YAMLError) as error:
-            whole = " ".join(str(error).split())
-            self._add(not_yaml(error) if isinstance(error, YAMLError) else Fault("defaults", whole))
-            return None
+        except YAMLError as error:
+            self._add(not_yaml(error))
+        except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).partition("full_key:")[0].split())
+            self._add(Fault("defaults", reason or f"a {type(error).__name__}", "see --info defaults-tree"))
+        return None
 
-    def _with_origin(self, problem: Problem, lines: Sequence[str], applied: list[Override]) -> Problem:
-        if not isinstance(problem, Fault) or problem.origin or problem.path in self.problems:
+    def _placed(self, problem: Problem, config: DictConfig, lines: Sequence[str], applied: list[Override]) -> Problem:
+        """A fault with its file and line, if it does not come from the command line."""
+        if not isinstance(problem, Fault) or problem.origin:
             return problem
-        if any(f"{problem.path}.".startswith(f"{override.key_or_group}.") for override in applied):
-            return problem  # from the command line
+        for override in applied:
+            if f"{problem.path}.".startswith(f"{override.key_or_group}."):
+                added = override.is_add() and problem.meant and not keys.has(config, problem.meant.lstrip("~"))
+                return replace(problem, meant=f"+{problem.meant}") if added else problem
         return replace(problem, origin=self.files.origin(problem.path, self.composer.files(lines)))
 
     def _is_group(self, key: str) -> bool:
@@ -157,8 +178,10 @@ class Check:
             fault = self._hydra_misfit(key, value)
         elif key not in self.files.groups:
             fault = Fault(key, "a group that is not there", listed(self.files.groups), nearest(key, self.files.groups))
-        elif override.is_delete():
+        elif override.is_delete() or override.package is not None:
             fault = None
+        elif not self.files.chosen(self.composer.name):
+            fault = Fault(key, f"a group, of which {self.composer.name}.py chooses none", f"keys such as {key}.root")
         elif override.is_force_add() or (override.is_add() and key in self.files.top_level(self.composer.name)):
             fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", f"{key}={value}")
         else:
@@ -186,16 +209,23 @@ class Check:
         there = keys.has(config, key)
         fault = None
         if override.package is not None:
-            fault = Fault(key, "a group that is not there", listed(self.files.groups), nearest(key, self.files.groups))
+            fault = Fault(
+                f"{key}@{override.package}",
+                "a group that is not there",
+                listed(self.files.groups),
+                nearest(key, self.files.groups),
+            )
         elif not there and not override.is_add() and not override.is_force_add():
-            fault = keys.unknown(config, key, text, self.files.groups)
+            fault = keys.unknown(config, key, text, self.files.groups, delete=override.is_delete())
         elif there and override.is_add() and not isinstance(value, dict | list):
             fault = Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
+        elif override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
+            fault = Fault(f"~{key}", text, f"its value, {now}", f"~{key}")
         if fault is None:
             try:
                 keys.apply(config, key, value, delete=override.is_delete())
-            except OmegaConfBaseException as error:
-                fault = Fault(key, text, " ".join(str(error).split()))
+            except (OmegaConfBaseException, AssertionError) as error:
+                fault = Fault(key, text, " ".join(str(error).partition("full_key:")[0].split()))
         if fault:
             self._add(fault)
         return fault is None
@@ -214,8 +244,12 @@ def _top_level(config: DictConfig, files: ConfigFiles, name: str, added: set[str
         if known[key]
     ]
     for key in map(str, config):
-        if key not in known:
-            near = nearest(key, known)
+        if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
+            faults.append(
+                Fault(key, f"settings below `{key}`, where nothing reads them", "a first line `# @package _global_`")
+            )
+        elif key not in known:
+            near = nearest(key, known, cutoff=0.75)
             only_added = not near and any(each.partition(".")[0] == key for each in added)
             faults.append(Fault(key, "a key that nothing reads", listed(known), near, warning=only_added))
     return faults

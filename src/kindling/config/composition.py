@@ -82,6 +82,7 @@ def arguments_parser() -> argparse.ArgumentParser:
     """The parser of Hydra's flags; it raises a ConfigError instead of printing its usage."""
     parser = get_args_parser()
     parser.__class__ = _Parser
+    parser.allow_abbrev = False  # --experiment would be taken for --experimental-rerun
     return parser
 
 

@@ -16,11 +16,11 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config import composition, resolvers
+from kindling.config import composition, keys, resolvers
 from kindling.config.check import Check, refuse
 from kindling.config.composition import CONFIGS, Composer, in_sweep, own_error
 from kindling.config.fault import Fault, nearest
-from kindling.errors import Interrupted, KindlingError
+from kindling.errors import ConfigError, Interrupted, KindlingError, interruption
 from kindling.redaction import redact_text
 from kindling.whole_file import write_whole
 
@@ -47,20 +47,36 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
             return task(cfg)
         except Exception as error:
+            stopped = interruption(error)
+            if stopped:
+                raise stopped from None
             _report(error, full_trace)
             if in_sweep():
                 raise  # Hydra goes on with the next job
             sys.exit(_exit_code(error))
 
     try:
-        sys.argv[1:] = check_command_line(name, sys.argv[1:])
+        sys.argv[1:] = _checked(name, sys.argv[1:])
         composition.main(name, job)
     except Interrupted as error:
         print(f"interrupted by {signal.Signals(error.exit_code - 128).name}", file=sys.stderr)
         sys.exit(error.exit_code)
     except Exception as error:
+        of_a_job = getattr(error, "reported", False)
+        if not (of_a_job or full_trace or own_error(error) or isinstance(error, OSError)):
+            error = ConfigError(_in_one_line(error))  # Hydra's refusal of the command line
         _report(error, full_trace)
         sys.exit(_exit_code(error))
+
+
+def _checked(name: str, arguments: list[str]) -> list[str]:
+    try:
+        return check_command_line(name, arguments)
+    except KindlingError:
+        raise
+    except Exception as error:  # a mistake of the check is no reason not to train
+        print(f"warning: the config could not be checked ({type(error).__name__}: {error})", file=sys.stderr)
+        return arguments
 
 
 def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
@@ -72,14 +88,18 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
     parser = composition.arguments_parser()
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
+    given.config_name = (given.config_name or name).removesuffix(".yaml")
     flags = [argument for argument in arguments if argument not in given.overrides]
     if given.help or given.hydra_help or given.shell_completion or given.experimental_rerun:
         return [*flags, *given.overrides]
     folder = Path(given.config_path or CONFIGS).absolute()
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
-    with Composer(given.config_name or name, folder, given.config_dir) as composer:
+    with Composer(given.config_name, folder, given.config_dir) as composer:
         check = Check(composer, sweep=sweep)
-        problems = [*_unknown_flags(parser, unknown), *check.run(given.overrides)]
+        problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides)]
+        if given.package and check.configs and not keys.has(check.configs[0], given.package):
+            near = keys.similar(check.configs[0], given.package)
+            problems.append(Fault("--package", given.package, "a node of the config", near))
     refuse(problems)
     if given.cfg or given.info:  # a run tells the warnings itself
         for problem in problems:
@@ -93,6 +113,8 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     Raises:
         KindlingError: one line for each mistake.
     """
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides: given the text {overrides!r}; allowed: a list of texts, such as [{overrides!r}]")
     resolvers.stamp.cache_clear()  # each call is a run of its own
     with Composer(name) as composer:
         check = Check(composer)
@@ -105,12 +127,18 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     return cfg
 
 
-def _unknown_flags(parser: argparse.ArgumentParser, unknown: Sequence[str]) -> list[Fault]:
+def _flag_faults(parser: argparse.ArgumentParser, given: argparse.Namespace, unknown: Sequence[str]) -> list[Fault]:
     flags = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
     faults = []
+    actions = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(given, name)]
+    if len(actions) > 1:
+        faults.append(Fault(actions[1], f"beside {actions[0]}", "one of them"))
+    if given.resolve and not given.cfg:
+        faults.append(Fault("--resolve", "without --cfg", "--cfg job --resolve"))
     for flag in (argument for argument in unknown if argument.startswith("-")):
         without = flag.lstrip("-")
-        meant = without if "=" in without else nearest(flag, flags)
+        near = nearest(without.partition("=")[0], ("experiment", "data", "model", "optimizer", "trainer", "seed"))
+        meant = without if near == without.partition("=")[0] else nearest(flag, flags) or f"{near}=..." * bool(near)
         faults.append(Fault(flag, "an unknown flag", f"key=value, or one of {', '.join(flags)}", meant))
     return faults
 
@@ -125,6 +153,10 @@ def _interrupt(signum: int, frame: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)  # a second signal ends at once
     raise Interrupted(signum)
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).partition("full_key:")[0].split()) or type(error).__name__
 
 
 def _exit_code(error: Exception) -> int:
@@ -145,7 +177,8 @@ def _report(error: Exception, full_trace: bool) -> None:
     if full_trace or not (own or isinstance(error, HydraException | OmegaConfBaseException)):
         text = "".join(traceback.format_exception(error))
     else:
-        text = "\n".join(f"error: {line}" for line in str(own or error).splitlines())
+        lines = str(own).splitlines() if own else [_in_one_line(error)]
+        text = "\n".join(f"error: {line}" for line in lines)
     text = redact_text(text)
     print(text, file=sys.stderr)
     for handler in logging.getLogger().handlers:

@@ -28,10 +28,10 @@ class Fault:
         return f"{self.path}: {'; '.join(parts)}{where}".replace("\n", "\\n")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """The name that a misspelt one most likely means; "" if none is near."""
     lowered = {each.lower(): each for each in names}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=0.6)
+    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
     return lowered[found[0]] if found else ""
 
 

@@ -25,13 +25,13 @@ class ConfigFiles:
 
     def file(self, name: str) -> Path | None:
         """The file of `group/option`, or of a primary config."""
-        files = (folder / f"{name}.yaml" for folder in self.folders)
+        files = (folder / f"{name.removesuffix('.yaml').lstrip('/')}.yaml" for folder in self.folders)
         return next((file for file in files if file.is_file()), None)
 
     def misfit(self, group: str, option: object, path: str = "") -> Fault | None:
         """What is wrong with an option of a group; None if it is there."""
         options = self.groups[group]
-        if isinstance(option, str) and (option in options or "${" in option):
+        if isinstance(option, str) and (option.removesuffix(".yaml").lstrip("/") in options or "${" in option):
             return None
         if not isinstance(option, str):
             given = "null" if option is None else repr(option)
@@ -54,6 +54,9 @@ class ConfigFiles:
             yield not_yaml(error, file)
             return
         entries = _child(tree, "defaults")
+        if entries is not None and not isinstance(entries, yaml.SequenceNode):
+            origin = f"{_shown(file)}:{entries.start_mark.line + 1}"
+            yield Fault("defaults", "no list", "a list, such as [{override /model: cnn}]", origin=origin)
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
             origin = f"{_shown(file)}:{entry.start_mark.line + 1}"
             for group, option, overriding in _named(entry, name):
@@ -67,7 +70,8 @@ class ConfigFiles:
         if group.partition("/")[0] == "hydra" or (option is None and not overriding):
             return None
         if group not in self.groups:
-            near = nearest(group, self.groups)
+            last = group.rpartition("/")[2]
+            near = f"/{last}" if last in self.groups else nearest(group, self.groups)
             return Fault(f"defaults: {group}", "a group that is not there", listed(self.groups), near, origin)
         fault = self.misfit(group, option, f"defaults: {group}")
         return Fault(fault.path, fault.given, fault.allowed, fault.meant, origin) if fault else None
@@ -90,13 +94,20 @@ class ConfigFiles:
 
     def top_level(self, name: str) -> dict[str, bool]:
         """The keys and groups that configs/<name>.yaml has, and whether a config has to have them."""
-        file = self.file(name)
-        tree = _parsed(file) if file else None
+        tree = self._tree(name)
         keys = {key.value: True for key, _ in tree.value} if isinstance(tree, yaml.MappingNode) else {}
         entries = _child(tree, "defaults")
-        for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
-            keys |= {group: option is not None for group, option, _ in _named(entry, name)}
+        keys |= _groups_of(entries, name)
         return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
+
+    def _tree(self, name: str) -> yaml.Node | None:
+        file = self.file(name)
+        return _parsed(file) if file else None
+
+    def chosen(self, name: str) -> bool:
+        """Whether configs/<name>.yaml chooses from any group but Hydra's."""
+        entries = _child(self._tree(name), "defaults")
+        return any(group in self.groups for group in _groups_of(entries, name))
 
     def _options(self, group: str) -> list[str]:
         found = set()
@@ -118,16 +129,24 @@ def _groups(folder: Path) -> Iterator[str]:
             yield name
 
 
+def _groups_of(entries: yaml.Node | None, parent: str) -> dict[str, bool]:
+    """The groups of a defaults list, and whether an option is chosen."""
+    entries = entries if isinstance(entries, yaml.SequenceNode) else yaml.SequenceNode("", [])
+    return {group: option is not None for entry in entries.value for group, option, _ in _named(entry, parent)}
+
+
 def _named(entry: yaml.Node, parent: str) -> Iterator[tuple[str, str | None, bool]]:
     """The group, the option and whether it overrides, of one entry of a defaults list."""
     here = parent.rpartition("/")[0]
     if isinstance(entry, yaml.ScalarNode):
         if entry.value != "_self_":
-            group, _, option = _absolute(entry.value, here).rpartition("/")
+            group, _, option = _absolute(entry.value.partition("@")[0], here).rpartition("/")
             yield group, option, False
     elif isinstance(entry, yaml.MappingNode):
         for key, value in entry.value:
             words = key.value.split()
+            if "optional" in words:
+                continue
             group = _absolute(words[-1].partition("@")[0], here)
             options = value.value if isinstance(value, yaml.SequenceNode) else [value]
             for option in options:

@@ -9,6 +9,15 @@ from kindling.config.fault import Fault, listed, nearest
 from kindling.config.signatures import TargetMissing, signature
 from kindling.config.tree import paths
 
+ALIASES = {  # what other frameworks call it
+    "epochs": "trainer.max_epochs",
+    "learning_rate": "optimizer.lr",
+    "wd": "optimizer.weight_decay",
+    "workers": "data.num_workers",
+    "batch": "data.batch_size",
+    "gpus": "trainer.devices",
+    "fp16": "trainer.precision",
+}
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
@@ -32,7 +41,7 @@ def arguments_of(config: DictConfig, key: str) -> list[str]:
     return [*found.annotations] if found else []
 
 
-def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str]) -> Fault:
+def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, delete: bool = False) -> Fault:
     """The fault of a key that is not there; a group is a key too, even if nothing is chosen of it."""
     if key.rpartition(".")[2] in arguments_of(config, key.rpartition(".")[0]):
         return Fault(key, "a key that the config leaves at its default", "a + before it", f"+{key}={value}")
@@ -40,9 +49,9 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str]) -> 
     shown = [*_children(config, parent), *arguments_of(config, parent)]
     meant = similar(config, key, groups)
     plus = "" if not meant or has(config, meant) or meant in groups else "+"
-    return Fault(
-        key, "a key that is not there", listed(set(shown) - {*HYDRA_KEYS, "hydra"}), meant and f"{plus}{meant}={value}"
-    )
+    allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
+    line = f"~{meant}" if delete else f"{plus}{meant}={value}"
+    return Fault(key, "a key that is not there", allowed, meant and line)
 
 
 def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
@@ -55,6 +64,8 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
     same_name = [path for path in every if path.rpartition(".")[2] == last]
     siblings = [*_children(config, parent), *(arguments_of(config, parent) if parent else groups)]
     near = nearest(first, siblings)
+    if last in ALIASES and has(config, ALIASES[last]):
+        return ALIASES[last]
     if near:  # a slip in one part of the path
         path = f"{parent}.{near}" if parent else near
         if not deeper or has(config, f"{path}.{deeper}"):
@@ -62,11 +73,11 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
         return similar(config, f"{path}.{deeper}")
     if same_name:  # the right name at the wrong place
         return min(same_name, key=lambda path: (path.count("."), -_shared(path, key)))
-    found = nearest(key, every)
+    found = nearest(key, [path for path in every if nearest(last, [path.rpartition(".")[2]])])
     if found:
         return found
     by_name = {path.rpartition(".")[2]: path for path in sorted(every, key=lambda path: -path.count("."))}
-    found = nearest(last, by_name)
+    found = nearest(last, by_name, cutoff=0.75)  # in any node, so it has to be nearer
     return by_name[found] if found else ""
 
 

@@ -69,22 +69,21 @@ def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
     """Nodes that should say what to build, and do not."""
     for pattern, may_be_null in BUILT.items():
         group, _, last = pattern.partition(".")
-        node = values.get(group)
-        names = [name for name in node if last == "*" or name == last] if last and isinstance(node, dict) else []
-        found = {f"{group}.{name}": node[name] for name in names} if last and isinstance(node, dict) else {}
-        if not last and group in values:
-            found = {group: node}
-        for path, value in found.items():
-            partial = isinstance(value, dict) and value.get("_partial_", False)
-            if not _is_built(value) and not (value is None and may_be_null):
-                yield _no_target(path, value, node if last else {}, may_be_null)
-            elif _is_built(value) and partial is not (path in PARTIAL):
-                yield Fault(f"{path}._partial_", shown(partial), shown(path in PARTIAL), "")
-    for key in values.get("scheduler") or {}:
+        siblings = values.get(group) if last else values
+        siblings = siblings if isinstance(siblings, dict) else {}
+        for name in [name for name in siblings if fnmatch(str(name), last or group)]:
+            path = f"{group}.{name}" if last else group
+            value = siblings[name]
+            if not _is_built(value):
+                if value is not None or not may_be_null:
+                    yield _no_target(path, value, siblings if last else {}, may_be_null)
+            elif value.get("_partial_", False) is not (path in PARTIAL):
+                yield Fault(f"{path}._partial_", shown(value.get("_partial_", False)), shown(path in PARTIAL))
+    schedule = values.get("scheduler")
+    for key in schedule if isinstance(schedule, dict) else {}:
         if key not in SCHEDULER_KEYS:
-            yield Fault(
-                f"scheduler.{key}", "a key that nothing reads", listed(SCHEDULER_KEYS), nearest(key, SCHEDULER_KEYS)
-            )
+            near = nearest(str(key), SCHEDULER_KEYS)
+            yield Fault(f"scheduler.{key}", "a key that nothing reads", listed(SCHEDULER_KEYS), near)
 
 
 def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: bool) -> Fault:

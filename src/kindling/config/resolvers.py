@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from kindling.data import folder
+from kindling.errors import DataError
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -50,6 +51,8 @@ def is_first_process() -> bool:
 
 def image_folder(root: str, fact: str) -> int:
     """`num_classes`, `channels` or `image_size` of a class-per-folder tree."""
+    if not isinstance(root, str):
+        raise DataError(f"data.root: given {root!r}; allowed: a path")
     if fact == "num_classes":
         return len(folder.class_names(root))
     channels, image_size = folder.shape_of(root)

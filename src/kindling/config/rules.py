@@ -43,9 +43,9 @@ def devices(config: Config) -> Iterator[Fault]:
 
 def strategy(config: Config) -> Iterator[Fault]:
     given = get(config, "trainer.strategy")
-    if isinstance(given, str) and not STRATEGIES.fullmatch(given):
+    if given is not None and not isinstance(given, dict) and not STRATEGIES.fullmatch(str(given)):
         names = ("auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true", "fsdp", "deepspeed")
-        yield Fault("trainer.strategy", repr(given), f"{', '.join(names)}, ...", nearest(given, names))
+        yield Fault("trainer.strategy", repr(given), f"{', '.join(names)}, ...", nearest(str(given), names))
 
 
 def amounts(config: Config) -> Iterator[Fault]:
@@ -65,7 +65,8 @@ def validation_interval(config: Config) -> Iterator[Fault]:
     given = get(config, "trainer.val_check_interval")
     share = isinstance(given, float) and 0 <= given <= 1
     number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
-    if isinstance(given, int | float) and not (share or number):
+    time = isinstance(given, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", given)
+    if isinstance(given, int | float | str) and not (share or number or time):
         allowed = "a number of batches from 1 up, a share from 0.0 to 1.0, or a time such as '00:00:15:00'"
         yield Fault("trainer.val_check_interval", str(given), allowed)
 
@@ -91,7 +92,7 @@ def monitor_is_logged(config: Config) -> Iterator[Fault]:
     metrics = constant(f"{PACKAGE}.metrics.MODES")
     logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
     for path, (monitor, _) in watched(config).items():
-        if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step"]:
+        if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
             yield Fault(path, f"{monitor}, which nothing logs", ", ".join(logged), nearest(monitor, logged))
 
 
@@ -188,6 +189,13 @@ def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
             yield Fault(f"data.{name}", f"{len(given)} numbers", f"1, or {channels}, one for each of data.channels")
 
 
+def code_gives_its_own(config: Config) -> Iterator[Fault]:
+    """What train() passes or sets itself."""
+    for path in ("trainer.callbacks", "trainer.logger", "trainer.plugins"):
+        if get(config, path) is not None and "optimizer" in config:
+            yield Fault(path, "a value, without effect", "null; train() sets its own", warning=True)
+
+
 def something_is_done(config: Config) -> Iterator[Fault]:
     if get(config, "train") is False and get(config, "test") is False:
         yield Fault("test", "false with train=false", "one of them true; nothing would be done")
@@ -227,4 +235,5 @@ RULES: tuple[Rule, ...] = (
     nesterov_has_momentum,
     statistics_fit_the_channels,
     something_is_done,
+    code_gives_its_own,
 )

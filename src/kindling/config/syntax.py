@@ -52,7 +52,7 @@ def _without_value(line: str, keys: Iterable[str]) -> Fault:
     separated = re.fullmatch(r"([\w.]+)[:\s]+(\S+)", line)
     if separated:
         return Fault(line, "no =", EXAMPLE, f"{separated[1]}={separated[2]}")
-    near = line if line in keys else nearest(line, keys)
+    near = line if line in keys or "." in line else nearest(line, keys)
     return Fault(line, "no =", EXAMPLE, f"{near}=..." if near else "")
 
 
