@@ -6,7 +6,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,11 +16,29 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
+from kindling.config.composition import CONFIGS, Composer
 from kindling.config.entry import compose
 from kindling.train import train
 
 SMALL = ["data=fake", "data.image_size=16", "logger=csv", "trainer=cpu", "trainer.max_epochs=2"]
 FAST = [*SMALL, "trainer.log_every_n_steps=1"]
+
+
+_composed: dict[tuple[str, ...], DictConfig] = {}
+_compose = Composer.compose
+
+
+def _compose_once(self: Composer, lines: Sequence[str]) -> DictConfig:
+    """Hydra takes a quarter of a second to compose the same groups, and most tests share theirs."""
+    if self.folders != (CONFIGS,):
+        return _compose(self, lines)
+    key = (self.name, *lines)
+    if key not in _composed:
+        _composed[key] = _compose(self, lines)
+    return _composed[key].copy()
+
+
+Composer.compose = _compose_once
 
 
 class Run(NamedTuple):

@@ -158,8 +158,8 @@ def all_mistakes(config: DictConfig) -> list[Mistake]:
     ]
     syntax = [Mistake(line, meant, "broken syntax") for line, meant in SYNTAX]
     return [
-        *misspelt_keys(config, rng, 80),
-        *misspelt_options(rng, 40),
+        *misspelt_keys(config, rng, 60),
+        *misspelt_options(rng, 25),
         *wrong_places(rng),
         *plus_signs(),
         *values,
@@ -198,7 +198,7 @@ def valid_lines(rng: random.Random) -> list[str]:
         "+optimizer.maximize": ("false",),
         "+trainer.plugins": ("null",),
     }
-    chosen = rng.sample(sorted(choices), rng.randint(1, 8))
+    chosen = rng.sample(sorted(choices), rng.randint(3, 9))
     return [f"{key}={rng.choice(choices[key])}" for key in chosen]
 
 
