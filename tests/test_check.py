@@ -336,6 +336,16 @@ def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
     assert [error.partition(";")[0] for error in errors] == OWN_CLASSES[source]
 
 
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_sweep_that_a_file_defines_is_checked_before_its_first_job(configs, flag):
+    mode = "" if flag else "mode: MULTIRUN, "
+    text = f"# @package _global_\nhydra: {{{mode}sweeper: {{params: {{seed: '1,abc', optimizer.lr: '1,-1'}}}}}}\n"
+    (configs / "experiment" / "mine.yaml").write_text(text)
+    with Composer("train", configs) as composer:
+        errors = [str(problem) for problem in Check(composer, sweep=flag).run(["experiment=mine"])]
+    assert [error.partition(";")[0] for error in errors] == ["optimizer.lr: given -1", "seed: given 'abc'"]
+
+
 def test_a_recipe_that_forgets_its_package_is_told(configs):
     (configs / "experiment" / "mine.yaml").write_text("trainer: {max_epochs: 3}\n")
     with Composer("train", configs) as composer:

@@ -12,6 +12,7 @@ from itertools import product
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -33,7 +34,7 @@ def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
         KindlingError: one line for each mistake.
     """
     files = ConfigFiles(CONFIGS)
-    problems = [*_top_level(config, files, name, set(map(str, config))), *problems_of(config)]
+    problems = [*keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
     refuse(problems)
     return [problem for problem in problems if isinstance(problem, Fault)]
 
@@ -69,6 +70,7 @@ class Check:
         self.files = ConfigFiles(*composer.folders)
         self.problems: dict[str, Problem] = {}
         self.configs: list[DictConfig] = []  # of each job, with its overrides
+        self._has_params = False
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def run(self, lines: Sequence[str]) -> list[Problem]:
@@ -131,6 +133,11 @@ class Check:
         config = self._compose(lines)
         if config is None:
             return
+        params = self._sweeper_params(config, overrides)
+        if params:
+            for job in self._jobs([*params, *overrides]):
+                self._check_job(job)
+            return
         applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
         self.configs.append(config)
         added = {
@@ -139,11 +146,21 @@ class Check:
             if override.is_add() or override.is_force_add()
         }
         told: dict[str, Problem] = {}  # the first problem of a path: the others follow from it
-        problems = [*_top_level(config, self.files, self.composer.name, added), *problems_of(config)]
+        problems = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
         for problem in sorted(problems, key=lambda each: getattr(each, "warning", False)):
             told.setdefault(str(problem).partition(":")[0], problem)
         for problem in told.values():
             self._add(self._placed(problem, config, lines, applied))
+
+    def _sweeper_params(self, config: DictConfig, overrides: list[Override]) -> list[Override]:
+        """What a YAML file sweeps over by hydra.sweeper.params, told once; the command line's values come first."""
+        sweeps = self.sweep or OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN
+        params = OmegaConf.select(config, "hydra.sweeper.params") if sweeps and not self._has_params else None
+        self._has_params = True
+        given = {override.key_or_group for override in overrides}
+        self.sweep = sweeps
+        lines = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
+        return [override for line in lines if (override := self._parsed(line))]
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
         try:
@@ -229,27 +246,3 @@ class Check:
         if fault:
             self._add(fault)
         return fault is None
-
-
-def _top_level(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
-    """Keys that nothing reads, and those that are needed and not there.
-
-    Args:
-        added: keys that were added on purpose, with a +; they may only be of no use.
-    """
-    known = {**files.top_level(name), "hydra": False}
-    faults = [
-        Fault(key, "nothing", f"an option, {listed(files.groups[key])}" if key in files.groups else "a value")
-        for key in sorted(known.keys() - config.keys())
-        if known[key]
-    ]
-    for key in map(str, config):
-        if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
-            faults.append(
-                Fault(key, f"settings below `{key}`, where nothing reads them", "a first line `# @package _global_`")
-            )
-        elif key not in known:
-            near = nearest(key, known, cutoff=0.75)
-            only_added = not near and any(each.partition(".")[0] == key for each in added)
-            faults.append(Fault(key, "a key that nothing reads", listed(known), near, warning=only_added))
-    return faults

@@ -6,6 +6,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.files import ConfigFiles
 from kindling.config.signatures import TargetMissing, signature
 from kindling.config.tree import paths
 
@@ -111,3 +112,27 @@ def _children(config: DictConfig, key: str) -> list[str]:
 def _shared(path: str, key: str) -> int:
     """How many parts two paths share."""
     return len(set(path.split(".")) & set(key.split(".")))
+
+
+def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
+    """Keys that nothing reads, and those that are needed and not there.
+
+    Args:
+        added: keys that were added on purpose, with a +; they may only be of no use.
+    """
+    known = {**files.top_level(name), "hydra": False}
+    faults = [
+        Fault(key, "nothing", f"an option, {listed(files.groups[key])}" if key in files.groups else "a value")
+        for key in sorted(known.keys() - config.keys())
+        if known[key]
+    ]
+    for key in map(str, config):
+        if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
+            faults.append(
+                Fault(key, f"settings below `{key}`, where nothing reads them", "a first line `# @package _global_`")
+            )
+        elif key not in known:
+            near = nearest(key, known, cutoff=0.75)
+            only_added = not near and any(each.partition(".")[0] == key for each in added)
+            faults.append(Fault(key, "a key that nothing reads", listed(known), near, warning=only_added))
+    return faults
