@@ -359,3 +359,8 @@ def test_a_defaults_list_that_is_none_or_a_circle_is_told(configs, defaults):
     with Composer("train", configs) as composer:
         (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
     assert error.startswith("defaults: given ")
+
+
+def test_a_sweep_over_nothing_is_refused(problems):
+    (error,), _ = problems("experiment=glob(x*)", sweep=True)
+    assert error == "experiment: given glob(x*), which is nothing; allowed: at least one value"
