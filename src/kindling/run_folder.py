@@ -151,10 +151,10 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     try:
         yield record
     except BaseException as error:
-        # Lightning turns Ctrl-C in a notebook into SystemExit.
         if isinstance(error, ConfigError) and record.is_new and not in_sweep():
             remove_unused(record.folder)
             raise
+        # Lightning turns Ctrl-C in a notebook into SystemExit.
         stopped = interruption(error)
         record.end("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
         raise

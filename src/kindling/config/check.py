@@ -26,6 +26,8 @@ from kindling.config.syntax import explain, quoted
 from kindling.config.tree import Problem
 from kindling.errors import ConfigError, KindlingError
 
+HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
+
 
 def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
     """Check a composed config, perhaps changed since by hand; returns warnings.
@@ -51,9 +53,6 @@ def refuse(problems: Sequence[Problem]) -> None:
     for problem in wrong:
         assert isinstance(problem, KindlingError), "all faults are told above"
         raise type(problem)(lines)
-
-
-HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
 
 
 class Check:
