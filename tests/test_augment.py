@@ -1,12 +1,20 @@
 import pytest
 import torch
+from torch.nn import functional as F
 from torchvision.transforms import functional as reference
 
 from kindling.data.augment import NUM_DRAWS, Augment, Normalize
 
 IMAGES = torch.randint(0, 256, (32, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 DRAWS = torch.rand(32, NUM_DRAWS, generator=torch.Generator().manual_seed(3))
-NOTHING = {"crop_padding": 0, "horizontal_flip": 0.0, "rotation": 0, "random_erasing": 0.0}
+NOTHING = {
+    "crop_padding": 0,
+    "padding_mode": "constant",
+    "horizontal_flip": 0.0,
+    "alternating_flip": False,
+    "rotation": 0,
+    "random_erasing": 0.0,
+}
 
 
 def augment(**settings) -> torch.Tensor:
@@ -21,11 +29,12 @@ def test_no_augmentation_leaves_the_images_as_they_are():
     assert torch.equal(augment(), IMAGES)
 
 
-def test_crop_and_flip_equal_torchvision_image_by_image():
-    found = augment(crop_padding=2, horizontal_flip=0.5)
+@pytest.mark.parametrize("padding_mode", ["constant", "reflect"])
+def test_crop_and_flip_equal_torchvision_image_by_image(padding_mode):
+    found = augment(crop_padding=2, padding_mode=padding_mode, horizontal_flip=0.5)
     flips = 0
     for image, draw, result in zip(IMAGES, DRAWS, found, strict=True):
-        expected = reference.pad(chw(image), [2])
+        expected = reference.pad(chw(image), [2], padding_mode=padding_mode)
         expected = reference.crop(expected, int(draw[0] * 5), int(draw[1] * 5), 9, 9)
         if draw[2] < 0.5:
             expected = reference.hflip(expected)
@@ -40,6 +49,13 @@ def test_crop_reaches_every_shift_in_both_directions():
     dot[:, 2, 2] = 255
     found = Augment(**NOTHING | {"crop_padding": 2})(dot, draws)
     assert torch.equal(found.float().mean(0).squeeze() > 0, torch.ones(5, 5, dtype=torch.bool))
+
+
+def test_reflection_reaches_as_far_as_the_image_goes():
+    found = augment(crop_padding=8, padding_mode="reflect")
+    padded = F.pad(IMAGES.permute(0, 3, 1, 2).float(), [8] * 4, mode="reflect")
+    for image, draw, result in zip(padded, DRAWS, found, strict=True):
+        assert torch.equal(chw(result).float(), reference.crop(image, int(draw[0] * 17), int(draw[1] * 17), 9, 9))
 
 
 def test_rotation_equals_torchvision_but_for_rounding():
@@ -72,7 +88,9 @@ def test_erasing_happens_as_often_as_asked():
 
 def test_each_image_is_augmented_on_its_own():
     twins = IMAGES[:1].expand(32, -1, -1, -1)
-    found = Augment(crop_padding=3, horizontal_flip=0.5, rotation=15, random_erasing=0.5)(twins, DRAWS)
+    found = Augment(**NOTHING | {"crop_padding": 3, "horizontal_flip": 0.5, "rotation": 15, "random_erasing": 0.5})(
+        twins, DRAWS
+    )
     assert len({image.numpy().tobytes() for image in found}) > 25
 
 

@@ -8,7 +8,15 @@ from kindling.data.images import NO_LABEL, ImageFiles, ImageTensors
 from kindling.data.loader import EpochLoader
 from kindling.errors import DataError
 
-AUGMENT = Augment(crop_padding=2, horizontal_flip=0.5, rotation=10, random_erasing=0.5)
+AUGMENT = Augment(
+    crop_padding=2,
+    padding_mode="reflect",
+    horizontal_flip=0.5,
+    alternating_flip=True,
+    rotation=10,
+    random_erasing=0.5,
+)
+ONLY_FLIP = Augment(0, "constant", horizontal_flip=0.5, alternating_flip=True, rotation=0, random_erasing=0.0)
 
 
 def images_of(num_images: int) -> ImageTensors:
@@ -94,6 +102,52 @@ def test_augmentation_changes_with_the_epoch():
     first = next(iter(loader))[0]
     loader.order.set_epoch(1)
     assert not torch.equal(next(iter(loader))[0], first)
+
+
+def flipped(epoch: int, seed: int = 0, num_images: int = 400, **settings) -> torch.Tensor:
+    """Whether each image (N,) is shown flipped in an epoch; images without a place in it are False."""
+    images = images_of(num_images)
+    loader = loader_of(images, augment=ONLY_FLIP, seed=seed, normalize=Normalize([0.0], [1 / 255]), **settings)
+    loader.order.set_epoch(epoch)
+    found = torch.zeros(num_images, dtype=torch.bool)
+    for shown, labels in loader:
+        plain = images.images[labels].permute(0, 3, 1, 2)
+        is_flipped = (shown.round() == plain.flip(3)).flatten(1).all(1)
+        assert torch.equal(is_flipped, (shown.round() != plain).flatten(1).any(1)), "neither side"
+        found[labels] = is_flipped
+    return found
+
+
+def test_alternating_flips_are_random_at_first_and_then_show_the_other_side():
+    first = flipped(epoch=0)
+    assert first.float().mean().item() == pytest.approx(0.5, abs=0.1)
+    for epoch in range(1, 5):
+        assert torch.equal(flipped(epoch), first ^ bool(epoch % 2))
+
+
+def test_alternating_flips_differ_by_image_and_seed():
+    assert 100 < (flipped(0, seed=0) ^ flipped(0, seed=1)).sum() < 300
+    assert 100 < (flipped(0) ^ flipped(0).roll(1)).sum() < 300
+
+
+def test_alternating_flips_belong_to_the_image_for_any_batch_size_order_and_rank():
+    expected = flipped(epoch=1)
+    assert torch.equal(flipped(1, batch_size=16), expected)
+    assert torch.equal(flipped(1, shuffle=False), expected)
+    assert torch.equal(flipped(1, rank=0, world_size=2) | flipped(1, rank=1, world_size=2), expected)
+
+
+def test_no_draw_is_on_the_same_side_in_two_epochs_by_rounding():
+    order = loader_of(images_of(1), augment=ONLY_FLIP).order
+    edges = torch.tensor([0.0, 2**-24, 0.5 - 2**-24, 0.5, 0.5 + 2**-24, 1 - 2**-24])
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(torch, "rand", lambda *_, **__: edges)
+        even = order._alternating_draws()
+        order.set_epoch(1)
+        odd = order._alternating_draws()
+    assert torch.equal(even < 0.5, odd >= 0.5)
+    assert odd.min() >= 0
+    assert odd.max() < 1
 
 
 def test_ranks_share_a_training_epoch_without_overlap():

@@ -235,3 +235,20 @@ def test_a_config_changed_by_hand_is_checked_again(config):
         "optimizer.lr",
         "trainer.max_epochs",
     ]
+
+
+def test_reflected_padding_is_smaller_than_the_image():
+    settings = {"data__augment__padding_mode": "reflect", "data__image_size": 8}
+    assert told(rules.reflection_fits_the_image, data__augment__crop_padding=7, **settings) == ""
+    answer = told(rules.reflection_fits_the_image, data__augment__crop_padding=8, **settings)
+    assert (
+        answer == "data.augment.crop_padding: given 8 with padding_mode=reflect; allowed: less than data.image_size, 8"
+    )
+
+
+def test_alternating_flips_need_halves():
+    assert told(rules.alternating_flips_are_halves, data__augment__alternating_flip=True) == ""
+    settings = {"data__augment__alternating_flip": True, "data__augment__horizontal_flip": 0.2}
+    assert "given true with horizontal_flip=0.2; allowed: true with" in told(
+        rules.alternating_flips_are_halves, **settings
+    )

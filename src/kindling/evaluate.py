@@ -99,7 +99,8 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
         raise ConfigError(
             f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
         )
-    data: ImageDataModule = instantiate(config["data"] | overrides, "data")
+    plain = {"augment": None} if "augment" in config["data"] else {}  # whatever its arguments were then
+    data: ImageDataModule = instantiate(config["data"] | plain | overrides, "data")
     data.prepare_data()
     if list(data.splits.classes) != classes:
         raise DataError(f"data: given the classes {list(data.splits.classes)}; the model knows {classes}")

@@ -189,6 +189,21 @@ def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
             yield Fault(f"data.{name}", f"{len(given)} numbers", f"1, or {channels}, one for each of data.channels")
 
 
+def reflection_fits_the_image(config: Config) -> Iterator[Fault]:
+    padding, size = get(config, "data.augment.crop_padding"), get(config, "data.image_size")
+    reflects = get(config, "data.augment.padding_mode") == "reflect"
+    if reflects and isinstance(padding, int) and isinstance(size, int) and padding >= size:
+        given = f"{padding} with padding_mode=reflect"
+        yield Fault("data.augment.crop_padding", given, f"less than data.image_size, {size}")
+
+
+def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:
+    chance = get(config, "data.augment.horizontal_flip")
+    if get(config, "data.augment.alternating_flip") is True and chance not in (None, 0.5):
+        given = f"true with horizontal_flip={chance}"
+        yield Fault("data.augment.alternating_flip", given, "true with horizontal_flip=0.5, or false")
+
+
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
     """What train() passes or sets itself."""
     for path in ("trainer.callbacks", "trainer.logger", "trainer.plugins"):
@@ -234,6 +249,8 @@ RULES: tuple[Rule, ...] = (
     clipping_has_a_value,
     nesterov_has_momentum,
     statistics_fit_the_channels,
+    reflection_fits_the_image,
+    alternating_flips_are_halves,
     something_is_done,
     code_gives_its_own,
 )

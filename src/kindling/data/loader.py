@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from kindling.data.augment import NUM_DRAWS, Augment, Normalize
+from kindling.data.augment import FLIP_DRAW, NUM_DRAWS, Augment, Normalize
 from kindling.data.images import NO_LABEL, ImageFiles, Images, ImageTensors
 from kindling.errors import DataError
 from kindling.seeds import mix_seeds
@@ -16,10 +16,11 @@ from kindling.seeds import mix_seeds
 class EpochOrder:
     """A permutation, and each position's augmentation draws, as a function of (seed, epoch)."""
 
-    def __init__(self, num_images: int, seed: int, shuffle: bool):
+    def __init__(self, num_images: int, seed: int, shuffle: bool, alternating_flip: bool):
         self.num_images = num_images
         self.seed = seed
         self.shuffle = shuffle
+        self.alternating_flip = alternating_flip
         self.epoch = 0
         self.first_batch = 0  # where a resumed epoch goes on; 0 for all others
         self.sampler = self
@@ -36,7 +37,16 @@ class EpochOrder:
             indices = torch.randperm(self.num_images, generator=generator)
         else:
             indices = torch.arange(self.num_images)
-        return indices, torch.rand(self.num_images, NUM_DRAWS, generator=generator)
+        draws = torch.rand(self.num_images, NUM_DRAWS, generator=generator)
+        if self.alternating_flip:
+            draws[:, FLIP_DRAW] = self._alternating_draws()[indices]
+        return indices, draws
+
+    def _alternating_draws(self) -> Tensor:
+        """A draw (N,) for each image, which lies in the other half of [0, 1) in each following epoch."""
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, 0, 1))  # unlike that of any epoch
+        first = torch.rand(self.num_images, generator=generator)
+        return (first - 0.5 * (self.epoch % 2)) % 1  # minus, as adding could round
 
 
 class EpochLoader:
@@ -68,7 +78,7 @@ class EpochLoader:
         self.images = images
         self.batch_size = batch_size
         self.normalize = normalize.to(self.device)
-        self.order = EpochOrder(len(images), seed, shuffle)
+        self.order = EpochOrder(len(images), seed, shuffle, augment is not None and augment.alternating_flip)
         self.batch_sampler = self.order  # Lightning sets the epoch of batch_sampler.sampler
         self.batches_done = 0  # of the current epoch
         self.train = train
