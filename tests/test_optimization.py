@@ -61,6 +61,29 @@ def test_cosine_without_warmup_starts_at_the_full_rate():
     assert rates("cosine", 10, "scheduler.scheduler.warmup=0")[0] == 1.0
 
 
+def test_linear_warms_up_and_then_falls_along_a_straight_line():
+    found = rates("linear", 100, "scheduler.scheduler.warmup=0.1", "scheduler.scheduler.final=0.01")
+    assert found[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert found[10:] == pytest.approx([0.01 + 0.99 * (1 - step / 90) for step in range(90)])
+
+
+@pytest.mark.parametrize("name", ["linear", "cosine", "onecycle", "step"])
+def test_each_group_of_muon_keeps_its_own_rate_under_a_schedule(name):
+    cfg = compose([f"scheduler={name}", "optimizer=muon", "optimizer.lr=0.1", "optimizer.head_lr=0.2"])
+    optimizer = instantiate(cfg.optimizer, "optimizer")(
+        parameter_groups(nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 2)))
+    )
+    settings = instantiate(cfg.scheduler, "scheduler")
+    schedule = build_scheduler(settings["scheduler"], optimizer, lambda: 20)
+    found = []
+    for _ in range(19):
+        optimizer.step()
+        schedule.step()
+        found.append([group["lr"] for group in optimizer.param_groups])
+    assert max(rate for rate, *_ in found) == pytest.approx(0.1, rel=0.1)
+    assert all(head == pytest.approx(2 * hidden, rel=1e-3) for hidden, head, _ in found)
+
+
 def test_onecycle_peaks_after_its_share_of_the_steps():
     found = rates("onecycle", 100)
     assert max(found) == pytest.approx(1.0)

@@ -218,7 +218,7 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     lines = [f"experiment={name}" for name in ("mlp", "cnn", "vit", "resnet")]
     schedules = ("cosine", "onecycle", "step", "plateau")
     configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
-    configs.append(compose(["optimizer=sgd", "data=cifar10"]))
+    configs += [compose(["optimizer=sgd", "data=cifar10"]), compose(["optimizer=muon"])]
     flat = "\n".join(str(config) for config in configs)
     for pattern in RANGES:
         name = pattern.rpartition(".")[2].strip("*_")
@@ -252,3 +252,10 @@ def test_alternating_flips_need_halves():
     assert "given true with horizontal_flip=0.2; allowed: true with" in told(
         rules.alternating_flips_are_halves, **settings
     )
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", {"_target_": "lightning.strategies.FSDPStrategy"}])
+def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
+    settings = {"optimizer___target_": "kindling.muon.Muon", "trainer__strategy": strategy}
+    assert "which cuts up its matrices; allowed: optimizer=adamw" in told(rules.muon_sees_whole_matrices, **settings)
+    assert told(rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""

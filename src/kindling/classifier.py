@@ -1,5 +1,6 @@
 """The LightningModule: one step for all stages, its metrics, the optimiser hook."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -111,7 +112,9 @@ class Classifier(LightningModule):
         assert self.optimizer is not None, "a classifier without optimizer is not trained"
         groups = parameter_groups(self.net)
         # A fused step unscales mixed-precision gradients itself, so Lightning could not clip them before it.
-        clips_mixed = self.trainer.precision in ("16-mixed", "bf16-mixed") and self.trainer.gradient_clip_val
+        can_fuse = "fused" in inspect.signature(self.optimizer).parameters
+        mixed = self.trainer.precision in ("16-mixed", "bf16-mixed")
+        clips_mixed = can_fuse and mixed and self.trainer.gradient_clip_val
         try:
             optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
         except (TypeError, ValueError) as error:  # a rate below zero, say

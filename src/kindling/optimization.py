@@ -24,13 +24,25 @@ def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:
     """Linear warm-up over a share of the steps, then half a cosine down to `final` times lr (arXiv 1608.03983)."""
+    return _decay(optimizer, total_steps, warmup, final, lambda progress: 0.5 * (1 + math.cos(math.pi * progress)))
+
+
+def linear(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:
+    """Linear warm-up over a share of the steps, then a straight line down to `final` times lr."""
+    return _decay(optimizer, total_steps, warmup, final, lambda progress: 1 - progress)
+
+
+def _decay(
+    optimizer: Optimizer, total_steps: int, warmup: float, final: float, shape: Callable[[float], float]
+) -> LRScheduler:
+    """Warm-up, then lr times `shape`, which goes from 1 to 0 with the progress from 0 to 1, but ends at `final`."""
     warmup_steps = round(warmup * total_steps)
 
     def factor(step: int) -> float:
         if step < warmup_steps:
             return (step + 1) / warmup_steps
         progress = min(1.0, (step - warmup_steps) / max(1, total_steps - warmup_steps))
-        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * progress))
+        return final + (1 - final) * shape(progress)
 
     return LambdaLR(optimizer, factor)
 
@@ -49,4 +61,13 @@ def build_scheduler(make: partial[Any], optimizer: Optimizer, total_steps: Calla
             "scheduler: given a schedule over the whole run, and a run without end; "
             "set trainer.max_epochs or trainer.max_steps, or take scheduler=constant"
         )
-    return make(optimizer, total_steps=max(1, int(steps)))
+    return make(optimizer, total_steps=max(1, int(steps)), **_peaks(make, optimizer))
+
+
+def _peaks(make: partial[Any], optimizer: Optimizer) -> dict[str, list[float]]:
+    """OneCycleLR's highest rate for each group, in proportion to the group's own; Muon has several."""
+    if "max_lr" not in make.keywords:
+        return {}
+    common = optimizer.defaults["lr"]
+    rates = [group["lr"] / common if common else 1.0 for group in optimizer.param_groups]
+    return {"max_lr": [make.keywords["max_lr"] * rate for rate in rates]}

@@ -181,6 +181,13 @@ def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
         yield Fault("optimizer.momentum", "0 with optimizer.nesterov=true", "more than 0, or optimizer.nesterov=false")
 
 
+def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
+    given = get(config, "trainer.strategy")
+    name = str(given.get("_target_") if isinstance(given, dict) else given)
+    if get(config, "optimizer._target_") == f"{PACKAGE}.muon.Muon" and re.search("fsdp|deepspeed", name.lower()):
+        yield Fault("optimizer", f"Muon with {name}, which cuts up its matrices", "optimizer=adamw, or trainer=ddp")
+
+
 def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
     channels = get(config, "data.channels")
     for name in ("mean", "std"):
@@ -248,6 +255,7 @@ RULES: tuple[Rule, ...] = (
     workers_have_work,
     clipping_has_a_value,
     nesterov_has_momentum,
+    muon_sees_whole_matrices,
     statistics_fit_the_channels,
     reflection_fits_the_image,
     alternating_flips_are_halves,
