@@ -17,7 +17,7 @@ from kindling.data.datamodule import ImageDataModule
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
     "data": ["cifar10", "cifar100", "fake", "fashion_mnist", "image_folder", "mnist", "mnist_5k"],
-    "model": ["cnn", "mlp", "resnet", "torchvision", "vit"],
+    "model": ["airbench", "cnn", "mlp", "resnet", "torchvision", "vit"],
     "optimizer": ["adam", "adamw", "muon", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "onecycle", "plateau", "step"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],

@@ -9,8 +9,10 @@ from torchvision import models
 from kindling.config.composition import instantiate
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError
+from kindling.models.airbench import pass_on
+from kindling.train import check_shapes
 
-MODELS = ["mlp", "cnn", "resnet", "vit", "torchvision"]
+MODELS = ["mlp", "cnn", "resnet", "vit", "airbench", "torchvision"]
 
 
 def model_of(name: str, *overrides: str) -> nn.Module:
@@ -25,16 +27,17 @@ def test_a_model_maps_images_to_one_logit_a_class(name):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_parameter_gets_a_gradient(name):
+def test_every_trainable_parameter_gets_a_gradient(name):
     net = model_of(name)
     F.cross_entropy(net(torch.randn(8, 3, 32, 32)), torch.arange(8) % 7).backward()
-    without = [key for key, p in net.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
+    trainable = [(key, p) for key, p in net.named_parameters() if p.requires_grad]
+    without = [key for key, p in trainable if p.grad is None or not p.grad.abs().sum() > 0]
     if name == "resnet":  # each block's last norm starts at zero, which stops the gradients before it
         without = [key for key in without if not key.startswith("blocks.") or "norm2" in key or "shortcut" in key]
     assert without == []
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit"])
+@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit", "airbench"])
 def test_the_first_loss_is_near_that_of_guessing(name):
     loss = F.cross_entropy(model_of(name)(torch.randn(64, 3, 32, 32)), torch.arange(64) % 7)
     assert loss.item() == pytest.approx(math.log(7), abs=1.3)
@@ -93,6 +96,31 @@ def test_vit_knows_the_order_of_its_patches_by_its_positions_alone():
     assert not torch.allclose(net(images), net(moved), atol=1e-6)
 
 
+def test_airbench_takes_images_down_to_one_pixel_after_its_stages_and_refuses_smaller_ones():
+    cfg = compose(["data=fake", "data.channels=3", "model=airbench", "model.widths=[8,8,8]"])
+    net = instantiate(cfg.model, "model")
+    check_shapes(net, torch.zeros(2, 3, 9, 9), cfg)
+    with pytest.raises(ConfigError, match=r"Airbench for images of \(C, H, W\) = \(3, 8, 8\), which it cannot"):
+        check_shapes(net, torch.zeros(2, 3, 8, 8), cfg)
+
+
+def test_airbench_keeps_its_whitening_and_the_scales_of_its_norms():
+    frozen = {key: p for key, p in model_of("airbench").named_parameters() if not p.requires_grad}
+    del frozen["whitening.weight"]
+    assert len(frozen) == 2 * 3
+    assert all(torch.equal(scale, torch.ones_like(scale)) for scale in frozen.values())
+
+
+@pytest.mark.parametrize(("in_channels", "out_channels"), [(3, 5), (5, 5), (5, 3)])
+def test_dirac_filters_pass_their_channels_on(in_channels, out_channels):
+    conv = nn.Conv2d(in_channels, out_channels, 3, padding=1, bias=False)
+    pass_on(conv)
+    images = torch.randn(2, in_channels, 6, 6)
+    passed = min(in_channels, out_channels)
+    assert torch.allclose(conv(images)[:, :passed], images[:, :passed], atol=1e-6)
+    assert (conv.weight[passed:] != 0).all(), "the others are random"
+
+
 @pytest.mark.parametrize(
     ("name", "override", "message"),
     [
@@ -100,6 +128,7 @@ def test_vit_knows_the_order_of_its_patches_by_its_positions_alone():
         ("vit", "model.num_heads=5", "model.num_heads: given 5; allowed: a divisor of model.dim, 64"),
         ("resnet", "model.depth=19", r"model.depth: given 19; allowed: 6n \+ 2"),
         ("cnn", "model.channels=[]", "model.channels: given"),
+        ("airbench", "model.widths=[]", "model.widths: given"),
         ("torchvision", "model.name=resnet19", "model.name: given 'resnet19'; allowed: .*resnet18"),
         (
             "torchvision",

@@ -88,7 +88,7 @@ def test_recipes_are_checked_with_each_data_set_and_each_model_that_fits():
     import check_configs
 
     every = list(check_configs.combinations(["cnn", "vit"], ["fake", "cifar10"]))
-    assert len(every) == 2 * 5 + 2
+    assert len(every) == 2 * 6 + 2
     assert check_configs.check(["experiment=cnn", "data=fake"]) == ""
     assert check_configs.check(["experiment=vit", "data=cifar10"]).startswith("misfit: model.patch_size: given 7")
     assert check_configs.check(["experiment=vit", "model=cnn"]).startswith("model.patch_size: given an argument")

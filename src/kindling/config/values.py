@@ -73,6 +73,8 @@ RANGES = {
     "model.hidden": POSITIVE,
     "model.depth": POSITIVE,
     "model.width": POSITIVE,
+    "model.widths": POSITIVE,
+    "model.whitening_size": Range(1),
     "model.dim": POSITIVE,
     "model.num_heads": POSITIVE,
     "model.patch_size": POSITIVE,
@@ -110,6 +112,7 @@ RANGES = {
     "callbacks.*.decay": SHARE,  # of an exponential moving average
     "callbacks.*.refresh_rate": Range(0),
     "callbacks.*.max_depth": Range(-1),
+    "callbacks.*.num_images": Range(1),
 }
 
 CHOICES = {
