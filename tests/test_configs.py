@@ -24,7 +24,7 @@ GROUPS = {
     "callbacks": ["default", "none"],
     "logger": ["csv", "default", "none", "tensorboard"],
     "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
-    "experiment": ["cnn", "mlp", "resnet", "vit"],
+    "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 
 
@@ -111,5 +111,12 @@ def test_debug_overfit_learns_one_batch_by_heart(train_run):
 
 @pytest.mark.parametrize("name", GROUPS["experiment"])
 def test_each_experiment_runs_one_batch_of_everything(train_run, name):
-    run = train_run(f"experiment={name}", "data=mnist_5k", "data.image_size=28", "debug=fast")
-    assert run.metrics["test/loss"] > 0
+    data = ["data=mnist_5k", "data.image_size=28", "data.batch_size=32"]
+    assert train_run(f"experiment={name}", *data, "debug=fast").metrics["test/loss"] > 0
+
+
+def test_the_speed_recipe_learns_in_a_few_steps(train_run):
+    small = ["data=fake", "data.channels=3", "data.num_images=128", "data.batch_size=32", "trainer.max_epochs=4"]
+    run = train_run("experiment=cifar10_speed", *small)
+    assert run.metrics["test/accuracy"] > 0.9
+    assert run.weights()["net.whitening.is_fitted"]

@@ -24,6 +24,16 @@ def test_evaluation_equals_what_training_reported_to_the_bit(train_run, split):
         assert found[f"{split}/{name}"] == run.metrics[f"{split}/{name}"]
 
 
+def test_evaluation_averages_the_views_of_the_run_unless_it_is_given_others(train_run):
+    run = train_run("trainer.max_epochs=1", "model=cnn", "views=flip")
+    assert evaluate_run(f"run={run.folder}")["test/loss"] == run.metrics["test/loss"]
+    plain = evaluate_run(f"run={run.folder}", "views=none")
+    assert plain["test/loss"] != run.metrics["test/loss"]
+    on_val = {views: evaluate_run(f"run={run.folder}", "split=val", f"views={views}") for views in ("none", "flip")}
+    assert on_val["none"]["val/loss"] == run.metrics["val/loss"], "training validates without views"
+    assert on_val["flip"]["val/loss"] != run.metrics["val/loss"]
+
+
 def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
     run = finished
     found = evaluate_run(f"run={run.folder}")

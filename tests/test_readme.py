@@ -47,6 +47,18 @@ def test_the_results_table_is_that_of_the_recipes_headers():
     assert results_table.readme() == README
 
 
+@pytest.mark.usefixtures("scripts")
+def test_a_recipe_without_a_result_is_left_out_of_the_table(monkeypatch, tmp_path):
+    import results_table
+
+    folder = tmp_path / "configs" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("# command:  python train.py experiment=a\n")
+    (folder / "b.yaml").write_text("# command:  python train.py experiment=b\n# result:   0.9\n# cost:     1 s\n")
+    monkeypatch.setattr(results_table, "PROJECT", tmp_path)
+    assert results_table.table().splitlines()[2:] == ["| `python train.py experiment=b` | 0.9 | 1 s |"]
+
+
 def test_every_file_that_the_readme_names_exists():
     named = set(re.findall(r"`((?:src|configs|tests|docs)/[\w./]*)`|\]\(([\w./]+)\)", README))
     paths = {path for pair in named for path in pair if path}

@@ -18,6 +18,7 @@ from kindling.errors import ConfigError
 from kindling.metrics import Totals
 from kindling.optimization import build_scheduler, parameter_groups
 from kindling.seeds import mix_seeds
+from kindling.views import Views, average_logits
 
 Batch = tuple[Tensor, Tensor]
 
@@ -48,6 +49,7 @@ class Classifier(LightningModule):
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.config = config or {}
+        self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
         self.totals = {"train": Totals(), "val": Totals(), "test": Totals()}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -55,7 +57,7 @@ class Classifier(LightningModule):
 
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         images, labels = batch  # (B, C, H, W), (B,)
-        logits = self.net(images)  # (B, K)
+        logits = average_logits(self.net, images, self.views.get(stage, "none"))  # (B, K)
         loss = self.criterion(logits, labels)
         self.totals[stage].update(loss, logits, labels)
         return loss, logits

@@ -75,7 +75,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     precision = description["config"]["trainer"]["precision"]
     trainer: Trainer = instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision)
     run = trainer.validate if cfg.split == "val" else trainer.test
-    run(rebuild(saved, path), datamodule=data, verbose=False)
+    classifier = rebuild(saved, path)
+    classifier.views[cfg.split] = cfg.views or classifier.views["test"]
+    run(classifier, datamodule=data, verbose=False)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
     metrics |= summary(kept.logits, kept.labels, cfg.split)
     folder = output_folder(path, cfg)

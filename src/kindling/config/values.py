@@ -12,6 +12,7 @@ TYPES = {
     "train": "bool",
     "test": "bool",
     "resume": "str | None",
+    "views": "Literal['none', 'flip', 'flip_and_shift'] | None",
     "monitor": "str",
     "monitor_mode": "Literal['min', 'max']",
     "paths.*": "str | None",
