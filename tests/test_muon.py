@@ -10,6 +10,7 @@ from kindling.config.entry import compose
 from kindling.muon import Muon, orthogonalize
 from kindling.optimization import parameter_groups
 
+HIDDEN, HEAD = (0, 1, 2, 5, 6), 7  # of `net`
 SETTINGS = {
     "lr": 0.1,
     "head_lr": 0.02,
@@ -24,10 +25,11 @@ SETTINGS = {
 
 
 def net() -> nn.Sequential:
-    """Two kernels of one shape, one of another, a tall matrix, a norm and a head."""
+    """Two kernels of one shape, one of another, a wide and a tall matrix, a norm and a head."""
     torch.manual_seed(0)
     convolutions = [nn.Conv2d(2, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 6, 3, padding=1)]
-    return nn.Sequential(*convolutions, nn.BatchNorm2d(6), nn.Flatten(), nn.Linear(6 * 16, 8), nn.Linear(8, 4))
+    linear = [nn.Linear(6 * 16, 8), nn.Linear(8, 12), nn.Linear(12, 4)]
+    return nn.Sequential(*convolutions, nn.BatchNorm2d(6), nn.Flatten(), *linear)
 
 
 def muon_of(model: nn.Module, **settings) -> Muon:
@@ -76,12 +78,13 @@ def test_a_gradient_of_zeros_moves_nothing():
 def test_steps_of_hidden_weights_equal_the_definition_one_by_one(nesterov, normalize_weights):
     model = net()
     optimizer = muon_of(model, nesterov=nesterov, normalize_weights=normalize_weights, weight_decay=0.5)
-    hidden = [model[index].weight for index in (0, 1, 2, 5)]
+    hidden = [model.get_parameter(f"{index}.weight") for index in HIDDEN]
     sums = [torch.zeros_like(weight) for weight in hidden]
     for step in range(3):
         before = [weight.detach().clone() for weight in hidden]
         train_steps(model, optimizer, range(step, step + 1))
         for weight, old, total in zip(hidden, before, sums, strict=True):
+            assert weight.grad is not None
             total.mul_(0.6).add_(weight.grad)
             direction = weight.grad + 0.6 * total if nesterov else total
             update = plain_orthogonal(direction.flatten(1), 5).view_as(weight)
@@ -97,12 +100,12 @@ def test_head_biases_and_norms_take_the_steps_of_torchs_sgd(nesterov):
     model = net()
     optimizer = muon_of(model, nesterov=nesterov, weight_decay=0.1)
     biases = [p for p in model.parameters() if p.ndim == 1]
-    mirror = {p: nn.Parameter(p.detach().clone()) for p in [*biases, model[6].weight]}
+    mirror = {p: nn.Parameter(p.detach().clone()) for p in [*biases, model[HEAD].weight]}
     groups = [
-        {"params": [mirror[model[6].weight]], "lr": 0.02, "weight_decay": 0.1},
+        {"params": [mirror[model[HEAD].weight]], "lr": 0.02, "weight_decay": 0.1},
         {"params": [mirror[bias] for bias in biases], "lr": 0.03},
     ]
-    reference = torch.optim.SGD(groups, momentum=0.8, nesterov=nesterov, foreach=True)
+    reference = torch.optim.SGD(groups, momentum=0.8, nesterov=nesterov)
     for step in range(3):
         train_steps(model, optimizer, range(step, step + 1))
         for parameter, copied in mirror.items():
@@ -114,8 +117,8 @@ def test_head_biases_and_norms_take_the_steps_of_torchs_sgd(nesterov):
 def test_each_parameter_is_of_one_kind():
     model = net()
     kinds = {group["kind"]: group["params"] for group in muon_of(model).param_groups}
-    assert {id(p) for p in kinds["hidden"]} == {id(model[index].weight) for index in (0, 1, 2, 5)}
-    assert [id(p) for p in kinds["head"]] == [id(model[6].weight)]
+    assert {id(p) for p in kinds["hidden"]} == {id(model[index].weight) for index in HIDDEN}
+    assert [id(p) for p in kinds["head"]] == [id(model[HEAD].weight)]
     assert sum(map(len, kinds.values())) == len(list(model.parameters()))
 
 

@@ -1,5 +1,8 @@
 """Muon: momentum whose matrices are made orthogonal before they are subtracted, with SGD for what is no matrix."""
 
+# pyright: reportPrivateImportUsage=false
+# torch's own optimizers step with torch._foreach_*, one kernel for many parameters.
+
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -83,20 +86,18 @@ class Muon(Optimizer):
     def _step_sgd(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         gradients = [_gradient(parameter) for parameter in parameters]
         if group["weight_decay"]:
-            gradients = torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
+            gradients = list(torch._foreach_add(gradients, parameters, alpha=group["weight_decay"]))
         torch._foreach_add_(parameters, self._add_momentum(parameters, gradients, group), alpha=-group["lr"])
 
-    def _add_momentum(
-        self, parameters: list[Tensor], gradients: Iterable[Tensor], group: dict[str, Any]
-    ) -> Iterable[Tensor]:
+    def _add_momentum(self, parameters: list[Tensor], gradients: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
         """What to subtract: the gradients' running sums, or those as they will be after one more such gradient."""
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         sums = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
         torch._foreach_mul_(sums, group["momentum"])
-        torch._foreach_add_(sums, list(gradients))
-        return torch._foreach_add(list(gradients), sums, alpha=group["momentum"]) if group["nesterov"] else sums
+        torch._foreach_add_(sums, gradients)
+        return list(torch._foreach_add(gradients, sums, alpha=group["momentum"])) if group["nesterov"] else sums
 
 
 def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -120,9 +121,8 @@ def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]]) -> list[di
     return split
 
 
-def orthogonalize_all(tensors: Iterable[Tensor], num_iterations: int) -> list[Tensor]:
+def orthogonalize_all(tensors: list[Tensor], num_iterations: int) -> list[Tensor]:
     """Each kernel (n, ...) as the matrix (n, rest), orthogonalised; those of one shape together."""
-    tensors = list(tensors)
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, tensor in enumerate(tensors):
         by_shape.setdefault((len(tensor), tensor[0].numel()), []).append(index)
