@@ -180,12 +180,12 @@ def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     """Letters dropped, doubled or swapped in keys of the shipped files."""
     rng = random.Random(0)
     folders = ("data", "model", "optimizer", "trainer")
-    files = [file for folder in folders for file in configs.glob(f"{folder}/[!i]*.yaml")]
+    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!i]*.yaml"))]
     for _ in range(12):
         file = rng.choice(files)
         text = file.read_text()
         keys = re.findall(r"^(\w{4,}):", text, re.MULTILINE)
-        keys = [key for key in keys if key not in ("defaults", "strategy")]
+        keys = [key for key in keys if key not in ("defaults", "strategy", "_target_")]  # told as missing
         if not keys:
             continue
         key = rng.choice(keys)

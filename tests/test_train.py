@@ -185,22 +185,26 @@ def test_monitor_is_named_once_for_checkpoint_stopping_and_schedule(train_run):
     assert json.loads((run.folder / "run.json").read_text())["best"]["monitor"] == "val/accuracy"
 
 
-def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, config, monkeypatch):
-    whole = train_run("trainer.max_epochs=4")
+SPEED = ["experiment=cifar10_speed", "data=fake", "data.channels=3", "data.batch_size=32", "data.num_images=64"]
+
+
+@pytest.mark.parametrize("recipe", [[], [*SPEED, "model.widths=[8,16]"]], ids=["default", "speed"])
+def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, config, monkeypatch, recipe):
+    whole = train_run(*recipe, "trainer.max_epochs=4")
 
     class Stop(Callback):
         def on_train_epoch_end(self, trainer, pl_module):
             if trainer.current_epoch == 2:
                 raise Interrupted(15)
 
-    stopped = config("trainer.max_epochs=4")
+    stopped = config(*recipe, "trainer.max_epochs=4")
     with monkeypatch.context() as patch:
         build = train_module.build_trainer
         patch.setattr(train_module, "build_trainer", lambda cfg, calls, logs: build(cfg, [Stop(), *calls], logs))
         with pytest.raises(Interrupted):
             train(stopped)
     assert json.loads((Path(stopped.paths.run) / "run.json").read_text())["status"] == "interrupted"
-    resumed = train_run("trainer.max_epochs=4", f"resume={stopped.paths.run}")
+    resumed = train_run(*recipe, "trainer.max_epochs=4", f"resume={stopped.paths.run}")
     assert str(resumed.folder) == stopped.paths.run
     assert same_weights(whole.weights(), resumed.weights())
     assert rows_of(whole) == rows_of(resumed)
