@@ -6,11 +6,13 @@ from kindling.config.check import refuse
 from kindling.config.composition import to_plain
 from kindling.config.entry import entry
 from kindling.config.rules import one_checkpoint_is_named
+from kindling.process import importing
 
 
 def main(cfg: DictConfig) -> dict[str, float]:
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
-    from kindling.evaluate import evaluate  # torch and Lightning are loaded only now
+    with importing():
+        from kindling.evaluate import evaluate  # torch and Lightning are loaded only now
 
     return evaluate(cfg)
 

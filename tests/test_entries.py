@@ -206,11 +206,13 @@ def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, fla
 
 def test_a_shell_completes_groups_and_options(tmp_path):
     done = run("train.py", "-sc", "query=bash", cwd=tmp_path, COMP_LINE="python train.py model=", COMP_POINT="22")
-    assert done.stdout.split() == ["model=cnn", "model=mlp", "model=resnet", "model=torchvision", "model=vit"]
+    assert done.stdout.split() == [
+        f"model={name}" for name in ("airbench", "cnn", "mlp", "resnet", "torchvision", "vit")
+    ]
 
 
 def test_help_shows_groups_with_their_options_and_examples():
     done = run("train.py", "--help")
     assert done.stdout.count("python train.py") >= 5
-    assert "optimizer: adam, adamw, sgd" in done.stdout
+    assert "optimizer: adam, adamw, muon, sgd" in done.stdout
     assert "--cfg job" in done.stdout

@@ -129,8 +129,8 @@ def test_metrics_equal_a_plain_pass_over_the_data(train_run):
 
 def test_totals_do_not_count_padding():
     totals = Totals()
-    totals.update(torch.tensor(2.0), torch.eye(3), torch.tensor([0, 2, -100]))
-    totals.update(torch.tensor(math.nan), torch.eye(3)[:1], torch.tensor([-100]))
+    totals.update(torch.tensor(2.0), torch.eye(3), torch.tensor([0, 2, -100]), padded=True)
+    totals.update(torch.tensor(math.nan), torch.eye(3)[:1], torch.tensor([-100]), padded=True)
     assert totals.sums is not None
     assert totals.sums.tolist() == [4.0, 1.0, 2.0]
 

@@ -52,6 +52,12 @@ class Classifier(LightningModule):
         self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
         self.totals = {"train": Totals(), "val": Totals(), "test": Totals()}
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "_current_fx_name":  # Lightning sets it 46 times a step; nn.Module first looks for parameters
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
@@ -59,7 +65,8 @@ class Classifier(LightningModule):
         images, labels = batch  # (B, C, H, W), (B,)
         logits = average_logits(self.net, images, self.views.get(stage, "none"))  # (B, K)
         loss = self.criterion(logits, labels)
-        self.totals[stage].update(loss, logits, labels)
+        padded = stage != "train" and self.trainer.world_size > 1
+        self.totals[stage].update(loss, logits, labels, padded=padded)
         return loss, logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -20,6 +20,7 @@ from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError, DataError
+from kindling.overhead import lean
 from kindling.plots import plot_confusion_matrix, plot_mistakes
 from kindling.whole_file import write_whole
 
@@ -73,7 +74,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = same_data(description["config"], classes, cfg)
     kept = KeepLogits()
     precision = description["config"]["trainer"]["precision"]
-    trainer: Trainer = instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision)
+    trainer: Trainer = instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision, **lean(cfg.trainer))
     run = trainer.validate if cfg.split == "val" else trainer.test
     classifier = rebuild(saved, path)
     classifier.views[cfg.split] = cfg.views or classifier.views["test"]

@@ -12,19 +12,24 @@ class Totals:
     """Sums of loss, hits and images of one stage; no step waits for the device."""
 
     def __init__(self) -> None:
-        self.sums: Tensor | None = None  # (3,): loss, hits, images
-
-    def update(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss (), logits (B, K) and labels (B,), of which NO_LABEL does not count."""
-        dtype = _sum_dtype(logits.device)
-        num_images = (labels != NO_LABEL).sum().to(dtype)
-        hits = (logits.argmax(1) == labels).sum().to(dtype)
-        loss_sum = torch.where(num_images > 0, loss.detach() * num_images, 0)
-        batch = torch.stack([loss_sum, hits, num_images])
-        self.sums = batch if self.sums is None else self.sums.add_(batch)
+        self.reset()
 
     def reset(self) -> None:
-        self.sums = None
+        self.sums: Tensor | None = None  # (3,): loss, hits, images
+
+    def update(self, loss: Tensor, logits: Tensor, labels: Tensor, *, padded: bool = False) -> None:
+        """Add a batch: its mean loss (), logits (B, K) and labels (B,); if padded, NO_LABEL does not count."""
+        if self.sums is None:
+            self.sums = torch.zeros(3, dtype=_sum_dtype(logits.device), device=logits.device)
+            self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]  # views: indexing costs
+        if padded:
+            num_images = (labels != NO_LABEL).sum()
+            self._loss.add_(torch.where(num_images > 0, loss.detach() * num_images, 0))
+        else:
+            num_images = len(labels)
+            self._loss.add_(loss.detach(), alpha=num_images)
+        self._hits.add_((logits.argmax(1) == labels).sum())
+        self._images.add_(num_images)
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:

@@ -16,12 +16,14 @@ from torch import Tensor, nn
 
 from kindling import checkpoint
 from kindling.classifier import Classifier
+from kindling.compilation import compile_net
 from kindling.config import machine
 from kindling.config.check import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
 from kindling.console import print_results, set_up_logging, warn
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import CheckpointError, ConfigError, KindlingError
+from kindling.overhead import lean
 from kindling.run_folder import flatten, recorded, refuse_changes
 
 COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS
@@ -47,6 +49,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
         refuse(machine.faults(run.config))
         start = starting_checkpoint(cfg)
         seed_everything(cfg.seed, workers=True, verbose=False)
+        torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
         data: ImageDataModule = instantiate(cfg.data, "data")
         classifier = build_classifier(cfg, run.config)
         callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
@@ -104,6 +107,8 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
     check_shapes(net, blank, cfg)
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
         refuse([*machine.order_is_fixed(config, net)])
+    if cfg.compile:
+        compile_net(net, cfg.compile, Path(cfg.paths.cache).expanduser())
     return Classifier(
         net,
         criterion=instantiate(cfg.criterion, "criterion"),
@@ -138,7 +143,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     plugins = [checkpoint.WholeCheckpointIO()]
     trainer: Trainer = instantiate(
-        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins
+        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins, **lean(cfg.trainer)
     )
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(

@@ -1,9 +1,10 @@
 """The one place that calls Hydra: the command line's main, composing, and instantiating."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from string import Template
 from typing import Any, NoReturn
 
 import hydra
@@ -14,16 +15,17 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config import resolvers
+from kindling.config import once, resolvers
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
 CONFIGS = resolvers.PROJECT / "configs"
 VERSION_BASE = "1.3"
 
+once.install()
 resolvers.register()
 
 
@@ -71,6 +73,40 @@ class Composer:
     def _all(self, lines: Sequence[str]) -> list[str]:
         further = [f"hydra.searchpath=[file://{folder}]" for folder in self.folders[1:]]
         return [*lines, *further]
+
+
+def print_help(composer: Composer, groups: Mapping[str, Iterable[str]], lines: Sequence[str], *, resolve: bool) -> bool:
+    """Print the help that a config defines, if it asks for nothing but the groups' options and the config."""
+    config = composer.compose(lines)
+    HydraConfig.instance().set_config(config)
+    template = Template(config.hydra.help.template)
+    if not {"APP_CONFIG_GROUPS", "CONFIG"} >= set(template.get_identifiers()):
+        return False
+    listed = "".join(f"{group}: {', '.join(sorted(groups[group]))}\n" for group in sorted(groups))
+    print(
+        template.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(_without_hydra(config), resolve=resolve))
+    )
+    return True
+
+
+def print_config(config: DictConfig, package: str | None, *, resolve: bool) -> None:
+    """Print a config, or a node of it, as Hydra's `--cfg job` does."""
+    HydraConfig.instance().set_config(config)
+    shown = _without_hydra(config)
+    if package not in (None, "_global_"):
+        shown = OmegaConf.select(shown, package)
+        if OmegaConf.is_config(shown):
+            print(f"# @package {package}")
+    if resolve and OmegaConf.is_config(shown):
+        OmegaConf.resolve(shown)
+    print(OmegaConf.to_yaml(shown).rstrip("\n") if OmegaConf.is_config(shown) else shown)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    shown = config.copy()
+    with open_dict(shown):
+        del shown["hydra"]
+    return shown
 
 
 class _Parser(argparse.ArgumentParser):

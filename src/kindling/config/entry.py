@@ -16,10 +16,12 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kindling import process
 from kindling.config import composition, keys, resolvers
 from kindling.config.check import Check, refuse
 from kindling.config.composition import CONFIGS, Composer, in_sweep, own_error
 from kindling.config.fault import Fault, nearest
+from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError, Interrupted, KindlingError, interruption
 from kindling.redaction import redact_text
 from kindling.whole_file import write_whole
@@ -30,6 +32,11 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
 
     0 done, 1 failed, 2 wrong config or arguments, 130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
+    process.end(_run(name, task))
+
+
+def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
+    """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
     for signum in (signal.SIGINT, signal.SIGTERM):
@@ -56,31 +63,42 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
             sys.exit(_exit_code(error))
 
     try:
-        sys.argv[1:] = _checked(name, sys.argv[1:])
-        composition.main(name, job)
+        arguments = _checked(name, sys.argv[1:])
+        if arguments is not None:
+            sys.argv[1:] = arguments
+            composition.main(name, job)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            print(ended.code, file=sys.stderr)
+        return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BrokenPipeError:  # | head
+        return 141
     except Interrupted as error:
         print(f"interrupted by {signal.Signals(error.exit_code - 128).name}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except Exception as error:
         of_a_job = getattr(error, "reported", False)
         if not (of_a_job or full_trace or own_error(error) or isinstance(error, OSError)):
             error = ConfigError(_in_one_line(error))  # Hydra's refusal of the command line
         _report(error, full_trace)
-        sys.exit(_exit_code(error))
+        return _exit_code(error)
+    return 0
 
 
-def _checked(name: str, arguments: list[str]) -> list[str]:
+def _checked(name: str, arguments: list[str]) -> list[str] | None:
     try:
         return check_command_line(name, arguments)
-    except KindlingError:
+    except (KindlingError, OSError):
         raise
     except Exception as error:  # a mistake of the check is no reason not to train
         print(f"warning: the config could not be checked ({type(error).__name__}: {error})", file=sys.stderr)
         return arguments
 
 
-def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
+def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     """The arguments with the flags first, since Hydra's parser takes no override after a flag that follows one.
+
+    None if they asked for what has been printed: the help or the config, for which Hydra takes twice as long.
 
     Raises:
         KindlingError: one line for each mistake.
@@ -90,11 +108,15 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
     given.config_name = (given.config_name or name).removesuffix(".yaml")
     flags = [argument for argument in arguments if argument not in given.overrides]
-    if given.help or given.hydra_help or given.shell_completion or given.experimental_rerun:
+    if given.hydra_help or given.shell_completion or given.experimental_rerun:
         return [*flags, *given.overrides]
     folder = Path(given.config_path or CONFIGS).absolute()
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     with Composer(given.config_name, folder, given.config_dir) as composer:
+        if given.help:
+            groups = ConfigFiles(*composer.folders).groups
+            printed = composition.print_help(composer, groups, given.overrides, resolve=given.resolve)
+            return None if printed else [*flags, *given.overrides]
         check = Check(composer, sweep=sweep)
         problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides)]
         if given.package and check.configs and not keys.has(check.configs[0], given.package):
@@ -104,6 +126,9 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str]:
     if given.cfg or given.info:  # a run tells the warnings itself
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr)
+    if given.cfg == "job":
+        composition.print_config(check.configs[0], given.package, resolve=given.resolve)
+        return None
     return [*flags, *given.overrides]
 
 

@@ -1,5 +1,7 @@
 """What this machine cannot do of a config; asked when torch is loaded, before anything is built."""
 
+import os
+import shutil
 from collections.abc import Iterator
 
 import torch
@@ -26,7 +28,7 @@ UNORDERED = (
 
 def faults(config: Config) -> list[Fault]:
     gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
-    return [*devices_are_there(config, gpus), *half_precision_has_a_gpu(config, gpus)]
+    return [*devices_are_there(config, gpus), *half_precision_has_a_gpu(config, gpus), *compiler_is_there(config)]
 
 
 def devices_are_there(config: Config, gpus: int) -> Iterator[Fault]:
@@ -46,6 +48,14 @@ def half_precision_has_a_gpu(config: Config, gpus: int) -> Iterator[Fault]:
     precision = str(get(config, "trainer.precision"))
     if precision in HALF and get(config, "trainer.accelerator") == "auto" and gpus == 0:
         yield Fault("trainer.precision", f"{precision}, and no GPU is there", "32-true, bf16-mixed", "bf16-mixed")
+
+
+def compiler_is_there(config: Config) -> Iterator[Fault]:
+    """torch.compile writes C++, which something has to compile."""
+    compilers = [os.environ["CXX"]] if "CXX" in os.environ else ["g++", "clang++"]
+    if get(config, "compile") and not any(map(shutil.which, compilers)):
+        given = f"{get(config, 'compile')}, and no C++ compiler is there ({' or '.join(compilers)})"
+        yield Fault("compile", given, "null, or install one")
 
 
 def order_is_fixed(config: Config, net: nn.Module) -> Iterator[Fault]:

@@ -64,7 +64,7 @@ def _value(parent: DictConfig | ListConfig, key: Any, path: str, known: set[str]
     except InterpolationToMissingValueError:
         return Fault  # told where it is missing
     except (OmegaConfBaseException, ValueError) as error:
-        if "${hydra:" not in str(raw):  # known only in the job itself
+        if "HydraConfig was not set" not in str(error):  # as ${hydra:...} is known only in the job itself
             problems.append(own_error(error) or _broken(path, str(raw), error, known))
         return Fault
 

@@ -13,6 +13,8 @@ TYPES = {
     "test": "bool",
     "resume": "str | None",
     "views": "Literal['none', 'flip', 'flip_and_shift'] | None",
+    "compile": "Literal['default', 'reduce-overhead', 'max-autotune'] | None",
+    "float32_matmul_precision": "Literal['highest', 'high', 'medium']",
     "monitor": "str",
     "monitor_mode": "Literal['min', 'max']",
     "paths.*": "str | None",

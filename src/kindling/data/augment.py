@@ -54,26 +54,27 @@ class Augment:
 
     def _crop_and_flip(self, images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
         batch, height, width, channels = images.shape
-        padding = self.crop_padding
-        rows = torch.arange(height, device=images.device) + (top * (2 * padding + 1)).long()[:, None]
-        columns = torch.arange(width, device=images.device).expand(batch, width)
-        columns = torch.where(flip[:, None] < self.horizontal_flip, width - 1 - columns, columns)
-        columns = columns + (left * (2 * padding + 1)).long()[:, None]
-        if self.padding_mode == "reflect":
-            padded, rows, columns = images, reflect(rows - padding, height), reflect(columns - padding, width)
-        else:
-            padded = F.pad(images, (0, 0, padding, padding, padding, padding))
-        pixels = (rows * padded.shape[2])[:, :, None] + columns[:, None, :]  # (B, H, W), into one padded image
-        pixels = pixels + torch.arange(batch, device=images.device)[:, None, None] * padded[0, ..., 0].numel()
-        return padded.reshape(-1, channels)[pixels.flatten()].view(batch, height, width, channels)
+        top, left = ((draws * (2 * self.crop_padding + 1)).long() for draws in (top, left))
+        padded = pad(images, self.crop_padding, self.padding_mode)
+        index = torch.arange(batch, device=images.device)
+        if self.horizontal_flip:
+            flipped = flip < self.horizontal_flip
+            padded = torch.cat([padded, padded.flip(2)])
+            index = index + batch * flipped
+            left = torch.where(flipped, 2 * self.crop_padding - left, left)
+        rows = (index * padded.shape[1] + top)[:, None] + torch.arange(height, device=images.device)  # (B, H)
+        first_bytes = (rows * padded.shape[2] + left[:, None]) * channels
+        # A row of a crop is a window of bytes: copied as one, it takes a twentieth of a gather of pixels.
+        windows = padded.view(-1).unfold(0, width * channels, 1)
+        return windows.index_select(0, first_bytes.flatten()).view(images.shape)
 
     def _rotate(self, images: Tensor, turn: Tensor) -> Tensor:
         angle = torch.deg2rad((2 * turn - 1) * self.rotation)
-        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        matrix = torch.stack([cos, -sin, zero, sin, cos, zero], dim=1).view(-1, 2, 3)
-        pixels = images.permute(0, 3, 1, 2).float()
-        grid = F.affine_grid(matrix, list(pixels.shape), align_corners=False)
-        rotated = F.grid_sample(pixels, grid, align_corners=False)
+        size = images.shape[1]
+        centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # of pixels, from -1 to 1
+        points = torch.complex(*torch.meshgrid(centres, centres, indexing="xy"))  # x + iy, (H, W)
+        grid = torch.view_as_real(torch.polar(torch.ones_like(angle), angle)[:, None, None] * points)
+        rotated = F.grid_sample(images.permute(0, 3, 1, 2).float(), grid, align_corners=False)
         return rotated.round_().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
     def _erase(self, images: Tensor, chance: Tensor, area: Tensor, ratio: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -91,21 +92,34 @@ class Augment:
         return images.masked_fill(erased[..., None], 127)
 
 
-def reflect(indices: Tensor, size: int) -> Tensor:
-    """Indices from 1 - size to 2 * size - 2, mirrored at the first and at the last pixel into 0 to size - 1."""
-    return (size - 1) - ((size - 1) - indices.abs()).abs()
+def pad(images: Tensor, padding: int, mode: str) -> Tensor:
+    """Images (B, H, W, C) with `padding` more pixels on each side, as torchvision's `pad`."""
+    if mode == "constant":
+        return F.pad(images, (0, 0, padding, padding, padding, padding))
+    for dim in (1, 2):
+        size = images.shape[dim]
+        before = images.narrow(dim, 1, padding).flip(dim)
+        after = images.narrow(dim, size - 1 - padding, padding).flip(dim)
+        images = torch.cat([before, images, after], dim)
+    return images
 
 
 class Normalize:
-    """Images (B, H, W, C) uint8 -> (B, C, H, W) float32, channels last in memory, by statistics in [0, 1]."""
+    """Images (B, H, W, C) uint8 -> (B, C, H, W) float32, channels last in memory, by statistics in [0, 1].
+
+    The same bits as torchvision's `ToTensor` and `Normalize`.
+    """
 
     def __init__(self, mean: list[float], std: list[float]):
-        self.mean = torch.tensor(mean).view(1, -1, 1, 1) * 255
-        self.std = torch.tensor(std).view(1, -1, 1, 1) * 255
+        self.mean, self.std = torch.tensor(mean), torch.tensor(std)
 
     def to(self, device: torch.device) -> "Normalize":
         self.mean, self.std = self.mean.to(device), self.std.to(device)
         return self
 
     def __call__(self, images: Tensor) -> Tensor:
-        return images.permute(0, 3, 1, 2).to(torch.float32).sub_(self.mean).div_(self.std)
+        batch, height, width, channels = images.shape
+        mean, std = (each.expand(height, width, channels).flatten() for each in (self.mean, self.std))
+        # As rows of H * W * C numbers, since three channels at a time are too few for a vector unit.
+        pixels = images.flatten(1).to(torch.float32).div_(255).sub_(mean).div_(std)
+        return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

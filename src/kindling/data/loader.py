@@ -110,7 +110,9 @@ class EpochLoader:
         size = self.batch_size
         self.batches_done, self.order.first_batch = self.order.first_batch, 0
         parts = [slice(i * size, (i + 1) * size) for i in range(self.batches_done, len(self))]
-        labels, draws = labels.to(self.device), draws.to(self.device)
+        labels, draws = self._send(labels), self._send(draws)
+        if isinstance(self.images, ImageTensors):  # once an epoch
+            indices = self._send(indices)
         for part, images in zip(parts, self._read([indices[part] for part in parts]), strict=True):
             if self.augment:
                 images = self.augment(images, draws[part])
@@ -121,14 +123,18 @@ class EpochLoader:
         if isinstance(self.images, ImageFiles):
             return self._decode(batches)
         pixels = self.images.images
-        return (pixels[batch.to(self.device)] for batch in batches)
+        return (pixels.index_select(0, batch) for batch in batches)  # ten times quicker than []
 
     def _decode(self, batches: list[Tensor]) -> Iterator[Tensor]:
         self._batches[:] = [batch.tolist() for batch in batches]
         for images in self._decoder:
             if isinstance(images, DataError):
                 raise images
-            yield images.to(self.device, non_blocking=True)
+            yield self._send(images)
+
+    def _send(self, tensor: Tensor) -> Tensor:
+        """On the device; a GPU may still be busy with it."""
+        return tensor.to(self.device, non_blocking=self.device.type == "cuda")
 
     def state_dict(self) -> dict[str, int]:
         return {"epoch": self.order.epoch, "batches_done": self.batches_done}

@@ -1,0 +1,88 @@
+"""How a process starts and ends: in processes of their own, since both concern the whole of one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+ENTRY = f"""
+import atexit, sys, threading, time
+sys.path.insert(0, {str(PROJECT)!r})
+sys.argv = ["train.py", "data=fake"]
+from kindling.config.entry import entry
+atexit.register(print, "atexit")
+
+def main(cfg):
+    threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
+    print("main", end=" ")
+
+entry("train", main)
+"""
+
+
+def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, *arguments], capture_output=True, text=True, **options)
+
+
+def test_a_collector_that_was_off_stays_off():
+    done = python(
+        "-c",
+        "import gc; gc.disable(); from kindling.process import importing\n"
+        "with importing():\n    pass\nprint(gc.isenabled(), gc.get_freeze_count())",
+    )
+    assert done.stdout == "False 0\n"
+
+
+def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for():
+    done = python(
+        "-c",
+        "import gc, sys; from kindling.process import importing\n"
+        "with importing():\n    off = not gc.isenabled(); import lightning\n"
+        "print(off, gc.isenabled(), gc.get_freeze_count() > 100_000, 'scipy.signal' in sys.modules)\n"
+        "from torchmetrics.functional import audio\n"
+        "print(audio.scipy.signal.windows.boxcar(2).tolist(), type(sys.modules['scipy.signal']).__name__)",
+    )
+    assert done.stdout == "True True True False\n[1.0, 1.0] module\n", done.stderr
+
+
+def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
+    done = python(
+        "-c",
+        "import sys; from kindling.process import _Deferred\n"
+        "sys.modules['scipy.signal'] = _Deferred('scipy.signal')\n"
+        "from scipy.signal import windows\n"
+        "print(windows.boxcar(2).tolist(), type(sys.modules['scipy.signal']).__name__)",
+    )
+    assert done.stdout == "[1.0, 1.0] module\n", done.stderr
+
+
+def test_the_end_waits_for_threads_and_runs_what_was_registered(tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(ENTRY)
+    done = python(str(script))
+    assert (done.returncode, done.stdout) == (0, "main thread\natexit\n"), done.stderr
+
+
+def test_nothing_after_the_end_is_lost_under_a_profiler(tmp_path):
+    done = python("-m", "cProfile", "-s", "cumtime", str(PROJECT / "train.py"), "--cfg", "job", cwd=tmp_path)
+    assert "function calls" in done.stdout
+    assert "composition.py" in done.stdout
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_output_that_could_not_be_written_is_a_failure():
+    command = [sys.executable, str(PROJECT / "train.py"), "--cfg", "job", "--package", "seed"]
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with open("/dev/full", "w") as full:
+        assert subprocess.run(command, stdout=full, env=buffered).returncode == 120
+        at_once = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, env=buffered | {"PYTHONUNBUFFERED": "1"})
+    assert at_once.returncode == 1
+
+
+def test_a_reader_that_leaves_early_hears_no_complaint():
+    command = f"{sys.executable} {PROJECT / 'train.py'} --help | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("Train a model and test its best checkpoint.\n", "")
