@@ -1,0 +1,277 @@
+"""Kindling's loop against the bare one: a step, a validation step, an epoch, a resumable epoch. No Hydra here."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from benchmarks import bare
+from benchmarks.table import Row, least
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from kindling.callbacks.progress import EpochLines
+from kindling.callbacks.summary import Summary
+from kindling.callbacks.timings import Timings
+from kindling.checkpoint import WholeCheckpointIO
+from kindling.classifier import Classifier
+from kindling.csv_logger import MetricsCSV
+from kindling.data.augment import Augment, Normalize
+from kindling.data.images import ImageTensors
+from kindling.data.loader import EpochLoader
+from kindling.models.cnn import CNN
+from kindling.models.mlp import MLP
+from kindling.optimization import cosine, parameter_groups
+from kindling.overhead import lean
+
+NUM_STEPS = 300  # of one round
+UNTIMED = 30  # steps before the clock starts
+MNIST = {"mean": [0.1307], "std": [0.3081]}
+
+
+def step() -> list[Row]:
+    """A step of a linear layer on ready batches of 64: what is left is the loop itself."""
+    torch.set_num_threads(1)
+    micros = least({"bare": bare_step, "quiet": partial(step_of, quiet), "defaults": partial(step_of, defaults)}, 15)
+    over = {name: micros[name] - micros["bare"] for name in ("quiet", "defaults")}
+    return [
+        Row("a bare step with the same metrics and schedule", micros["bare"], "µs"),
+        Row("the same", 64e6 / micros["bare"], "images/s"),
+        Row("Kindling, without loggers and callbacks", over["quiet"], "µs more"),
+        Row("Kindling, all defaults", over["defaults"], "µs more", "<= 430"),
+        Row("Kindling, all defaults", micros["defaults"] / micros["bare"], "times"),
+    ]
+
+
+def validation() -> list[Row]:
+    """A validation step of the same layer."""
+    torch.set_num_threads(1)
+    micros = least({"bare": bare_validation_step, "defaults": validation_step}, 15)
+    return [
+        Row("a bare validation step with the same metrics", micros["bare"], "µs"),
+        Row("Kindling's validation step, all defaults", micros["defaults"], "µs"),
+        Row("Kindling's validation step, all defaults", micros["defaults"] / micros["bare"], "times", "<= 6"),
+    ]
+
+
+def mlp() -> list[Row]:
+    """An epoch of 55,000 + 5,000 MNIST-sized images, batch 128: hidden layers 64, 128, 64, one thread."""
+    torch.set_num_threads(1)
+    train, val = random_images(55_000), random_images(5_000)
+    make = partial(MLP, 1, 28, 10, [64, 128, 64], 0.0)
+    seconds = least(
+        {
+            "bare": lambda: bare_epoch(make(), lambda: bare.shuffled(*floats(train), 128), floats(val)),
+            "quiet": lambda: epoch_of(make(), loaders(train, val, augment=None), quiet),
+            "defaults": lambda: epoch_of(make(), loaders(train, val, augment=None), defaults),
+        }
+    )
+    return [
+        Row("a bare epoch on float tensors", seconds["bare"], "s"),
+        Row("the same", 55_000 / seconds["bare"], "images/s"),
+        Row("Kindling, without loggers and callbacks", seconds["quiet"] / seconds["bare"], "times", "<= 1.35"),
+        Row("Kindling, all defaults", seconds["defaults"] / seconds["bare"], "times", "<= 1.5"),
+    ]
+
+
+def cnn() -> list[Row]:
+    """An epoch of experiment=cnn, with its augmentation, validation and checkpoints, on all cores."""
+    train, val = random_images(3_500), random_images(500)
+    augment = Augment(
+        crop_padding=2,
+        padding_mode="constant",
+        horizontal_flip=0.0,
+        alternating_flip=False,
+        rotation=10,
+        random_erasing=0.0,
+    )
+    make = partial(CNN, 1, 10, [16, 32, 64], 0.2)
+    ready = list(loaders(train, val, augment)[0])
+    channels_last = partial(nn.Module.to, memory_format=torch.channels_last)
+    seconds = least(
+        {
+            "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, floats(val)),
+            "defaults": lambda: epoch_of(make(), loaders(train, val, augment), defaults),
+            "resumable": lambda: epoch_of(make(), loaders(train, val, augment), resumable),
+        },
+        rounds=9,
+    )
+    return [
+        Row("a bare epoch on ready batches", seconds["bare"], "s"),
+        Row("the same", 3_500 / seconds["bare"], "images/s"),
+        Row("Kindling, all defaults", seconds["defaults"] / seconds["bare"], "times", "<= 1.08"),
+        Row("with a checkpoint in mid-epoch", 100 * (seconds["resumable"] / seconds["defaults"] - 1), "% more", "<= 3"),
+    ]
+
+
+class Repeated:
+    """The same few batches again and again, and the clock of all but the first steps."""
+
+    def __init__(self, num_steps: int = NUM_STEPS):
+        self.num_steps = num_steps
+        self.batches = [(torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))) for _ in range(20)]
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[bare.Batch]:
+        for index in range(self.num_steps):
+            if index == UNTIMED:
+                self.started_at = time.perf_counter()
+            self.ended_at = time.perf_counter()
+            yield self.batches[index % len(self.batches)]
+
+    @property
+    def micros(self) -> float:
+        """Of one step."""
+        return (self.ended_at - self.started_at) / (self.num_steps - UNTIMED - 1) * 1e6
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
+
+
+def optimizer_of(net: nn.Module) -> Optimizer:
+    return AdamW(parameter_groups(net), lr=0.001, fused=True)
+
+
+def bare_step() -> float:
+    net, batches = linear(), Repeated()
+    optimizer = optimizer_of(net)
+    bare.train_epoch(net, optimizer, cosine(optimizer, NUM_STEPS, warmup=0.05, final=0.0), batches)
+    return batches.micros
+
+
+def step_of(settings: Callable[[Path], dict[str, Any]]) -> float:
+    train = Repeated()
+    fit(linear(), train, Repeated(2), settings, max_epochs=1)
+    return train.micros
+
+
+def bare_validation_step() -> float:
+    batches = Repeated()
+    bare.validate(linear(), batches)
+    return batches.micros
+
+
+def validation_step() -> float:
+    val = Repeated()
+    fit(linear(), Repeated(2), val, defaults, max_epochs=1)
+    return val.micros
+
+
+def bare_epoch(
+    net: nn.Module, batches: Callable[[], Iterable[bare.Batch]], val: tuple[torch.Tensor, torch.Tensor]
+) -> float:
+    """Seconds of the second epoch, with its validation."""
+    optimizer, seconds = optimizer_of(net), 0.0
+    scheduler = cosine(optimizer, 2 * 430, warmup=0.05, final=0.0)
+    for _ in range(2):
+        started = time.perf_counter()
+        bare.train_epoch(net, optimizer, scheduler, batches())
+        bare.validate(net, zip(*(part.split(128) for part in val), strict=True))
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+class EpochClock(Callback):
+    """The instant at which each epoch starts and the last one is over, with all that the others do then."""
+
+    def __init__(self) -> None:
+        self.instants: list[float] = []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.instants.append(time.perf_counter())
+
+    def on_train_end(self, *_: Any) -> None:
+        self.instants.append(time.perf_counter())
+
+
+def epoch_of(
+    net: nn.Module, data: tuple[EpochLoader, EpochLoader], settings: Callable[[Path], dict[str, Any]]
+) -> float:
+    """Seconds of the second epoch, with its validation, logs and checkpoints."""
+    clock = EpochClock()
+    fit(net, *data, settings, max_epochs=2, clock=clock)
+    return clock.instants[2] - clock.instants[1]
+
+
+def fit(
+    net: nn.Module,
+    train: Any,
+    val: Any,
+    settings: Callable[[Path], dict[str, Any]],
+    max_epochs: int,
+    clock: Callback | None = None,
+) -> None:
+    """Train with Kindling's LightningModule and Lightning's Trainer."""
+    scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
+    optimizer = partial(AdamW, lr=0.001, fused=True)
+    classifier = Classifier(net, nn.CrossEntropyLoss(), optimizer, scheduler)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = settings(Path(folder))
+        if clock:
+            chosen["callbacks"] = [*chosen.get("callbacks", []), clock]
+        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen, **lean({}))
+        trainer.fit(classifier, train, val)
+
+
+def quiet(folder: Path) -> dict[str, Any]:
+    """No logger, no callback."""
+    return {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def defaults(folder: Path) -> dict[str, Any]:
+    """What configs/callbacks/default.yaml and configs/logger/default.yaml ask for."""
+    checkpoints = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    return {
+        "callbacks": [
+            ModelCheckpoint(**checkpoints, filename="best", monitor="val/loss"),
+            ModelCheckpoint(**checkpoints, filename="last", save_on_train_epoch_end=True),
+            EarlyStopping(monitor="val/loss", patience=10),
+            LearningRateMonitor("epoch"),
+            Summary(max_depth=2),
+            EpochLines(),
+            Timings(str(folder)),
+        ],
+        "logger": [
+            MetricsCSV(str(folder)),
+            TensorBoardLogger(folder, "", "tensorboard", default_hp_metric=False),
+        ],
+        "plugins": [WholeCheckpointIO()],
+    }
+
+
+def resumable(folder: Path) -> dict[str, Any]:
+    """All defaults, and one more checkpoint in the middle of each epoch."""
+    chosen = defaults(folder)
+    middle = ModelCheckpoint(
+        folder / "checkpoints", filename="middle", every_n_train_steps=14, enable_version_counter=False
+    )
+    return chosen | {"callbacks": [*chosen["callbacks"], middle]}
+
+
+def random_images(num_images: int) -> ImageTensors:
+    pixels = torch.randint(0, 256, (num_images, 28, 28, 1), dtype=torch.uint8)
+    return ImageTensors(pixels, torch.randint(0, 10, (num_images,)))
+
+
+def floats(images: ImageTensors) -> bare.Batch:
+    return Normalize(**MNIST)(images.images), images.labels
+
+
+def loaders(train: ImageTensors, val: ImageTensors, augment: Augment | None) -> tuple[EpochLoader, EpochLoader]:
+    settings = {"batch_size": 128, "normalize": Normalize(**MNIST)}
+    shuffled = EpochLoader(train, train=True, shuffle=True, augment=augment, **settings)
+    return shuffled, EpochLoader(val, **settings)
