@@ -21,6 +21,9 @@ train: $(READY) ## train and test a small CNN on real digits: about a minute
 test: $(READY) ## all tests
 	$(BIN)/pytest -n 2
 
+test-gpu: $(READY) ## what only a CUDA GPU can show
+	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu
+
 check: $(READY) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -55,4 +58,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test check format coverage golden schema check-configs faults clean
+.PHONY: help setup train test test-gpu check format coverage golden schema check-configs faults clean

@@ -41,6 +41,12 @@ def _compose_once(self: Composer, lines: Sequence[str]) -> DictConfig:
 Composer.compose = _compose_once
 
 
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a test import what lies in scripts/."""
+    monkeypatch.syspath_prepend(str(CONFIGS.parent / "scripts"))
+
+
 class Run(NamedTuple):
     cfg: DictConfig
     folder: Path

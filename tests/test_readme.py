@@ -14,11 +14,6 @@ README = (PROJECT / "README.md").read_text()
 COMMANDS = re.findall(r"^    python ((?:train|evaluate)\.py(?:\\\n|[^#\n])*)", README, re.MULTILINE)
 
 
-@pytest.fixture
-def scripts(monkeypatch):
-    monkeypatch.syspath_prepend(str(PROJECT / "scripts"))
-
-
 def test_the_readme_shows_commands():
     assert len(COMMANDS) >= 12
 

@@ -69,6 +69,7 @@ def main() -> None:
     table = torch.from_numpy(
         np.loadtxt(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     )
+    table = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(0))]  # it is sorted by class
     images = (table[:, :-1].view(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081
     labels = table[:, -1].long()
     net = CNN(1, 10, [16, 32, 64], 0.2).to(memory_format=torch.channels_last)

@@ -20,6 +20,8 @@ BATCH_SIZE = 128
 MNIST = ([0.1307], [0.3081])  # mean and std
 CIFAR10 = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
 CROP_PADDING = 4
+NUM_IMAGES = 50_000
+NUM_THEIRS = 4_000  # of an epoch of theirs, which takes longer
 
 Statistics = tuple[list[float], list[float]]
 
@@ -62,7 +64,7 @@ def compared(
     name: str, images: ImageTensors, statistics: Statistics, steps: list, augment: Augment | None, bar: str
 ) -> list[Row]:
     transform: Any = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(*statistics)])
-    few = images.take(torch.arange(4_000))
+    few = images.take(torch.arange(NUM_THEIRS))
     normalize = Normalize(*statistics)
     ours = EpochLoader(images, batch_size=BATCH_SIZE, normalize=normalize, train=True, shuffle=True, augment=augment)
     check_each_image(ours, images, statistics, augment)
@@ -118,5 +120,5 @@ def check_each_image(
 
 
 def random_images(image_size: int, channels: int) -> ImageTensors:
-    pixels = torch.randint(0, 256, (50_000, image_size, image_size, channels), dtype=torch.uint8)
+    pixels = torch.randint(0, 256, (NUM_IMAGES, image_size, image_size, channels), dtype=torch.uint8)
     return ImageTensors(pixels, torch.randint(0, 10, (len(pixels),)))

@@ -1,0 +1,103 @@
+"""The benchmarks run and count what they say; what they measure is read by people."""
+
+import json
+
+import pytest
+
+pytestmark = [
+    pytest.mark.usefixtures("scripts"),
+    pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec"),
+]
+
+
+@pytest.fixture
+def quick(scripts, monkeypatch):
+    """Few steps and one round of each."""
+    from benchmarks import data, loop, table
+
+    def once(variants, rounds=1):
+        return table.least(variants, rounds=1)
+
+    monkeypatch.setattr(loop, "least", once)
+    monkeypatch.setattr(data, "least", once)
+    monkeypatch.setattr(loop.Repeated.__init__, "__defaults__", (loop.UNTIMED + 5,))
+    random_images = loop.random_images
+    monkeypatch.setattr(loop, "random_images", lambda num_images: random_images(num_images // 20))
+    monkeypatch.setattr(data, "NUM_IMAGES", 4_200)
+    monkeypatch.setattr(data, "NUM_THEIRS", 128)
+
+
+@pytest.mark.parametrize("name", ["step", "validation", "mlp", "cnn"])
+def test_the_loop_is_measured_against_a_bare_one(quick, name):
+    from benchmarks import loop
+
+    rows = getattr(loop, name)()
+    assert all(row.value > 0 for row in rows if row.unit in ("µs", "s", "images/s", "times"))
+    assert [row for row in rows if row.bar]
+
+
+def test_batches_are_compared_with_equal_ones(quick):
+    from benchmarks import data
+
+    assert [row.bar for row in data.data() if row.bar] == [">= 50", ">= 18"]
+
+
+def test_a_batch_with_other_bits_is_told(quick, monkeypatch):
+    from benchmarks import data
+
+    monkeypatch.setattr(data.functional, "hflip", lambda image: image)
+    with pytest.raises(AssertionError, match="differs from torchvision's"):
+        data.data()
+
+
+def test_the_bare_loop_learns(quick, capsys):
+    from benchmarks import bare
+
+    bare.main()
+    assert float(capsys.readouterr().out.split()[1]) > 0.5
+
+
+def test_a_row_knows_whether_it_reached_its_bar(capsys):
+    from benchmarks.table import Row, show
+
+    show("x", [Row("a", 2.0, "s", "<= 3"), Row("b", 2.0, "times", ">= 3"), Row("c", 1.0)], as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert [row["reached"] for row in printed["rows"]] == [True, False, None]
+    assert printed["machine"]
+
+
+def test_each_variant_has_its_turn_and_the_least_counts():
+    from benchmarks.table import least
+
+    figures = {"a": iter([3.0, 1.0, 2.0]), "b": iter([4.0, 6.0, 5.0])}
+    assert least({name: lambda name=name: next(figures[name]) for name in figures}, rounds=3) == {"a": 1.0, "b": 4.0}
+
+
+def test_a_command_that_fails_is_no_measurement():
+    from benchmarks import commands
+
+    assert commands.wall("-c", "pass") > 0
+    with pytest.raises(SystemExit, match="ended with 3"):
+        commands.wall("-c", "raise SystemExit(3)")
+    assert commands.peak_mebibytes("-c", "b'x' * 50_000_000") > 50
+    with pytest.raises(SystemExit, match="ended with 0"):
+        commands.until_instant("-c", "pass")
+
+
+def test_the_first_step_of_a_run_is_seen_from_outside(tmp_path):
+    from benchmarks import commands
+
+    tiny = [*commands.TINY, "callbacks=none", "logger=none", f"paths.logs={tmp_path}"]
+    assert commands.until_instant("-c", commands.FIRST_STEP, *tiny) > 0
+
+
+def test_the_defaults_of_the_benchmark_are_those_of_the_configs(tmp_path):
+    from benchmarks.loop import defaults
+
+    from kindling.config.entry import compose
+    from kindling.train import instantiate_all
+
+    cfg = compose([f"paths.logs={tmp_path}"])
+    for name, group in (("callbacks", cfg.callbacks), ("logger", cfg.logger)):
+        ours = [type(built) for built in instantiate_all(group, name)]
+        assert sorted(map(str, ours)) == sorted(str(type(built)) for built in defaults(tmp_path)[name])

@@ -1,0 +1,96 @@
+"""A step without waste is still a step of Lightning's: its hooks, its logs and its profilers work."""
+
+import os
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from kindling.classifier import Classifier
+from kindling.overhead import NoProfiler, lean
+
+# Lightning's advice about workers, and torch's about what Lightning calls.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
+
+BATCHES = DataLoader(TensorDataset(torch.rand(12, 1, 4, 4), torch.arange(12) % 4), batch_size=4)
+# Each hook from which Lightning lets a module log, and how often two epochs with validation call it.
+HOOKS = {
+    "on_train_start": 1,
+    "on_train_epoch_start": 2,
+    "on_train_batch_start": 6,
+    "training_step": 6,
+    "on_before_zero_grad": 6,
+    "on_before_backward": 6,
+    "on_after_backward": 6,
+    "on_before_optimizer_step": 6,
+    "on_train_batch_end": 6,
+    "on_train_epoch_end": 2,
+    "on_validation_epoch_start": 2,
+    "on_validation_batch_start": 6,
+    "validation_step": 6,
+    "on_validation_batch_end": 6,
+    "on_validation_epoch_end": 2,
+}
+
+
+def trainer(**settings) -> Trainer:
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+    }
+    return Trainer(accelerator="cpu", max_epochs=2, **quiet, **lean(settings), **settings)
+
+
+def classifier(kind: type[Classifier] = Classifier) -> Classifier:
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
+    return kind(net, nn.CrossEntropyLoss(), lambda groups: torch.optim.SGD(groups, lr=0.1))
+
+
+def logging_from(hook: str) -> type[Classifier]:
+    """A Classifier that logs a count of its own from a hook."""
+
+    def called(self, *arguments, **options):
+        self.calls = getattr(self, "calls", 0) + 1
+        self.log("own", float(self.calls), on_step=False, on_epoch=True, reduce_fx="max", batch_size=1)
+        return getattr(super(kind, self), hook)(*arguments, **options)
+
+    if hook == "training_step":  # Lightning asks for the names of its arguments
+        kind = type("Logging", (Classifier,), {hook: lambda self, batch, batch_idx: called(self, batch, batch_idx)})
+    else:
+        kind = type("Logging", (Classifier,), {hook: called})
+    return kind
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_a_module_can_log_from_every_hook_that_lightning_allows(hook):
+    fit = trainer()
+    fit.fit(classifier(logging_from(hook)), BATCHES, BATCHES)
+    assert fit.callback_metrics["own"] == HOOKS[hook]
+
+
+def test_lightning_still_sees_parameters_and_modules_that_are_set():
+    module = classifier()
+    module.extra = nn.Linear(2, 2)
+    module.scale = nn.Parameter(torch.ones(1))
+    assert {"extra.weight", "scale"} <= set(dict(module.named_parameters()))
+
+
+def test_no_profiler_takes_the_place_of_none_alone():
+    assert isinstance(trainer().profiler, NoProfiler)
+    assert not isinstance(trainer(profiler="simple").profiler, NoProfiler)
+
+
+def test_barebones_is_not_given_a_profiler():
+    assert lean({"barebones": True, "profiler": None}) == {}
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_torch_need_not_look_for_gpus_at_each_step(monkeypatch):
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    lean({})
+    assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ
