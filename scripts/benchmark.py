@@ -9,6 +9,7 @@
     python scripts/benchmark.py sweep           jobs of a sweep against processes
     python scripts/benchmark.py compile         the second run with torch.compile against the first
     python scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
+    python scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
     python scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
@@ -20,7 +21,7 @@ overrides of train.py. Each round measures all variants in turn; the least of at
 import logging
 import sys
 
-from benchmarks import commands, data, loop, recipes
+from benchmarks import commands, data, loop, profiles, recipes
 from benchmarks.table import show
 
 TABLES = {
@@ -33,6 +34,7 @@ TABLES = {
     "sweep": commands.sweep,
     "compile": commands.compiled,
     "memory": commands.memory,
+    "profile": profiles.profile,
 }
 OF_OVERRIDES = {"answers": recipes.answers, "seeds": recipes.seeds, "bits": recipes.bits}
 

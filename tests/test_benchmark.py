@@ -101,3 +101,29 @@ def test_the_defaults_of_the_benchmark_are_those_of_the_configs(tmp_path):
     for name, group in (("callbacks", cfg.callbacks), ("logger", cfg.logger)):
         ours = [type(built) for built in instantiate_all(group, name)]
         assert sorted(map(str, ours)) == sorted(str(type(built)) for built in defaults(tmp_path)[name])
+
+
+def test_a_profile_counts_builtin_functions_for_their_callers():
+    from benchmarks import profiles
+
+    stats = {
+        ("site-packages/lightning/call.py", 1, "hook"): (1, 1, 2.0, 9.0, {}),
+        ("src/kindling/metrics.py", 1, "update"): (1, 1, 1.0, 1.0, {}),
+        ("~", 0, "<built-in isinstance>"): (
+            3,
+            3,
+            3.0,
+            3.0,
+            {("site-packages/lightning/call.py", 1, "hook"): (3, 3, 3.0, 3.0)},
+        ),
+        ("~", 0, "<built-in torch._C.linear>"): (
+            1,
+            1,
+            4.0,
+            4.0,
+            {("src/kindling/metrics.py", 1, "update"): (1, 1, 4.0, 4.0)},
+        ),
+    }
+    seconds = profiles.by_package(type("Stats", (), {"stats": stats})())
+    assert seconds == {"lightning": 5.0, "kindling": 1.0, "torch, compiled": 4.0}
+    assert [row.value for row in profiles.shares("x", seconds)] == [50.0, 40.0, 10.0]
