@@ -14,7 +14,7 @@
     python scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
 
-Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. The last three take
+Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. The last two take
 overrides of train.py. Each round measures all variants in turn; the least of at least five rounds counts.
 """
 
@@ -35,13 +35,16 @@ TABLES = {
     "compile": commands.compiled,
     "memory": commands.memory,
     "profile": profiles.profile,
+    "answers": recipes.answers,
 }
-OF_OVERRIDES = {"answers": recipes.answers, "seeds": recipes.seeds, "bits": recipes.bits}
+OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits}
 
 
 def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
     name, overrides = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in ("-h", "--help"):
+        sys.exit(print(__doc__))
     if name not in TABLES and name not in OF_OVERRIDES:
         sys.exit(f"{__doc__}\nerror: given {name!r}; allowed: {', '.join([*TABLES, *OF_OVERRIDES])}")
     if name in TABLES and overrides:

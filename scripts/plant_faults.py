@@ -95,7 +95,7 @@ FAULTS = [
     Fault("callbacks/whitening.py", " and not each.is_fitted", ""),
     Fault("muon.py", "for parameter in reversed(every)", "for parameter in every"),
     Fault("muon.py", 'sums, alpha=group["momentum"])', "sums, alpha=1.0)"),
-    Fault("muon.py", "len(parameter) ** 0.5 / norm", "1 / norm"),
+    Fault("muon.py", "len(parameter) ** 0.5 / (norm + EPS)", "1 / norm"),
     Fault("muon.py", "max(1.0, rows / columns) ** 0.5", "1.0"),
     Fault("models/vit.py", "dim=1) + self.positions", "dim=1)"),
     Fault("models/torchvision.py", "if surplus or len(heads) > 1", "if surplus"),

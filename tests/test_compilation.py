@@ -1,4 +1,5 @@
 import os
+import tempfile
 
 import pytest
 import torch
@@ -11,17 +12,16 @@ from kindling.models.mlp import MLP
 
 @pytest.fixture
 def eager(monkeypatch):
-    """torch.compile without its code generator, which takes a minute."""
+    """nn.Module.compile without the compiling, which takes a minute, and starts threads that forbid forks."""
     modes = []
 
     def compile_eagerly(self, mode):
         modes.append(mode)
-        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager")
+        self._compiled_call_impl = self._call_impl
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
-    monkeypatch.delenv("TORCHINDUCTOR_CACHE_DIR", raising=False)
-    yield modes
-    torch.compiler.reset()
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", "")  # set anew by what is tested
+    return modes
 
 
 def test_a_compiled_net_keeps_its_names_and_its_outputs(eager, tmp_path, monkeypatch):
@@ -34,7 +34,7 @@ def test_a_compiled_net_keeps_its_names_and_its_outputs(eager, tmp_path, monkeyp
     assert torch.allclose(net(images), expected)
     assert list(net.state_dict()) == before
     assert eager == ["max-autotune"]
-    assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR") == str(tmp_path / "cache")
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path / "cache")
 
 
 def test_a_cache_folder_that_the_user_named_stays(eager, tmp_path, monkeypatch):
@@ -43,11 +43,16 @@ def test_a_cache_folder_that_the_user_named_stays(eager, tmp_path, monkeypatch):
     assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/theirs"
 
 
+def test_the_folder_that_torch_chose_itself_is_not_the_users(eager, tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", f"{tempfile.gettempdir()}/torchinductor_someone")
+    compile_net(nn.Linear(1, 1), "default", tmp_path)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == str(tmp_path)
+
+
 def test_a_run_with_a_compiled_net_leaves_a_checkpoint_like_any_other(eager, train_run, tmp_path):
     settings = ["model=mlp", "model.hidden=[8]", "trainer.max_epochs=1"]
     compiled = train_run(*settings, "compile=default", f"paths.cache={tmp_path}/cache")
     plain = train_run(*settings)
-    os.environ.pop("TORCHINDUCTOR_CACHE_DIR")
     assert eager == ["default"]
     assert compiled.weights().keys() == plain.weights().keys()
     assert all(torch.allclose(compiled.weights()[name], weight) for name, weight in plain.weights().items())

@@ -41,11 +41,16 @@ def test_what_is_changed_in_a_config_is_not_in_the_next(tmp_path):
         assert composer.compose([]).node.value == 1
 
 
-def test_each_job_of_a_sweep_is_composed_once(monkeypatch):
+def test_each_job_of_a_sweep_is_composed_once_and_another_sweep_anew(monkeypatch):
     composed = []
     monkeypatch.setattr(once, "_load_sweep_config", lambda self, config, lines: composed.append(lines) or object())
     monkeypatch.setattr(once, "_jobs", {})
-    jobs = [["seed=0"], ["seed=1"]]
-    checked = [once._compose_once(None, {}, lines) for lines in jobs for _ in range(1)]
+    sweep, jobs = object(), [["seed=0"], ["seed=1"]]
+    checked = [once._compose_once(None, sweep, lines) for lines in jobs]
+    run = [once._compose_once(None, sweep, lines) for lines in jobs]
     assert composed == jobs
-    assert len(checked) == 2
+    assert all(one is other for one, other in zip(checked, run, strict=True))
+    assert once._jobs == {}
+    once._compose_once(None, sweep, ["seed=0"])
+    once._compose_once(None, object(), ["seed=0"])
+    assert len(composed) == 4

@@ -15,7 +15,10 @@ sys.argv = ["train.py", "data=fake"]
 from kindling.config.entry import entry
 atexit.register(print, "atexit")
 
+kept = open("kept", "w")
+
 def main(cfg):
+    kept.write("to the end")
     threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
     print("main", end=" ")
 
@@ -59,11 +62,18 @@ def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
     assert done.stdout == "[1.0, 1.0] module\n", done.stderr
 
 
-def test_the_end_waits_for_threads_and_runs_what_was_registered(tmp_path):
+def test_the_end_waits_for_threads_runs_what_was_registered_and_flushes_files(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(ENTRY)
-    done = python(str(script))
+    done = python(str(script), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "main thread\natexit\n"), done.stderr
+    assert (tmp_path / "kept").read_text() == "to the end"
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_stream_that_the_shell_has_closed_is_no_failure(closed):
+    command = f"{sys.executable} {PROJECT / 'train.py'} --cfg job --package seed {closed}"
+    assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
 def test_nothing_after_the_end_is_lost_under_a_profiler(tmp_path):

@@ -1,5 +1,6 @@
 """Kindling's loop against the bare one: a step, a validation step, an epoch, a resumable epoch. No Hydra here."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -11,7 +12,7 @@ import torch
 from benchmarks import bare
 from benchmarks.table import Row, least
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW, Optimizer
@@ -38,14 +39,16 @@ MNIST = {"mean": [0.1307], "std": [0.3081]}
 def step() -> list[Row]:
     """A step of a linear layer on ready batches of 64: what is left is the loop itself."""
     torch.set_num_threads(1)
-    micros = least({"bare": bare_step, "quiet": partial(step_of, quiet), "defaults": partial(step_of, defaults)}, 15)
-    over = {name: micros[name] - micros["bare"] for name in ("quiet", "defaults")}
+    kinds = {"quiet": quiet, "defaults": defaults, "on a terminal": on_a_terminal}
+    micros = least({"bare": bare_step} | {name: partial(step_of, settings) for name, settings in kinds.items()}, 15)
+    over = {name: micros[name] - micros["bare"] for name in kinds}
     return [
         Row("a bare step with the same metrics and schedule", micros["bare"], "µs"),
         Row("the same", 64e6 / micros["bare"], "images/s"),
         Row("Kindling, without loggers and callbacks", over["quiet"], "µs more"),
         Row("Kindling, all defaults", over["defaults"], "µs more", "<= 430"),
         Row("Kindling, all defaults", micros["defaults"] / micros["bare"], "times"),
+        Row("Kindling, all defaults, with the bar of a terminal", over["on a terminal"], "µs more"),
     ]
 
 
@@ -64,10 +67,11 @@ def mlp() -> list[Row]:
     """An epoch of 55,000 + 5,000 MNIST-sized images, batch 128: hidden layers 64, 128, 64, one thread."""
     torch.set_num_threads(1)
     train, val = random_images(55_000), random_images(5_000)
+    ready, ready_val = floats(train), floats(val)
     make = partial(MLP, 1, 28, 10, [64, 128, 64], 0.0)
     seconds = least(
         {
-            "bare": lambda: bare_epoch(make(), lambda: bare.shuffled(*floats(train), 128), floats(val)),
+            "bare": lambda: bare_epoch(make(), lambda: bare.shuffled(*ready, 128), ready_val),
             "quiet": lambda: epoch_of(make(), loaders(train, val, augment=None), quiet),
             "defaults": lambda: epoch_of(make(), loaders(train, val, augment=None), defaults),
         }
@@ -92,11 +96,11 @@ def cnn() -> list[Row]:
         random_erasing=0.0,
     )
     make = partial(CNN, 1, 10, [16, 32, 64], 0.2)
-    ready = list(loaders(train, val, augment)[0])
+    ready, ready_val = list(loaders(train, val, augment)[0]), floats(val)
     channels_last = partial(nn.Module.to, memory_format=torch.channels_last)
     seconds = least(
         {
-            "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, floats(val)),
+            "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, ready_val),
             "defaults": lambda: epoch_of(make(), loaders(train, val, augment), defaults),
             "resumable": lambda: epoch_of(make(), loaders(train, val, augment), resumable),
         },
@@ -251,6 +255,15 @@ def defaults(folder: Path) -> dict[str, Any]:
         ],
         "plugins": [WholeCheckpointIO()],
     }
+
+
+def on_a_terminal(folder: Path) -> dict[str, Any]:
+    """All defaults, where there is a terminal to draw a progress bar on."""
+    chosen = defaults(folder)
+    nowhere = open(os.devnull, "w")  # noqa: SIM115
+    bar = RichProgressBar(20, console_kwargs={"file": nowhere, "force_terminal": True})
+    callbacks = [bar if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
+    return chosen | {"callbacks": callbacks}
 
 
 def resumable(folder: Path) -> dict[str, Any]:

@@ -14,6 +14,8 @@ def seeds(overrides: list[str]) -> list[Row]:
     """Test accuracy and wall seconds of one run for each of five seeds, or of --seeds=N."""
     flags = [override for override in overrides if override.startswith("--seeds=")]
     num_seeds = int(flags[-1].removeprefix("--seeds=")) if flags else 5
+    if num_seeds < 2:
+        sys.exit(f"error: given --seeds={num_seeds}; allowed: 2 or more, for a standard deviation")
     settings = [override for override in overrides if override not in flags]
     accuracies, walls = [], []
     for seed in range(num_seeds):
@@ -38,12 +40,12 @@ def bits(overrides: list[str]) -> list[Row]:
     return [Row("different weights from two runs", len(set(hashes)) - 1, "", "<= 0")]
 
 
-def answers(overrides: list[str]) -> list[Row]:
+def answers() -> list[Row]:
     """Each mistake's answer against `import hydra`; one that needs the class against `import lightning`."""
-    needs_class = ["model=vit", "model.patch_size=5", *overrides]
+    needs_class = ["model=vit", "model.patch_size=5"]
     ratios = []
     for mistake in MISTAKES:
-        ratios.append(ratio([TRAIN, *mistake, *overrides], ["-c", "import hydra"]))
+        ratios.append(ratio([TRAIN, *mistake], ["-c", "import hydra"]))
         print(f"{ratios[-1]:.2f} times `import hydra`: {' '.join(mistake)}", file=sys.stderr)
     with tempfile.TemporaryDirectory() as logs:
         built = ratio([TRAIN, *needs_class, f"paths.logs={logs}"], ["-c", "import lightning.pytorch"])

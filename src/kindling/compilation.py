@@ -1,6 +1,7 @@
 """torch.compile, with a cache that outlives the process."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from torch import nn
@@ -14,5 +15,7 @@ def compile_net(net: nn.Module, mode: str, cache: Path) -> None:
         mode: of torch.compile: default, reduce-overhead (CUDA graphs) or max-autotune.
         cache: keeps compiled code for the next run, unless TORCHINDUCTOR_CACHE_DIR names another folder.
     """
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache.absolute()))
+    chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
+    if not chosen or chosen.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # set by torch itself
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.absolute())
     net.compile(mode=mode)

@@ -46,6 +46,10 @@ class Muon(Optimizer):
         num_iterations: int,
         normalize_weights: bool,
     ):
+        numbers = {"lr": lr, "head_lr": head_lr, "bias_lr": bias_lr, "weight_decay": weight_decay}
+        for name, value in (numbers | {"momentum": momentum, "sgd_momentum": sgd_momentum}).items():
+            if value < 0:
+                raise ValueError(f"{name}: given {value}; allowed: 0 or more")
         settings = {
             "nesterov": nesterov,
             "num_iterations": num_iterations,
@@ -79,7 +83,7 @@ class Muon(Optimizer):
             torch._foreach_mul_(parameters, 1 - group["lr"] * group["weight_decay"])
         if group["normalize_weights"]:
             norms = torch._foreach_norm(parameters)
-            scales = [len(parameter) ** 0.5 / norm for parameter, norm in zip(parameters, norms, strict=True)]
+            scales = [len(parameter) ** 0.5 / (norm + EPS) for parameter, norm in zip(parameters, norms, strict=True)]
             torch._foreach_mul_(parameters, scales)
         torch._foreach_add_(parameters, updates, alpha=-group["lr"])
 
@@ -107,6 +111,7 @@ def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]]) -> list[di
     """
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
+    groups = [{**group, "params": list(group["params"])} for group in groups]
     every = [parameter for group in groups for parameter in group["params"]]
     head = next((parameter for parameter in reversed(every) if parameter.ndim > 1), None)
     members = {id(p): "hidden" if p.ndim > 1 and len(p) > 1 else "others" for p in every}

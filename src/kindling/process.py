@@ -3,11 +3,13 @@
 import atexit
 import gc
 import importlib
+import io
 import os
+import signal
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -23,6 +25,7 @@ def importing() -> Iterator[None]:
         yield
         return
     gc.disable()
+    atexit.register(gc.unfreeze)  # or triton tells at exit of everything that was kept
     try:
         _import_torchmetrics()
         yield
@@ -48,10 +51,11 @@ def _import_torchmetrics() -> None:
     name = "scipy.signal"
     if name not in sys.modules and find_spec("gammatone") is None:
         sys.modules[name] = _Deferred(name)
-    import torchmetrics  # noqa: F401
-
-    if isinstance(sys.modules.get(name), _Deferred):
-        del sys.modules[name]
+    try:
+        import torchmetrics  # noqa: F401
+    finally:
+        if isinstance(sys.modules.get(name), _Deferred):
+            del sys.modules[name]
 
 
 def end(code: int) -> None:
@@ -61,13 +65,25 @@ def end(code: int) -> None:
     """
     module = sys._getframe(2)
     if module.f_back is not None or sys.flags.interactive:
-        gc.unfreeze()  # or triton would tell of everything that is left
         sys.exit(code)
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, signal.SIG_DFL)  # a signal now ends it at once
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # a full disk, or a reader that has gone
+    if not _flush_all():
         code = code or 120
     os._exit(code)
+
+
+def _flush_all() -> bool:
+    """Write out what open files hold back; whether the standard streams could be."""
+    for file in [each for each in gc.get_objects() if type(each) in (io.TextIOWrapper, io.BufferedWriter)]:
+        with suppress(OSError, ValueError):
+            file.flush()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream and not stream.closed:  # None if the shell has closed it
+                stream.flush()
+    except OSError:  # a full disk, or a reader that has gone
+        return False
+    return True

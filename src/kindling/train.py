@@ -25,6 +25,7 @@ from kindling.data.datamodule import ImageDataModule
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.overhead import lean
 from kindling.run_folder import flatten, recorded, refuse_changes
+from kindling.views import average_logits
 
 COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
@@ -128,7 +129,7 @@ def check_shapes(net: nn.Module, blank: Tensor, cfg: DictConfig) -> None:
     net.eval()
     try:
         with torch.inference_mode():
-            logits = net(blank)
+            logits = average_logits(net, blank, cfg.views)
     except (RuntimeError, ValueError, AssertionError) as error:
         raise ConfigError(
             f"{given}, which it cannot take ({error}); set data.image_size or take another model"

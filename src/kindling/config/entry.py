@@ -119,14 +119,14 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
             return None if printed else [*flags, *given.overrides]
         check = Check(composer, sweep=sweep)
         problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides)]
-        if given.package and check.configs and not keys.has(check.configs[0], given.package):
+        if given.package not in (None, "_global_") and check.configs and not keys.has(check.configs[0], given.package):
             near = keys.similar(check.configs[0], given.package)
             problems.append(Fault("--package", given.package, "a node of the config", near))
     refuse(problems)
     if given.cfg or given.info:  # a run tells the warnings itself
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr)
-    if given.cfg == "job":
+    if given.cfg == "job" and not (given.package or "").startswith("hydra"):
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)
         return None
     return [*flags, *given.overrides]

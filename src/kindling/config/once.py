@@ -1,6 +1,6 @@
 """Hydra reads the same files, and composes each job of a sweep, several times; here it does so once.
 
-A job of a sweep thereby runs with the config that was checked before the first job began.
+Of the first MOST_KEPT jobs of a sweep, each runs with the config that was composed before the first one began.
 """
 
 import copy
@@ -13,12 +13,12 @@ from hydra.core.object_type import ObjectType
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
-MOST_KEPT = 200  # configs of a sweep's jobs
+MOST_KEPT = 200  # configs of a sweep's jobs, of some hundred kB each
 
 _load_config = ConfigRepository.load_config
 _load_sweep_config = ConfigLoaderImpl.load_sweep_config
 _files: dict[tuple[Any, ...], ConfigResult | None] = {}
-_jobs: dict[tuple[Any, ...], DictConfig] = {}
+_jobs: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # by overrides: the sweep's and the job's
 
 
 def install() -> None:
@@ -29,7 +29,7 @@ def install() -> None:
 
 def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
     source = self._find_object_source(config_path=config_path, object_type=ObjectType.CONFIG)
-    if source is None:
+    if source is None or source.scheme() not in ("file", "pkg"):
         return _load_config(self, config_path)
     file = os.path.join(source.path, source._normalize_file_name(config_path))
     stat = os.stat(file) if source.scheme() == "file" else None  # others are a part of Hydra
@@ -41,10 +41,11 @@ def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
 
 def _compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
     """Hydra composes a job to see whether it can, forgets that, and composes it anew to run it."""
-    key = (id(master_config), *sweep_overrides)
-    if key in _jobs:
-        return _jobs.pop(key)
+    key = tuple(sweep_overrides)
+    master, config = _jobs.pop(key, (None, None))
+    if config is not None and master is master_config:
+        return config
     config = _load_sweep_config(self, master_config, sweep_overrides)
     if len(_jobs) < MOST_KEPT:
-        _jobs[key] = config
+        _jobs[key] = (master_config, config)
     return config
