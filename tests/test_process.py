@@ -15,10 +15,11 @@ sys.argv = ["train.py", "data=fake"]
 from kindling.config.entry import entry
 atexit.register(print, "atexit")
 
-kept = open("kept", "w")
+kept = [open("kept", "w"), open("kept_too", "w+b")]
 
 def main(cfg):
-    kept.write("to the end")
+    kept[0].write("to the end")
+    kept[1].write(b"this too")
     threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
     print("main", end=" ")
 
@@ -68,6 +69,7 @@ def test_the_end_waits_for_threads_runs_what_was_registered_and_flushes_files(tm
     done = python(str(script), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (0, "main thread\natexit\n"), done.stderr
     assert (tmp_path / "kept").read_text() == "to the end"
+    assert (tmp_path / "kept_too").read_text() == "this too"
 
 
 @pytest.mark.parametrize("closed", [">&-", "2>&-"])

@@ -77,7 +77,8 @@ def end(code: int) -> None:
 
 def _flush_all() -> bool:
     """Write out what open files hold back; whether the standard streams could be."""
-    for file in [each for each in gc.get_objects() if type(each) in (io.TextIOWrapper, io.BufferedWriter)]:
+    kinds = (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)
+    for file in [each for each in gc.get_objects() if type(each) in kinds]:
         with suppress(OSError, ValueError):
             file.flush()
     try:
