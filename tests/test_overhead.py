@@ -1,15 +1,18 @@
 """A step without waste is still a step of Lightning's: its hooks, its logs and its profilers work."""
 
 import os
+import pickle
+from copy import deepcopy
 
 import pytest
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LambdaCallback
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.classifier import Classifier
-from kindling.overhead import NoProfiler, lean
+from kindling.overhead import STEP_HOOKS, NoProfiler, lean, skip_empty_hooks
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -43,7 +46,7 @@ def trainer(**settings) -> Trainer:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
     }
-    return Trainer(accelerator="cpu", max_epochs=2, **quiet, **lean(settings), **settings)
+    return lean(Trainer(accelerator="cpu", max_epochs=2, **quiet, **settings))
 
 
 def classifier(kind: type[Classifier] = Classifier) -> Classifier:
@@ -85,12 +88,44 @@ def test_no_profiler_takes_the_place_of_none_alone():
     assert not isinstance(trainer(profiler="simple").profiler, NoProfiler)
 
 
-def test_barebones_is_not_given_a_profiler():
-    assert lean({"barebones": True, "profiler": None}) == {}
+class Counting(Callback):
+    """Counts the batches of training, and those of which a function given later is told."""
+
+    def __init__(self) -> None:
+        self.ended = 0
+
+    def on_train_batch_end(self, *_) -> None:
+        self.ended += 1
+
+
+def test_hooks_that_a_callback_has_are_called_and_empty_ones_are_not(monkeypatch):
+    called = []
+    monkeypatch.setattr(Callback, "on_validation_batch_end", lambda *_: called.append("empty"))
+    own, assigned = Counting(), LambdaCallback(on_before_backward=lambda *_: called.append("assigned"))
+    trainer(callbacks=[own, assigned]).fit(classifier(), BATCHES, BATCHES)
+    assert own.ended == 6
+    assert called == ["assigned"] * 6
+
+
+@pytest.mark.parametrize("name", STEP_HOOKS)
+def test_every_hook_of_a_step_is_called_for_the_callback_that_has_it(name):
+    """Lightning calls these only if they are callable, so that an empty one can be hidden."""
+    callback = type("Own", (Callback,), {name: lambda *_, **__: None})()
+    skip_empty_hooks(callback)
+    assert [hook for hook in STEP_HOOKS if callable(getattr(callback, hook))] == [name]
+
+
+def test_a_callback_without_its_empty_hooks_can_be_copied_and_pickled():
+    callback = Counting()
+    skip_empty_hooks(callback)
+    for copy in (deepcopy(callback), pickle.loads(pickle.dumps(callback))):
+        assert copy.on_before_backward is None
+        copy.on_train_batch_end()
+        assert copy.ended == 1
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_torch_need_not_look_for_gpus_at_each_step(monkeypatch):
     monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
-    lean({})
+    trainer()
     assert "PYTORCH_NVML_BASED_CUDA_CHECK" not in os.environ

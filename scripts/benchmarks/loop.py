@@ -222,8 +222,8 @@ def fit(
         chosen = settings(Path(folder))
         if clock:
             chosen["callbacks"] = [*chosen.get("callbacks", []), clock]
-        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen, **lean({}))
-        trainer.fit(classifier, train, val)
+        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
+        lean(trainer).fit(classifier, train, val)
 
 
 def quiet(folder: Path) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = same_data(description["config"], classes, cfg)
     kept = KeepLogits()
     precision = description["config"]["trainer"]["precision"]
-    trainer: Trainer = instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision, **lean(cfg.trainer))
+    trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
     classifier = rebuild(saved, path)
     classifier.views[cfg.split] = cfg.views or classifier.views["test"]

@@ -143,9 +143,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     plugins = [checkpoint.WholeCheckpointIO()]
-    trainer: Trainer = instantiate(
-        cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins, **lean(cfg.trainer)
-    )
+    trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins))
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(
             f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
