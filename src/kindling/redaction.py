@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+from functools import cache
 from typing import Any
 
 HIDDEN = "<redacted>"
@@ -26,13 +27,13 @@ def redact_command(arguments: list[str]) -> str:
     redacted = []
     for argument in arguments:
         key, equals, _ = argument.partition("=")
-        redacted.append(f"{key}={HIDDEN}" if equals and _SECRET_KEY.match(key) else redact_text(argument))
+        redacted.append(f"{key}={HIDDEN}" if equals and _is_secret(key) else redact_text(argument))
     return shlex.join(redacted)
 
 
 def redact_config(config: Any, key: str = "") -> Any:
     """A plain config without what stands under keys such as `api_key` or `token`."""
-    if config is not None and _SECRET_KEY.match(key):
+    if config is not None and _is_secret(key):
         return HIDDEN
     if isinstance(config, dict):
         return {name: redact_config(value, str(name)) for name, value in config.items()}
@@ -41,9 +42,14 @@ def redact_config(config: Any, key: str = "") -> Any:
     return _known_by_value(config) if isinstance(config, str) and key != "_target_" else config
 
 
+@cache
+def _is_secret(name: str) -> bool:
+    return _SECRET_KEY.match(name) is not None
+
+
 def _known_by_value(text: str) -> str:
     """Without passwords in addresses, tokens of well-known forms, and secrets of the environment."""
     for name, value in os.environ.items():
-        if len(value) >= 8 and _SECRET_KEY.match(name) and name not in FOLDERS:
+        if len(value) >= 8 and _is_secret(name) and name not in FOLDERS:
             text = text.replace(value, HIDDEN)
     return _WELL_KNOWN.sub(HIDDEN, _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text))

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,7 @@ class RunRecord:
             pid=os.getpid(),
             seed=self.config["seed"],
             git=git_state(),
-            versions={
-                "python": platform.python_version(),
-                **{name: metadata.version(name) for name in PACKAGES},
-            },
+            versions=versions(),
             hardware={"host": platform.node(), "platform": platform.platform(), "cores": os.cpu_count()},
             timings={},
             metrics=self.facts.get("metrics", {}),
@@ -171,6 +169,11 @@ def remove_unused(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # other runs lie beside it
             folder.parent.rmdir()
+
+
+@cache
+def versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
 def git_state() -> dict[str, Any] | None:

@@ -13,7 +13,7 @@ from kindling.config.rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
 from kindling.config.tree import Problem, paths, plain, source
-from kindling.config.values import TYPES, value_fault
+from kindling.config.values import told, value_fault
 
 # Nodes of train.yaml that say what to build, by whether they may be null.
 BUILT = {
@@ -165,11 +165,9 @@ def _type_fault(value: Any, annotation: Any, path: str) -> Fault | None:
 
 def _own_fault(value: Any, path: str, known: Signature | None) -> Fault | None:
     """By our own tables of types and ranges."""
-    if known is None:
-        for pattern, annotation in TYPES.items():
-            if fnmatch(path, pattern) and not annotations.accepts(annotations.parse(annotation), value):
-                return Fault(path, shown(value), annotations.describe(annotations.parse(annotation)))
-    return value_fault(path, value)
+    annotation = told(path).annotation if known is None else None
+    fault = _type_fault(value, annotations.parse(annotation), path) if annotation else None
+    return fault or value_fault(path, value)
 
 
 def shown(value: Any) -> str:

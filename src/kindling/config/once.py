@@ -1,4 +1,4 @@
-"""Hydra reads the same files, and composes each job of a sweep, several times; here it does so once.
+"""Hydra reads and merges the same files several times for each job of a sweep; here it does so once.
 
 Of the first MOST_KEPT jobs of a sweep, each runs with the config that was composed before the first one began.
 """
@@ -7,9 +7,11 @@ import copy
 import os
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
@@ -18,6 +20,7 @@ MOST_KEPT = 200  # configs of a sweep's jobs, of some hundred kB each
 _load_config = ConfigRepository.load_config
 _load_sweep_config = ConfigLoaderImpl.load_sweep_config
 _files: dict[tuple[Any, ...], ConfigResult | None] = {}
+_bases: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # by choices: the sweep's, and that of the files
 _jobs: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # by overrides: the sweep's and the job's
 
 
@@ -45,7 +48,31 @@ def _compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overr
     master, config = _jobs.pop(key, (None, None))
     if config is not None and master is master_config:
         return config
-    config = _load_sweep_config(self, master_config, sweep_overrides)
+    config = _compose_job(self, master_config, sweep_overrides)
     if len(_jobs) < MOST_KEPT:
         _jobs[key] = (master_config, config)
     return config
+
+
+def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: list[str]) -> DictConfig:
+    """As Hydra does it, but the files that several jobs choose are merged once."""
+    overrides = OverridesParser.create().parse_overrides(lines)
+    values = [override for override in overrides if _is_value(loader, override)]
+    choices = tuple(str(override.input_line) for override in overrides if override not in values)
+    master, base = _bases.get(choices, (None, None))
+    if base is None or master is not master_config:
+        base = _load_sweep_config(loader, master_config, list(choices))
+        if len(_bases) < MOST_KEPT:
+            _bases[choices] = (master_config, base)
+    config = copy.deepcopy(base)
+    loader._apply_overrides_to_config(values, config)
+    of_task = [override for override in overrides if not override.is_hydra_override()]
+    config.hydra.overrides.task = [override.input_line for override in of_task]
+    config.hydra.job.override_dirname = get_overrides_dirname(of_task, **config.hydra.job.config.override_dirname)
+    return config
+
+
+def _is_value(loader: ConfigLoaderImpl, override: Override) -> bool:
+    """Whether an override sets a key, and not a choice of a file, nor anything of Hydra's own."""
+    chooses = loader.repository.group_exists(override.key_or_group) and not isinstance(override.value(), dict)
+    return not (chooses or override.is_hydra_override())

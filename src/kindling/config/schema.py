@@ -2,7 +2,6 @@
 
 import ast
 import math
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from kindling.config.composition import CONFIGS
 from kindling.config.files import ConfigFiles
 from kindling.config.keys import HYDRA_KEYS
 from kindling.config.signatures import signature
-from kindling.config.values import CHOICES, RANGES, TYPES
+from kindling.config.values import told
 
 Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
@@ -63,7 +62,7 @@ def _plain(values: dict[str, Any], above: str = "") -> Schema:
         elif isinstance(value, dict):
             properties[key] = _plain(value, f"{path}.")
         else:
-            annotation = next((text for pattern, text in TYPES.items() if fnmatch(path, pattern)), None)
+            annotation = told(path).annotation
             properties[key] = _value(annotations.parse(annotation) if annotation else None, path)
     properties |= {"trainer": {"type": "object"}, "defaults": {"type": "array"}} if not above else {}
     return {"type": "object", "properties": properties, "additionalProperties": False}
@@ -116,12 +115,11 @@ def _arguments(path: str, target: str) -> Schema:
 
 
 def _value(annotation: ast.expr | None, path: str) -> Schema:
-    choices = next((found for pattern, found in CHOICES.items() if fnmatch(path, pattern)), None)
+    _, limits, choices = told(path)
     parts = annotations.options(annotation) if annotation else []
     options = [{"enum": list(choices)}] if choices else [_type(part) for part in parts]
     if not options or {} in options:
         return {}
-    limits = next((found for pattern, found in RANGES.items() if fnmatch(path, pattern)), None)
     if limits and not choices:
         low, high = limits.open in ("low", "both"), limits.open in ("high", "both")
         bounds = {"exclusiveMinimum" if low else "minimum": limits.low}

@@ -2,6 +2,7 @@
 
 import math
 from fnmatch import fnmatch
+from functools import cache
 from typing import Any, NamedTuple
 
 from kindling.config.fault import Fault, nearest
@@ -132,13 +133,30 @@ CHOICES = {
 }
 
 
+class Told(NamedTuple):
+    """What the tables above say of a path."""
+
+    annotation: str | None
+    range: Range | None
+    choices: tuple[Any, ...] | None
+
+
+@cache
+def told(path: str) -> Told:
+    """What is told of a path such as "data.std", in which a pattern's * stands for any text."""
+    return Told(_first(TYPES, path), _first(RANGES, path), _first(CHOICES, path))
+
+
+def _first(table: dict[str, Any], path: str) -> Any:
+    return next((found for pattern, found in table.items() if fnmatch(path, pattern)), None)
+
+
 def value_fault(path: str, value: Any) -> Fault | None:
     """What is wrong with a value by itself, beyond its type."""
-    for pattern, allowed in RANGES.items():
-        if fnmatch(path, pattern) and value not in allowed:
-            return Fault(path, str(value), str(allowed))
-    for pattern, choices in CHOICES.items():
-        if fnmatch(path, pattern) and not isinstance(value, dict) and value not in choices:
-            names = [str(choice) for choice in choices if choice is not None]
-            return Fault(path, str(value), ", ".join(names), nearest(str(value), names))
+    _, allowed, choices = told(path)
+    if allowed and value not in allowed:
+        return Fault(path, str(value), str(allowed))
+    if choices and not isinstance(value, dict) and value not in choices:
+        names = [str(choice) for choice in choices if choice is not None]
+        return Fault(path, str(value), ", ".join(names), nearest(str(value), names))
     return None
