@@ -1,4 +1,4 @@
-"""Kindling's loop against the bare one: a step, a validation step, an epoch, a resumable epoch. No Hydra here."""
+"""Kindling's loop against the bare one: a step, a validation step, an epoch, a checkpoint. No Hydra here."""
 
 import os
 import tempfile
@@ -102,7 +102,7 @@ def cnn() -> list[Row]:
         {
             "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, ready_val),
             "defaults": lambda: epoch_of(make(), loaders(train, val, augment), defaults),
-            "resumable": lambda: epoch_of(make(), loaders(train, val, augment), resumable),
+            "checkpoint": lambda: checkpoint_of(make(), loaders(train, val, augment)),
         },
         rounds=9,
     )
@@ -110,7 +110,7 @@ def cnn() -> list[Row]:
         Row("a bare epoch on ready batches", seconds["bare"], "s"),
         Row("the same", 3_500 / seconds["bare"], "images/s"),
         Row("Kindling, all defaults", seconds["defaults"] / seconds["bare"], "times", "<= 1.08"),
-        Row("with a checkpoint in mid-epoch", 100 * (seconds["resumable"] / seconds["defaults"] - 1), "% more", "<= 3"),
+        Row("one more checkpoint in mid-epoch", 100 * seconds["checkpoint"] / seconds["defaults"], "% of it", "<= 3"),
     ]
 
 
@@ -202,8 +202,29 @@ def epoch_of(
 ) -> float:
     """Seconds of the second epoch, with its validation, logs and checkpoints."""
     clock = EpochClock()
-    fit(net, *data, settings, max_epochs=2, clock=clock)
+    fit(net, *data, settings, max_epochs=2, further=clock)
     return clock.instants[2] - clock.instants[1]
+
+
+class MidEpoch(ModelCheckpoint):
+    """A checkpoint in the middle of each epoch of 27 steps, and the seconds that its hook took in all."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder, filename="middle", every_n_train_steps=14, enable_version_counter=False)
+        self.seconds = 0.0
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        started = time.perf_counter()
+        super().on_train_batch_end(*arguments)
+        self.seconds += time.perf_counter() - started
+
+
+def checkpoint_of(net: nn.Module, data: tuple[EpochLoader, EpochLoader]) -> float:
+    """Seconds of an epoch that one more checkpoint takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        middle = MidEpoch(Path(folder))
+        fit(net, *data, defaults, max_epochs=2, further=middle)
+    return middle.seconds / 2
 
 
 def fit(
@@ -212,7 +233,7 @@ def fit(
     val: Any,
     settings: Callable[[Path], dict[str, Any]],
     max_epochs: int,
-    clock: Callback | None = None,
+    further: Callback | None = None,
 ) -> None:
     """Train with Kindling's LightningModule and Lightning's Trainer."""
     scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
@@ -220,8 +241,8 @@ def fit(
     classifier = Classifier(net, nn.CrossEntropyLoss(), optimizer, scheduler)
     with tempfile.TemporaryDirectory() as folder:
         chosen = settings(Path(folder))
-        if clock:
-            chosen["callbacks"] = [*chosen.get("callbacks", []), clock]
+        if further:
+            chosen["callbacks"] = [*chosen.get("callbacks", []), further]
         trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
         lean(trainer).fit(classifier, train, val)
 
@@ -264,15 +285,6 @@ def on_a_terminal(folder: Path) -> dict[str, Any]:
     bar = RichProgressBar(20, console_kwargs={"file": nowhere, "force_terminal": True})
     callbacks = [bar if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
     return chosen | {"callbacks": callbacks}
-
-
-def resumable(folder: Path) -> dict[str, Any]:
-    """All defaults, and one more checkpoint in the middle of each epoch."""
-    chosen = defaults(folder)
-    middle = ModelCheckpoint(
-        folder / "checkpoints", filename="middle", every_n_train_steps=14, enable_version_counter=False
-    )
-    return chosen | {"callbacks": [*chosen["callbacks"], middle]}
 
 
 def random_images(num_images: int) -> ImageTensors:

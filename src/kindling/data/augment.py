@@ -13,8 +13,8 @@ FLIP_DRAW = 2  # which of them decides on the flip
 class Augment:
     """Random crop, flip, rotation and erasing, drawn for each image of its own.
 
-    A pure function of the images and of uniform numbers that the loader draws by position. Shift and flip
-    are one gather and equal torchvision's `RandomCrop(padding=...)` and `RandomHorizontalFlip` to the bit.
+    A pure function of the images and of uniform numbers that the loader draws by position. Crop and flip
+    equal torchvision's `RandomCrop(padding=...)` and `RandomHorizontalFlip` to the bit.
 
     Args:
         crop_padding: pixels added on each side before an image-sized crop.
@@ -44,25 +44,24 @@ class Augment:
 
     def __call__(self, images: Tensor, draws: Tensor) -> Tensor:
         """Images (B, H, W, C) uint8 and draws (B, NUM_DRAWS) in [0, 1) -> (B, H, W, C) uint8."""
-        if self.crop_padding or self.horizontal_flip:
-            images = self._crop_and_flip(images, draws[:, 0], draws[:, 1], draws[:, FLIP_DRAW])
+        if self.crop_padding:
+            images = self._crop(images, draws[:, 0], draws[:, 1])
+        if self.horizontal_flip:
+            flipped = draws[:, FLIP_DRAW] < self.horizontal_flip
+            chosen = torch.arange(len(images), device=images.device) + len(images) * flipped
+            images = torch.cat([images, images.flip(2)]).index_select(0, chosen)  # quicker than torch.where
         if self.rotation:
             images = self._rotate(images, draws[:, 3])
         if self.random_erasing:
             images = self._erase(images, *draws[:, 4:].unbind(1))
         return images
 
-    def _crop_and_flip(self, images: Tensor, top: Tensor, left: Tensor, flip: Tensor) -> Tensor:
+    def _crop(self, images: Tensor, top: Tensor, left: Tensor) -> Tensor:
         batch, height, width, channels = images.shape
         top, left = ((draws * (2 * self.crop_padding + 1)).long() for draws in (top, left))
         padded = pad(images, self.crop_padding, self.padding_mode)
-        index = torch.arange(batch, device=images.device)
-        if self.horizontal_flip:
-            flipped = flip < self.horizontal_flip
-            padded = torch.cat([padded, padded.flip(2)])
-            index = index + batch * flipped
-            left = torch.where(flipped, 2 * self.crop_padding - left, left)
-        rows = (index * padded.shape[1] + top)[:, None] + torch.arange(height, device=images.device)  # (B, H)
+        first_rows = torch.arange(batch, device=images.device) * padded.shape[1] + top
+        rows = first_rows[:, None] + torch.arange(height, device=images.device)  # (B, H)
         first_bytes = (rows * padded.shape[2] + left[:, None]) * channels
         # A row of a crop is a window of bytes: copied as one, it takes a twentieth of a gather of pixels.
         windows = padded.view(-1).unfold(0, width * channels, 1)
