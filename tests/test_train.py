@@ -17,6 +17,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
+from kindling import checkpoint
 from kindling import train as train_module
 from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
@@ -39,6 +40,16 @@ def test_a_run_learns_and_tests_its_best_checkpoint(train_run):
     run = train_run("trainer.max_epochs=4", "optimizer.lr=0.01")
     assert run.metrics["train/accuracy"] > 0.9
     assert {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"} <= run.metrics.keys()
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+def test_a_run_too_short_for_a_validation_keeps_and_tests_its_last_weights(train_run):
+    run = train_run("trainer.max_steps=2", "trainer.max_epochs=null")
+    assert (run.folder / "checkpoints" / "last.ckpt").exists()
+    assert "test/accuracy" in run.metrics
+    assert "val/loss" not in run.metrics
+    with pytest.raises(CheckpointError, match=r"lacks checkpoints/best.ckpt; give a file: .*last.ckpt"):
+        checkpoint.find(str(run.folder), prefer="best")
 
 
 def test_the_run_folder_tells_the_whole_story(train_run):

@@ -264,7 +264,7 @@ def defaults(folder: Path) -> dict[str, Any]:
         "callbacks": [
             ModelCheckpoint(**checkpoints, filename="best", monitor="val/loss"),
             ModelCheckpoint(**checkpoints, filename="last", save_on_train_epoch_end=True),
-            EarlyStopping(monitor="val/loss", patience=10),
+            EarlyStopping(monitor="val/loss", patience=10, check_on_train_epoch_end=False),
             LearningRateMonitor("epoch"),
             Summary(max_depth=2),
             EpochLines(),

@@ -68,7 +68,9 @@ def find(given: str, prefer: str) -> Path:
         raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
     file = path / "checkpoints" / f"{prefer}.ckpt"
     if not file.is_file():
-        raise CheckpointError(f"given the folder {path}, which lacks checkpoints/{prefer}.ckpt; give a run folder")
+        others = sorted(map(str, path.glob("checkpoints/*.ckpt")))
+        meant = f"give a file: {', '.join(others)}" if others else "give a run folder"
+        raise CheckpointError(f"given the folder {path}, which lacks checkpoints/{prefer}.ckpt; {meant}")
     return file
 
 
