@@ -122,12 +122,24 @@ def test_each_parameter_is_of_one_kind():
     assert sum(map(len, kinds.values())) == len(list(model.parameters()))
 
 
-def test_a_single_row_is_no_matrix():
-    token, matrix, head = nn.Parameter(torch.zeros(1, 1, 8)), nn.Parameter(torch.eye(3)), nn.Parameter(torch.eye(2))
-    kinds = {group["kind"]: group["params"] for group in Muon([token, matrix, head], **SETTINGS).param_groups}
-    assert kinds["others"][0] is token
+@pytest.mark.parametrize("shape", [(1, 1, 8), (8, 1, 1)])
+def test_a_single_row_or_column_is_no_matrix(shape):
+    line, matrix, head = nn.Parameter(torch.zeros(shape)), nn.Parameter(torch.eye(3)), nn.Parameter(torch.eye(2))
+    kinds = {group["kind"]: group["params"] for group in Muon([line, matrix, head], **SETTINGS).param_groups}
+    assert kinds["others"][0] is line
     assert kinds["hidden"][0] is matrix
     assert kinds["head"][0] is head
+
+
+def test_parameters_that_are_added_later_are_split_too_and_trained():
+    model = net()
+    optimizer = Muon(parameter_groups(model[4:]), **SETTINGS)
+    optimizer.add_param_group({"params": list(model[:4].parameters()), "lr": 0.05})
+    before = copy.deepcopy(model.state_dict())
+    train_steps(model, optimizer, range(1))
+    assert [group["kind"] for group in optimizer.param_groups].count("head") == 1
+    assert {group["lr"] for group in optimizer.param_groups[-2:]} == {0.05}
+    assert not any(torch.equal(before[name], value) for name, value in model.named_parameters())
 
 
 def test_kernels_in_channels_last_take_the_same_steps():

@@ -13,9 +13,10 @@ from compare_mistakes import MISTAKES
 def seeds(overrides: list[str]) -> list[Row]:
     """Test accuracy and wall seconds of one run for each of five seeds, or of --seeds=N."""
     flags = [override for override in overrides if override.startswith("--seeds=")]
-    num_seeds = int(flags[-1].removeprefix("--seeds=")) if flags else 5
-    if num_seeds < 2:
-        sys.exit(f"error: given --seeds={num_seeds}; allowed: 2 or more, for a standard deviation")
+    given = flags[-1].removeprefix("--seeds=") if flags else "5"
+    if not given.isdecimal() or int(given) < 2:
+        sys.exit(f"error: given --seeds={given}; allowed: 2 or more, for a standard deviation")
+    num_seeds = int(given)
     settings = [override for override in overrides if override not in flags]
     accuracies, walls = [], []
     for seed in range(num_seeds):

@@ -60,7 +60,16 @@ class Muon(Optimizer):
             "head": {"lr": head_lr, "momentum": sgd_momentum, "weight_decay": weight_decay},
             "others": {"lr": bias_lr, "momentum": sgd_momentum, "weight_decay": 0.0},
         }
+        self._kinds = kinds
         super().__init__(split_groups(list(params), kinds), settings | kinds["hidden"])
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Split like the first ones, but none is the head: a part of the net that is thawed later, say."""
+        if "kind" in param_group:
+            super().add_param_group(param_group)
+        else:
+            for group in split_groups([param_group], self._kinds, has_head=False):
+                super().add_param_group(group)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -104,19 +113,19 @@ class Muon(Optimizer):
         return list(torch._foreach_add(gradients, sums, alpha=group["momentum"])) if group["nesterov"] else sums
 
 
-def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]]) -> list[dict[str, Any]]:
+def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]], *, has_head: bool = True) -> list[dict[str, Any]]:
     """The groups, each split into hidden kernels and matrices, the head, and others, with the settings of its kind.
 
-    A kernel or matrix of a single row, such as a class token, is one of the others.
+    A single row or column, such as a class token or a scale of each channel, is one of the others.
     """
     if groups and not isinstance(groups[0], dict):
         groups = [{"params": groups}]
     groups = [{**group, "params": list(group["params"])} for group in groups]
     every = [parameter for group in groups for parameter in group["params"]]
-    head = next((parameter for parameter in reversed(every) if parameter.ndim > 1), None)
-    members = {id(p): "hidden" if p.ndim > 1 and len(p) > 1 else "others" for p in every}
-    if head is not None:
-        members[id(head)] = "head"
+    matrices = [parameter for parameter in every if parameter.ndim > 1]
+    members = {id(p): "hidden" if p.ndim > 1 and 1 < len(p) < p.numel() else "others" for p in every}
+    if matrices and has_head:
+        members[id(matrices[-1])] = "head"
     split = []
     for group in groups:
         for kind, settings in kinds.items():

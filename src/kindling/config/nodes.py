@@ -87,6 +87,9 @@ def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: bool) -> Fault:
+    misspelt = nearest("_target_", map(str, value)) if isinstance(value, dict) else ""
+    if misspelt:
+        return Fault(f"{path}.{misspelt}", "a key that nothing reads", "_target_", f"{path}._target_")
     group, _, name = path.partition(".")
     near = nearest(name, [each for each in siblings if _is_built(siblings[each])])
     given = "no _target_" if isinstance(value, dict) else shown(value)
@@ -154,7 +157,11 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
             )
     if not values.get("_partial_") and "_args_" not in values:
         for key in sorted(known.required - present):
-            yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
+            near = nearest(key, set(map(str, values)) - set(takes)) if known.takes_more else ""  # else told above
+            if near:
+                yield Fault(f"{path}.{near}", f"but no {key}, which {name} needs", key, f"{path}.{key}")
+            else:
+                yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
 
 
 def _type_fault(value: Any, annotation: Any, path: str) -> Fault | None:
