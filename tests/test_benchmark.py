@@ -20,7 +20,7 @@ def quick(scripts, monkeypatch):
 
     monkeypatch.setattr(loop, "least", once)
     monkeypatch.setattr(data, "least", once)
-    monkeypatch.setattr(loop.Repeated.__init__, "__defaults__", (loop.UNTIMED + 5,))
+    monkeypatch.setattr(loop.Repeated.__init__, "__defaults__", (loop.UNTIMED + loop.WINDOW + 1,))
     random_images = loop.random_images
     monkeypatch.setattr(loop, "random_images", lambda num_images: random_images(num_images // 20))
     monkeypatch.setattr(data, "NUM_IMAGES", 4_200)

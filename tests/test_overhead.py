@@ -3,12 +3,14 @@
 import os
 import pickle
 from copy import deepcopy
+from datetime import timedelta
 
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LambdaCallback
+from lightning.pytorch.callbacks import LambdaCallback, LearningRateMonitor, ModelCheckpoint
 from torch import nn
+from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.classifier import Classifier
@@ -113,6 +115,49 @@ def test_every_hook_of_a_step_is_called_for_the_callback_that_has_it(name):
     callback = type("Own", (Callback,), {name: lambda *_, **__: None})()
     skip_empty_hooks(callback)
     assert [hook for hook in STEP_HOOKS if callable(getattr(callback, hook))] == [name]
+
+
+def test_lightnings_callbacks_keep_the_hooks_of_a_step_that_they_need():
+    needed = {
+        "on_train_batch_end": [
+            ModelCheckpoint(every_n_train_steps=2),
+            ModelCheckpoint(train_time_interval=timedelta(minutes=1)),
+        ],
+        "on_train_batch_start": [LearningRateMonitor("step"), LearningRateMonitor()],
+    }
+    for name, callbacks in needed.items():
+        for callback in callbacks:
+            skip_empty_hooks(callback)
+            assert callable(getattr(callback, name))
+    for idle in (ModelCheckpoint(monitor="val/loss"), ModelCheckpoint(every_n_epochs=2), LearningRateMonitor("epoch")):
+        skip_empty_hooks(idle)
+        assert not any(callable(getattr(idle, name)) for name in STEP_HOOKS)
+
+
+@pytest.mark.parametrize("accumulated", [1, 3])
+@pytest.mark.parametrize(
+    ("clip", "settings"),
+    [
+        (None, {}),
+        (clip_grad_norm_, {"gradient_clip_val": 0.1}),
+        (clip_grad_norm_, {"gradient_clip_val": 0}),
+        (clip_grad_value_, {"gradient_clip_val": 0.1, "gradient_clip_algorithm": "value"}),
+    ],
+)
+def test_the_steps_are_those_of_a_loop_written_by_hand(clip, settings, accumulated):
+    module = classifier()
+    net = deepcopy(module.net)
+    trainer(accumulate_grad_batches=accumulated, **settings).fit(module, BATCHES, BATCHES)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    for step, (images, labels) in enumerate([*BATCHES, *BATCHES]):
+        if step % accumulated == 0:
+            optimizer.zero_grad()
+        (nn.functional.cross_entropy(net(images), labels) / accumulated).backward()
+        if (step + 1) % accumulated == 0:
+            if clip and settings["gradient_clip_val"]:
+                clip(net.parameters(), settings["gradient_clip_val"])
+            optimizer.step()
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(net.parameters(), module.net.parameters(), strict=True))
 
 
 def test_a_callback_without_its_empty_hooks_can_be_copied_and_pickled():

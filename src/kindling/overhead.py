@@ -2,9 +2,11 @@
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.profilers import PassThroughProfiler
 
 NOTHING: AbstractContextManager[None] = nullcontext()
@@ -31,7 +33,16 @@ def lean(trainer: Trainer) -> Trainer:
 
 
 def skip_empty_hooks(callback: Callback) -> None:
-    """Hide the hooks that a callback leaves empty: Lightning names and calls each of them in each step."""
+    """Hide the hooks in which a callback does nothing: Lightning names and calls each of them in each step."""
     for name in STEP_HOOKS:
-        if getattr(getattr(callback, name), "__func__", None) is vars(Callback)[name]:
+        if _does_nothing(callback, name):
             setattr(callback, name, None)  # Lightning calls what is callable
+
+
+def _does_nothing(callback: Any, name: str) -> bool:
+    function = getattr(getattr(callback, name), "__func__", None)
+    if function is ModelCheckpoint.on_train_batch_end:
+        return callback._every_n_train_steps < 1 and callback._train_time_interval is None
+    if function is LearningRateMonitor.on_train_batch_start:
+        return callback.logging_interval == "epoch"
+    return function is vars(Callback)[name]
