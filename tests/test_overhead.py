@@ -160,6 +160,20 @@ def test_the_steps_are_those_of_a_loop_written_by_hand(clip, settings, accumulat
     assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(net.parameters(), module.net.parameters(), strict=True))
 
 
+def test_an_optimizer_that_clears_gradients_in_its_own_way_does_so():
+    cleared = []
+
+    class Own(torch.optim.SGD):
+        def zero_grad(self, set_to_none=True):
+            cleared.append(set_to_none)
+            super().zero_grad(set_to_none)
+
+    module = classifier()
+    module.optimizer = lambda groups: Own(groups, lr=0.1)
+    trainer().fit(module, BATCHES, BATCHES)
+    assert len(cleared) == 6
+
+
 def test_a_callback_without_its_empty_hooks_can_be_copied_and_pickled():
     callback = Counting()
     skip_empty_hooks(callback)

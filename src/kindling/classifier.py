@@ -138,7 +138,10 @@ class Classifier(LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {**self.scheduler, "scheduler": schedule}}
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        for group in optimizer.param_groups:  # as its zero_grad does, in a third of the time
+        if type(optimizer).zero_grad is not Optimizer.zero_grad:  # such as DeepSpeed's
+            optimizer.zero_grad()
+            return
+        for group in optimizer.param_groups:  # as torch does, in a third of the time
             for parameter in group["params"]:
                 parameter.grad = None
 
