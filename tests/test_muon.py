@@ -131,6 +131,13 @@ def test_a_single_row_or_column_is_no_matrix(shape):
     assert kinds["head"][0] is head
 
 
+def test_a_scale_of_each_channel_does_not_take_the_place_of_the_head():
+    matrix, head, scale = (nn.Parameter(torch.rand(shape)) for shape in ((4, 4), (1, 4), (4, 1, 1)))
+    kinds = {group["kind"]: group["params"] for group in Muon([matrix, head, scale], **SETTINGS).param_groups}
+    assert kinds["head"][0] is head
+    assert kinds["others"][0] is scale
+
+
 def test_parameters_that_are_added_later_are_split_too_and_trained():
     model = net()
     optimizer = Muon(parameter_groups(model[4:]), **SETTINGS)

@@ -95,6 +95,18 @@ def test_a_sweep_does_not_take_over_what_another_one_composed():
             assert once._compose_job(loader, sweep, ["seed=1"]).hydra.job.name == name
 
 
+@pytest.mark.parametrize("of_sweep", [True, False])
+def test_a_job_finds_the_groups_of_a_search_path(tmp_path, of_sweep):
+    (tmp_path / "probe").mkdir()
+    (tmp_path / "probe" / "one.yaml").write_text("# @package trainer\nmax_epochs: 77\n")
+    path = [f"hydra.searchpath=[file://{tmp_path}]"]
+    with Composer("train"):
+        loader = GlobalHydra.instance().config_loader()
+        sweep = loader.load_configuration("train", path if of_sweep else [], RunMode.MULTIRUN)
+        job = once._compose_job(loader, sweep, ["+probe=one", "seed=1", *([] if of_sweep else path)])
+    assert job.trainer.max_epochs == 77
+
+
 def outcome(compose, *arguments) -> str:
     try:
         return OmegaConf.to_yaml(compose(*arguments))

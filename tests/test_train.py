@@ -42,7 +42,7 @@ def test_a_run_learns_and_tests_its_best_checkpoint(train_run):
     assert {"train/loss", "val/loss", "val/accuracy", "test/loss", "test/accuracy"} <= run.metrics.keys()
 
 
-@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key", "ignore:Early stopping conditioned")
 def test_a_run_too_short_for_a_validation_keeps_and_tests_its_last_weights(train_run):
     run = train_run("trainer.max_steps=2", "trainer.max_epochs=null")
     assert (run.folder / "checkpoints" / "last.ckpt").exists()
@@ -50,6 +50,12 @@ def test_a_run_too_short_for_a_validation_keeps_and_tests_its_last_weights(train
     assert "val/loss" not in run.metrics
     with pytest.raises(CheckpointError, match=r"lacks checkpoints/best.ckpt; give a file: .*last.ckpt"):
         checkpoint.find(str(run.folder), prefer="best")
+
+
+def test_early_stopping_may_watch_a_metric_of_training(train_run):
+    run = train_run("monitor=train/loss", "optimizer.lr=0", "callbacks.early_stopping.patience=1")
+    epochs = [row["epoch"] for row in rows_of(run) if row["train/loss"]]
+    assert len(epochs) == 2
 
 
 def test_the_run_folder_tells_the_whole_story(train_run):

@@ -211,10 +211,10 @@ def epoch_of(
 
 
 class MidEpoch(ModelCheckpoint):
-    """A checkpoint in the middle of each epoch of 27 steps, and the seconds that its hook took in all."""
+    """A checkpoint within each of two epochs of 27 steps, and the seconds that its hook took in all."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder, filename="middle", every_n_train_steps=14, enable_version_counter=False)
+        super().__init__(folder, filename="middle", every_n_train_steps=20, enable_version_counter=False)
         self.seconds = 0.0
 
     def on_train_batch_end(self, *arguments: Any) -> None:
@@ -268,7 +268,7 @@ def defaults(folder: Path) -> dict[str, Any]:
         "callbacks": [
             ModelCheckpoint(**checkpoints, filename="best", monitor="val/loss"),
             ModelCheckpoint(**checkpoints, filename="last", save_on_train_epoch_end=True),
-            EarlyStopping(monitor="val/loss", patience=10, check_on_train_epoch_end=False),
+            EarlyStopping(monitor="val/loss", patience=10, strict=False),
             LearningRateMonitor("epoch"),
             Summary(max_depth=2),
             EpochLines(),

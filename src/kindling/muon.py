@@ -122,7 +122,7 @@ def split_groups(groups: list[Any], kinds: dict[str, dict[str, Any]], *, has_hea
         groups = [{"params": groups}]
     groups = [{**group, "params": list(group["params"])} for group in groups]
     every = [parameter for group in groups for parameter in group["params"]]
-    matrices = [parameter for parameter in every if parameter.ndim > 1]
+    matrices = [p for p in every if p.ndim > 1 and p.numel() > len(p)]
     members = {id(p): "hidden" if p.ndim > 1 and 1 < len(p) < p.numel() else "others" for p in every}
     if matrices and has_head:
         members[id(matrices[-1])] = "head"

@@ -33,7 +33,10 @@ def lean(trainer: Trainer) -> Trainer:
 
 
 def skip_empty_hooks(callback: Callback) -> None:
-    """Hide the hooks in which a callback does nothing: Lightning names and calls each of them in each step."""
+    """Hide the hooks in which a callback does nothing: Lightning names and calls each of them in each step.
+
+    They are None from then on, so whoever calls another callback's hook by hand first asks whether it is callable.
+    """
     for name in STEP_HOOKS:
         if _does_nothing(callback, name):
             setattr(callback, name, None)  # Lightning calls what is callable
@@ -41,8 +44,8 @@ def skip_empty_hooks(callback: Callback) -> None:
 
 def _does_nothing(callback: Any, name: str) -> bool:
     function = getattr(getattr(callback, name), "__func__", None)
-    if function is ModelCheckpoint.on_train_batch_end:
+    if type(callback) is ModelCheckpoint and name == "on_train_batch_end":
         return callback._every_n_train_steps < 1 and callback._train_time_interval is None
-    if function is LearningRateMonitor.on_train_batch_start:
+    if type(callback) is LearningRateMonitor and name == "on_train_batch_start":
         return callback.logging_interval == "epoch"
     return function is vars(Callback)[name]

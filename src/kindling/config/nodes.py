@@ -87,7 +87,8 @@ def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
 
 
 def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: bool) -> Fault:
-    misspelt = nearest("_target_", map(str, value)) if isinstance(value, dict) else ""
+    others = [str(key) for key in value if key not in HYDRA_KEYS] if isinstance(value, dict) else []
+    misspelt = nearest("_target_", others, cutoff=0.75)
     if misspelt:
         return Fault(f"{path}.{misspelt}", "a key that nothing reads", "_target_", f"{path}._target_")
     group, _, name = path.partition(".")

@@ -57,6 +57,8 @@ def _compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overr
 def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: list[str]) -> DictConfig:
     """As Hydra does it, but the files that several jobs choose are merged once."""
     overrides = OverridesParser.create().parse_overrides(lines)
+    if master_config.hydra.searchpath or any("hydra.searchpath" in line for line in lines):
+        return _load_sweep_config(loader, master_config, lines)  # groups that only Hydra finds
     values = [override for override in overrides if _is_value(loader, override)]
     choices = tuple(str(override.input_line) for override in overrides if override not in values)
     master, base = _bases.get(choices, (None, None))
