@@ -176,6 +176,18 @@ def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
     assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
 
 
+@pytest.mark.parametrize(
+    ("option", "key", "misspelt"), [("cnn", "_target_", "_tagret_"), ("torchvision", "weights", "wieghts")]
+)
+def test_what_a_node_cannot_do_without_is_told_where_it_is_misspelt(configs, option, key, misspelt):
+    file = configs / "model" / f"{option}.yaml"
+    file.write_text(file.read_text().replace(f"{key}:", f"{misspelt}:"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(each) for each in Check(composer).run([f"model={option}"]) if not is_warning(each)]
+    assert error.startswith(f"model.{misspelt}: ")
+    assert f"did you mean model.{key}? (configs/model/{option}.yaml:" in error
+
+
 def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     """Letters dropped, doubled or swapped in keys of the shipped files."""
     rng = random.Random(0)

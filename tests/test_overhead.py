@@ -134,6 +134,16 @@ def test_lightnings_callbacks_keep_the_hooks_of_a_step_that_they_need():
         assert not any(callable(getattr(idle, name)) for name in STEP_HOOKS)
 
 
+def test_a_checkpoint_of_ones_own_may_set_its_interval_later():
+    class Own(ModelCheckpoint):
+        def setup(self, *arguments):
+            self._every_n_train_steps = 2
+
+    callback = Own()
+    skip_empty_hooks(callback)
+    assert callable(callback.on_train_batch_end)
+
+
 @pytest.mark.parametrize("accumulated", [1, 3])
 @pytest.mark.parametrize(
     ("clip", "settings"),
