@@ -21,6 +21,9 @@ train: $(READY) ## train and test a small CNN on real digits: about a minute
 test: $(READY) ## all tests
 	$(BIN)/pytest -n 2
 
+test-crash: $(READY) ## kill, damage and resume hundreds of runs: about half an hour
+	$(BIN)/python tests/crash.py
+
 test-gpu: $(READY) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu
 
@@ -58,4 +61,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-gpu check format coverage golden schema check-configs faults clean
+.PHONY: help setup train test test-crash test-gpu check format coverage golden schema check-configs faults clean

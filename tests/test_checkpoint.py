@@ -70,7 +70,7 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path):
 
 
 def test_another_format_is_refused_by_its_number(tmp_path):
-    with pytest.raises(CheckpointError, match="of format 99; allowed: format 1"):
+    with pytest.raises(CheckpointError, match="of format 99; allowed: format 2 and older"):
         checkpoint.load(write(tmp_path / "a.ckpt", format=99))
 
 

@@ -256,7 +256,7 @@ def test_a_name_that_is_not_utf_8_is_read(make_tree):
     os.rename(root / "a" / "000.png", os.fsencode(root / "a") + b"/\xff.png")
     data = folder_of(root)
     assert len(data.splits.train) == 24
-    assert len(data.fingerprint()) == 32
+    assert len(data.fingerprint) == 32
 
 
 @pytest.mark.parametrize("fraction", ["0", "1", "-0.5", "2"])

@@ -26,7 +26,8 @@ def test_a_command_of_the_readme_composes(command, tmp_path):
         overrides = [override.partition(",")[0] for override in overrides]
     (tmp_path / "cat").mkdir()
     Image.new("L", (8, 8)).save(tmp_path / "cat" / "0.png")
-    overrides = [f"data.root={tmp_path}" if o == "data.root=PATH" else o.replace("<run>", "run") for o in overrides]
+    (tmp_path / "run.json").write_text("{}")
+    overrides = [o.replace("PATH", str(tmp_path)).replace("logs/cnn/<run>", str(tmp_path)) for o in overrides]
     assert compose(overrides, Path(script).stem)
 
 

@@ -72,9 +72,12 @@ def test_git_tells_commit_and_a_capped_redacted_diff(tmp_path, monkeypatch):
 
 def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):
     first = MetricsCSV(str(tmp_path))
-    for step in (1, 2, 3):
-        first.log_metrics({"loss": step / 2, "epoch": 0}, step)
+    first.log_metrics({"loss": 0.5, "epoch": 0}, 1)
+    state = first.state_dict()
+    first.log_metrics({"loss": 1.0, "epoch": 0}, 2)
+    first.log_metrics({"loss": 1.5, "epoch": 0}, 3)
     resumed = MetricsCSV(str(tmp_path))
+    resumed.load_state_dict(state)
     resumed.log_metrics({"loss": 9.0, "epoch": 1}, 2)
     resumed.log_metrics({"val": 1.0, "epoch": 1}, 2)
     assert (tmp_path / "metrics.csv").read_text().splitlines() == [
@@ -105,7 +108,7 @@ def test_metrics_csv_is_on_disk_after_each_call_and_grows_new_columns(tmp_path):
 def test_a_signal_that_cuts_off_a_write_is_an_interruption(config):
     """torch.save raises an error of its own when a signal's exception passes through it."""
     error = RuntimeError("unexpected pos")
-    error.__context__ = Interrupted(15)
+    error.__context__ = Interrupted("SIGTERM")
     with pytest.raises(RuntimeError), recorded(config()) as run:
         raise error
     assert json.loads((run.folder / "run.json").read_text())["status"] == "interrupted"

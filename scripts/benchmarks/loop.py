@@ -19,6 +19,7 @@ from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from kindling.callbacks.progress import EpochLines
+from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.summary import Summary
 from kindling.callbacks.timings import Timings
 from kindling.checkpoint import WholeCheckpointIO
@@ -87,8 +88,8 @@ def mlp() -> list[Row]:
     ]
 
 
-def cnn() -> list[Row]:
-    """An epoch of experiment=cnn, with its augmentation, validation and checkpoints, on all cores."""
+def cnn_parts() -> tuple[Callable[[], nn.Module], Callable[[], tuple[EpochLoader, EpochLoader]]]:
+    """What makes the net and the loaders of experiment=cnn: 27 steps an epoch."""
     train, val = random_images(3_500), random_images(500)
     augment = Augment(
         crop_padding=2,
@@ -98,14 +99,19 @@ def cnn() -> list[Row]:
         rotation=10,
         random_erasing=0.0,
     )
-    make = partial(CNN, 1, 10, [16, 32, 64], 0.2)
-    ready, ready_val = list(loaders(train, val, augment)[0]), floats(val)
+    return partial(CNN, 1, 10, [16, 32, 64], 0.2), partial(loaders, train, val, augment)
+
+
+def cnn() -> list[Row]:
+    """An epoch of experiment=cnn, with its augmentation, validation and checkpoints, on all cores."""
+    make, data = cnn_parts()
+    ready, ready_val = list(data()[0]), tuple(map(torch.cat, zip(*data()[1], strict=True)))
     channels_last = partial(nn.Module.to, memory_format=torch.channels_last)
     seconds = least(
         {
             "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, ready_val),
-            "defaults": lambda: epoch_of(make(), loaders(train, val, augment), defaults),
-            "checkpoint": lambda: checkpoint_of(make(), loaders(train, val, augment)),
+            "defaults": lambda: epoch_of(make(), data(), defaults),
+            "checkpoint": lambda: checkpoint_of(make(), data()),
         },
         rounds=9,
     )
@@ -210,16 +216,16 @@ def epoch_of(
     return clock.instants[2] - clock.instants[1]
 
 
-class MidEpoch(ModelCheckpoint):
+class MidEpoch(ResumeCheckpoint):
     """A checkpoint within each of two epochs of 27 steps, and the seconds that its hook took in all."""
 
     def __init__(self, folder: Path):
-        super().__init__(folder, filename="middle", every_n_train_steps=20, enable_version_counter=False)
+        super().__init__(folder=str(folder), every_n_steps=20, every_minutes=None, keep=3, max_time=None, strict=False)
         self.seconds = 0.0
 
-    def on_train_batch_end(self, *arguments: Any) -> None:
+    def on_train_batch_start(self, *arguments: Any) -> None:
         started = time.perf_counter()
-        super().on_train_batch_end(*arguments)
+        super().on_train_batch_start(*arguments)
         self.seconds += time.perf_counter() - started
 
 
@@ -263,11 +269,11 @@ def quiet(folder: Path) -> dict[str, Any]:
 
 def defaults(folder: Path) -> dict[str, Any]:
     """What configs/callbacks/default.yaml and configs/logger/default.yaml ask for."""
-    checkpoints = {"dirpath": folder / "checkpoints", "enable_version_counter": False}
+    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", enable_version_counter=False)
     return {
         "callbacks": [
-            ModelCheckpoint(**checkpoints, filename="best", monitor="val/loss"),
-            ModelCheckpoint(**checkpoints, filename="last", save_on_train_epoch_end=True),
+            best,
+            resume_checkpoint(folder),
             EarlyStopping(monitor="val/loss", patience=10, strict=False),
             LearningRateMonitor("epoch"),
             Summary(max_depth=2),
@@ -280,6 +286,12 @@ def defaults(folder: Path) -> dict[str, Any]:
         ],
         "plugins": [WholeCheckpointIO()],
     }
+
+
+def resume_checkpoint(folder: Path) -> ResumeCheckpoint:
+    return ResumeCheckpoint(
+        folder=str(folder), every_n_steps=None, every_minutes=0.5, keep=3, max_time=None, strict=False
+    )
 
 
 def on_a_terminal(folder: Path) -> dict[str, Any]:

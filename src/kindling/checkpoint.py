@@ -1,19 +1,37 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
+import logging
+import os
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
+from kindling.checkpoint_content import problems, with_own_files
 from kindling.config.targets import absolute, relative
 from kindling.errors import CheckpointError
-from kindling.whole_file import write_whole
+from kindling.whole_file import TEMPORARY, write_whole
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)  # format 1 lacks what it takes to resume, and nothing else
 DESCRIPTION = "description"
+PROGRESS = "progress"  # where training goes on, in resume checkpoints alone
+RESUME_PATTERN = "step_*.ckpt"
+log = logging.getLogger(__name__)
+
+
+class Saved(NamedTuple):
+    """A checkpoint and its file."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.content[DESCRIPTION]["config"]
 
 
 def describe(saved: dict[str, Any], config: dict[str, Any], facts: Any) -> None:
@@ -33,8 +51,7 @@ def load(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, or was not written by this project.
     """
     try:
-        with zipfile.ZipFile(path) as records:
-            damaged = records.testzip()  # torch itself never checks the checksums
+        damaged = damaged_record(path)
         if damaged:
             raise CheckpointError(f"ckpt: given {path}, which is damaged at {damaged}; use another checkpoint")
         saved = torch.load(path, map_location="cpu", weights_only=True)
@@ -44,15 +61,84 @@ def load(path: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
-    if not description or "state_dict" not in saved:
+    if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
-    if description["format"] != FORMAT:
+    version = description.get("format")
+    if not isinstance(version, int) or version not in READABLE:
         raise CheckpointError(
-            f"ckpt: given {path}, of format {description['format']}; allowed: format {FORMAT}; "
-            "evaluate it with the version that wrote it"
+            f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
+            "use it with the version that wrote it"
         )
+    for problem in problems(saved):
+        raise CheckpointError(f"ckpt: given {path}, {problem}")
     description["config"] = absolute(description["config"])
     return saved
+
+
+def damaged_record(path: Any) -> str | None:
+    """The first record whose checksum is wrong; torch itself never looks at them.
+
+    Raises:
+        zipfile.BadZipFile: the file has no whole directory of records.
+    """
+    with zipfile.ZipFile(path) as records:
+        return records.testzip()
+
+
+def load_file(path: Path) -> Saved:
+    """
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return Saved(path, load(path))
+
+
+def resume_files(folder: Path) -> list[Path]:
+    """The resume checkpoints of a run, the newest first."""
+    files = [file for file in folder.glob(f"checkpoints/{RESUME_PATTERN}") if file.stem[5:].isdecimal()]
+    return sorted(files, key=lambda file: int(file.stem[5:]), reverse=True)
+
+
+def newest_whole(folder: Path) -> Saved | None:
+    """The newest resume checkpoint of a run that is not damaged; None if it has none.
+
+    Raises:
+        CheckpointError: all are damaged, or of another version of this project.
+    """
+    files = resume_files(folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists() and not any(file.samefile(last) for file in files):
+        files.append(last)  # it was copied alone, or is of an older version
+    for number, file in enumerate(files):
+        try:
+            return load_file(file)
+        except CheckpointError as error:
+            if number + 1 == len(files):
+                raise
+            log.warning("warning: %s; goes on from the one before", error)
+    return None
+
+
+def set_damaged_aside(folder: Path, taken: Path) -> None:
+    """Rename the checkpoints that are newer than the one taken, and let last.ckpt be that one."""
+    for file in resume_files(folder):
+        if file == taken:
+            break
+        file.rename(file.with_name(f"{file.name}.damaged"))
+    name_last(taken)
+
+
+def name_last(file: Path) -> None:
+    """Let last.ckpt be another name of a resume checkpoint."""
+    last = file.with_name("last.ckpt")
+    temporary = file.with_name(f".{last.name}.{os.getpid()}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:  # a file system without hard links
+        temporary.symlink_to(file.name)
+    temporary.replace(last)
+    temporary.unlink(missing_ok=True)  # which stays if both were the same file already
 
 
 def find(given: str, prefer: str) -> Path:
@@ -67,6 +153,8 @@ def find(given: str, prefer: str) -> Path:
     if not path.is_dir():
         raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
     file = path / "checkpoints" / f"{prefer}.ckpt"
+    if prefer == "last" and not file.is_file():
+        file = next(iter(resume_files(path)), file)
     if not file.is_file():
         others = sorted(map(str, path.glob("checkpoints/*.ckpt")))
         meant = f"give a file: {', '.join(others)}" if others else "give a run folder"
@@ -91,15 +179,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
     """Saves a checkpoint whole or not at all, and runs no code from one that it loads."""
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        saved = super().load_checkpoint(path, map_location, weights_only=True)
-        # In a run that was moved, the best checkpoint lies beside this one.
-        folder = Path(path).parent
-        for state in saved.get("callbacks", {}).values():
-            if Path(state.get("dirpath") or ".").name == folder.name == "checkpoints":
-                for key in ("best_model_path", "kth_best_model_path", "last_model_path"):
-                    state[key] = str(folder / Path(state[key]).name) if state[key] else state[key]
-                state["best_k_models"] = {str(folder / Path(k).name): v for k, v in state["best_k_models"].items()}
-                state["dirpath"] = str(folder)
+        saved = load(Path(path))
+        for key, state in saved.get("callbacks", {}).items():
+            if isinstance(state, dict) and "best_model_path" in state:
+                saved["callbacks"][key] = with_own_files(state, Path(path).parent)
         return saved
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
@@ -108,6 +191,21 @@ class WholeCheckpointIO(TorchCheckpointIO):
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(target, "wb", durable=True) as stream:
                 torch.save(checkpoint, stream)
-        except OSError as error:
-            reason = error.strerror or error
+                stream.flush()
+                damaged = damaged_record(stream.name)
+                if damaged:
+                    raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
+        except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
+            reason = os_error(error)
+            if reason is None:
+                raise
             raise CheckpointError(f"{target}: cannot be written ({reason}); free space or set paths.logs") from error
+
+
+def os_error(error: BaseException | None) -> str | None:
+    """What the system said, however it was wrapped."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return None

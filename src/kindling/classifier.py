@@ -11,16 +11,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
-from kindling.config.composition import instantiate
 from kindling.config.rules import accumulation_divides
 from kindling.console import warn
-from kindling.errors import ConfigError
+from kindling.described import build, section
+from kindling.divergence import not_finite
+from kindling.epoch_sums import gather
+from kindling.errors import ConfigError, DivergedError
 from kindling.metrics import Totals
-from kindling.optimization import build_scheduler, parameter_groups
-from kindling.seeds import mix_seeds
+from kindling.optimization import build_scheduler, parameter_groups, scale_rates
+from kindling.seeds import mix_seeds, seed_all
 from kindling.views import Views, average_logits
 
 Batch = tuple[Tensor, Tensor]
+PRETRAINED = ("pretrained", "pretrained_backbone", "weights_backbone")  # of torchvision, which would download them
 
 
 class Classifier(LightningModule):
@@ -51,6 +54,10 @@ class Classifier(LightningModule):
         self.config = config or {}
         self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
         self.totals = {"train": Totals(), "val": Totals(), "test": Totals()}
+        self.rollbacks: list[list[int]] = []  # [epoch, batch] of the batches that gave NaN
+        self.skips_batches = True  # those
+        self.lr_factor = 1.0  # of all rates, once training starts
+        self._epoch_seed: int | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name == "_current_fx_name":  # Lightning sets it 46 times a step; nn.Module first looks for parameters
@@ -69,10 +76,13 @@ class Classifier(LightningModule):
         self.totals[stage].update(loss, logits, labels, padded=padded)
         return loss, logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
+        if self.rollbacks and self.skips_batches and [self.current_epoch, batch_idx] in self.rollbacks:
+            return None
         loss, _ = self._step(batch, "train")
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
+            self.refuse_divergence("train")
             self.log("train/loss_step", loss)
         return loss
 
@@ -89,6 +99,7 @@ class Classifier(LightningModule):
         sums = self.totals[stage].sums
         if sums is None:
             return
+        self.refuse_divergence(stage)
         loss, hits, num_images = self.trainer.strategy.reduce(sums, reduce_op="sum")
         means = {
             f"{stage}/loss": (loss / num_images).float(),
@@ -99,16 +110,23 @@ class Classifier(LightningModule):
     def on_train_start(self) -> None:
         for fault in accumulation_divides(int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches):
             warn(fault)
+        if self.lr_factor != 1:
+            scale_rates(self.trainer.optimizers, self.trainer.lr_scheduler_configs, self.lr_factor)
 
     def on_train_epoch_start(self) -> None:
-        # Dropout of a resumed epoch is that of the epoch that was never interrupted.
-        torch.manual_seed(mix_seeds(self.config.get("seed", 0), self.current_epoch, self.global_rank))
         self.totals["train"].reset()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        # Dropout of a resumed step is that of the step that was never interrupted.
+        if batch_idx == 0 or self._epoch_seed is None:
+            self._epoch_seed = mix_seeds(self.config.get("seed", 0), self.current_epoch, self.global_rank)
+        seed_all(self._epoch_seed + batch_idx, self.device)
 
     def on_validation_epoch_start(self) -> None:
         self.totals["val"].reset()
 
     def on_test_epoch_start(self) -> None:
+        seed_all(mix_seeds(self.config.get("seed", 0), self.global_rank), self.device)
         self.totals["test"].reset()
 
     def on_train_epoch_end(self) -> None:
@@ -154,9 +172,35 @@ class Classifier(LightningModule):
         if gradient_clip_val is not None or self.trainer.gradient_clip_val is not None:
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
+    def refuse_divergence(self, stage: str) -> None:
+        """Wait for the device and look at what it has summed up; asked only where it is waited for anyway.
+
+        Raises:
+            DivergedError: a loss since the epoch began was NaN or infinite, in this process or another.
+        """
+        sums = self.totals[stage].sums
+        diverged = sums is not None and not sums[0].isfinite().item()
+        if self.trainer.world_size > 1:
+            diverged = self.trainer.strategy.reduce_boolean_decision(diverged, all=False)
+        if diverged:
+            raise DivergedError(f"{stage}/loss: is NaN or infinite")
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.refuse_divergence("train")
+        wrong = not_finite(self.named_parameters())  # a gradient may be NaN, and the loss of the next step only
+        if wrong:
+            raise DivergedError(f"{wrong}: is NaN or infinite")
         data = getattr(self.trainer, "datamodule", None)
         describe(checkpoint, self.config, data.facts if data else {})
+        sums = self.totals["train"].sums
+        checkpoint["train_sums"] = gather(self.trainer, None if sums is None else sums.tolist())
+        checkpoint["rollbacks"] = self.rollbacks
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        sums = checkpoint.get("train_sums", [])
+        if len(sums) == self.trainer.world_size:  # else it is of an older version
+            self.totals["train"].restore(sums[self.global_rank], self.trainer.strategy.root_device)
+        self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
 
 
 def rebuild(saved: dict[str, Any], path: Path) -> Classifier:
@@ -166,7 +210,9 @@ def rebuild(saved: dict[str, Any], path: Path) -> Classifier:
         CheckpointError: its weights do not fit the model that it describes.
     """
     config = saved[DESCRIPTION]["config"]
-    model = {key: None if key == "weights" else value for key, value in config["model"].items()}  # all in state_dict
-    classifier = Classifier(instantiate(model, "model"), instantiate(config["criterion"], "criterion"), config=config)
+    model = {key: value for key, value in section(config, "model").items() if key not in PRETRAINED}
+    model |= {"weights": None} if "weights" in model else {}  # all are in the state_dict
+    criterion = build(section(config, "criterion"), "criterion", nn.Module)
+    classifier = Classifier(build(model, "model", nn.Module), criterion, config=config)
     load_weights(classifier, saved["state_dict"], path)
     return classifier

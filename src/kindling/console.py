@@ -20,10 +20,10 @@ NOT_FOR_USERS = (
 log = logging.getLogger(__name__)
 
 
-def warn(fault: Fault) -> None:
+def warn(problem: Fault | str) -> None:
     """Tell, once for all processes, what can still be right but is likely not meant."""
     if is_first_process():
-        log.warning("warning: %s", fault)
+        log.warning("warning: %s", problem)
 
 
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:

@@ -1,6 +1,7 @@
 """metrics.csv: one row for each step at which anything was logged."""
 
 import csv
+import os
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ class MetricsCSV(Logger):
         super().__init__()
         self.file = Path(folder) / "metrics.csv"
         self._names: list[str] = []
+        self._num_rows = 0  # before the last one
         self._row: Row = {}  # the last one, which further calls of the same step add to
         self._row_start = 0
 
@@ -41,19 +43,38 @@ class MetricsCSV(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         step = step or 0
-        if not self._names:  # a resumed run drops the rows from where it goes on
-            self._write_table([row for row in self._read_table() if int(row["step"]) < step])
         same_step = self._row.get("step") == step
+        if self._row and not same_step:
+            self._num_rows += 1
         self._row = (self._row if same_step else {"step": step}) | metrics
         if not self._row.keys() <= set(self._names):
-            table = self._read_table()
-            self._write_table(table[:-1] if same_step else table)
+            self._write_table(self._read_table()[: self._num_rows])
         elif not same_step:
             self._row_start = self.file.stat().st_size
+        self._write_row()
+
+    def state_dict(self) -> dict[str, Any]:
+        """How far the table has come, once the disk has it."""
+        if self._row:
+            with self.file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        return {"num_rows": self._num_rows, "row": self._row}
+
+    @rank_zero_only
+    def load_state_dict(self, state: dict[str, Any] | None) -> None:
+        """Drop the rows that were logged later; None: all."""
+        state = state or {"num_rows": 0, "row": {}}
+        self._num_rows, self._row = state["num_rows"], dict(state["row"])
+        if self.file.exists():
+            self._write_table(self._read_table()[: self._num_rows])
+            self._write_row()
+
+    def _write_row(self) -> None:
         with self.file.open("r+", newline="", encoding="utf-8") as stream:
             stream.seek(self._row_start)
             stream.truncate()
-            csv.DictWriter(stream, self._names).writerow(self._row)
+            if self._row:
+                csv.DictWriter(stream, self._names).writerow(self._row)
 
     def _read_table(self) -> list[Row]:
         if not self.file.exists():

@@ -1,5 +1,9 @@
 """Errors that say what was given, what is allowed and what to do."""
 
+import signal
+
+LONGEST = 300  # characters of another's message within ours
+
 
 class KindlingError(Exception):
     """A mistake that the user can mend; shown as one line, without a traceback."""
@@ -13,6 +17,10 @@ class ConfigError(KindlingError):
     exit_code = 2
 
 
+class InUseError(ConfigError):
+    """A run folder that another process works in, and in which nothing is written therefore."""
+
+
 class DataError(KindlingError):
     """Images or labels that are missing, damaged or of the wrong kind."""
 
@@ -21,12 +29,22 @@ class CheckpointError(KindlingError):
     """A checkpoint that is missing, damaged or of another model."""
 
 
-class Interrupted(BaseException):
-    """A signal asked the run to end; no `Exception`, so that nothing on the way swallows it."""
+class DivergedError(KindlingError):
+    """A loss or a parameter has become NaN or infinite."""
 
-    def __init__(self, signum: int):
-        super().__init__(f"signal {signum}")
-        self.exit_code = 128 + signum
+
+class Interrupted(BaseException):
+    """A signal or a deadline asked the run to end; no `Exception`, so that nothing on the way swallows it."""
+
+    def __init__(self, reason: str):
+        super().__init__(reason)
+        self.exit_code = 128 + (signal.SIGINT if reason == "SIGINT" else signal.SIGTERM)
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, without line breaks and cut if it is long."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def interruption(error: BaseException | None) -> BaseException | None:

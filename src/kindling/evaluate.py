@@ -19,6 +19,7 @@ from kindling.config.composition import instantiate, to_plain
 from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import ImageDataModule
+from kindling.described import build, section
 from kindling.errors import ConfigError, DataError
 from kindling.overhead import lean
 from kindling.plots import plot_confusion_matrix, plot_mistakes
@@ -73,7 +74,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     classes: list[str] = description["classes"]
     data = same_data(description["config"], classes, cfg)
     kept = KeepLogits()
-    precision = description["config"]["trainer"]["precision"]
+    precision = section(description["config"], "trainer").get("precision")
     trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
     classifier = rebuild(saved, path)
@@ -98,12 +99,13 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
         DataError: its classes are others.
     """
     overrides = {str(key): value for key, value in cfg.data.items() if value is not None}
-    for key in overrides.keys() - config["data"].keys():
+    saved = section(config, "data")
+    for key in overrides.keys() - saved.keys():
         raise ConfigError(
             f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
         )
-    plain = {"augment": None} if "augment" in config["data"] else {}  # whatever its arguments were then
-    data: ImageDataModule = instantiate(config["data"] | plain | overrides, "data")
+    plain = {"augment": None} if "augment" in saved else {}  # whatever its arguments were then
+    data = build(saved | plain | overrides, "data", ImageDataModule)
     data.prepare_data()
     if list(data.splits.classes) != classes:
         raise DataError(f"data: given the classes {list(data.splits.classes)}; the model knows {classes}")

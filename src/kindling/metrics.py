@@ -17,11 +17,17 @@ class Totals:
     def reset(self) -> None:
         self.sums: Tensor | None = None  # (3,): loss, hits, images
 
+    def restore(self, sums: list[float] | None, device: torch.device) -> None:
+        """Go on from these sums; None: from none."""
+        self.reset()
+        if sums is not None:
+            self.sums = torch.tensor(sums, dtype=_sum_dtype(device), device=device)
+            self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]  # views: indexing costs
+
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, *, padded: bool = False) -> None:
         """Add a batch: its mean loss (), logits (B, K) and labels (B,); if padded, NO_LABEL does not count."""
         if self.sums is None:
-            self.sums = torch.zeros(3, dtype=_sum_dtype(logits.device), device=logits.device)
-            self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]  # views: indexing costs
+            self.restore([0, 0, 0], logits.device)
         if padded:
             num_images = (labels != NO_LABEL).sum()
             self._loss.add_(torch.where(num_images > 0, loss.detach() * num_images, 0))

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
@@ -71,3 +71,24 @@ def _peaks(make: partial[Any], optimizer: Optimizer) -> dict[str, list[float]]:
     common = optimizer.defaults["lr"]
     rates = [group["lr"] / common if common else 1.0 for group in optimizer.param_groups]
     return {"max_lr": [make.keywords["max_lr"] * rate for rate in rates]}
+
+
+def scale_rates(optimizers: Iterable[Optimizer], schedules: Iterable[Any], factor: float) -> None:
+    """Multiply all learning rates by a factor, those to come too."""
+    for optimizer in optimizers:
+        for group in optimizer.param_groups:
+            for key in ("lr", "initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
+                if key in group:
+                    group[key] *= factor
+    for schedule in schedules:
+        _scale_schedule(schedule.scheduler, factor)
+
+
+def _scale_schedule(schedule: Any, factor: float) -> None:
+    for part in getattr(schedule, "_schedulers", []):  # of SequentialLR and ChainedScheduler
+        _scale_schedule(part, factor)
+    for name in ("base_lrs", "_last_lr", "min_lrs", "max_lrs"):
+        if hasattr(schedule, name):
+            setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
+    if hasattr(schedule, "eta_min"):  # of CosineAnnealingLR
+        schedule.eta_min *= factor

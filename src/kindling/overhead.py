@@ -1,4 +1,4 @@
-"""What a step of Lightning costs beyond the model, and can do without."""
+"""What Lightning does in a step, or at a signal, beyond the model, and can do without."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
@@ -26,6 +26,8 @@ def lean(trainer: Trainer) -> Trainer:
         trainer.profiler = NoProfiler()  # pyright: ignore[reportAttributeAccessIssue]
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         skip_empty_hooks(callback)
+    # Its handlers would answer SIGTERM in the middle of an accumulation, and with a collective in one process alone.
+    trainer._signal_connector.register_signal_handlers = lambda: None
     if not torch.cuda.is_available():
         # Lightning has torch ask NVIDIA's library for GPUs each time that an optimiser steps; it loads it anew.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)

@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from kindling.data.images import Images
+from kindling.whole_file import write_whole
 
 NUM_MISTAKES = 36
 MAX_NAMED_CLASSES = 40  # more names would overlap
@@ -28,7 +29,7 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str], fi
         for row, column in counts.nonzero().tolist():
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(file, dpi=120)
+    save(figure, file)
 
 
 def plot_mistakes(images: Images, logits: Tensor, labels: Tensor, classes: list[str], file: Path) -> None:
@@ -47,4 +48,9 @@ def plot_mistakes(images: Images, logits: Tensor, labels: Tensor, classes: list[
         axes.imshow(images[index].squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255)
         probability, predicted = logits[index].softmax(0).max(0)
         axes.set_title(f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}", fontsize=8)
-    figure.savefig(file, dpi=120)
+    save(figure, file)
+
+
+def save(figure: Figure, file: Path) -> None:
+    with write_whole(file, "wb") as stream:
+        figure.savefig(stream, format="png", dpi=120)

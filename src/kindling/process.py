@@ -1,6 +1,7 @@
 """A quick start and a quick end: a million imported objects are neither searched nor freed one by one."""
 
 import atexit
+import ctypes
 import gc
 import importlib
 import io
@@ -13,6 +14,10 @@ from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
+
+from kindling.signals import ENDING
+
+PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @contextmanager
@@ -58,6 +63,14 @@ def _import_torchmetrics() -> None:
             del sys.modules[name]
 
 
+def die_with(parent: int, signum: int = signal.SIGKILL) -> None:
+    """Have the system send this process a signal when its parent has ended, however that came about."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)
+    if os.getppid() != parent:  # it ended before
+        os._exit(1)
+
+
 def end(code: int) -> None:
     """Exit as Python does, but leave the memory to the system, as multiprocessing ends its processes.
 
@@ -66,7 +79,7 @@ def end(code: int) -> None:
     module = sys._getframe(2)
     if module.f_back is not None or sys.flags.interactive:
         sys.exit(code)
-    for signum in (signal.SIGINT, signal.SIGTERM):
+    for signum in ENDING:
         signal.signal(signum, signal.SIG_DFL)  # a signal now ends it at once
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()

@@ -17,17 +17,17 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kindling import run_lock
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.resolvers import PROJECT, is_first_process
 from kindling.errors import ConfigError, interruption
 from kindling.redaction import redact_command, redact_config, redact_text
-from kindling.whole_file import write_whole
+from kindling.resumption import ORIGIN, is_reopened, refuse_changes, run_of, saved_config
+from kindling.run_lock import RunLock
+from kindling.whole_file import TEMPORARY, write_whole
 
 DIFF_LIMIT = 100_000  # characters
 KEPT_OF_EARLIER = ("status", "reason", "started_at", "ended_at", "command", "timings", "metrics")
-# What a resumed run must share with the run that it goes on with; of data, all but where and how it is read.
-FIXED_SETTINGS = ("seed", "data", "model", "criterion", "optimizer", "scheduler")
-FREE_DATA_SETTINGS = ("root", "cache_dir", "num_workers", "in_memory", "mean", "std")
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
 
 
@@ -37,29 +37,37 @@ class RunRecord:
     def __init__(self, folder: Path, config: dict[str, Any]):
         self.folder = folder
         self.config = redact_config(config)
-        self.facts: dict[str, Any] = {}
-        self.is_new = True
+        self.facts: dict[str, Any] = {"timings": {}, "metrics": {}}
+        self.saved_config: dict[str, Any] | None = None  # of the run that goes on
+        self.is_done = False  # nothing is left to do
+        self._lock = RunLock(folder)
         self._started = time.perf_counter()
 
-    def start(self, *, resumed: bool) -> None:
-        """Claim the folder and write config.yaml and run.json.
+    def start(self) -> None:
+        """Claim the folder, sweep out what a killed process left, and write config.yaml and run.json.
 
         Raises:
-            ConfigError: the folder holds another run.
+            InUseError: another process holds the folder.
+            ConfigError: it holds a run that is not to go on so.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        file = self.folder / "run.json"
+        self._lock.acquire()
+        before = run_of(self.folder)
+        if before is None and os.path.lexists(self.folder / "run.json"):
+            raise ConfigError(f"run folder: given {self.folder}, whose run.json tells of no run; give another one")
         earlier: list[dict[str, Any]] = []
-        if file.exists():
-            if not resumed:
-                raise ConfigError(f"run folder: given {self.folder}, which holds a run; give a new one, or resume= it")
-            refuse_changes(OmegaConf.to_container(OmegaConf.load(self.folder / "config.yaml")), self.config)
-            before = json.loads(file.read_text(encoding="utf-8"))
+        if before:
+            self._check_resume(before["status"])
             earlier = [*before.pop("earlier", []), {key: before.get(key) for key in KEPT_OF_EARLIER}]
-            self.facts = {"metrics": before["metrics"], "best": before.get("best")}
-            self.is_new = False
-        OmegaConf.save(OmegaConf.create(self.config), self.folder / "config.yaml")
+            self.facts = {"metrics": before.get("metrics", {}), "best": before.get("best")}
+            if self.is_done:
+                self._lock.let_others_in()
+                return
+        remove_leftovers(self.folder)
+        with write_whole(self.folder / "config.yaml", durable=True) as stream:
+            OmegaConf.save(OmegaConf.create(self.config), stream)
         self.update(
+            durable=True,
             status="running",
             reason=None,
             started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -70,15 +78,38 @@ class RunRecord:
             versions=versions(),
             hardware={"host": platform.node(), "platform": platform.platform(), "cores": os.cpu_count()},
             timings={},
-            metrics=self.facts.get("metrics", {}),
+            metrics=self.facts["metrics"],
             earlier=earlier,
         )
+        self._lock.let_others_in()
 
-    def update(self, **facts: Any) -> None:
+    def join(self) -> None:
+        """Know, in a further process, what the first one finds in the folder."""
+        run_lock.wait_for_first(self.folder)
+        before = run_of(self.folder)
+        if self.config["resume"] and before:
+            saved = saved_config(self.folder)
+            self.config |= {key: saved.get(key) for key in ORIGIN}
+            self.is_done = before["status"] == "finished" and not is_reopened(saved, self.config)
+
+    def _check_resume(self, status: str) -> None:
+        """
+        Raises:
+            ConfigError: the folder's run is not to go on, or not with this config.
+        """
+        if not self.config["resume"]:
+            raise ConfigError(f"run folder: given {self.folder}, which holds a run; give a new one, or resume= it")
+        saved = saved_config(self.folder)
+        refuse_changes(saved, self.config, strict=self.config["resume_strict"])
+        self.saved_config = saved
+        self.config |= {key: saved.get(key) for key in ORIGIN}
+        self.is_done = status == "finished" and not is_reopened(saved, self.config)
+
+    def update(self, *, durable: bool = False, **facts: Any) -> None:
         """Add facts and write the file, whole or not at all."""
         self.facts.update(facts)
         if is_first_process():
-            with write_whole(self.folder / "run.json") as stream:
+            with write_whole(self.folder / "run.json", durable=durable) as stream:
                 json.dump(self.facts, stream, indent=2, ensure_ascii=False)
 
     def end(self, status: str, reason: str | None = None) -> None:
@@ -90,6 +121,10 @@ class RunRecord:
             timings={**self.facts["timings"], "total_s": seconds},
         )
 
+    def release(self) -> None:
+        """Let other processes have the folder."""
+        self._lock.release()
+
     @contextmanager
     def timed(self, phase: str) -> Iterator[None]:
         """Note how long a phase took, as <phase>_s."""
@@ -97,37 +132,6 @@ class RunRecord:
         yield
         seconds = round(time.perf_counter() - started, 3)
         self.update(timings={**self.facts["timings"], f"{phase}_s": seconds})
-
-
-def refuse_changes(saved: Any, given: dict[str, Any]) -> None:
-    """
-    Raises:
-        ConfigError: a config would go on with a run that was started with other settings.
-    """
-
-    def fixed(config: dict[str, Any]) -> dict[str, Any]:
-        data = {key: value for key, value in config["data"].items() if key not in FREE_DATA_SETTINGS}
-        return flatten({key: config.get(key) for key in FIXED_SETTINGS} | {"data": data})
-
-    before, now = fixed(saved), fixed(given)
-    changed = sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
-    if changed:
-        listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in changed[:5])
-        raise ConfigError(
-            f"resume: given {listed}; allowed: the settings that the run was started with; "
-            "give the same experiment and overrides, or start a new run"
-        )
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
-    flat: dict[str, Any] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 _open: list[RunRecord] = []
@@ -141,31 +145,45 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         return
     config = to_plain(cfg)
     record = RunRecord(Path(config["paths"]["run"]), config)
-    if is_first_process():
-        record.start(resumed=bool(config["resume"]) and config["train"])
-    else:
-        record.facts = {"timings": {}, "metrics": {}}
+    if in_sweep() and config["resume"] not in (None, "auto"):
+        raise ConfigError(f"resume: given {config['resume']} in a sweep; allowed: auto, or one run at a time")
     _open.append(record)
     try:
+        record.start() if is_first_process() else record.join()
         yield record
     except BaseException as error:
-        if isinstance(error, ConfigError) and record.is_new and not in_sweep():
-            remove_unused(record.folder)
-            raise
-        # Lightning turns Ctrl-C in a notebook into SystemExit.
-        stopped = interruption(error)
-        record.end("interrupted" if stopped else "failed", f"{type(error).__name__}: {error}")
+        _end_unfinished(record, error)
         raise
     else:
-        record.end("finished")
+        if not record.is_done:
+            record.end("finished")
     finally:
+        record.release()
         _open.remove(record)
+
+
+def _end_unfinished(record: RunRecord, error: BaseException) -> None:
+    if "status" not in record.facts and is_first_process():  # refused before it began
+        return
+    if isinstance(error, ConfigError) and record.saved_config is None and not in_sweep():
+        remove_unused(record.folder)
+        return
+    # Lightning turns Ctrl-C in a notebook into SystemExit.
+    status = "interrupted" if interruption(error) else "failed"
+    with suppress(OSError):  # the disk may be full, which the error tells already
+        record.end(status, f"{type(error).__name__}: {error}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of a process that was killed while it wrote."""
+    for file in folder.rglob(f".*{TEMPORARY}"):
+        file.unlink(missing_ok=True)
 
 
 def remove_unused(folder: Path) -> None:
     """Remove the folder of a run whose config was refused, if it holds nothing but the refusal."""
     files = [path for path in folder.rglob("*") if path.is_file()]
-    if is_first_process() and {file.name for file in files} <= {"run.json", "config.yaml", "train.log"}:
+    if is_first_process() and {file.name for file in files} <= {"run.json", "config.yaml", "train.log", run_lock.NAME}:
         shutil.rmtree(folder, ignore_errors=True)
         with suppress(OSError):  # other runs lie beside it
             folder.parent.rmdir()

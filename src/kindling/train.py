@@ -1,9 +1,6 @@
 """Train a model and test its best checkpoint."""
 
-import math
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +8,11 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
-from kindling import checkpoint
+from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
+from kindling.checkpoint import Saved, WholeCheckpointIO
 from kindling.classifier import Classifier
 from kindling.compilation import compile_net
 from kindling.config import machine
@@ -22,9 +20,13 @@ from kindling.config.check import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
 from kindling.console import print_results, set_up_logging, warn
 from kindling.data.datamodule import ImageDataModule
-from kindling.errors import CheckpointError, ConfigError, KindlingError
+from kindling.errors import ConfigError
+from kindling.failures import taking_up
+from kindling.guarded_fit import WRITERS, Parts, fit
 from kindling.overhead import lean
-from kindling.run_folder import flatten, recorded, refuse_changes
+from kindling.resumption import flatten
+from kindling.run_folder import recorded
+from kindling.start import hide_void_events, load_start, tell
 from kindling.views import average_logits
 
 COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS
@@ -40,7 +42,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
     """Train and test as the config says; returns the final metrics, such as test/accuracy.
 
     Raises:
-        KindlingError: the config, the data or a checkpoint cannot be right.
+        KindlingError: the config, the data or a checkpoint cannot be right, or the loss became NaN.
     """
     warnings = check_config(cfg)
     with recorded(cfg) as run:
@@ -48,58 +50,74 @@ def train(cfg: DictConfig) -> dict[str, float]:
         for warning in warnings:
             warn(warning)
         refuse(machine.faults(run.config))
-        start = starting_checkpoint(cfg)
-        seed_everything(cfg.seed, workers=True, verbose=False)
+        if run.is_done:
+            tell("resume: %s has finished; nothing is left to do", run.folder)
+            return run.facts["metrics"]
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
-        data: ImageDataModule = instantiate(cfg.data, "data")
-        classifier = build_classifier(cfg, run.config)
-        callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
-        loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
-        trainer = build_trainer(cfg, callbacks, loggers)
-        if start:
-            load_start(classifier, start, run.config)
+        build = partial(build_parts, cfg, run.config)
         if cfg.train:
-            with run.timed("fit"), ending_children(trainer):
-                trainer.fit(classifier, data, ckpt_path=start, weights_only=True)
+            with run.timed("fit"):
+                data, classifier, loggers, trainer = fit(build, run, cfg)
             run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
+        else:
+            data, classifier, loggers, trainer = build(None, [])
         if cfg.test:
-            if not start and trainer.global_step == 0:
+            if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
-            with run.timed("test"):
-                trainer.test(classifier, data, best_checkpoint(trainer), verbose=False, weights_only=True)
+            best = best_checkpoint(trainer)
+            with run.timed("test"), taking_up(best):
+                trainer.test(classifier, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
-        run.update(data_fingerprint=data.fingerprint(), threads=torch.get_num_threads())
+        run.update(data_fingerprint=data.fingerprint, threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
-        refuse_divergence(metrics)
         log_settings(loggers, run.config, metrics, trainer.global_step)
         if trainer.is_global_zero:
             print_results(metrics, "run folder", run.folder)
     return metrics
 
 
-def starting_checkpoint(cfg: DictConfig) -> Path | None:
-    """The checkpoint that `resume` means.
+def build_parts(
+    cfg: DictConfig,
+    config: dict[str, Any],
+    start: Saved | None,
+    rollbacks: list[list[int]],
+    *,
+    replay: Callback | None = None,
+) -> Parts:
+    """Build what the config describes, with the weights to start from.
+
+    Args:
+        cfg: of the run.
+        config: the same, as plain values.
+        start: the checkpoint that it goes on from.
+        rollbacks: [epoch, batch] of the batches that gave NaN.
+        replay: takes the place of the callbacks and loggers that write.
 
     Raises:
-        CheckpointError: it does not exist, or nothing is to be trained and there is none to test.
+        KindlingError: the config, the data or the weights cannot be right.
     """
-    if cfg.resume:
-        return checkpoint.find(cfg.resume, prefer="last" if cfg.train else "best")
-    if not cfg.train:
-        raise CheckpointError("train=false: given no checkpoint to test; allowed: resume=<run folder or checkpoint>")
-    return None
+    if replay:
+        cfg = quiet(cfg)
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    data: ImageDataModule = instantiate(cfg.data, "data")
+    classifier = build_classifier(cfg, config)
+    load_start(classifier, start, rollbacks)
+    callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
+    loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
+    if replay:
+        callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
+    hide_void_events(loggers, start)
+    return Parts(data, classifier, loggers, build_trainer(cfg, callbacks, loggers))
 
 
-def load_start(classifier: Classifier, start: Path, config: dict[str, Any]) -> None:
-    """Load the weights of the checkpoint to start from.
-
-    Raises:
-        CheckpointError: it is damaged or of another model.
-        ConfigError: it is of a run with other settings.
-    """
-    saved = checkpoint.load(start)
-    refuse_changes(saved[checkpoint.DESCRIPTION]["config"], config)
-    checkpoint.load_weights(classifier, saved["state_dict"], start)
+def quiet(cfg: DictConfig) -> DictConfig:
+    """The same config for a run that writes and shows nothing."""
+    hidden = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+    cfg = cfg.copy()
+    with open_dict(cfg):
+        cfg.trainer.merge_with(hidden)
+        cfg.logger, cfg.compile = {}, None
+    return cfg
 
 
 def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
@@ -142,13 +160,18 @@ def check_shapes(net: nn.Module, blank: Tensor, cfg: DictConfig) -> None:
 def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
     switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
-    plugins = [checkpoint.WholeCheckpointIO()]
-    trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=callbacks, logger=loggers or False, plugins=plugins))
+    given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [WholeCheckpointIO()]}
+    if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
+        given["max_time"] = None  # that callback ends the run in time
+    trainer = lean(instantiate(cfg.trainer, "trainer", **given))
+    trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(
             f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
             "sweep; allowed: 1; run the jobs one by one"
         )
+    if trainer.world_size > 1 and cfg.on_nan == "rollback":
+        raise ConfigError(f"on_nan: given rollback with {trainer.world_size} processes; allowed: stop")
     return trainer
 
 
@@ -157,40 +180,20 @@ def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:
     return [built for built in (instantiate(group, path) or {}).values() if built is not None]
 
 
-@contextmanager
-def ending_children(trainer: Trainer) -> Iterator[None]:
-    """End the processes that Lightning has launched if this one fails; they would wait for it for ever."""
-    try:
-        yield
-    except BaseException:
-        launcher = trainer.strategy.launcher
-        if launcher is not None:
-            launcher.kill(signal.SIGKILL)
-        raise
-
-
-def refuse_divergence(metrics: dict[str, float]) -> None:
-    """
-    Raises:
-        KindlingError: a loss is NaN or infinite.
-    """
-    for name, value in metrics.items():
-        if not math.isfinite(value):
-            raise KindlingError(
-                f"{name}: is {value}; allowed: finite numbers; "
-                "lower optimizer.lr or set trainer.gradient_clip_val, and look for NaN with debug=anomaly"
-            )
+def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
+    kept = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    return kept[0] if kept else None
 
 
 def best_checkpoint(trainer: Trainer) -> str | None:
     """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
-    best = trainer.checkpoint_callback
-    return best.best_model_path or None if isinstance(best, ModelCheckpoint) else None
+    best = best_callback(trainer)
+    return best.best_model_path or None if best else None
 
 
 def best_score(trainer: Trainer) -> dict[str, Any] | None:
-    best = trainer.checkpoint_callback
-    if not isinstance(best, ModelCheckpoint) or best.best_model_score is None:
+    best = best_callback(trainer)
+    if best is None or best.best_model_score is None:
         return None
     return {"monitor": best.monitor, "score": best.best_model_score.item()}
 

@@ -6,6 +6,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+TEMPORARY = ".tmp"  # ends the hidden name that a file has until it is whole
+
 
 @contextmanager
 def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterator[Any]:
@@ -15,8 +17,11 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         path: of the file; its folder must exist.
         mode: "w" for text, "wb" for bytes.
         durable: wait until the disk has it, so that a power cut leaves the old file or the new one.
+
+    Raises:
+        OSError: with the path as `filename`; the old file is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
     try:
         with temporary.open(mode, encoding=encoding, newline=newline) as stream:
@@ -29,7 +34,9 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
             folder = os.open(path.parent, os.O_RDONLY)
             os.fsync(folder)
             os.close(folder)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, OSError):  # a full disk does not say which file
+            error.filename = str(path)
         raise

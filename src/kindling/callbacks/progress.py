@@ -23,8 +23,13 @@ class EpochLines(ProgressBar):
         """Lightning calls this on all ranks but the first."""
         self._enabled = False
 
+    def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self._first_epoch = trainer.current_epoch
+        self._started = time.perf_counter()  # a resumed epoch has no start of its own
+
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        self._finish_line(trainer, trainer.current_epoch)
+        if trainer.current_epoch > self._first_epoch:
+            self._finish_line(trainer, trainer.current_epoch)
         self._started = time.perf_counter()
 
     def on_train_end(self, trainer: Trainer, *_: Any) -> None:

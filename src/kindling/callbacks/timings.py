@@ -11,6 +11,10 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from kindling.whole_file import write_whole
+
+COLUMNS = ("epoch", "train_s", "steps_per_s", "images_per_s", "peak_memory_mib")
+
 
 class Timings(Callback):
     """One row an epoch: seconds, steps and images a second of training, peak memory in MiB."""
@@ -19,6 +23,17 @@ class Timings(Callback):
         self.file = Path(folder) / "timings.csv"
         self._started = 0.0
         self._num_steps = 0
+
+    @rank_zero_only
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Drop the rows of epochs that are trained again; a resumed one begins here."""
+        self._started, self._num_steps = time.perf_counter(), 0
+        if self.file.exists():
+            with self.file.open(newline="") as stream:
+                rows = list(csv.reader(stream))[1:]
+            with write_whole(self.file) as stream:
+                kept = [row for row in rows if int(row[0]) < trainer.current_epoch]
+                csv.writer(stream).writerows([COLUMNS, *kept])
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._started, self._num_steps = time.perf_counter(), 0
@@ -36,18 +51,18 @@ class Timings(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.perf_counter() - self._started
         images = self._num_steps * getattr(trainer.train_dataloader, "batch_size", 0) * trainer.world_size
-        row = {
-            "epoch": trainer.current_epoch,
-            "train_s": f"{seconds:.3f}",
-            "steps_per_s": f"{self._num_steps / seconds:.2f}",
-            "images_per_s": f"{images / seconds:.0f}",
-            "peak_memory_mib": f"{peak_memory_mib():.0f}",
-        }
+        row = (
+            trainer.current_epoch,
+            f"{seconds:.3f}",
+            f"{self._num_steps / seconds:.2f}",
+            f"{images / seconds:.0f}",
+            f"{peak_memory_mib():.0f}",
+        )
         new = not self.file.exists()
         with self.file.open("a", newline="") as stream:
-            writer = csv.DictWriter(stream, row)
+            writer = csv.writer(stream)
             if new:
-                writer.writeheader()
+                writer.writerow(COLUMNS)
             writer.writerow(row)
 
 

@@ -147,7 +147,8 @@ def instantiate(config: Any, path: str, **given: Any) -> Any:
         return hydra.utils.instantiate(plain, _convert_="all")
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
-        if isinstance(cause, TypeError | ValueError | InstantiationException) or is_misconfiguration(cause):
+        expected = TypeError | ValueError | ImportError | InstantiationException
+        if isinstance(cause, expected) or is_misconfiguration(cause):
             raise ConfigError(f"{path}: {cause}") from error
         raise cause from None
 

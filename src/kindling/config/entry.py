@@ -1,9 +1,9 @@
 """How a command starts and ends: its command line is checked, then Hydra runs it; `compose` for a notebook."""
 
 import argparse
+import errno
 import logging
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -16,15 +16,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling import process
+from kindling import process, ranks, signals
 from kindling.config import composition, keys, resolvers
 from kindling.config.check import Check, refuse
 from kindling.config.composition import CONFIGS, Composer, in_sweep, own_error
 from kindling.config.fault import Fault, nearest
 from kindling.config.files import ConfigFiles
-from kindling.errors import ConfigError, Interrupted, KindlingError, interruption
+from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.redaction import redact_text
+from kindling.resumption import newest_unfinished
 from kindling.whole_file import write_whole
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
@@ -38,14 +41,14 @@ def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
 def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
+    full_trace = full_trace and not ranks.is_launched()  # which finds the first process's next line
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
-    for signum in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signum, _interrupt)
-    if "PL_GLOBAL_SEED" in os.environ and not resolvers.is_first_process():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # launched by Lightning: the first process ends it
+    signals.install()
+    ranks.end_with_launcher()
 
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
+        logging.raiseExceptions = full_trace  # of a log file on a full disk
         warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
         if "run" in cfg.paths:
             cfg.paths.run = HydraConfig.get().runtime.output_dir
@@ -74,7 +77,11 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     except BrokenPipeError:  # | head
         return 141
     except Interrupted as error:
-        print(f"interrupted by {signal.Signals(error.exit_code - 128).name}", file=sys.stderr)
+        if ranks.is_launched():  # the first process tells it; Lightning would kill that one for another code
+            return 0
+        print(f"interrupted by {error}", file=sys.stderr)
+        if str(error) == "SIGUSR1":
+            signals.requeue()
         return error.exit_code
     except Exception as error:
         of_a_job = getattr(error, "reported", False)
@@ -108,7 +115,9 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
     given.config_name = (given.config_name or name).removesuffix(".yaml")
     flags = [argument for argument in arguments if argument not in given.overrides]
-    if given.hydra_help or given.shell_completion or given.experimental_rerun:
+    if given.experimental_rerun:
+        raise ConfigError("--experimental-rerun: given a pickle, which may run any code; allowed: resume=<run folder>")
+    if given.hydra_help or given.shell_completion:
         return [*flags, *given.overrides]
     folder = Path(given.config_path or CONFIGS).absolute()
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
@@ -141,13 +150,17 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     if isinstance(overrides, str):
         raise ConfigError(f"overrides: given the text {overrides!r}; allowed: a list of texts, such as [{overrides!r}]")
     resolvers.stamp.cache_clear()  # each call is a run of its own
+    newest_unfinished.cache_clear()
     with Composer(name) as composer:
         check = Check(composer)
         refuse(check.run(overrides))
     (cfg,) = check.configs
     with open_dict(cfg):
         if "run" in cfg.paths:
-            cfg.paths.run = cfg.hydra.run.dir
+            try:
+                cfg.paths.run = cfg.hydra.run.dir
+            except OmegaConfBaseException as error:  # of a run that is not there
+                raise own_error(error) or error from None
         del cfg["hydra"]
     return cfg
 
@@ -174,12 +187,6 @@ def _redact_sweep(file: Path) -> None:
         stream.write(redact_text(file.read_text(encoding="utf-8")))
 
 
-def _interrupt(signum: int, frame: Any) -> None:
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)  # a second signal ends at once
-    raise Interrupted(signum)
-
-
 def _in_one_line(error: Exception) -> str:
     return " ".join(str(error).partition("full_key:")[0].split()) or type(error).__name__
 
@@ -197,8 +204,9 @@ def _report(error: Exception, full_trace: bool) -> None:
         return
     error.reported = True  # type: ignore[attr-defined]
     own = own_error(error)
-    if isinstance(error, OSError) and error.filename:
-        own = KindlingError(f"{error.filename}: {error.strerror}; give a path that can be read and written")
+    if isinstance(error, OSError) and (error.filename or error.errno in FULL_DISK):
+        file = error.filename or "the run folder"
+        own = KindlingError(f"{file}: {error.strerror}; free space, or give a path that can be read and written")
     if full_trace or not (own or isinstance(error, HydraException | OmegaConfBaseException)):
         text = "".join(traceback.format_exception(error))
     else:
@@ -207,5 +215,5 @@ def _report(error: Exception, full_trace: bool) -> None:
     text = redact_text(text)
     print(text, file=sys.stderr)
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
+        if isinstance(handler, logging.FileHandler) and not isinstance(own, InUseError):
             handler.handle(logging.makeLogRecord({"msg": text, "levelname": "ERROR"}))

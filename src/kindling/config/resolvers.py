@@ -6,10 +6,12 @@ from datetime import datetime
 from functools import cache
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from kindling.data import folder
-from kindling.errors import DataError
+from kindling.errors import ConfigError, DataError
+from kindling.ranks import is_first_process, job
+from kindling.resumption import goes_on_with, newest_unfinished
 
 PROJECT = Path(__file__).resolve().parents[3]
 
@@ -17,21 +19,31 @@ PROJECT = Path(__file__).resolve().parents[3]
 @cache
 def stamp() -> str:
     """The name of this process's run or sweep: <YYYY-MM-DD_HH-MM-SS>-<4 hex>; one for all ranks of a job."""
-    env = os.environ
-    if int(env.get("SLURM_NTASKS", "1")) > 1:
-        names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
-        return "-".join(["slurm", *(env[name] for name in names if name in env)])
-    if int(env.get("WORLD_SIZE", "1")) > 1:
-        names = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
-        return "-".join(["torchrun", *(env[name] for name in names if name in env)])
-    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+    return job() or f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
 
 
-def run_folder(logs: str, experiment: str | None, resume: str | None, train: bool) -> str:
-    """The folder of a run: a new one, or that of the run whose training goes on."""
-    if resume and train and Path(resume).expanduser().is_dir():
-        return str(Path(resume).expanduser())
-    return str(Path(logs).expanduser() / (experiment or "default") / stamp())
+def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_: DictConfig) -> str:
+    """The folder of a run: a new one, or that of the run that `resume` goes on with.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    runs = Path(logs).expanduser() / (experiment or "default")
+    if resume in ("last", "auto"):
+        for found in newest_unfinished(runs):
+            if resume == "last" or goes_on_with(found, _root_):
+                return str(found)
+        if resume == "last":
+            raise ConfigError(f"resume: given last; there is no unfinished run in {runs}; resume=auto starts one")
+    elif resume:
+        given = Path(resume).expanduser()
+        if not (given / "run.json").is_file():
+            raise ConfigError(
+                f"resume: given {given}, which is no run folder; allowed: a run folder, last or auto; "
+                "a checkpoint is given as fork= (everything goes on in a new run) or weights= (the weights alone)"
+            )
+        return str(given)
+    return str(runs / stamp())
 
 
 def sweep_folder(logs: str, experiment: str | None) -> str:
@@ -39,14 +51,15 @@ def sweep_folder(logs: str, experiment: str | None) -> str:
 
 
 def log_file(folder: str) -> str:
-    """Only the first process of a run writes its log."""
-    return str(Path(folder) / "train.log") if is_first_process() else os.devnull
+    """Only the first process of a run writes its log.
 
-
-def is_first_process() -> bool:
-    """Whether this is rank 0, as torchrun, Slurm and Lightning tell it."""
-    ranks = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
-    return all(rank == "0" for rank in ranks)
+    Raises:
+        ConfigError: the folder's log leads elsewhere.
+    """
+    file = Path(folder) / "train.log"
+    if file.is_symlink():
+        raise ConfigError(f"run folder: given {folder}, whose train.log is a link; allowed: a file; remove the link")
+    return str(file) if is_first_process() else os.devnull
 
 
 def image_folder(root: str, fact: str) -> int:

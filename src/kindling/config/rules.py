@@ -223,6 +223,34 @@ def something_is_done(config: Config) -> Iterator[Fault]:
         yield Fault("test", "false with train=false", "one of them true; nothing would be done")
 
 
+def one_origin(config: Config) -> Iterator[Fault]:
+    """resume=auto may stand beside the others: it goes on with the run that they have started."""
+    given = [name for name in ("resume", "fork", "weights") if get(config, name) is not None]
+    if given[:1] == ["resume"] and get(config, "resume") == "auto":
+        given = given[1:]
+    if len(given) > 1:
+        yield Fault(given[1], f"beside {given[0]}", "one of resume, fork and weights")
+    if get(config, "train") is False and given != ["weights"]:
+        allowed = "weights=<run folder or checkpoint> to test"
+        yield Fault("train", f"false with {given[0] if given else 'no checkpoint'}", allowed)
+
+
+def a_rollback_changes_something(config: Config) -> Iterator[Fault]:
+    same_rate = get(config, "rollback.lr_factor") == 1
+    if get(config, "on_nan") == "rollback" and get(config, "rollback.skip_batch") is False and same_rate:
+        given = "false with rollback.lr_factor=1, which would come to the same NaN"
+        yield Fault("rollback.skip_batch", given, "true, or a smaller rollback.lr_factor")
+
+
+def files_are_here(config: Config) -> Iterator[Fault]:
+    """No address is asked for a checkpoint, a run or data."""
+    places = [f"paths.{name}" for name in get(config, "paths") or {}]
+    for path in ("resume", "fork", "weights", "run", "ckpt", "data.root", "model.weights", *places):
+        given = get(config, path)
+        if isinstance(given, str) and re.match(r"[\w+.-]+:/", given):
+            yield Fault(path, given, "a path on this machine; download what lies there")
+
+
 def accumulation_divides(num_batches: int, steps: int) -> Iterator[Fault]:
     """Of an epoch, whose batches are counted when training starts."""
     if num_batches % steps:
@@ -260,5 +288,8 @@ RULES: tuple[Rule, ...] = (
     reflection_fits_the_image,
     alternating_flips_are_halves,
     something_is_done,
+    files_are_here,
+    one_origin,
+    a_rollback_changes_something,
     code_gives_its_own,
 )

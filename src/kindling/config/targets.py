@@ -30,13 +30,18 @@ ALLOWED_PREFIXES = (
 
 
 def check_targets(config: Any, path: str = "") -> None:
-    """Check every `_target_` of a plain config.
+    """Check every `_target_` of a plain config, which Hydra would resolve once more before it builds it.
 
     Raises:
-        ConfigError: one lies outside `ALLOWED_PREFIXES`, or is no class or function at the level of a module.
+        ConfigError: one lies outside `ALLOWED_PREFIXES`, or is no class or function at the level of a module; or a
+            text is an interpolation.
     """
-    for where, target in _targets(config, path):
-        locate(target, where)
+    for where, key, value in nodes(config, path):
+        if key == "_target_":
+            locate(value, where)
+        fault = interpolation_fault(value, where)
+        if fault:
+            raise ConfigError(str(fault))
 
 
 def locate(target: Any, path: str) -> Callable[..., Any]:
@@ -61,20 +66,26 @@ def locate(target: Any, path: str) -> Callable[..., Any]:
     return found
 
 
-def _targets(config: Any, path: str) -> Iterator[tuple[str, Any]]:
-    if isinstance(config, dict):
-        for key, value in config.items():
-            where = f"{path}.{key}" if path else str(key)
-            if key == "_target_":
-                yield where, value
-            yield from _targets(value, where)
-    elif isinstance(config, list):
-        for index, value in enumerate(config):
-            yield from _targets(value, f"{path}[{index}]")
+def nodes(config: Any, path: str) -> Iterator[tuple[str, Any, Any]]:
+    """Path, key and value of everything in a plain config, nodes before what is in them."""
+    items = config.items() if isinstance(config, dict) else enumerate(config) if isinstance(config, list) else ()
+    for key, value in items:
+        where = f"{path}[{key}]" if isinstance(config, list) else f"{path}.{key}" if path else str(key)
+        yield where, key, value
+        yield from nodes(value, where)
+
+
+def interpolation_fault(value: Any, path: str) -> Fault | None:
+    """What is wrong with a text that is still to be resolved, and could become a `_target_` so."""
+    if isinstance(value, str) and "${" in value:
+        return Fault(path, repr(value), "values without ${...}; interpolations are resolved when a run starts")
+    return None
 
 
 def prefix_fault(target: Any, path: str) -> Fault | None:
     """What is wrong with a target's name, without importing it; None if it is allowed."""
+    if isinstance(target, str) and "._" in target:
+        return Fault(path, repr(target), "public names, which do not begin with _")
     if isinstance(target, str) and target.startswith(ALLOWED_PREFIXES):
         return None
     allowed = f"names that start with {', '.join(ALLOWED_PREFIXES)}; add a prefix in {PACKAGE}/config/targets.py"

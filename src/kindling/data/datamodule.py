@@ -122,6 +122,7 @@ class ImageDataModule(LightningDataModule):
         root = getattr(self, "root", None)
         return facts | ({"root": str(Path(root).absolute())} if root else {})
 
+    @cached_property
     def fingerprint(self) -> str:
         """A hash of all images and labels; of files, their names and sizes."""
         digest = hashlib.blake2b(digest_size=16)

@@ -9,6 +9,7 @@ from pathlib import Path
 from kindling.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # Pillow hands PostScript to another program
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -86,7 +87,7 @@ def shape_of(root: str | Path) -> tuple[int, int]:
     for folder in folders[:: -(-len(folders) // LOOKED_AT)]:
         path = _image_paths(folder)[0]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=FORMATS) as image:
                 grey = grey and (image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"))
                 sides.append(min(image.size))
         except (UnidentifiedImageError, OSError) as error:

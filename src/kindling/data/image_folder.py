@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kindling.cores import available_cores
 from kindling.data.datamodule import ImageDataModule, Splits
-from kindling.data.folder import class_names, list_images, split_folders
+from kindling.data.folder import FORMATS, class_names, list_images, split_folders
 from kindling.data.images import ImageFiles, Images, ImageTensors
 from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
@@ -88,7 +88,7 @@ class ImageFolder(ImageDataModule):
         file = self.cache_dir / f"{digest}-{what}.npy"
         try:
             return torch.from_numpy(np.load(file, allow_pickle=False))
-        except (OSError, ValueError, EOFError):  # not there yet, or damaged
+        except Exception:  # not there yet, damaged, or of another kind, which NumPy tells in many ways
             made = make()
         with suppress(OSError):  # a cache that cannot be written costs time, nothing else
             self.cache_dir.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def decode_image(path: Path, image_size: int, channels: int) -> Tensor:
         DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
     """
     try:
-        with Image.open(path) as opened:
+        with Image.open(path, formats=FORMATS) as opened:
             opened.draft(None, (image_size, image_size))  # JPEG decodes at a fraction of the size
             upright = ImageOps.exif_transpose(opened)
             image = to_8_bit(upright, path).convert("L" if channels == 1 else "RGB")

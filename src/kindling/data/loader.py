@@ -1,7 +1,10 @@
 """Batches whose order and augmentation depend on (seed, epoch, position) alone."""
 
+import os
 import signal
+import threading
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +13,9 @@ from torch.utils.data import DataLoader, Dataset
 from kindling.data.augment import FLIP_DRAW, NUM_DRAWS, Augment, Normalize
 from kindling.data.images import NO_LABEL, ImageFiles, Images, ImageTensors
 from kindling.errors import DataError
+from kindling.process import die_with
 from kindling.seeds import mix_seeds
+from kindling.signals import ENDING
 
 
 class EpochOrder:
@@ -91,7 +96,7 @@ class EpochLoader:
             num_workers=num_workers,
             collate_fn=_stack,
             persistent_workers=num_workers > 0,
-            worker_init_fn=_leave_signals_to_parent,
+            worker_init_fn=partial(_belong_to_parent, os.getpid()),
             generator=torch.Generator(),  # its own, or dropout would depend on the number of workers
             pin_memory=self.device.type == "cuda",
         )
@@ -144,9 +149,21 @@ class EpochLoader:
         self.order.epoch, self.order.first_batch = state["epoch"], state["batches_done"]
 
 
-def _leave_signals_to_parent(worker: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _belong_to_parent(parent: int, worker: int) -> None:
+    """End with the parent, or when it says so; signals to all processes of a run are for the parent alone."""
+    for signum in ENDING:
+        signal.signal(signum, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_end_when_told, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    die_with(parent)
+
+
+def _end_when_told(parent: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
+        pass
+    os._exit(0)
 
 
 class _Decoded(Dataset):

@@ -9,7 +9,7 @@ import torchvision.datasets
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.images import ImageTensors
 from kindling.data.splits import hold_out
-from kindling.errors import DataError
+from kindling.errors import DataError, one_line
 
 
 class TorchvisionImages(ImageDataModule):
@@ -37,7 +37,9 @@ class TorchvisionImages(ImageDataModule):
             try:
                 getattr(torchvision.datasets, self.dataset)(str(self.root), download=True)
             except Exception as error:  # no network, no space, not writable
-                raise DataError(f"{found}, and the download failed ({error}); or take data=mnist_5k") from error
+                raise DataError(
+                    f"{found}, and the download failed ({one_line(error)}); or take data=mnist_5k"
+                ) from error
 
     def read(self) -> Splits:
         train_set, test_set = self._open(train=True), self._open(train=False)
@@ -56,7 +58,7 @@ class TorchvisionImages(ImageDataModule):
             _tensors(dataset)
         except Exception as error:  # torchvision raises whatever its parser meets
             raise DataError(
-                f"data.root: given {self.root}, whose {self.dataset} files are missing or damaged ({error}); "
+                f"data.root: given {self.root}, whose {self.dataset} files are missing or damaged ({one_line(error)}); "
                 f"allowed: torchvision's files of {self.dataset}; delete damaged ones and copy them there"
             ) from error
         return dataset

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from kindling.errors import CheckpointError, ConfigError
+from kindling.errors import CheckpointError, ConfigError, one_line
 
 
 class TorchvisionModel(nn.Module):
@@ -52,7 +52,7 @@ def weights_by_name(model: str, weights: str) -> dict[str, Tensor]:
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
         except Exception as error:  # the unpickler's errors have no common class
-            raise CheckpointError(f"model.weights: given {path}, which is no state_dict ({error})") from error
+            raise CheckpointError(f"model.weights: given {path}, which is no state_dict ({one_line(error)})") from error
     if weights != "DEFAULT" and weights not in names:
         raise ConfigError(f"model.weights: given {weights!r}; allowed: a file, DEFAULT, {', '.join(names)}")
     try:

@@ -1,0 +1,77 @@
+"""What a checkpoint may hold, asked before anything reads it: anybody may have written it."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+from kindling.config.foreign import faults
+from kindling.errors import CheckpointError
+
+TYPES = {
+    "state_dict": dict,
+    "description.config": dict,
+    "description.classes": (list, NoneType),
+}
+TYPES_TO_GO_ON = {  # of a checkpoint that training goes on from
+    **dict.fromkeys(("global_step", "epoch", "progress.epoch", "progress.batch", "progress.logged_steps"), int),
+    **dict.fromkeys(("progress.ended", "progress.should_stop"), bool),
+    **dict.fromkeys(
+        ("loops.fit_loop", "callbacks", "progress.metrics", "progress.loggers", "progress.conditions"), dict
+    ),
+    **dict.fromkeys(("optimizer_states", "lr_schedulers", "rollbacks"), list),
+    **dict.fromkeys(("description.config.paths", "description.config.optimizer"), dict),
+}
+
+
+def problems(saved: dict[str, Any]) -> Iterator[str]:
+    """What is not as train.py writes it."""
+    for place, expected in {**TYPES, **(TYPES_TO_GO_ON if "progress" in saved else {})}.items():
+        found: Any = saved
+        for key in place.split("."):
+            found = found.get(key) if isinstance(found, dict) else None
+        if not isinstance(found, expected):
+            yield f"which has {'nothing' if found is None else f'a {type(found).__name__}'} as {place}"
+            return
+    yield from (f"whose config holds {fault}" for fault in faults(saved["description"]["config"]))
+
+
+def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """The state of a ModelCheckpoint; if the run was moved, its files lie in `folder` now.
+
+    Raises:
+        CheckpointError: it names files that are not its own, which it would delete for better ones.
+    """
+    dirpath = Path(os.path.normpath(_text(state, "dirpath") or "."))
+    moved = folder if dirpath.name == folder.name == "checkpoints" else dirpath
+
+    def own(given: Any) -> str:
+        if given == "":
+            return given
+        path = Path(os.path.normpath(given)) if isinstance(given, str) else Path()
+        inside = path.relative_to(dirpath) if path.is_relative_to(dirpath) else Path()
+        if inside == Path() or re.fullmatch(r"step_\d+\.ckpt", str(inside)):
+            raise CheckpointError(
+                f"callbacks: given {given!r} as a file of ModelCheckpoint; allowed: one of its own in {dirpath}"
+            )
+        return str(moved / inside)
+
+    best, scores = _text(state, "best_model_path"), state.get("best_k_models")
+    if not isinstance(scores, dict):
+        raise CheckpointError(f"callbacks: given {scores!r} as best_k_models of ModelCheckpoint; allowed: a dict")
+    if Path(os.path.normpath(best)).is_relative_to(dirpath):
+        best = own(best)
+    elif best and moved == folder:  # of the run that this one was forked from
+        best = str(folder / Path(best).name)
+    deleted = {key: own(state.get(key, "")) for key in ("kth_best_model_path", "last_model_path")}
+    scores = {own(file): score for file, score in scores.items()}
+    return state | deleted | {"dirpath": str(moved), "best_model_path": best, "best_k_models": scores}
+
+
+def _text(state: dict[str, Any], key: str) -> str:
+    given = state.get(key) or ""
+    if not isinstance(given, str):
+        raise CheckpointError(f"callbacks: given {given!r} as {key} of ModelCheckpoint; allowed: a path")
+    return given

@@ -1,0 +1,50 @@
+"""Which of several processes this one is, and which job they belong to; known before torch is imported."""
+
+import os
+import signal
+
+from kindling import process, signals
+
+FIRST_PID = "KINDLING_FIRST_PID"  # tells the processes that Lightning launches who has launched them
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, as torchrun, Slurm and Lightning tell it."""
+    ranks = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
+    return all(rank == "0" for rank in ranks)
+
+
+def is_launched() -> bool:
+    """Whether Lightning has started this process from the first one."""
+    return FIRST_PID in os.environ and not is_first_process()
+
+
+def job() -> str | None:
+    """A name that the processes which torchrun or Slurm has started together share with no others; None if alone."""
+    env = os.environ
+    if is_launched():
+        return None
+    if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in env:
+        names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
+        return "-".join(["slurm", *(env[name] for name in names if name in env)])
+    if int(env.get("WORLD_SIZE", "1")) > 1:
+        names = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+        words = ["torchrun", *(env[name] for name in names if name in env)]
+        if env.get("TORCHELASTIC_RUN_ID") == "none" and env.get("GROUP_WORLD_SIZE") == "1":  # not given any
+            words.append(str(os.getppid()))
+        return "-".join(words)
+    return None
+
+
+def end_with_launcher() -> None:
+    """See to it that a process does not outlive who has started it, and that the first one hears of its signals."""
+    if is_launched():
+        first = int(os.environ[FIRST_PID])
+        process.die_with(first)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the first one too
+        signals.pass_on_to(first)
+        return
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        process.die_with(os.getppid(), signal.SIGTERM)  # which leaves it the time for a checkpoint
+    if is_first_process():
+        os.environ[FIRST_PID] = str(os.getpid())

@@ -1,0 +1,112 @@
+"""Signals that end a run: at once, or while it trains at the next batch boundary, after a checkpoint."""
+
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kindling.errors import Interrupted
+
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is Slurm's, a while before a job's time is over
+SAME_SIGNAL_S = 1.0  # a terminal and a launcher may both pass on one Ctrl-C
+
+
+class _State:
+    """What signals have come."""
+
+    is_open = False  # `deferred`
+    is_ending = False  # `Interrupted` was raised
+    request: Interrupted | None = None  # what one asked for while `deferred` was open
+    received_at = -math.inf
+    first_pid: int | None = None  # of the process that ends this one
+
+
+def install() -> None:
+    """Let SIGINT, SIGTERM and SIGUSR1 raise `Interrupted`."""
+    for signum in ENDING:
+        signal.signal(signum, _handle)
+
+
+def pass_on_to(first_pid: int) -> None:
+    """Let another process end because of a signal, and this one with it."""
+    _State.first_pid = first_pid
+
+
+def _handle(signum: int, frame: Any) -> None:
+    now = time.monotonic()
+    if now - _State.received_at < SAME_SIGNAL_S:
+        return
+    _State.received_at = now
+    if _State.is_open and _State.request is None:
+        name = signal.Signals(signum).name
+        _State.request = Interrupted(name)
+        os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
+    elif _State.is_ending:  # without cleaning up
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+    else:
+        _end(signal.Signals(signum))
+
+
+def _end(signum: signal.Signals) -> None:
+    if _State.first_pid is not None:
+        os.kill(_State.first_pid, signum)
+        return
+    _State.is_ending = True
+    raise Interrupted(signum.name)
+
+
+def requested() -> Interrupted | None:
+    """What to raise at the next batch boundary."""
+    return _State.request
+
+
+@contextmanager
+def deferred(by: object) -> Iterator[None]:
+    """Leave signals to whoever asks `requested`; if there is nobody (`by` is None), they raise at once.
+
+    Raises:
+        Interrupted: a signal came after the last batch boundary.
+    """
+    if by is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {signum: signal.getsignal(signum) for signum in ENDING}
+    for signum in ENDING:
+        if before[signum] != signal.SIG_IGN:  # a launched process leaves Ctrl-C to the first one
+            signal.signal(signum, _handle)
+    _State.is_open, _State.is_ending, _State.request = True, False, None
+    try:
+        yield
+        if _State.request:
+            _State.is_open = False
+            _end(signal.Signals[str(_State.request)])
+    except Interrupted:
+        _State.is_ending = True
+        raise
+    finally:
+        _State.is_open, _State.request = False, None
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def requeue() -> None:
+    """Let Slurm start this job again, as Lightning does after Slurm's USR1."""
+    env = os.environ
+    if env.get("SLURM_PROCID", "0") != "0":
+        return
+    job = env.get("SLURM_JOB_ID", "")
+    if "SLURM_ARRAY_JOB_ID" in env:
+        job = f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
+    if re.fullmatch(r"[0-9_]+", job):
+        try:
+            subprocess.run(["scontrol", "requeue", job], check=False)
+        except OSError as error:  # such as in a container
+            print(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto", file=sys.stderr)

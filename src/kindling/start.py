@@ -1,0 +1,107 @@
+"""Where training starts: anew, from weights, or where this run or another one had come to."""
+
+import logging
+import shutil
+from pathlib import Path
+
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from kindling import checkpoint
+from kindling.checkpoint import PROGRESS, Saved
+from kindling.classifier import Classifier
+from kindling.config.resolvers import is_first_process
+from kindling.errors import CheckpointError
+from kindling.resumption import refuse_changes
+from kindling.run_folder import RunRecord
+from kindling.whole_file import write_whole
+
+log = logging.getLogger(__name__)
+
+
+def starting_point(run: RunRecord) -> Saved | None:
+    """The checkpoint that training goes on from; None if it starts anew.
+
+    Raises:
+        CheckpointError: there are checkpoints, but none that is whole and can be resumed from.
+        ConfigError: a fork would change what its state is made for.
+    """
+    saved = checkpoint.newest_whole(run.folder)
+    if saved is None and run.config["fork"]:
+        saved = fork(Path(run.config["fork"]).expanduser(), run)
+    if saved is None:
+        if run.saved_config is not None:
+            tell("resume: %s has no checkpoint yet; it starts over", run.folder)
+        return None
+    if PROGRESS not in saved.content:
+        raise CheckpointError(
+            f"resume: given {saved.path}, which an older version wrote without what it takes to go on; "
+            "allowed: a run of this version; weights= starts a new run from its weights"
+        )
+    if is_first_process():
+        checkpoint.set_damaged_aside(run.folder, saved.path)
+    progress, step = saved.content[PROGRESS], saved.content["global_step"]
+    tell("goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, run.folder)
+    return saved
+
+
+def fork(given: Path, run: RunRecord) -> Saved:
+    """Copy what another run had come to into the folder of this one.
+
+    Raises:
+        CheckpointError: there is no whole checkpoint to go on from.
+        ConfigError: this run has settings that the other's state does not fit.
+    """
+    source = checkpoint.newest_whole(given) if given.is_dir() else checkpoint.load_file(given)
+    if source is None or PROGRESS not in source.content:
+        raise CheckpointError(
+            f"fork: given {given}, which holds nothing to go on from; allowed: a run folder or one of its "
+            "checkpoints/step_*.ckpt; weights= starts from the weights of any checkpoint"
+        )
+    refuse_changes(source.config, run.config, fork=True)
+    target = run.folder / "checkpoints" / f"step_{source.content['global_step']:09}.ckpt"
+    if is_first_process():
+        target.parent.mkdir(exist_ok=True)
+        copies = {
+            source.path.parent.parent / "metrics.csv": run.folder / "metrics.csv",
+            source.path.with_name("best.ckpt"): target.with_name("best.ckpt"),
+            source.path: target,  # last, since this run goes on from it as soon as it is there
+        }
+        for file, copy in copies.items():
+            if file.is_file():
+                with write_whole(copy, "wb", durable=True) as stream, file.open("rb") as content:
+                    shutil.copyfileobj(content, stream)
+    tell("fork: of %s", source.path)
+    return Saved(target, source.content)
+
+
+def load_start(classifier: Classifier, start: Saved | None, rollbacks: list[list[int]]) -> None:
+    """Give a classifier what it starts with: weights, and how its rates differ from what the checkpoint says.
+
+    Raises:
+        CheckpointError: the weights are damaged or of another model.
+    """
+    config = classifier.config
+    if start:
+        checkpoint.load_weights(classifier, start.content["state_dict"], start.path)
+        before, now = start.config["optimizer"].get("lr"), config["optimizer"].get("lr")
+        classifier.lr_factor = now / before if before and now else 1.0  # a fork may have another
+    elif config["weights"]:
+        given = checkpoint.load_file(checkpoint.find(config["weights"], prefer="best"))
+        checkpoint.load_weights(classifier, given.content["state_dict"], given.path)
+    if rollbacks:
+        since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])
+        classifier.lr_factor *= config["rollback"]["lr_factor"] ** since_start
+        classifier.rollbacks = rollbacks
+    classifier.skips_batches = config["rollback"]["skip_batch"]
+
+
+def hide_void_events(loggers: list[Logger], start: Saved | None) -> None:
+    """Let TensorBoard hide what a killed process wrote after the checkpoint; set before it opens its file."""
+    for logger in loggers:
+        if isinstance(logger, TensorBoardLogger):
+            logger._kwargs["purge_step"] = start.content[PROGRESS]["logged_steps"] if start else None
+
+
+def tell(message: str, *values: object) -> None:
+    if is_first_process():
+        log.info(message, *values)

@@ -1,0 +1,457 @@
+"""Which run `resume` means, what may differ, and the ways to start from another run."""
+
+import json
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from test_train import rows_of, same_weights
+from torchmetrics import CatMetric, MeanMetric
+
+from kindling import checkpoint
+from kindling.classifier import Classifier
+from kindling.config.entry import compose
+from kindling.errors import CheckpointError, ConfigError, Interrupted
+from kindling.run_folder import RunRecord, recorded
+from kindling.run_lock import RunLock, is_held
+from kindling.train import train
+
+SPEED = ["experiment=cifar10_speed", "data=fake", "data.channels=3", "data.batch_size=32", "data.num_images=64"]
+EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
+
+
+@pytest.fixture(autouse=True)
+def told(caplog):
+    caplog.set_level("INFO")
+
+
+@pytest.fixture
+def stop_at(config, monkeypatch):
+    """Trains a run until a step, at which it is interrupted, and returns its config."""
+
+    def stop(step: int, *overrides: str):
+        cfg = config(*overrides)
+        original = Classifier.training_step
+
+        def stopping(self, batch, batch_idx):
+            if self.global_step == step:
+                raise Interrupted("SIGTERM")
+            return original(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Classifier, "training_step", stopping)
+            with pytest.raises(Interrupted):
+                train(cfg)
+        return cfg
+
+    return stop
+
+
+def status(folder) -> str:
+    return json.loads((Path(folder) / "run.json").read_text())["status"]
+
+
+def set_status(folder, given: str) -> None:
+    record = json.loads((Path(folder) / "run.json").read_text())
+    (Path(folder) / "run.json").write_text(json.dumps(record | {"status": given}))
+
+
+@pytest.mark.parametrize("recipe", [[], [*SPEED, "model.widths=[8,16]"]], ids=["default", "speed"])
+def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, stop_at, caplog, recipe):
+    whole = train_run(*recipe, "trainer.max_epochs=4")
+    step = 5 if recipe else 21
+    stopped = stop_at(step, *recipe, "trainer.max_epochs=4", EVERY_STEP)
+    assert status(stopped.paths.run) == "interrupted"
+    resumed = train_run(*recipe, "trainer.max_epochs=4", f"resume={stopped.paths.run}")
+    assert f"goes on at epoch 2, batch {step % 2 if recipe else 5} (step {step}) in {resumed.folder}" in caplog.text
+    assert str(resumed.folder) == stopped.paths.run
+    assert same_weights(whole.weights(), resumed.weights())
+    assert rows_of(whole) == rows_of(resumed)
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(train_run, stop_at, caplog):
+    stopped = stop_at(5)
+    resumed = train_run(f"resume={stopped.paths.run}")
+    assert "has no checkpoint yet; it starts over" in caplog.text
+    assert rows_of(resumed) == rows_of(train_run())
+
+
+@pytest.mark.parametrize("given", ["last", "auto"])
+def test_resume_last_and_auto_take_the_newest_run_that_did_not_finish(train_run, stop_at, config, given):
+    train_run()
+    older, newer = stop_at(3, EVERY_STEP), stop_at(4, EVERY_STEP)
+    for folder, started in ((older.paths.run, "2026-01-01"), (newer.paths.run, "2026-01-02")):
+        record = json.loads((Path(folder) / "run.json").read_text())
+        (Path(folder) / "run.json").write_text(json.dumps(record | {"started_at": started}))
+    assert config(f"resume={given}").paths.run == newer.paths.run
+    set_status(newer.paths.run, "finished")
+    assert train_run(f"resume={given}").folder == Path(older.paths.run)
+
+
+def test_resume_last_without_an_unfinished_run_says_so_and_auto_starts_one(train_run, config, tmp_path):
+    run = train_run("resume=auto")
+    assert status(run.folder) == "finished"
+    with pytest.raises(ConfigError, match=r"resume: given last; there is no unfinished run in .*default; resume=auto"):
+        config("resume=last")
+    assert config("resume=auto").paths.run != str(run.folder)
+
+
+def test_resume_auto_takes_no_run_with_other_settings(stop_at, config):
+    stopped = stop_at(3, EVERY_STEP, "seed=1")
+    assert config("resume=auto").paths.run != stopped.paths.run
+    assert config("resume=auto", "seed=1", "trainer.max_epochs=9").paths.run == stopped.paths.run
+
+
+def test_resume_takes_only_runs_of_the_same_experiment(stop_at, config):
+    stop_at(3, EVERY_STEP, "experiment=mlp")
+    with pytest.raises(ConfigError, match="no unfinished run"):
+        config("resume=last")
+
+
+def test_a_finished_run_says_so_and_nothing_is_touched(train_run, finished, caplog):
+    before = {file: file.read_bytes() for file in finished.folder.rglob("*") if file.is_file() and file.name != ".lock"}
+    again = train_run(f"resume={finished.folder}", "logger=default")
+    assert "has finished; nothing is left to do" in caplog.text
+    assert again.metrics == finished.metrics
+    after = {file: file.read_bytes() for file in finished.folder.rglob("*") if file.is_file() and file.name != ".lock"}
+    assert before == after
+
+
+def test_more_epochs_end_as_a_run_that_was_given_them_at_once(train_run):
+    run = train_run("trainer.max_epochs=1", "scheduler=constant")
+    more = train_run("trainer.max_epochs=2", "scheduler=constant", f"resume={run.folder}")
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["earlier"][0]["metrics"] == run.metrics
+    whole = train_run("trainer.max_epochs=2", "scheduler=constant")
+    assert same_weights(more.weights(), whole.weights())
+    assert rows_of(more) == rows_of(whole)
+
+
+def test_more_steps_train_the_rest_of_an_epoch(train_run):
+    given = ["scheduler=constant", "trainer.max_epochs=-1"]
+    run = train_run("trainer.max_steps=11", *given)
+    more = train_run("trainer.max_steps=16", *given, f"resume={run.folder}")
+    assert same_weights(more.weights(), train_run("trainer.max_steps=16", *given).weights())
+
+
+def test_a_schedule_that_has_ended_refuses_more_epochs_by_name(train_run):
+    given = ["scheduler=onecycle", "trainer.max_epochs=1"]
+    run = train_run(*given)
+    before = (run.folder / "checkpoints" / "last.ckpt").read_bytes()
+    with pytest.raises(ConfigError, match="resume: given 16 steps; allowed: 8, at which OneCycleLR ends"):
+        train_run("scheduler=onecycle", "trainer.max_epochs=2", f"resume={run.folder}")
+    assert (run.folder / "checkpoints" / "last.ckpt").read_bytes() == before
+
+
+def test_a_patience_that_is_given_now_counts(train_run):
+    given = ["optimizer.lr=0", "model=mlp", "scheduler=constant", "trainer.max_epochs=8"]
+    run = train_run(*given, "callbacks.early_stopping.patience=1")
+    steps = len(rows_of(run))
+    more = train_run(*given, "callbacks.early_stopping.patience=3", f"resume={run.folder}")
+    assert len(rows_of(more)) == steps + 2 * 8
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["optimizer.lr=0.5", "model.channels=[8]", "seed=1", "data.num_images=64", "trainer.accumulate_grad_batches=2"],
+)
+def test_a_resume_with_other_settings_is_refused_and_changes_nothing(train_run, finished, override):
+    before = {name: (finished.folder / name).read_text() for name in ("run.json", "config.yaml")}
+    with pytest.raises(ConfigError, match=rf"resume: given the settings .*{re.escape(override)} \(it has"):
+        train_run(override, f"resume={finished.folder}", "logger=default")
+    assert before == {name: (finished.folder / name).read_text() for name in before}
+
+
+def test_what_changes_the_last_bits_warns_by_name_or_is_refused(train_run, stop_at, monkeypatch, caplog):
+    stopped = stop_at(3, EVERY_STEP)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    with pytest.raises(ConfigError, match=r"resume: given threads 7 \(it was 1\) with resume_strict=true"):
+        train_run(f"resume={stopped.paths.run}", "resume_strict=true")
+    with pytest.raises(ConfigError, match=r"resume: given the settings trainer.precision=bf16-mixed \(it has 32-true"):
+        train_run(f"resume={stopped.paths.run}", "resume_strict=true", "trainer.precision=bf16-mixed")
+    train_run(f"resume={stopped.paths.run}", "trainer.precision=bf16-mixed")
+    assert "resume: threads 7 (it was 1), precision bf16-mixed (it was 32-true): the last bits" in caplog.text
+
+
+def test_images_that_were_added_since_are_named(train_run, make_tree, stop_at, tmp_path, caplog):
+    given = ["data=image_folder", f"data.root={make_tree()}", "data.in_memory=false", "data.num_workers=0"]
+    given += ["data.batch_size=4", f"data.cache_dir={tmp_path}/cache", "data.mean=[0.5]", "data.std=[0.5]"]
+    stopped = stop_at(3, EVERY_STEP, *given)
+    file = next((tmp_path / "tree" / "a").glob("*.png"))
+    file.with_name("more.png").write_bytes(file.read_bytes())
+    train_run(*given, f"resume={stopped.paths.run}")
+    assert "resume: data " in caplog.text
+
+
+def test_a_moved_run_goes_on_and_keeps_its_best(train_run, tmp_path):
+    run = train_run("scheduler=constant", "optimizer.lr=0.01")
+    moved = tmp_path / "moved"
+    run.folder.rename(moved)
+    best = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
+    (tmp_path / "logs" / "default").rmdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "validation_step", lambda self, *_: self.totals["val"].update(*worse()))
+        train_run("scheduler=constant", "optimizer.lr=0.01", "trainer.max_epochs=3", f"resume={moved}")
+    assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
+def worse() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    return torch.tensor(1e6), torch.eye(2), torch.tensor([1, 0])
+
+
+def test_what_is_no_run_folder_is_refused_with_the_other_ways(finished, config):
+    for given in ("nowhere", finished.folder / "checkpoints" / "last.ckpt"):
+        with pytest.raises(ConfigError, match=r"resume: given .*, which is no run folder; allowed: .*fork= .*weights="):
+            config(f"resume={given}")
+
+
+# fork= and weights=
+
+
+def test_a_fork_goes_on_in_a_new_run_and_leaves_the_other_alone(train_run, stop_at):
+    stopped = stop_at(11, EVERY_STEP)
+    before = (Path(stopped.paths.run) / "run.json").read_bytes()
+    fork = train_run(f"fork={stopped.paths.run}")
+    assert fork.folder != Path(stopped.paths.run)
+    whole = train_run()
+    assert same_weights(fork.weights(), whole.weights())
+    assert same_weights(fork.weights("best"), whole.weights("best"))
+    assert rows_of(fork) == rows_of(whole)
+    assert (Path(stopped.paths.run) / "run.json").read_bytes() == before
+
+
+def test_a_fork_may_have_another_rate_and_other_data_settings(train_run, finished):
+    fork = train_run(f"fork={finished.folder}", "optimizer.lr=0.0005", "criterion.label_smoothing=0.1", "seed=3")
+    saved = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    now = torch.load(fork.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert saved["lr_schedulers"][0]["base_lrs"] == [0.003, 0.003]
+    assert now["lr_schedulers"] == saved["lr_schedulers"], "nothing was left to train"
+    more = train_run(f"fork={finished.folder}", "optimizer.lr=0.0005", "trainer.max_epochs=3")
+    now = torch.load(more.folder / "checkpoints" / "last.ckpt", weights_only=True)
+    assert now["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.0005, 0.0005])
+
+
+def test_a_fork_that_was_interrupted_is_resumed_from_where_it_came(train_run, stop_at):
+    origin = stop_at(5, EVERY_STEP)
+    fork = stop_at(9, f"fork={origin.paths.run}")
+    resumed = train_run(f"resume={fork.paths.run}")
+    assert rows_of(resumed) == rows_of(train_run())
+
+
+def test_a_fork_of_another_model_is_refused(train_run, finished):
+    with pytest.raises(ConfigError, match=r"fork: given the settings model\._target_=.*MLP.*weights= starts from"):
+        train_run("model=mlp", f"fork={finished.folder}")
+    with pytest.raises(CheckpointError, match="which holds nothing to go on from"):
+        train_run(f"fork={finished.folder}/checkpoints/best.ckpt")
+
+
+@pytest.mark.parametrize("given", ["", "/checkpoints/best.ckpt", "/checkpoints/last.ckpt"])
+def test_weights_start_a_new_run_at_its_beginning(train_run, finished, given):
+    run = train_run(f"weights={finished.folder}{given}", "optimizer.lr=0", "optimizer.weight_decay=0", "seed=2")
+    assert len(rows_of(run)) == len(rows_of(train_run()))
+    name = "last" if "last" in given else "best"
+    before, after = finished.weights(name), run.weights()
+    assert all(torch.equal(before[key], after[key]) for key in before if "weight" in key)
+
+
+def test_weights_are_started_from_again_if_the_run_starts_over(train_run, stop_at, finished):
+    given = f"weights={finished.folder}"
+    stopped = stop_at(5, given)
+    assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(train_run(given))
+    assert train_run(given, "resume=auto", "seed=5").cfg.resume == "auto"
+
+
+@pytest.mark.parametrize(
+    "given", [["resume=last", "fork=a"], ["fork=a", "weights=b"], ["resume=auto", "fork=a", "weights=b"]]
+)
+def test_one_origin_is_given(given, tmp_path):
+    with pytest.raises(ConfigError, match=r"given beside (resume|fork); allowed: one of resume, fork and weights"):
+        compose([*given, f"paths.logs={tmp_path}"])
+
+
+# One process at a time
+
+
+def test_a_folder_that_another_process_works_in_is_refused_by_name(stop_at, train_run):
+    stopped = stop_at(3, EVERY_STEP)
+    ready, release = os.pipe(), os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        RunLock(Path(stopped.paths.run)).acquire()
+        os.write(ready[1], b"x")
+        os.read(release[0], 1)
+        os._exit(0)
+    os.read(ready[0], 1)
+    try:
+        assert is_held(Path(stopped.paths.run))
+        with pytest.raises(ConfigError, match=rf"which process {pid} on .* is working in; allowed: one process"):
+            train_run(f"resume={stopped.paths.run}")
+        assert status(stopped.paths.run) == "interrupted"
+        with pytest.raises(ConfigError, match="no unfinished run"):
+            train_run("resume=last")
+    finally:
+        os.write(release[1], b"x")
+        os.waitpid(pid, 0)
+    assert not is_held(Path(stopped.paths.run))
+    assert train_run(f"resume={stopped.paths.run}").metrics
+
+
+def test_asking_who_holds_a_folder_does_not_give_it_away(tmp_path):
+    lock = RunLock(tmp_path)
+    lock.acquire()
+    assert is_held(tmp_path)
+    pid = os.fork()
+    if pid == 0:
+        os._exit(is_held(tmp_path))
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+    lock.release()
+    assert not is_held(tmp_path)
+
+
+def test_what_a_killed_process_left_is_swept_out_at_the_next_start(stop_at, train_run):
+    stopped = stop_at(3, EVERY_STEP)
+    left = [Path(stopped.paths.run) / name for name in (".run.json.99.tmp", "checkpoints/.step_1.ckpt.99.tmp")]
+    for file in left:
+        file.write_text("half")
+    train_run(f"resume={stopped.paths.run}")
+    assert not any(file.exists() for file in left)
+
+
+def test_a_record_that_is_refused_stays_as_it_was(config, finished):
+    cfg = config()
+    cfg.paths.run, cfg.resume = str(finished.folder), str(finished.folder)
+    cfg.seed = 9
+    with pytest.raises(ConfigError, match="seed=9"), recorded(cfg):
+        pass
+    assert status(finished.folder) == "finished"
+    assert RunRecord(finished.folder, {}).saved_config is None
+
+
+# Damage
+
+
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(stop_at, train_run, caplog):
+    stopped = stop_at(7, EVERY_STEP)
+    newest, before = checkpoint.resume_files(Path(stopped.paths.run))[:2]
+    newest.write_bytes(newest.read_bytes()[:1000])
+    resumed = train_run(f"resume={stopped.paths.run}")
+    assert f"{newest}, which is no whole checkpoint" in caplog.text
+    assert "step 6" in caplog.text
+    assert newest.with_name(f"{newest.name}.damaged").exists()
+    assert rows_of(resumed) == rows_of(train_run())
+    assert before.name == "step_000000006.ckpt"
+
+
+def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(stop_at, train_run):
+    stopped = stop_at(3, EVERY_STEP)
+    for file in checkpoint.resume_files(Path(stopped.paths.run)):
+        file.write_bytes(b"")
+    with pytest.raises(CheckpointError, match="is no whole checkpoint"):
+        train_run(f"resume={stopped.paths.run}")
+
+
+def test_last_alone_is_enough_to_go_on(stop_at, train_run):
+    stopped = stop_at(5, EVERY_STEP)
+    for file in checkpoint.resume_files(Path(stopped.paths.run)):
+        file.unlink()
+    assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(train_run())
+
+
+def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_run):
+    folder = finished.folder / "checkpoints"
+    saved = torch.load(folder / "last.ckpt", weights_only=True)
+    del saved["progress"]
+    saved["description"]["format"] = 1
+    for file in checkpoint.resume_files(finished.folder):
+        file.unlink()
+    torch.save(saved, folder / "last.ckpt")
+    with pytest.raises(CheckpointError, match=r"last.ckpt, which an older version wrote .*; weights= starts"):
+        train_run(f"resume={finished.folder}", "trainer.max_epochs=3", "logger=default")
+    assert train_run(f"weights={folder}/last.ckpt", "trainer.max_epochs=1").metrics
+
+
+def test_three_checkpoints_are_kept_and_last_is_the_newest(stop_at):
+    stopped = stop_at(9, EVERY_STEP)
+    folder = Path(stopped.paths.run) / "checkpoints"
+    assert sorted(file.name for file in folder.glob("*")) == [
+        *("best.ckpt", "last.ckpt", "step_000000007.ckpt", "step_000000008.ckpt", "step_000000009.ckpt")
+    ]
+    assert checkpoint.load(folder / "last.ckpt")["global_step"] == 9
+
+
+def test_checkpoints_by_time_wait_until_they_are_worth_it(train_run, monkeypatch):
+    saves = []
+    monkeypatch.setattr(checkpoint, "name_last", saves.append)
+    slow = time.sleep
+    monkeypatch.setattr(checkpoint, "damaged_record", lambda _: slow(0.02))
+    train_run("callbacks.resume_checkpoint.every_minutes=0", "trainer.max_epochs=1")
+    assert len(saves) <= 2, "a save takes a fiftieth of the time at most, so one comes at the start and one at the end"
+
+
+def test_max_time_ends_a_run_as_interrupted_and_the_next_one_has_as_much(config, train_run):
+    cfg = config("trainer.max_time=00:00:00:00")
+    with pytest.raises(Interrupted, match="max_time") as ended:
+        train(cfg)
+    assert ended.value.exit_code == 128 + signal.SIGTERM
+    assert status(cfg.paths.run) == "interrupted"
+    assert checkpoint.resume_files(Path(cfg.paths.run))
+    resumed = train_run(f"resume={cfg.paths.run}", "trainer.max_time=00:01:00:00")
+    assert rows_of(resumed) == rows_of(train_run())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="hard links")
+def test_a_file_system_without_hard_links_gets_a_relative_link(tmp_path, monkeypatch):
+    def unsupported(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(os, "link", unsupported)
+    (tmp_path / "step_1.ckpt").write_text("x")
+    for _ in range(2):
+        checkpoint.name_last(tmp_path / "step_1.ckpt")
+    (tmp_path / "last.ckpt").rename(tmp_path / "moved.ckpt")
+    assert (tmp_path / "moved.ckpt").read_text() == "x"
+    assert os.readlink(tmp_path / "moved.ckpt") == "step_1.ckpt"
+
+
+# What Lightning leaves out
+
+
+class Logging(Classifier):
+    """A module as people write it, with torchmetrics and self.log over an epoch."""
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.metric = MeanMetric()
+        self.seen = CatMetric()
+
+    def training_step(self, batch, batch_idx):
+        loss = super().training_step(batch, batch_idx)
+        assert loss is not None
+        self.metric(loss.detach())
+        self.seen(batch[1].float())
+        self.log("train/mean", loss, on_step=False, on_epoch=True)
+        self.log("train/max", loss, on_step=False, on_epoch=True, reduce_fx="max")
+        self.log("train/sum", loss, on_step=True, on_epoch=True, reduce_fx=torch.sum)
+        return loss
+
+    def on_train_epoch_end(self):
+        super().on_train_epoch_end()
+        self.log_dict({"train/metric": self.metric.compute(), "train/labels": self.seen.compute().mean()})
+        self.metric.reset()
+        self.seen.reset()
+
+
+@pytest.mark.parametrize("step", [8, 11, 15], ids=["first batch", "middle", "last batch"])
+def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, stop_at, monkeypatch, step):
+    monkeypatch.setattr("kindling.train.Classifier", Logging)
+    whole = train_run()
+    stopped = stop_at(step, EVERY_STEP)
+    resumed = train_run(f"resume={stopped.paths.run}")
+    assert {"train/mean", "train/max", "train/sum_epoch", "train/metric", "train/labels"} <= rows_of(whole)[-2].keys()
+    assert rows_of(resumed) == rows_of(whole)
