@@ -22,6 +22,7 @@ test: $(READY) ## all tests
 	$(BIN)/pytest -n 2
 
 test-crash: $(READY) ## kill, damage and resume hundreds of runs: about half an hour
+	$(BIN)/pytest -n 2 -m slow
 	$(BIN)/python tests/crash.py
 
 test-gpu: $(READY) ## what only a CUDA GPU can show

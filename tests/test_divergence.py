@@ -483,6 +483,7 @@ def test_all_rates_to_come_are_scaled_for_any_schedule(make):
         for step in range(18):
             if step == 5:
                 scale_rates([optimizer], [SimpleNamespace(scheduler=schedule)], factor)
+                assert schedule.get_last_lr() == [optimizer.param_groups[0]["lr"]]
             found.append(optimizer.param_groups[0]["lr"])
             optimizer.step()
             schedule.step()

@@ -105,7 +105,8 @@ def cnn_parts() -> tuple[Callable[[], nn.Module], Callable[[], tuple[EpochLoader
 def cnn() -> list[Row]:
     """An epoch of experiment=cnn, with its augmentation, validation and checkpoints, on all cores."""
     make, data = cnn_parts()
-    ready, ready_val = list(data()[0]), tuple(map(torch.cat, zip(*data()[1], strict=True)))
+    ready, val = list(data()[0]), list(data()[1])
+    ready_val = torch.cat([images for images, _ in val]), torch.cat([labels for _, labels in val])
     channels_last = partial(nn.Module.to, memory_format=torch.channels_last)
     seconds = least(
         {

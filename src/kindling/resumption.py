@@ -34,6 +34,7 @@ BITS = (
 # What a fork may not change, since its state would not fit.
 SHAPES = ("model", "optimizer", "scheduler", "data.num_classes", "data.channels", "data.image_size")
 RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")  # but these, which its state is scaled to
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times quicker
 ORIGIN = ("fork", "weights")  # where a run came from stays so when it goes on
 # What leaves training that had ended something to do.
 LIMITS = (
@@ -99,7 +100,7 @@ def saved_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.yaml"
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         config = " ".join(str(error).split())
     given = f"resume: given {folder}, whose config.yaml holds"

@@ -6,15 +6,15 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
 from kindling import checkpoint, epoch_sums, signals
 from kindling.agreement import Agreement
 from kindling.checkpoint import DESCRIPTION, PROGRESS
-from kindling.console import warn
+from kindling.conditions import compare_conditions, conditions
 from kindling.errors import ConfigError, Interrupted
+from kindling.loop_counters import count_epoch, rewind
 from kindling.resumption import LIMITS, changed_settings
 
 SHARE_OF_TIME = 0.02  # of training that checkpoints by time may cost
@@ -154,25 +154,13 @@ class ResumeCheckpoint(Checkpoint):
             trainer.should_stop = True  # nothing is left to train
             if progress["batch"]:
                 count_epoch(checkpoint["loops"]["fit_loop"], 1)
-        self._check_conditions(trainer, progress["conditions"])
+        compare_conditions(progress["conditions"], conditions(trainer), strict=self.strict)
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             state = checkpoint["callbacks"].get(callback.state_key, {})
             if "patience" in state:  # what is configured counts, not what was
                 state["patience"] = callback.patience
             if "current_score" in state:  # which ModelCheckpoint saves, but does not load
                 callback.current_score = state["current_score"]
-
-    def _check_conditions(self, trainer: Trainer, saved: dict[str, Any]) -> None:
-        now = conditions(trainer)
-        if saved["processes"] != now["processes"]:
-            raise ConfigError(
-                f"resume: given {now['processes']} processes; allowed: {saved['processes']}, which share out the images"
-            )
-        changed = [f"{name} {now[name]} (it was {saved.get(name)})" for name in now if now[name] != saved.get(name)]
-        if changed and self.strict:
-            raise ConfigError(f"resume: given {', '.join(changed)} with resume_strict=true; allowed: the same")
-        if changed:
-            warn(f"resume: {', '.join(changed)}: the last bits of the results will differ")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         states = self._progress["loggers"] if self._progress else {}
@@ -203,41 +191,6 @@ class ResumeCheckpoint(Checkpoint):
         self._progress = None
         trainer.check_val_every_n_epoch = self._check_val_every_n_epoch
         trainer.fit_loop._restarting = False  # or the epoch's end would leave out the plateau schedule
-
-
-def rewind(fit_loop: dict[str, Any], *, epoch: int, batch: int, ended: bool) -> None:
-    """Set the counters of Lightning's loops, which a save finds in the middle of a step, to a batch boundary."""
-    batches = fit_loop["epoch_loop.batch_progress"]
-    batches["is_last_batch"] = False
-    fit_loop["combined_loader"] = [{"epoch": epoch, "batches_done": batch}]
-    if not ended:
-        for counter in (batches["total"], batches["current"]):
-            counter["ready"] -= 1
-    elif batch:  # the rest of the epoch is still to come, if the run is continued
-        count_epoch(fit_loop, -1)
-    else:
-        batches["current"] = dict.fromkeys(batches["current"], 0)
-
-
-def count_epoch(fit_loop: dict[str, Any], number: int) -> None:
-    """Add a number of epochs to those that are done."""
-    for counter in fit_loop["epoch_progress"].values():
-        counter["processed"] += number
-        counter["completed"] += number
-
-
-def conditions(trainer: Any) -> dict[str, Any]:
-    """What changes the last bits of a result, beside the config."""
-    device = trainer.strategy.root_device
-    cuda = device.type == "cuda"
-    return {
-        "processes": trainer.world_size,
-        "device": torch.cuda.get_device_name(device) if cuda else device.type,
-        "threads": None if cuda else torch.get_num_threads(),
-        "torch": str(torch.__version__),
-        "precision": str(trainer.precision),
-        "data": getattr(trainer.datamodule, "fingerprint", None),
-    }
 
 
 def changed_limits(saved: dict[str, Any], pl_module: Any) -> list[str]:
