@@ -512,17 +512,23 @@ def test_all_processes_of_torchrun_find_the_same_run_whichever_is_first(start, t
 @pytest.mark.slow
 def test_processes_end_at_a_checkpoint_if_torchrun_is_killed(start, tmp_path):
     def launch() -> None:
-        torchrun(start, LONG)
+        pids.write_text(json.dumps([run.pid for run in torchrun(start, LONG)]))
         time.sleep(FULL_S)
 
+    pids = tmp_path / "pids"
     parent = multiprocessing.get_context("fork").Process(target=launch)
     parent.start()
-    until(lambda: list(tmp_path.rglob("last.ckpt")))
+    until(lambda: pids.exists() and list(tmp_path.rglob("last.ckpt")))
+    ranks = set(json.loads(pids.read_text()))
     parent.kill()
-    folder = only_run(tmp_path)
-    first = json.loads((folder / "run.json").read_text())["pid"]
-    until(lambda: first not in dict(sessions()))
-    assert json.loads((folder / "run.json").read_text())["reason"] == "Interrupted: SIGTERM"
+    parent.join()
+    try:
+        until(lambda: not ranks & dict(sessions()).keys())
+    finally:
+        for pid in ranks & dict(sessions()).keys():
+            os.kill(pid, signal.SIGKILL)
+    record = json.loads((only_run(tmp_path) / "run.json").read_text())
+    assert record["reason"] == "Interrupted: SIGTERM"
 
 
 def test_processes_ask_each_other_at_each_step_if_steps_are_slow(monkeypatch):
