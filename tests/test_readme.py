@@ -24,10 +24,14 @@ def test_a_command_of_the_readme_composes(command, tmp_path):
     overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
     if "-m" in arguments:  # a sweep: its first job
         overrides = [override.partition(",")[0] for override in overrides]
-    (tmp_path / "cat").mkdir()
-    Image.new("L", (8, 8)).save(tmp_path / "cat" / "0.png")
-    (tmp_path / "run.json").write_text("{}")
-    overrides = [o.replace("PATH", str(tmp_path)).replace("logs/cnn/<run>", str(tmp_path)) for o in overrides]
+    images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"
+    (images / "cat").mkdir(parents=True)
+    Image.new("L", (8, 8)).save(images / "cat" / "0.png")
+    run.mkdir(parents=True)
+    (run / "run.json").write_text('{"status": "interrupted"}')
+    overrides = [o.replace("PATH", str(images)).replace("logs/cnn/<run>", str(run)) for o in overrides]
+    if script == "train.py":
+        overrides.append(f"paths.logs={tmp_path / 'logs'}")
     assert compose(overrides, Path(script).stem)
 
 

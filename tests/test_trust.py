@@ -412,7 +412,7 @@ def postscript(world: World) -> None:
     """An image that Pillow gives to another program."""
     use_images(world)
     content = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n%%EOF\n"
-    (world.images / CLASSES[0] / "0.png").write_bytes(content)
+    (world.images / CLASSES[0] / "9.png").write_bytes(content)  # the first one of a class is looked at before
 
 
 def cached(content: Callable[[World], bytes]) -> Callable[[World], None]:
