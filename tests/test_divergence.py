@@ -377,6 +377,21 @@ def without(left_out: list[list[int]], step: Callable[..., Any]) -> Callable[...
     return training_step
 
 
+def test_a_batch_that_was_left_out_writes_no_loss_and_the_other_rows_tell_that_of_their_step(small, batches):
+    batches.poisoned = [[0, 2]]
+    each, third = (small(ROLLBACK, RARE, f"trainer.log_every_n_steps={every}") for every in (1, 3))
+    train(each)
+    train(third)
+    losses = logged_losses(each)
+    assert list(losses) == ["0", "1", "3", "4", "5", "6", "7"]
+    assert logged_losses(third) == {"5": losses["5"]}
+
+
+def logged_losses(cfg: DictConfig) -> dict[str, str]:
+    rows = csv.DictReader((folder_of(cfg) / "metrics.csv").read_text().splitlines())
+    return {row["step"]: row["train/loss_step"] for row in rows if row["train/loss_step"]}
+
+
 def test_each_rollback_goes_back_to_the_last_checkpoint_and_says_so(small, batches, caplog):
     batches.poisoned = [[0, 2]]
     with caplog.at_level(logging.INFO):

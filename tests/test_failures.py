@@ -242,6 +242,23 @@ def test_an_image_that_is_deleted_during_the_run_is_told_in_one_line(files, monk
     assert resume(cfg)["run.json"]
 
 
+def test_an_image_that_is_gone_before_the_first_checkpoint_is_told_in_one_line(files, monkeypatch):
+    cfg = files("data.num_workers=0")
+    gone = sorted(Path(cfg.data.root).glob("test/*/*.png"))[0]
+    at_step(0, lambda _: gone.unlink(), monkeypatch)  # no image of training
+    message = fail(cfg, DataError)
+    assert message == f"{gone}: cannot be read (No such file or directory); replace or remove it"
+
+
+def test_workers_end_with_the_test_that_they_read_for(files, monkeypatch):
+    seen = []
+    monkeypatch.setattr(Classifier, "on_test_end", lambda self: seen.extend(multiprocessing.active_children()))
+    others = set(multiprocessing.active_children())
+    train(files("data.num_workers=2", "test=true"))
+    assert len({*seen} - others) == 2
+    assert {*multiprocessing.active_children()} <= others
+
+
 # Anything else
 
 

@@ -447,9 +447,9 @@ def test_max_time_ends_two_processes_at_a_checkpoint_and_a_resumed_run_has_as_mu
     steps = [0]
     for resume in ([], ["resume=last"]):
         started = time.monotonic()
-        run = start(*PAIR, LONG, "trainer.max_time=00:00:00:02", *resume)
+        run = start(*PAIR, LONG, "trainer.max_time=00:00:00:05", *resume)
         run.assert_interrupted("max_time", 143)
-        assert time.monotonic() - started > 2
+        assert time.monotonic() - started > 5
         steps.append(last_step(run.folder))
     assert steps == sorted(set(steps))
 

@@ -78,6 +78,7 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if self.rollbacks and self.skips_batches and [self.current_epoch, batch_idx] in self.rollbacks:
+            self.trainer.fit_loop.epoch_loop._results.pop("training_step.train/loss_step", None)  # else logged again
             return None
         loss, _ = self._step(batch, "train")
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]

@@ -13,7 +13,6 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from kindling import checkpoint, signals
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
@@ -21,7 +20,6 @@ from kindling.callbacks.timings import Timings
 from kindling.checkpoint import Saved
 from kindling.classifier import Classifier
 from kindling.data.datamodule import ImageDataModule
-from kindling.data.loader import EpochLoader
 from kindling.divergence import FindDivergence, FoundError, Place
 from kindling.errors import DivergedError
 from kindling.failures import explained, taking_up
@@ -143,7 +141,7 @@ def ignoring(warning: str) -> Iterator[None]:
 
 @contextmanager
 def ending_children(trainer: Trainer) -> Iterator[None]:
-    """End the workers, and, if this process fails, those that Lightning has launched; they would wait for ever."""
+    """If this process fails, end those that Lightning has launched; they would wait for ever."""
     try:
         yield
     except BaseException:
@@ -152,16 +150,6 @@ def ending_children(trainer: Trainer) -> Iterator[None]:
             launcher.kill(signal.SIGKILL)
             getattr(launcher, "procs", []).clear()  # or Lightning's observer would then kill this process too
         raise
-    finally:
-        end_workers(trainer)
-
-
-def end_workers(trainer: Trainer) -> None:
-    """End the processes that decode images; left to the garbage collector, they would hold it up for seconds."""
-    for loader in (trainer.train_dataloader, trainer.val_dataloaders):
-        iterator = loader._decoder._iterator if isinstance(loader, EpochLoader) else None
-        if isinstance(iterator, _MultiProcessingDataLoaderIter):
-            iterator._shutdown_workers()
 
 
 def callbacks_of(trainer: Any) -> list[Any]:

@@ -99,7 +99,7 @@ def hide_void_events(loggers: list[Logger], start: Saved | None) -> None:
     """Let TensorBoard hide what a killed process wrote after the checkpoint; set before it opens its file."""
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger._kwargs["purge_step"] = start.content[PROGRESS]["logged_steps"] if start else None
+            logger._kwargs["purge_step"] = start.content[PROGRESS]["logged_steps"] if start else 0
 
 
 def tell(message: str, *values: object) -> None:

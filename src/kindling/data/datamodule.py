@@ -13,7 +13,7 @@ from lightning.pytorch import LightningDataModule
 
 from kindling.cores import available_cores, share_cores
 from kindling.data.augment import Augment, Normalize
-from kindling.data.images import ImageFiles, Images, ImageTensors
+from kindling.data.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.data.loader import EpochLoader
 from kindling.errors import ConfigError, DataError
 
@@ -132,11 +132,8 @@ class ImageDataModule(LightningDataModule):
             if isinstance(images, ImageTensors):
                 digest.update(images.images.numpy().data)
             else:
-                digest.update(
-                    "".join(f"{p.parent.name}/{p.name} {p.stat().st_size}\n" for p in images.paths).encode(
-                        errors="surrogateescape"
-                    )
-                )
+                sizes = (f"{p.parent.name}/{p.name} {s.st_size}\n" for p, s in file_states(images.paths))
+                digest.update("".join(sizes).encode(errors="surrogateescape"))
         return digest.hexdigest()
 
     def train_dataloader(self) -> EpochLoader:

@@ -16,7 +16,7 @@ from torch import Tensor
 from kindling.cores import available_cores
 from kindling.data.datamodule import ImageDataModule, Splits
 from kindling.data.folder import FORMATS, class_names, list_images, split_folders
-from kindling.data.images import ImageFiles, Images, ImageTensors
+from kindling.data.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
 from kindling.whole_file import write_whole
@@ -78,11 +78,8 @@ class ImageFolder(ImageDataModule):
 
     def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
         """What `make` returns, read from the cache if the same files were seen before."""
-        try:
-            stats = [(path, path.stat()) for path, _ in listed]
-        except OSError as error:
-            raise DataError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from error
-        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in stats)
+        states = file_states([path for path, _ in listed])
+        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in states)
         key += f"{self.image_size} {self.channels}"
         digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         file = self.cache_dir / f"{digest}-{what}.npy"

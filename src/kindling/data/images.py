@@ -1,5 +1,6 @@
 """A split of labelled images: held in memory as one tensor, or decoded from files one by one."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,3 +63,15 @@ class ImageFiles:
 
 
 Images = ImageTensors | ImageFiles
+
+
+def file_states(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:
+    """Size and times of each file.
+
+    Raises:
+        DataError: one is missing or out of reach.
+    """
+    try:
+        return [(path, path.stat()) for path in paths]
+    except OSError as error:
+        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from error

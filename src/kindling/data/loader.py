@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -136,6 +137,15 @@ class EpochLoader:
             if isinstance(images, DataError):
                 raise images
             yield self._send(images)
+
+    @property
+    def _iterator(self) -> Any:
+        """By this name Lightning ends the workers of a DataLoader."""
+        return self._decoder._iterator
+
+    @_iterator.setter
+    def _iterator(self, iterator: Any) -> None:
+        self._decoder._iterator = iterator
 
     def _send(self, tensor: Tensor) -> Tensor:
         """On the device; a GPU may still be busy with it."""
