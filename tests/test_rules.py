@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from torch import nn
 from torchvision import models
 
-from kindling.config import machine, rules
+from kindling.config import data_rules, machine, rules, trainer_rules
 from kindling.config.entry import compose
 from kindling.config.values import CHOICES, RANGES, Range, value_fault
 from kindling.errors import ConfigError
@@ -39,21 +39,21 @@ def test_a_rule_says_nothing_of_a_config_that_lacks_what_it_asks_for():
 
 @pytest.mark.parametrize("devices", [1, 8, -1, "auto", "0,1", "2", [0, 2]])
 def test_devices_may_be_a_number_all_or_a_list(devices):
-    assert told(rules.devices, trainer__devices=devices) == ""
+    assert told(trainer_rules.devices, trainer__devices=devices) == ""
 
 
 @pytest.mark.parametrize("devices", [0, -2, "two", [], [-1], True, 1.5])
 def test_other_devices_are_refused(devices):
-    assert "allowed: auto, a number of devices" in told(rules.devices, trainer__devices=devices)
+    assert "allowed: auto, a number of devices" in told(trainer_rules.devices, trainer__devices=devices)
 
 
 @pytest.mark.parametrize("name", [*StrategyRegistry.available_strategies(), "auto"])
 def test_each_strategy_of_lightning_is_allowed(name):
-    assert told(rules.strategy, trainer__strategy=name) == ""
+    assert told(trainer_rules.strategy, trainer__strategy=name) == ""
 
 
 def test_a_misspelt_strategy_is_told_the_nearest():
-    assert told(rules.strategy, trainer__strategy="fspd").endswith("did you mean fsdp?")
+    assert told(trainer_rules.strategy, trainer__strategy="fspd").endswith("did you mean fsdp?")
 
 
 def test_lightnings_accelerators_and_precisions_are_those_that_are_allowed():
@@ -66,17 +66,17 @@ def test_lightnings_accelerators_and_precisions_are_those_that_are_allowed():
     ("batches", "fits"), [(0, True), (10, True), (0.5, True), (1.0, True), (-1, False), (1.5, False)]
 )
 def test_a_limit_is_a_number_of_batches_or_a_share(batches, fits):
-    assert (told(rules.amounts, trainer__limit_val_batches=batches) == "") == fits
+    assert (told(trainer_rules.amounts, trainer__limit_val_batches=batches) == "") == fits
 
 
 @pytest.mark.parametrize(("interval", "fits"), [(0.25, True), (100, True), (0, False), (1.5, False)])
 def test_validation_comes_after_batches_or_a_share_of_the_epoch(interval, fits):
-    assert (told(rules.validation_interval, trainer__val_check_interval=interval) == "") == fits
+    assert (told(trainer_rules.validation_interval, trainer__val_check_interval=interval) == "") == fits
 
 
 def test_the_longest_time_is_days_hours_minutes_seconds():
-    assert told(rules.longest_time, trainer__max_time="00:12:00:00") == ""
-    assert "such as '00:12:00:00'" in told(rules.longest_time, trainer__max_time="12h")
+    assert told(trainer_rules.longest_time, trainer__max_time="00:12:00:00") == ""
+    assert "such as '00:12:00:00'" in told(trainer_rules.longest_time, trainer__max_time="12h")
 
 
 def test_a_monitor_that_nothing_logs_is_told_the_nearest():
@@ -110,8 +110,8 @@ def test_early_stopping_and_the_best_checkpoint_watch_the_same():
 
 
 def test_the_fewest_epochs_are_not_more_than_the_most():
-    assert told(rules.epochs_are_in_order, trainer={"min_epochs": 5, "max_epochs": 5}) == ""
-    assert "min_epochs" in told(rules.epochs_are_in_order, trainer={"min_epochs": 6, "max_epochs": 5})
+    assert told(trainer_rules.epochs_are_in_order, trainer={"min_epochs": 5, "max_epochs": 5}) == ""
+    assert "min_epochs" in told(trainer_rules.epochs_are_in_order, trainer={"min_epochs": 6, "max_epochs": 5})
 
 
 def test_a_patience_that_cannot_run_out_warns():
@@ -129,22 +129,22 @@ def test_a_schedule_longer_than_the_run_warns():
 
 def test_half_precision_needs_a_gpu():
     trainer = {"precision": "16-mixed", "accelerator": "cpu"}
-    assert "did you mean trainer.precision=bf16-mixed?" in told(rules.half_precision_has_a_gpu, trainer=trainer)
+    assert "did you mean trainer.precision=bf16-mixed?" in told(trainer_rules.half_precision_has_a_gpu, trainer=trainer)
     trainer["accelerator"] = "auto"
-    assert told(rules.half_precision_has_a_gpu, trainer=trainer) == "", "not known before torch is loaded"
+    assert told(trainer_rules.half_precision_has_a_gpu, trainer=trainer) == "", "not known before torch is loaded"
     assert len(list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=0))) == 1
     assert list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=1)) == []
 
 
 def test_more_workers_than_cores_warn(monkeypatch):
-    monkeypatch.setattr(rules, "available_cores", lambda: 4)
-    assert told(rules.workers_have_cores, data__num_workers=4) == ""
-    assert told(rules.workers_have_cores, data__num_workers=5).startswith("warning: data.num_workers: given 5")
+    monkeypatch.setattr(data_rules, "available_cores", lambda: 4)
+    assert told(data_rules.workers_have_cores, data__num_workers=4) == ""
+    assert told(data_rules.workers_have_cores, data__num_workers=5).startswith("warning: data.num_workers: given 5")
 
 
 def test_workers_of_a_set_in_memory_warn():
-    assert told(rules.workers_have_work, data={"num_workers": 2, "in_memory": "auto"}) == ""
-    assert "without effect" in told(rules.workers_have_work, data={"num_workers": 2, "in_memory": True})
+    assert told(data_rules.workers_have_work, data={"num_workers": 2, "in_memory": "auto"}) == ""
+    assert "without effect" in told(data_rules.workers_have_work, data={"num_workers": 2, "in_memory": True})
 
 
 def test_an_accumulation_that_does_not_divide_the_epoch_warns(train_run, caplog):
@@ -155,8 +155,8 @@ def test_an_accumulation_that_does_not_divide_the_epoch_warns(train_run, caplog)
 
 def test_an_algorithm_that_clips_nothing_warns():
     trainer = {"gradient_clip_algorithm": "norm", "gradient_clip_val": None}
-    assert "without effect" in told(rules.clipping_has_a_value, trainer=trainer)
-    assert told(rules.clipping_has_a_value, trainer=trainer | {"gradient_clip_val": 1}) == ""
+    assert "without effect" in told(trainer_rules.clipping_has_a_value, trainer=trainer)
+    assert told(trainer_rules.clipping_has_a_value, trainer=trainer | {"gradient_clip_val": 1}) == ""
 
 
 def test_nesterov_needs_momentum():
@@ -165,8 +165,8 @@ def test_nesterov_needs_momentum():
 
 
 def test_statistics_are_one_number_or_one_for_each_channel():
-    assert told(rules.statistics_fit_the_channels, data={"channels": 3, "mean": [0.5]}) == ""
-    assert "one for each" in told(rules.statistics_fit_the_channels, data={"channels": 3, "std": [0.5, 0.5]})
+    assert told(data_rules.statistics_fit_the_channels, data={"channels": 3, "mean": [0.5]}) == ""
+    assert "one for each" in told(data_rules.statistics_fit_the_channels, data={"channels": 3, "std": [0.5, 0.5]})
 
 
 def test_something_is_trained_or_tested():
@@ -239,18 +239,18 @@ def test_a_config_changed_by_hand_is_checked_again(config):
 
 def test_reflected_padding_is_smaller_than_the_image():
     settings = {"data__augment__padding_mode": "reflect", "data__image_size": 8}
-    assert told(rules.reflection_fits_the_image, data__augment__crop_padding=7, **settings) == ""
-    answer = told(rules.reflection_fits_the_image, data__augment__crop_padding=8, **settings)
+    assert told(data_rules.reflection_fits_the_image, data__augment__crop_padding=7, **settings) == ""
+    answer = told(data_rules.reflection_fits_the_image, data__augment__crop_padding=8, **settings)
     assert (
         answer == "data.augment.crop_padding: given 8 with padding_mode=reflect; allowed: less than data.image_size, 8"
     )
 
 
 def test_alternating_flips_need_halves():
-    assert told(rules.alternating_flips_are_halves, data__augment__alternating_flip=True) == ""
+    assert told(data_rules.alternating_flips_are_halves, data__augment__alternating_flip=True) == ""
     settings = {"data__augment__alternating_flip": True, "data__augment__horizontal_flip": 0.2}
     assert "given true with horizontal_flip=0.2; allowed: true with" in told(
-        rules.alternating_flips_are_halves, **settings
+        data_rules.alternating_flips_are_halves, **settings
     )
 
 

@@ -46,30 +46,11 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     signals.install()
     ranks.end_with_launcher()
 
-    def job(cfg: DictConfig) -> Any:
-        logging.captureWarnings(True)
-        logging.raiseExceptions = full_trace  # of a log file on a full disk
-        warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
-        if "run" in cfg.paths:
-            cfg.paths.run = HydraConfig.get().runtime.output_dir
-        try:
-            if in_sweep():
-                _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
-            return task(cfg)
-        except Exception as error:
-            stopped = interruption(error)
-            if stopped:
-                raise stopped from None
-            _report(error, full_trace)
-            if in_sweep():
-                raise  # Hydra goes on with the next job
-            sys.exit(_exit_code(error))
-
     try:
         arguments = _checked(name, sys.argv[1:])
         if arguments is not None:
             sys.argv[1:] = arguments
-            composition.main(name, job)
+            composition.main(name, _job(task, full_trace))
     except SystemExit as ended:
         if isinstance(ended.code, str):
             print(ended.code, file=sys.stderr)
@@ -90,6 +71,31 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
         _report(error, full_trace)
         return _exit_code(error)
     return 0
+
+
+def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictConfig], Any]:
+    """A task that tells what is wrong before Hydra does."""
+
+    def job(cfg: DictConfig) -> Any:
+        logging.captureWarnings(True)
+        logging.raiseExceptions = full_trace  # of a log file on a full disk
+        warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
+        if "run" in cfg.paths:
+            cfg.paths.run = HydraConfig.get().runtime.output_dir
+        try:
+            if in_sweep():
+                _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
+            return task(cfg)
+        except Exception as error:
+            stopped = interruption(error)
+            if stopped:
+                raise stopped from None
+            _report(error, full_trace)
+            if in_sweep():
+                raise  # Hydra goes on with the next job
+            sys.exit(_exit_code(error))
+
+    return job
 
 
 def _checked(name: str, arguments: list[str]) -> list[str] | None:

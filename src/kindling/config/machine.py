@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from kindling.config.fault import Fault
-from kindling.config.rules import HALF, Config, get
+from kindling.config.plain import Config, get
+from kindling.config.trainer_rules import HALF
 
 # Of torch.use_deterministic_algorithms: those that a GPU can only compute in changing order.
 UNORDERED = (

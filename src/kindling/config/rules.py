@@ -8,73 +8,15 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kindling.config import data_rules, trainer_rules
 from kindling.config.fault import Fault, nearest
+from kindling.config.plain import Config, get
 from kindling.config.signatures import constant
-from kindling.cores import available_cores
 
-Config = dict[str, Any]
 Rule = Callable[[Config], Iterator[Fault]]
 PACKAGE = __name__.partition(".")[0]
 
 TRY_OUT = 2  # epochs of a run that nobody expects a result of
-HALF = ("16-mixed", "16", "16-true")
-STRATEGIES = re.compile(
-    r"auto|ddp(_\w+)?|fsdp(_cpu_offload)?|deepspeed(_\w+)?|(single_)?(xla|tpu)(_\w+)?|single_device"
-)
-
-
-def get(config: Config, path: str) -> Any:
-    """The value at a dotted path; None if there is none."""
-    node: Any = config
-    for key in path.split("."):
-        node = node.get(key) if isinstance(node, dict) else None
-    return node
-
-
-def devices(config: Config) -> Iterator[Fault]:
-    given = get(config, "trainer.devices")
-    number = isinstance(given, int) and not isinstance(given, bool) and (given >= 1 or given == -1)
-    text = isinstance(given, str) and re.fullmatch(r"auto|-1|\d+(,\d+)*,?", given.replace(" ", ""))
-    several = isinstance(given, list) and given and all(isinstance(item, int) and item >= 0 for item in given)
-    if given is not None and not (number or text or several):
-        allowed = "auto, a number of devices from 1 up, -1 for all, or a list such as [0,2]"
-        yield Fault("trainer.devices", repr(given), allowed)
-
-
-def strategy(config: Config) -> Iterator[Fault]:
-    given = get(config, "trainer.strategy")
-    if given is not None and not isinstance(given, dict) and not STRATEGIES.fullmatch(str(given)):
-        names = ("auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true", "fsdp", "deepspeed")
-        yield Fault("trainer.strategy", repr(given), f"{', '.join(names)}, ...", nearest(str(given), names))
-
-
-def amounts(config: Config) -> Iterator[Fault]:
-    """Batches as a number, or as a share of all."""
-    names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
-    for name in [*names, "overfit_batches"]:
-        given = get(config, f"trainer.{name}")
-        if isinstance(given, bool) or (isinstance(given, int | float) and _no_amount(given)):
-            yield Fault(f"trainer.{name}", str(given), "a number of batches from 0 up, or a share from 0.0 to 1.0")
-
-
-def _no_amount(given: float) -> bool:
-    return given < 0 or (isinstance(given, float) and not given <= 1)
-
-
-def validation_interval(config: Config) -> Iterator[Fault]:
-    given = get(config, "trainer.val_check_interval")
-    share = isinstance(given, float) and 0 <= given <= 1
-    number = isinstance(given, int) and not isinstance(given, bool) and given >= 1
-    time = isinstance(given, str) and re.fullmatch(r"\d+:\d\d:\d\d:\d\d", given)
-    if isinstance(given, int | float | str) and not (share or number or time):
-        allowed = "a number of batches from 1 up, a share from 0.0 to 1.0, or a time such as '00:00:15:00'"
-        yield Fault("trainer.val_check_interval", str(given), allowed)
-
-
-def longest_time(config: Config) -> Iterator[Fault]:
-    given = get(config, "trainer.max_time")
-    if isinstance(given, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", given):
-        yield Fault("trainer.max_time", repr(given), "days:hours:minutes:seconds, such as '00:12:00:00'")
 
 
 def watched(config: Config) -> dict[str, tuple[Any, Any]]:
@@ -125,12 +67,6 @@ def one_metric_decides(config: Config) -> Iterator[Fault]:
         yield Fault("callbacks.early_stopping.monitor", str(stop), allowed, "monitor=... for both")
 
 
-def epochs_are_in_order(config: Config) -> Iterator[Fault]:
-    low, high = get(config, "trainer.min_epochs"), get(config, "trainer.max_epochs")
-    if isinstance(low, int) and isinstance(high, int) and low > high >= 0:
-        yield Fault("trainer.min_epochs", str(low), f"trainer.max_epochs, {high}, or less")
-
-
 def patience_can_run_out(config: Config) -> Iterator[Fault]:
     epochs = get(config, "trainer.max_epochs")
     for path in ("callbacks.early_stopping.patience", "scheduler.scheduler.patience"):
@@ -150,32 +86,6 @@ def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
             yield Fault(f"scheduler.scheduler.{name}", str(length), allowed, warning=True)
 
 
-def half_precision_has_a_gpu(config: Config) -> Iterator[Fault]:
-    precision = str(get(config, "trainer.precision"))
-    if precision in HALF and get(config, "trainer.accelerator") == "cpu":
-        yield Fault("trainer.precision", f"{precision} on a CPU", "32-true, bf16-mixed", "trainer.precision=bf16-mixed")
-
-
-def workers_have_cores(config: Config) -> Iterator[Fault]:
-    workers, cores = get(config, "data.num_workers"), available_cores()
-    if isinstance(workers, int) and workers > cores:
-        allowed = f"up to {cores}, the cores of this machine; more only wait for each other"
-        yield Fault("data.num_workers", str(workers), allowed, warning=True)
-
-
-def workers_have_work(config: Config) -> Iterator[Fault]:
-    workers = get(config, "data.num_workers")
-    if isinstance(workers, int) and workers > 0 and get(config, "data.in_memory") is True:
-        yield Fault("data.num_workers", f"{workers}, without effect", "0, as the set lies in memory", warning=True)
-
-
-def clipping_has_a_value(config: Config) -> Iterator[Fault]:
-    algorithm = get(config, "trainer.gradient_clip_algorithm")
-    if algorithm and get(config, "trainer.gradient_clip_val") is None:
-        given = f"{algorithm}, without effect"
-        yield Fault("trainer.gradient_clip_algorithm", given, "with trainer.gradient_clip_val", warning=True)
-
-
 def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
     if get(config, "optimizer.nesterov") is True and get(config, "optimizer.momentum") in (0, 0.0):
         yield Fault("optimizer.momentum", "0 with optimizer.nesterov=true", "more than 0, or optimizer.nesterov=false")
@@ -186,29 +96,6 @@ def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
     name = str(given.get("_target_") if isinstance(given, dict) else given)
     if get(config, "optimizer._target_") == f"{PACKAGE}.muon.Muon" and re.search("fsdp|deepspeed", name.lower()):
         yield Fault("optimizer", f"Muon with {name}, which cuts up its matrices", "optimizer=adamw, or trainer=ddp")
-
-
-def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
-    channels = get(config, "data.channels")
-    for name in ("mean", "std"):
-        given = get(config, f"data.{name}")
-        if isinstance(given, list) and isinstance(channels, int) and len(given) not in (1, channels):
-            yield Fault(f"data.{name}", f"{len(given)} numbers", f"1, or {channels}, one for each of data.channels")
-
-
-def reflection_fits_the_image(config: Config) -> Iterator[Fault]:
-    padding, size = get(config, "data.augment.crop_padding"), get(config, "data.image_size")
-    reflects = get(config, "data.augment.padding_mode") == "reflect"
-    if reflects and isinstance(padding, int) and isinstance(size, int) and padding >= size:
-        given = f"{padding} with padding_mode=reflect"
-        yield Fault("data.augment.crop_padding", given, f"less than data.image_size, {size}")
-
-
-def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:
-    chance = get(config, "data.augment.horizontal_flip")
-    if get(config, "data.augment.alternating_flip") is True and chance not in (None, 0.5):
-        given = f"true with horizontal_flip={chance}"
-        yield Fault("data.augment.alternating_flip", given, "true with horizontal_flip=0.5, or false")
 
 
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
@@ -266,27 +153,16 @@ def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
 
 
 RULES: tuple[Rule, ...] = (
-    devices,
-    strategy,
-    amounts,
-    validation_interval,
-    longest_time,
+    *trainer_rules.RULES,
+    *data_rules.RULES,
     monitor_is_logged,
     mode_fits_the_monitor,
     something_validates,
     one_metric_decides,
-    epochs_are_in_order,
     patience_can_run_out,
     schedule_ends_with_the_run,
-    half_precision_has_a_gpu,
-    workers_have_cores,
-    workers_have_work,
-    clipping_has_a_value,
     nesterov_has_momentum,
     muon_sees_whole_matrices,
-    statistics_fit_the_channels,
-    reflection_fits_the_image,
-    alternating_flips_are_halves,
     something_is_done,
     files_are_here,
     one_origin,
