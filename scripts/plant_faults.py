@@ -26,10 +26,13 @@ FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "
 
 # Where the test file has another name than the module.
 NEAREST = {
+    "agreement": "processes",
     "airbench": "models",
     "annotations": "signatures",
+    "checkpoint_content": "trust",
     "classifier": "train",
     "cnn": "models",
+    "conditions": "resumption",
     "csv_logger": "run_folder",
     "datamodule": "data",
     "entry": "entries",
@@ -37,6 +40,8 @@ NEAREST = {
     "fault": "check",
     "files": "check",
     "folder": "image_folder",
+    "foreign": "trust",
+    "guarded_fit": "divergence",
     "keys": "check",
     "loop_counters": "crash",
     "machine": "rules",
@@ -46,7 +51,9 @@ NEAREST = {
     "plots": "evaluate",
     "resnet": "models",
     "resume_checkpoint": "crash",
+    "run_lock": "processes",
     "seeds": "loader",
+    "signals": "processes",
     "start": "resumption",
     "syntax": "check",
     "tree": "check",
