@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import secrets
+import warnings
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from torch import nn
 from kindling import checkpoint
 from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
+from kindling.console import set_up_logging
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.metrics import Totals
 from kindling.train import train
@@ -351,3 +353,8 @@ def test_off_a_terminal_each_epoch_is_one_line(train_run, caplog):
     assert len(lines) == 2
     assert lines[1].startswith("epoch 2/2  train/loss ")
     assert "val/accuracy" in lines[0]
+
+
+def test_a_warning_of_lightning_shows_no_path_of_its_code():
+    set_up_logging()
+    assert warnings.formatwarning(UserWarning("few batches"), UserWarning, "fit_loop.py", 321) == "warning: few batches"

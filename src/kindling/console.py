@@ -48,5 +48,7 @@ def set_up_logging() -> None:
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.WARNING)
+    # Lightning, once imported, has set its own, with the path of a file of Lightning's.
+    warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
     for message in NOT_FOR_USERS:
         warnings.filterwarnings("ignore", message=message)

@@ -6,7 +6,6 @@ import logging
 import os
 import sys
 import traceback
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -79,7 +78,6 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
         logging.raiseExceptions = full_trace  # of a log file on a full disk
-        warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
         if "run" in cfg.paths:
             cfg.paths.run = HydraConfig.get().runtime.output_dir
         try:
