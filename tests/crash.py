@@ -35,6 +35,7 @@ from pathlib import Path
 from random import Random
 from signal import SIGINT, SIGTERM
 from typing import Any
+from unittest.mock import patch
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -471,9 +472,13 @@ def damaged(home: Path, number: int, resumed: int, seed: int = 0) -> Result:
         broken = checkpoint.resume_files(copy)[0]
         broken.write_bytes(damage(content, how, Random(seed + index)))
         wrong = []
-        found = checkpoint.newest_whole(copy)
+        told: list[str] = []
+        with patch.object(checkpoint.log, "warning", lambda message, *values: told.append(message % values)):
+            found = checkpoint.newest_whole(copy)
         if found is None or hash_of(plain(found.content)) != (right if found.path == broken else before):
             wrong.append(f"{how}: loaded wrongly")
+        elif found.path != broken and not any(str(broken) in line for line in told):
+            wrong.append(f"{how}: not named")
         if index < resumed:
             resume(copy, [*overrides, *EVERY_STEP])
             wrong += differences(copy, expected)
