@@ -194,7 +194,7 @@ def valid_lines(rng: random.Random) -> list[str]:
         "trainer.max_time": ("'00:01:00:00'", "null"),
         "trainer.profiler": ("simple", "null"),
         "paths.logs": ("/tmp/runs", "'my runs'"),
-        "resume": ("null", "logs/cnn/run"),
+        "weights": ("null", "logs/cnn/run"),
         "+optimizer.maximize": ("false",),
         "+trainer.plugins": ("null",),
     }

@@ -202,7 +202,7 @@ def test_the_batch_is_found_whatever_the_settings(small, batches, overrides, sta
     told = f"{stage}/loss: is NaN or infinite; step {step} (epoch 1, batch 1): the input is NaN"
     assert diverge(cfg).startswith(told)
     assert record_of(cfg).get("rollbacks") is None
-    found = [file.name for file in folder_of(cfg).rglob("*.ckpt") if "step_" not in file.name]
+    found = [file.name for file in folder_of(cfg).rglob("*.ckpt") if "step_" not in str(file)]
     assert len(found) == len(set(found))  # the replay adds none
     assert set(found) <= {"best.ckpt", "last.ckpt", "epoch=0-step=4.ckpt"}  # the last is Lightning's, if no other is
 
@@ -401,6 +401,43 @@ def test_each_rollback_goes_back_to_the_last_checkpoint_and_says_so(small, batch
         "rollback 1 of 3\ngoes on at epoch 0, batch 2 (step 2)"
     ) in "\n".join(record.message for record in caplog.records)
     assert batches.seen[:5] == [[0, 0], [0, 1], [0, 2], [0, 2], [0, 2]]  # fails, is replayed, is left out
+
+
+def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkeypatch):
+    """The best validation lies between the checkpoint and the NaN, and what follows is worse."""
+    losses = iter([5.0, 1.0, *([7.0] * 9)])
+    reduce = Classifier._log_epoch
+
+    def told(self: Classifier, stage: str) -> None:
+        if stage == "val" and not self.trainer.sanity_checking:
+            sums = self.totals["val"].sums
+            assert sums is not None
+            sums[0] = next(losses) * sums[2]
+        reduce(self, stage)
+
+    monkeypatch.setattr(Classifier, "_log_epoch", told)
+    batches.poisoned = [[2, 1]]
+    cfg = small(ROLLBACK, RARE, "trainer.max_epochs=4", "callbacks.resume_checkpoint.every_n_steps=6")
+    train(cfg)
+    assert record_of(cfg)["rollbacks"] == [[2, 1]]
+    best = torch.load(folder_of(cfg) / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["global_step"] == 4
+    assert record_of(cfg)["best"]["score"] == 5.0
+
+
+def test_a_rollback_that_would_repeat_itself_is_the_last(small, batches):
+    batches.poisoned = [[0, 1]]
+    message = diverge(small(ROLLBACK, "rollback.skip_batch=false", "rollback.lr_factor=0.9", "rollback.times=2"))
+    assert "2 rollbacks did not help" in message
+    step = Classifier.validation_step
+
+    def poisoned(self: Classifier, batch: Any, batch_idx: int) -> Tensor:
+        return step(self, (batch[0] * (math.nan if self.global_step else 1.0), batch[1]), batch_idx)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "validation_step", poisoned)
+        batches.poisoned = []
+        assert "1 rollback did not help" in diverge(small(ROLLBACK, "rollback.times=3"))
 
 
 def test_a_batch_that_was_left_out_is_not_found_again(small, batches):

@@ -6,12 +6,14 @@ Importing torch takes seconds, so most runs are forked from this process, which 
 import json
 import multiprocessing
 import os
+import pty
 import runpy
 import secrets
 import signal
 import subprocess
 import sys
 import time
+import traceback
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -19,9 +21,16 @@ from typing import NamedTuple
 import pytest
 
 import kindling.train  # noqa: F401  for the forked runs
+from kindling import signals
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
+
+
+ENDLESS = [
+    *("data=fake", "trainer=cpu", "trainer.max_epochs=100000", "callbacks.early_stopping=null"),
+    "trainer.log_every_n_steps=8",
+]
 
 
 class Done(NamedTuple):
@@ -48,7 +57,7 @@ class Fork:
 
     def _run(self, script: str, arguments: tuple[str, ...]) -> None:
         for descriptor, file in enumerate(self.streams, start=1):
-            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT), descriptor)
+            os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
         sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w")
         sys.argv = [str(PROJECT / script), *arguments]
         try:
@@ -62,6 +71,12 @@ class Fork:
         stdout, stderr = (file.read_text() for file in self.streams)
         assert self.process.exitcode is not None, stderr
         return Done(self.process.exitcode, stdout, stderr)
+
+
+def wait_for(folder: Path, name: str) -> None:
+    deadline = time.monotonic() + 60
+    while not list(folder.rglob(name)) and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
 def only_run(logs: Path) -> Path:
@@ -125,17 +140,8 @@ def test_several_processes_in_a_sweep_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
-    endless = [
-        "data=fake",
-        "trainer=cpu",
-        "trainer.max_epochs=100000",
-        "callbacks.early_stopping=null",
-        "trainer.log_every_n_steps=8",
-    ]
-    fork = Fork(tmp_path, "train.py", *endless, f"paths.logs={tmp_path}")
-    deadline = time.monotonic() + 60
-    while not list(tmp_path.rglob("best.ckpt")) and time.monotonic() < deadline:
-        time.sleep(0.05)
+    fork = Fork(tmp_path, "train.py", *ENDLESS, f"paths.logs={tmp_path}")
+    wait_for(tmp_path, "best.ckpt")
     assert fork.process.pid is not None
     os.kill(fork.process.pid, signum)
     done = fork.result()
@@ -143,6 +149,67 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
     assert "Traceback" not in done.stderr
     assert f"interrupted by {signum.name}" in done.stderr
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_run_whose_terminal_closes_ends_after_a_checkpoint(tmp_path):
+    folder, script = tmp_path / "logs", str(PROJECT / "train.py")
+    with warnings.catch_warnings():  # newer Pythons warn of forks in a process with threads
+        warnings.simplefilter("ignore", DeprecationWarning)
+        pid, terminal = pty.fork()
+    if pid == 0:
+        sys.stdin, sys.stdout, sys.stderr = (os.fdopen(each, mode) for each, mode in ((0, "r"), (1, "w"), (2, "w")))
+        sys.argv = [script, *ENDLESS, f"paths.logs={folder}"]
+        try:
+            runpy.run_path(script, run_name="__main__")
+        except SystemExit as ended:
+            os._exit(ended.code if isinstance(ended.code, int) else 1)
+        except BaseException:
+            (tmp_path / "error").write_text(traceback.format_exc())
+        finally:
+            os._exit(99)
+    try:
+        wait_for(folder, "best.ckpt")
+    finally:
+        os.close(terminal)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == 129, (tmp_path / "error").read_text()
+    record = json.loads((only_run(folder) / "run.json").read_text())
+    assert (record["status"], record["reason"]) == ("interrupted", "Interrupted: SIGHUP")
+    assert list(folder.rglob("step_*.ckpt"))
+
+
+def test_what_is_ignored_by_the_shell_stays_ignored(monkeypatch):
+    before = {signum: signal.getsignal(signum) for signum in signals.ENDING}
+    try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signals.install()
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        assert signal.getsignal(signal.SIGTERM) == signals._handle
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def test_a_sweep_goes_on_with_its_jobs_in_the_folder_that_is_named(tmp_path):
+    sweep = ["-m", *FAST, "seed=0,1", f"paths.logs={tmp_path}", "resume=auto"]
+    done = Fork(tmp_path, "train.py", *sweep).result()
+    assert done.returncode == 2
+    assert "resume: given auto in a sweep; allowed: auto with hydra.sweep.dir=" in done.stderr
+    named = f"hydra.sweep.dir={tmp_path}/sweep"
+    assert Fork(tmp_path, "train.py", *sweep, named).result().returncode == 0
+    again = Fork(tmp_path, "train.py", *sweep, named).result()
+    assert again.returncode == 0
+    assert again.stderr.count("has finished; nothing is left to do") == 2
+    assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 2
+
+
+def test_a_relative_origin_is_of_the_folder_that_the_command_was_given_in(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Fork(tmp_path, "train.py", *FAST, "hydra.run.dir=first").result().returncode == 0
+    for key in ("fork", "weights"):
+        given = ["hydra.job.chdir=true", f"hydra.run.dir={key}", f"{key}=first", "trainer.max_epochs=2"]
+        done = Fork(tmp_path, "train.py", *FAST, *given).result()
+        assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from torchmetrics import CatMetric, MeanMetric
 from kindling import checkpoint
 from kindling.classifier import Classifier
 from kindling.config.entry import compose
-from kindling.errors import CheckpointError, ConfigError, Interrupted
+from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
 from kindling.run_folder import RunRecord, recorded
 from kindling.run_lock import RunLock, is_held
 from kindling.train import train
@@ -247,7 +247,7 @@ def test_a_fork_that_was_interrupted_is_resumed_from_where_it_came(train_run, st
 def test_a_fork_of_another_model_is_refused(train_run, finished):
     with pytest.raises(ConfigError, match=r"fork: given the settings model\._target_=.*MLP.*weights= starts from"):
         train_run("model=mlp", f"fork={finished.folder}")
-    with pytest.raises(CheckpointError, match="which holds nothing to go on from"):
+    with pytest.raises(ConfigError, match=r"fork: given .*best\.ckpt, which holds nothing to go on from"):
         train_run(f"fork={finished.folder}/checkpoints/best.ckpt")
 
 
@@ -379,9 +379,9 @@ def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_r
 def test_three_checkpoints_are_kept_and_last_is_the_newest(stop_at):
     stopped = stop_at(9, EVERY_STEP)
     folder = Path(stopped.paths.run) / "checkpoints"
-    assert sorted(file.name for file in folder.glob("*")) == [
-        *("best.ckpt", "last.ckpt", "step_000000007.ckpt", "step_000000008.ckpt", "step_000000009.ckpt")
-    ]
+    steps = ["step_000000007", "step_000000008", "step_000000009"]
+    files = ["best.ckpt", "last.ckpt", *(f"{step}.ckpt" for step in steps)]
+    assert sorted(file.name for file in folder.iterdir()) == [*(f".{step}.best" for step in steps), *files]
     assert checkpoint.load(folder / "last.ckpt")["global_step"] == 9
 
 
@@ -455,3 +455,117 @@ def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, sto
     resumed = train_run(f"resume={stopped.paths.run}")
     assert {"train/mean", "train/max", "train/sum_epoch", "train/metric", "train/labels"} <= rows_of(whole)[-2].keys()
     assert rows_of(resumed) == rows_of(whole)
+
+
+def test_what_a_run_went_back_behind_is_not_its_best_checkpoint(train_run, config, monkeypatch):
+    source = train_run(EVERY_STEP, "callbacks.resume_checkpoint.keep=30", "trainer.max_epochs=3")
+    best = checkpoint.load(source.folder / "checkpoints" / "best.ckpt")["global_step"]
+    assert best > 9
+    start = source.folder / "checkpoints" / "step_000000009.ckpt"
+    source_best = checkpoint.load(checkpoint.best_then(start) / "best.ckpt")["state_dict"]
+    fork = train_run(f"fork={start}", "optimizer.lr=1", EVERY_STEP, "trainer.max_epochs=3")
+    kept = checkpoint.load(fork.folder / "checkpoints" / "best.ckpt")["global_step"]
+    assert kept <= 9
+    assert same_weights(fork.weights("best"), source_best)
+    assert json.loads((fork.folder / "run.json").read_text())["best"]["score"] == pytest.approx(
+        min(float(row["val/loss"]) for row in rows_of(source)[:10] if row["val/loss"])
+    )
+
+
+@pytest.mark.parametrize("at", [12, 16])  # within the run, and at its end
+def test_a_best_checkpoint_that_was_removed_is_sought_anew(train_run, stop_at, caplog, at):
+    stopped = stop_at(at, EVERY_STEP) if at < 16 else train_run(EVERY_STEP).cfg
+    folder = Path(stopped.paths.run)
+    set_status(folder, "interrupted")
+    for file in folder.rglob("best.ckpt"):
+        file.unlink()
+    run = train_run(f"resume={folder}", EVERY_STEP)
+    assert "best.ckpt is gone; the best checkpoint is sought anew" in caplog.text
+    assert "test/accuracy" in run.metrics
+
+
+@pytest.mark.parametrize("key", ["fork", "weights"])
+def test_a_mistyped_origin_leaves_nothing_that_later_runs_would_go_on_with(train_run, stop_at, config, tmp_path, key):
+    stopped = stop_at(3, EVERY_STEP)
+    with pytest.raises(ConfigError, match=f"^{key}: given .*typo, which does not exist; allowed: a run folder or"):
+        train_run(f"{key}={tmp_path}/typo")
+    assert config("resume=last").paths.run == stopped.paths.run
+    with pytest.raises(ConfigError, match=f"^{key}: "):
+        train_run(f"{key}={stopped.paths.run}/checkpoints/last.ckpt", "data.num_classes=7")
+    assert config("resume=last").paths.run == stopped.paths.run
+
+
+def test_resume_auto_takes_only_a_run_of_the_same_origin(train_run, stop_at, config):
+    stopped = stop_at(5, EVERY_STEP)
+    given = f"fork={stopped.paths.run}"
+    fork = train_run(given, "resume=auto", "trainer.max_epochs=3")
+    assert str(fork.folder) != stopped.paths.run
+    set_status(fork.folder, "interrupted")
+    assert config("resume=auto", given).paths.run == str(fork.folder)
+    assert config("resume=auto").paths.run == stopped.paths.run
+
+
+@pytest.mark.parametrize("given", ["callbacks.resume_checkpoint=null", "callbacks=none"])
+def test_a_run_is_not_taken_up_without_the_callback_that_does_it(stop_at, config, given):
+    stopped = stop_at(5, EVERY_STEP)
+    for key in ("resume", "fork"):
+        with pytest.raises(ConfigError, match=f"callbacks.resume_checkpoint: given none with {key}; allowed: the cal"):
+            config(f"{key}={stopped.paths.run}", given)
+    with pytest.raises(ConfigError, match=r"enable_checkpointing: given false with resume"):
+        config(f"resume={stopped.paths.run}", "trainer.enable_checkpointing=false")
+
+
+def test_a_refused_resume_leaves_the_run_as_it_was(train_run):
+    run = train_run("scheduler=onecycle", EVERY_STEP)
+    before = {name: (run.folder / name).read_bytes() for name in ("run.json", "config.yaml")}
+    with pytest.raises(ConfigError, match=r"at which OneCycleLR ends"):
+        train_run("scheduler=onecycle", f"resume={run.folder}", "trainer.max_epochs=5")
+    assert {name: (run.folder / name).read_bytes() for name in before} == before
+
+
+@pytest.mark.parametrize(("limit", "least"), [("max_steps=3", 5), ("max_epochs=0", 1)])
+def test_a_limit_that_a_run_has_passed_is_refused(train_run, stop_at, limit, least):
+    stopped = stop_at(5, EVERY_STEP)
+    for key in ("resume", "fork"):
+        with pytest.raises(
+            ConfigError, match=rf"trainer\.{limit[:9]}.*given . ?; allowed: . or more, which the run ha"
+        ):
+            train_run(f"{key}={stopped.paths.run}", f"trainer.{limit}")
+    assert status(stopped.paths.run) == "interrupted"
+
+
+def test_a_fork_changes_all_rates_by_one_factor(train_run, finished):
+    one = train_run("scheduler=onecycle")
+    with pytest.raises(ConfigError, match=r"fork: given optimizer.lr=0.5 .*allowed: all rates times the same factor"):
+        train_run("scheduler=onecycle", f"fork={one.folder}", "optimizer.lr=0.5", "scheduler.scheduler.max_lr=0.1")
+    still = train_run(f"fork={finished.folder}", "optimizer.lr=0", "trainer.max_epochs=4")
+    before, after = finished.weights(), still.weights()
+    learnt = [name for name in before if "running" not in name and "num_batches" not in name]
+    assert all(torch.equal(before[name], after[name]) for name in learnt)
+
+
+@pytest.mark.parametrize("key", ["resume", "fork", "weights"])
+def test_an_empty_origin_is_refused(config, key):
+    with pytest.raises(ConfigError, match=f"{key}: given nothing; allowed: a path, or null for none"):
+        config(f"{key}=")
+
+
+def test_a_run_whose_record_is_unreadable_is_told_of(stop_at, config, capsys):
+    stopped = stop_at(5, EVERY_STEP)
+    file = Path(stopped.paths.run) / "run.json"
+    file.write_bytes(file.read_bytes()[:50])
+    with pytest.raises(ConfigError, match="no unfinished run"):
+        config("resume=last")
+    assert f"warning: {file}: cannot be read; its run is left out" in capsys.readouterr().err
+
+
+def test_rows_that_were_lost_are_told_of_and_a_table_that_is_none_is_named(train_run, stop_at, caplog):
+    stopped = stop_at(7, EVERY_STEP, "trainer.log_every_n_steps=1")
+    table = Path(stopped.paths.run) / "metrics.csv"
+    rows = table.read_text().splitlines(keepends=True)
+    table.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(DataError, match=r"metrics.csv: cannot be read as a table \(.*\); move it away"):
+        train_run(f"resume={stopped.paths.run}", "trainer.log_every_n_steps=1")
+    table.write_text("".join(rows[:3]))
+    train_run(f"resume={stopped.paths.run}", "trainer.log_every_n_steps=1")
+    assert "metrics.csv: has 2 of the " in caplog.text

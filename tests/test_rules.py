@@ -218,7 +218,10 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     lines = [f"experiment={name}" for name in ("mlp", "cnn", "vit", "resnet")]
     schedules = ("cosine", "onecycle", "step", "plateau")
     configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
-    configs += [compose(["optimizer=sgd", "data=cifar10"]), compose(["optimizer=muon", "model=airbench"])]
+    configs += [
+        compose(["optimizer=sgd", "data=cifar10", "callbacks=ema"]),
+        compose(["optimizer=muon", "model=airbench"]),
+    ]
     flat = "\n".join(str(config) for config in configs)
     for pattern in RANGES:
         name = pattern.rpartition(".")[2].strip("*_")

@@ -268,9 +268,9 @@ def test_no_epochs_never_test_random_weights(train_run):
 
 def test_weights_of_another_model_are_refused(train_run, finished):
     for given in (finished.folder, finished.folder / "checkpoints" / "last.ckpt"):
-        with pytest.raises(CheckpointError, match="a checkpoint of another model"):
+        with pytest.raises(ConfigError, match="a checkpoint of another model"):
             train_run("model=mlp", f"weights={given}")
-    with pytest.raises(CheckpointError, match="given nowhere, which does not exist"):
+    with pytest.raises(ConfigError, match="given nowhere, which does not exist"):
         train_run("weights=nowhere")
 
 

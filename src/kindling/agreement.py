@@ -7,7 +7,8 @@ from lightning.pytorch import Trainer
 
 from kindling.errors import Interrupted
 
-REASONS = (None, "max_time", "SIGUSR1", "SIGTERM", "SIGINT")  # to end; the last one that any process has counts
+# To end; the last one that any process has counts.
+REASONS = (None, "max_time", "SIGUSR1", "SIGHUP", "SIGTERM", "SIGINT")
 POLL_STEPS = 10
 POLL_S = 1.0  # no longer than that, if a step is not longer itself
 

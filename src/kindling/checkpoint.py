@@ -2,7 +2,9 @@
 
 import logging
 import os
+import shutil
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +127,7 @@ def set_damaged_aside(folder: Path, taken: Path) -> None:
         if file == taken:
             break
         file.rename(file.with_name(f"{file.name}.damaged"))
+        shutil.rmtree(best_then(file), ignore_errors=True)
     name_last(taken)
 
 
@@ -137,8 +140,47 @@ def name_last(file: Path) -> None:
         os.link(file, temporary)
     except OSError:  # a file system without hard links
         temporary.symlink_to(file.name)
-    temporary.replace(last)
-    temporary.unlink(missing_ok=True)  # which stays if both were the same file already
+    try:
+        temporary.replace(last)
+    finally:
+        temporary.unlink(missing_ok=True)  # which stays if both were the same file already
+
+
+def best_then(file: Path) -> Path:
+    """The folder with what were the best checkpoints when a resume checkpoint was taken."""
+    return file.with_name(f".{file.stem}.best")
+
+
+def keep_beside(file: Path, others: Iterable[Path]) -> None:
+    """Keep what are the best checkpoints now beside a resume checkpoint, for a run that goes back to it."""
+    folder = best_then(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for other in others:
+        _link_or_copy(other, folder / other.name)
+
+
+def bring_back(file: Path) -> None:
+    """Let the best checkpoints be those of then again."""
+    for kept in best_then(file).glob("*.ckpt"):
+        own = file.with_name(kept.name)
+        if not (own.is_file() and own.samefile(kept)):
+            temporary = file.with_name(f".{own.name}.{os.getpid()}{TEMPORARY}")
+            _link_or_copy(kept, temporary)
+            temporary.replace(own)
+
+
+def remove(file: Path) -> None:
+    """A resume checkpoint and what is kept beside it."""
+    file.unlink()
+    shutil.rmtree(best_then(file), ignore_errors=True)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, target)
 
 
 def find(given: str, prefer: str) -> Path:

@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from kindling.console import warn
+from kindling.errors import DataError, one_line
 from kindling.whole_file import write_whole
 
 Row = dict[str, Any]
@@ -65,8 +67,11 @@ class MetricsCSV(Logger):
         """Drop the rows that were logged later; None: all."""
         state = state or {"num_rows": 0, "row": {}}
         self._num_rows, self._row = state["num_rows"], dict(state["row"])
+        rows = self._read_table()
+        if len(rows) < self._num_rows:
+            warn(f"{self.file}: has {len(rows)} of the {self._num_rows} rows that the run has logged")
         if self.file.exists():
-            self._write_table(self._read_table()[: self._num_rows])
+            self._write_table(rows[: self._num_rows])
             self._write_row()
 
     def _write_row(self) -> None:
@@ -79,8 +84,11 @@ class MetricsCSV(Logger):
     def _read_table(self) -> list[Row]:
         if not self.file.exists():
             return []
-        with self.file.open(newline="", encoding="utf-8") as stream:
-            return list(csv.DictReader(stream))
+        try:
+            with self.file.open(newline="", encoding="utf-8") as stream:
+                return list(csv.DictReader(stream))
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(f"{self.file}: cannot be read as a table ({one_line(error)}); move it away") from error
 
     def _write_table(self, rows: list[Row]) -> None:
         """Start the file anew with these rows and a column for each metric so far."""

@@ -38,7 +38,7 @@ class Interrupted(BaseException):
 
     def __init__(self, reason: str):
         super().__init__(reason)
-        self.exit_code = 128 + (signal.SIGINT if reason == "SIGINT" else signal.SIGTERM)
+        self.exit_code = 128 + {"SIGINT": signal.SIGINT, "SIGHUP": signal.SIGHUP}.get(reason, signal.SIGTERM)
 
 
 def one_line(error: BaseException) -> str:

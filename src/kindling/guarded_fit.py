@@ -80,7 +80,8 @@ def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
             traceback.clear_frames(error.__traceback__)  # which hold the batch's activations
             place = find_divergence(build, run, rollbacks, trainer) if trainer.world_size == 1 else None
             message = f"{error}; {place or 'the step could not be found by a replay'}"
-            incurable = place is not None and place.batch is None
+            again = place is not None and [place.epoch, place.batch] in rollbacks and cfg.rollback.lr_factor == 1
+            incurable = place is not None and (place.batch is None or again)
             if cfg.on_nan != "rollback" or incurable or len(rollbacks) >= cfg.rollback.times:
                 raise DivergedError(f"{message}; {advice(run, place, rollbacks)}") from error
             culprit = [place.epoch, place.batch] if place else [trainer.current_epoch, NOT_FOUND]

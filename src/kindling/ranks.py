@@ -41,7 +41,8 @@ def end_with_launcher() -> None:
     if is_launched():
         first = int(os.environ[FIRST_PID])
         process.die_with(first)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's reaches the first one too
+        for signum in (signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)  # a terminal's reach the first one too
         signals.pass_on_to(first)
         return
     if "TORCHELASTIC_RUN_ID" in os.environ:

@@ -1,6 +1,7 @@
 """Which run `resume` means, and which settings may differ from those that it was started with."""
 
 import json
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from kindling.run_lock import is_held
 FREE = (
     *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
     *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
-    *("callbacks.resume_checkpoint", "callbacks.early_stopping.patience", "callbacks.learning_rate"),
+    *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
+    *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
     *("callbacks.summary", "callbacks.progress", "callbacks.timings"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"),
     *("trainer.enable_checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
@@ -133,6 +135,8 @@ def newest_unfinished(experiment_folder: Path) -> list[Path]:
     found = []
     for file in experiment_folder.glob("*/run.json"):
         facts = run_of(file.parent)
+        if facts is None and any(file.parent.glob("checkpoints/*.ckpt")):
+            print(f"warning: {file}: cannot be read; its run is left out", file=sys.stderr)
         if facts and facts["status"] != "finished" and not is_held(file.parent):
             found.append((str(facts.get("started_at")), file.parent.name, file.parent))
     return [folder for *_, folder in sorted(found, reverse=True)]
@@ -145,7 +149,12 @@ def goes_on_with(folder: Path, given: DictConfig) -> bool:
         config.pop("hydra", None)
         config.paths.run = str(folder)
     try:
-        refuse_changes(saved_config(folder), redact_config(OmegaConf.to_container(config, resolve=True)))
+        saved, now = saved_config(folder), redact_config(OmegaConf.to_container(config, resolve=True))
+        refuse_changes(saved, now)
     except (ConfigError, OmegaConfBaseException):
         return False
-    return True
+    return all(_absolute(saved.get(key)) == _absolute(now.get(key)) for key in ORIGIN)
+
+
+def _absolute(path: str | None) -> Path | None:
+    return Path(path).expanduser().absolute() if path else None

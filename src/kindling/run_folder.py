@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kindling import run_lock
 from kindling.config.composition import in_sweep, to_plain
-from kindling.config.resolvers import PROJECT, is_first_process
+from kindling.config.resolvers import PROJECT, is_first_process, stamp
 from kindling.errors import ConfigError, interruption
 from kindling.redaction import redact_command, redact_config, redact_text
 from kindling.resumption import ORIGIN, is_reopened, refuse_changes, run_of, saved_config
@@ -40,6 +40,7 @@ class RunRecord:
         self.facts: dict[str, Any] = {"timings": {}, "metrics": {}}
         self.saved_config: dict[str, Any] | None = None  # of the run that goes on
         self.is_done = False  # nothing is left to do
+        self._before: dict[Path, bytes] = {}  # what stood in the files of the run that goes on
         self._lock = RunLock(folder)
         self._started = time.perf_counter()
 
@@ -58,6 +59,7 @@ class RunRecord:
         earlier: list[dict[str, Any]] = []
         if before:
             self._check_resume(before["status"])
+            self._before = {file: file.read_bytes() for file in (self.folder / "run.json", self.folder / "config.yaml")}
             earlier = [*before.pop("earlier", []), {key: before.get(key) for key in KEPT_OF_EARLIER}]
             self.facts = {"metrics": before.get("metrics", {}), "best": before.get("best")}
             if self.is_done:
@@ -121,6 +123,12 @@ class RunRecord:
             timings={**self.facts["timings"], "total_s": seconds},
         )
 
+    def undo(self) -> None:
+        """Let the files tell again what they did before a resume that was refused."""
+        for file, content in self._before.items():
+            with write_whole(file, "wb", durable=True) as stream:
+                stream.write(content)
+
     def release(self) -> None:
         """Let other processes have the folder."""
         self._lock.release()
@@ -145,8 +153,9 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         return
     config = to_plain(cfg)
     record = RunRecord(Path(config["paths"]["run"]), config)
-    if in_sweep() and config["resume"] not in (None, "auto"):
-        raise ConfigError(f"resume: given {config['resume']} in a sweep; allowed: auto, or one run at a time")
+    if in_sweep() and config["resume"] and (config["resume"] != "auto" or stamp() in str(record.folder)):
+        allowed = "auto with hydra.sweep.dir=<folder of the sweep>, or one run at a time"
+        raise ConfigError(f"resume: given {config['resume']} in a sweep; allowed: {allowed}")
     _open.append(record)
     try:
         record.start() if is_first_process() else record.join()
@@ -164,6 +173,9 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
 
 def _end_unfinished(record: RunRecord, error: BaseException) -> None:
     if "status" not in record.facts and is_first_process():  # refused before it began
+        return
+    if isinstance(error, ConfigError) and is_first_process() and record.saved_config is not None:
+        record.undo()
         return
     if isinstance(error, ConfigError) and record.saved_config is None and not in_sweep():
         remove_unused(record.folder)

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from kindling.errors import Interrupted
 
-ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last is Slurm's, a while before a job's time is over
+# SIGHUP comes when a terminal closes; SIGUSR1 is Slurm's, a while before a job's time is over.
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 SAME_SIGNAL_S = 1.0  # a terminal and a launcher may both pass on one Ctrl-C
 
 
@@ -26,12 +27,15 @@ class _State:
     request: Interrupted | None = None  # what one asked for while `deferred` was open
     received_at = -math.inf
     first_pid: int | None = None  # of the process that ends this one
+    terminals: ClassVar[list[int]] = []  # of the standard streams
 
 
 def install() -> None:
-    """Let SIGINT, SIGTERM and SIGUSR1 raise `Interrupted`."""
+    """Let these signals raise `Interrupted`, but for those that are ignored, as after `nohup`."""
+    _State.terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]  # a closed one is none
     for signum in ENDING:
-        signal.signal(signum, _handle)
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _handle)
 
 
 def pass_on_to(first_pid: int) -> None:
@@ -44,6 +48,8 @@ def _handle(signum: int, frame: Any) -> None:
     if now - _State.received_at < SAME_SIGNAL_S:
         return
     _State.received_at = now
+    if signum == signal.SIGHUP:
+        _leave_terminal()
     if _State.is_open and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
@@ -53,6 +59,14 @@ def _handle(signum: int, frame: Any) -> None:
         os.kill(os.getpid(), signum)
     else:
         _end(signal.Signals(signum))
+
+
+def _leave_terminal() -> None:
+    """Let what is still printed go nowhere, as each write to a closed terminal is an error."""
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    for descriptor in _State.terminals:
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def _end(signum: signal.Signals) -> None:

@@ -1,8 +1,12 @@
 """Where training starts: anew, from weights, or where this run or another one had come to."""
 
 import logging
+import math
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
@@ -10,8 +14,8 @@ from kindling import checkpoint
 from kindling.checkpoint import PROGRESS, Saved
 from kindling.classifier import Classifier
 from kindling.config.resolvers import is_first_process
-from kindling.errors import CheckpointError
-from kindling.resumption import refuse_changes
+from kindling.errors import CheckpointError, ConfigError
+from kindling.resumption import RATES, flatten, refuse_changes
 from kindling.run_folder import RunRecord
 from kindling.whole_file import write_whole
 
@@ -23,11 +27,13 @@ def starting_point(run: RunRecord) -> Saved | None:
 
     Raises:
         CheckpointError: there are checkpoints, but none that is whole and can be resumed from.
-        ConfigError: a fork would change what its state is made for.
+        ConfigError: a fork would change what its state is made for, or there is nothing to fork from; or the run
+            has come further than a limit.
     """
     saved = checkpoint.newest_whole(run.folder)
     if saved is None and run.config["fork"]:
-        saved = fork(Path(run.config["fork"]).expanduser(), run)
+        with naming("fork"):
+            saved = fork(Path(run.config["fork"]).expanduser(), run)
     if saved is None:
         if run.saved_config is not None:
             tell("resume: %s has no checkpoint yet; it starts over", run.folder)
@@ -39,9 +45,37 @@ def starting_point(run: RunRecord) -> Saved | None:
         )
     if is_first_process():
         checkpoint.set_damaged_aside(run.folder, saved.path)
+        checkpoint.bring_back(saved.path)
+    refuse_passed_limits(saved, run.config)
     progress, step = saved.content[PROGRESS], saved.content["global_step"]
     tell("goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, run.folder)
     return saved
+
+
+@contextmanager
+def naming(key: str) -> Iterator[None]:
+    """Tell a checkpoint that cannot be used as a setting that cannot be right.
+
+    Raises:
+        ConfigError: instead of a CheckpointError.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise ConfigError(f"{key}: {str(error).removeprefix('ckpt: ')}") from error
+
+
+def refuse_passed_limits(saved: Saved, config: dict[str, Any]) -> None:
+    """
+    Raises:
+        ConfigError: training was to end, under a changed limit, before where it has come to.
+    """
+    progress = saved.content[PROGRESS]
+    come_to = {"max_steps": saved.content["global_step"], "max_epochs": progress["epoch"] + (progress["batch"] > 0)}
+    for key, least in come_to.items():
+        given, before = config["trainer"].get(key), saved.config["trainer"].get(key)
+        if given != before and isinstance(given, int) and 0 <= given < least:
+            raise ConfigError(f"trainer.{key}: given {given}; allowed: {least} or more, which the run has come to")
 
 
 def fork(given: Path, run: RunRecord) -> Saved:
@@ -51,19 +85,24 @@ def fork(given: Path, run: RunRecord) -> Saved:
         CheckpointError: there is no whole checkpoint to go on from.
         ConfigError: this run has settings that the other's state does not fit.
     """
+    if not given.exists():
+        raise CheckpointError(f"given {given}, which does not exist; allowed: a run folder or a checkpoint file")
     source = checkpoint.newest_whole(given) if given.is_dir() else checkpoint.load_file(given)
     if source is None or PROGRESS not in source.content:
         raise CheckpointError(
-            f"fork: given {given}, which holds nothing to go on from; allowed: a run folder or one of its "
+            f"given {given}, which holds nothing to go on from; allowed: a run folder or one of its "
             "checkpoints/step_*.ckpt; weights= starts from the weights of any checkpoint"
         )
     refuse_changes(source.config, run.config, fork=True)
+    refuse_passed_limits(source, run.config)
+    rate_factor(source.config, run.config)
     target = run.folder / "checkpoints" / f"step_{source.content['global_step']:09}.ckpt"
     if is_first_process():
-        target.parent.mkdir(exist_ok=True)
+        best = checkpoint.best_then(target)
+        best.mkdir(parents=True, exist_ok=True)
         copies = {
             source.path.parent.parent / "metrics.csv": run.folder / "metrics.csv",
-            source.path.with_name("best.ckpt"): target.with_name("best.ckpt"),
+            **{file: best / file.name for file in checkpoint.best_then(source.path).glob("*.ckpt")},
             source.path: target,  # last, since this run goes on from it as soon as it is there
         }
         for file, copy in copies.items():
@@ -72,6 +111,21 @@ def fork(given: Path, run: RunRecord) -> Saved:
                     shutil.copyfileobj(content, stream)
     tell("fork: of %s", source.path)
     return Saved(target, source.content)
+
+
+def rate_factor(saved: dict[str, Any], given: dict[str, Any]) -> float:
+    """What the rates of a fork are those of its origin times.
+
+    Raises:
+        ConfigError: not all by the same factor.
+    """
+    before, now = flatten(saved), flatten(given)
+    rates = {key: (now[key], before[key]) for key in RATES if key in before and key in now}
+    changed = {key: f"{key}={new} (it has {old})" for key, (new, old) in rates.items() if new != old}
+    factors = {new / old if old else math.inf for new, old in rates.values()} if changed else {1.0}
+    if math.inf in factors or len(factors) > 1:
+        raise ConfigError(f"fork: given {', '.join(changed.values())}; allowed: all rates times the same factor")
+    return factors.pop()
 
 
 def load_start(classifier: Classifier, start: Saved | None, rollbacks: list[list[int]]) -> None:
@@ -83,11 +137,11 @@ def load_start(classifier: Classifier, start: Saved | None, rollbacks: list[list
     config = classifier.config
     if start:
         checkpoint.load_weights(classifier, start.content["state_dict"], start.path)
-        before, now = start.config["optimizer"].get("lr"), config["optimizer"].get("lr")
-        classifier.lr_factor = now / before if before and now else 1.0  # a fork may have another
+        classifier.lr_factor = rate_factor(start.config, config)
     elif config["weights"]:
-        given = checkpoint.load_file(checkpoint.find(config["weights"], prefer="best"))
-        checkpoint.load_weights(classifier, given.content["state_dict"], given.path)
+        with naming("weights"):
+            given = checkpoint.load_file(checkpoint.find(config["weights"], prefer="best"))
+            checkpoint.load_weights(classifier, given.content["state_dict"], given.path)
     if rollbacks:
         since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])
         classifier.lr_factor *= config["rollback"]["lr_factor"] ** since_start

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint, Timer
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, Timer
 
 from kindling import checkpoint, epoch_sums, signals
 from kindling.agreement import Agreement
 from kindling.checkpoint import DESCRIPTION, PROGRESS
 from kindling.conditions import compare_conditions, conditions
+from kindling.console import warn
 from kindling.errors import ConfigError, Interrupted
 from kindling.loop_counters import count_epoch, rewind
 from kindling.resumption import LIMITS, changed_settings
@@ -121,9 +122,10 @@ class ResumeCheckpoint(Checkpoint):
         finally:
             self._saving = None
         if trainer.is_global_zero:
+            checkpoint.keep_beside(file, best_files(trainer, file.parent))
             checkpoint.name_last(file)
             for old in checkpoint.resume_files(self.folder)[self.keep :]:
-                old.unlink()
+                checkpoint.remove(old)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self._save_s = self._saved_at - started
 
@@ -161,6 +163,7 @@ class ResumeCheckpoint(Checkpoint):
                 state["patience"] = callback.patience
             if "current_score" in state:  # which ModelCheckpoint saves, but does not load
                 callback.current_score = state["current_score"]
+                forget_missing(state, callback)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         states = self._progress["loggers"] if self._progress else {}
@@ -191,6 +194,22 @@ class ResumeCheckpoint(Checkpoint):
         self._progress = None
         trainer.check_val_every_n_epoch = self._check_val_every_n_epoch
         trainer.fit_loop._restarting = False  # or the epoch's end would leave out the plateau schedule
+
+
+def best_files(trainer: Trainer, folder: Path) -> set[Path]:
+    """What the run's ModelCheckpoints keep as their best in a folder."""
+    kept = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
+    files = {Path(path) for each in kept for path in (each.best_model_path, *each.best_k_models) if path}
+    return {file for file in files if file.parent == folder and file.is_file()}
+
+
+def forget_missing(state: dict[str, Any], callback: ModelCheckpoint) -> None:
+    """Let a ModelCheckpoint whose files were removed seek the best ones anew."""
+    gone = [file for file in (state["best_model_path"], *state["best_k_models"]) if file and not Path(file).is_file()]
+    if gone:
+        warn(f"resume: {gone[0]} is gone; the best checkpoint is sought anew")
+        none = {"best_model_path": "", "best_model_score": None, "best_k_models": {}, "kth_best_model_path": ""}
+        state.update(none, kth_value=callback.kth_value)
 
 
 def changed_limits(saved: dict[str, Any], pl_module: Any) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
+from hydra.utils import to_absolute_path
 from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
@@ -26,13 +27,14 @@ from kindling.redaction import redact_text
 from kindling.resumption import newest_unfinished
 from kindling.whole_file import write_whole
 
+PATHS = ("fork", "weights", "run", "ckpt")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose configs/<name>.yaml with the command line, run `task`, exit with a code that tells the outcome.
 
-    0 done, 1 failed, 2 wrong config or arguments, 130 interrupted by Ctrl-C, 143 by SIGTERM.
+    0 done, 1 failed, 2 wrong config or arguments, 129 terminal closed, 130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
     process.end(_run(name, task))
 
@@ -80,6 +82,9 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
         logging.raiseExceptions = full_trace  # of a log file on a full disk
         if "run" in cfg.paths:
             cfg.paths.run = HydraConfig.get().runtime.output_dir
+        for key in PATHS:
+            if cfg.get(key):  # hydra.job.chdir may have left the folder that it was given in
+                cfg[key] = to_absolute_path(str(Path(cfg[key]).expanduser()))
         try:
             if in_sweep():
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")

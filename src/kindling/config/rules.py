@@ -113,6 +113,10 @@ def something_is_done(config: Config) -> Iterator[Fault]:
 def one_origin(config: Config) -> Iterator[Fault]:
     """resume=auto may stand beside the others: it goes on with the run that they have started."""
     given = [name for name in ("resume", "fork", "weights") if get(config, name) is not None]
+    for name in given:
+        if get(config, name) == "":
+            yield Fault(name, "nothing", "a path, or null for none")
+            return
     if given[:1] == ["resume"] and get(config, "resume") == "auto":
         given = given[1:]
     if len(given) > 1:
@@ -120,6 +124,18 @@ def one_origin(config: Config) -> Iterator[Fault]:
     if get(config, "train") is False and given != ["weights"]:
         allowed = "weights=<run folder or checkpoint> to test"
         yield Fault("train", f"false with {given[0] if given else 'no checkpoint'}", allowed)
+
+
+def what_goes_on_has_its_callback(config: Config) -> Iterator[Fault]:
+    given = next((name for name in ("resume", "fork") if get(config, name) is not None), None)
+    callbacks = {name: each for name, each in (get(config, "callbacks") or {}).items() if isinstance(each, dict)}
+    there = any(str(each.get("_target_")).endswith(".ResumeCheckpoint") for each in callbacks.values())
+    if given and "trainer" in config and not there and "resume_checkpoint" not in callbacks:
+        yield Fault("callbacks.resume_checkpoint", f"none with {given}", "the callback, which takes a run up")
+    elif given and (get(config, "trainer.enable_checkpointing") is False or get(config, "trainer.barebones") is True):
+        flag = "barebones" if get(config, "trainer.barebones") is True else "enable_checkpointing"
+        value = str(get(config, f"trainer.{flag}")).lower()
+        yield Fault(f"trainer.{flag}", f"{value} with {given}", "checkpoints, which a run is taken up from")
 
 
 def a_rollback_changes_something(config: Config) -> Iterator[Fault]:
@@ -166,6 +182,7 @@ RULES: tuple[Rule, ...] = (
     something_is_done,
     files_are_here,
     one_origin,
+    what_goes_on_has_its_callback,
     a_rollback_changes_something,
     code_gives_its_own,
 )
