@@ -84,6 +84,7 @@ def test_a_command_that_fails_is_no_measurement():
         commands.until_instant("-c", "pass")
 
 
+@pytest.mark.slow
 def test_the_first_step_of_a_run_is_seen_from_outside(tmp_path):
     from benchmarks import commands
 
