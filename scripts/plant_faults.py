@@ -51,6 +51,7 @@ NEAREST = {
     "plots": "evaluate",
     "resnet": "models",
     "resume_checkpoint": "crash",
+    "resume_files": "resumption",
     "run_lock": "processes",
     "seeds": "loader",
     "signals": "processes",

@@ -44,7 +44,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kindling import checkpoint
+from kindling import checkpoint, resume_files
 from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.cores import available_cores
@@ -177,7 +177,7 @@ def resume(folder: Path, overrides: Sequence[str]) -> int:
 
 def digest(folder: Path) -> dict[str, str]:
     """A hash of each thing that a run leaves, but for times and paths."""
-    files = checkpoint.resume_files(folder)
+    files = resume_files.newest_first(folder)
     best = folder / "checkpoints" / "best.ckpt"
     record = json.loads((folder / "run.json").read_text())
     with (folder / "timings.csv").open() as stream:
@@ -242,14 +242,14 @@ def train_with_snapshots(folder: Path, overrides: Sequence[str], every: int) -> 
     snapshots = folder.with_name(f"{folder.name}-snapshots")
 
     def run() -> None:
-        name_last = checkpoint.name_last
+        name_last = resume_files.name_last
 
         def copy(file: Path) -> None:
             name_last(file)
             if int(file.stem[5:]) % every == 0:
                 shutil.copytree(folder, snapshots / file.stem)
 
-        checkpoint.name_last = copy
+        resume_files.name_last = copy
         run_here(folder, [*overrides, *EVERY_STEP])
 
     code = wait(fork(run, log_of(folder)))
@@ -340,22 +340,22 @@ def kill_writes(home: Path, number: int, seed: int = 0) -> Result:
             (folder / "begun").write_text(str(step))
             file = folder / "checkpoints" / f"step_{step:09}.ckpt"
             io.save_checkpoint(content | {"global_step": step}, file)
-            checkpoint.name_last(file)
-            for old in checkpoint.resume_files(folder)[3:]:
+            resume_files.name_last(file)
+            for old in resume_files.newest_first(folder)[3:]:
                 old.unlink()
 
     def check(index: int) -> list[str]:
         folder = home / f"killed-{index}"
         (folder / "checkpoints").mkdir(parents=True)
         pid = fork(lambda: write(folder), log_of(folder))
-        while len(checkpoint.resume_files(folder)) < 2:
+        while len(resume_files.newest_first(folder)) < 2:
             time.sleep(0.001)
         time.sleep(Random(seed + index).uniform(0, 0.1))
         os.kill(pid, signal.SIGKILL)
         wait(pid)
         begun = int((folder / "begun").read_text() or 0)
         remove_leftovers(folder)
-        newest = checkpoint.newest_whole(folder)
+        newest = resume_files.newest_whole(folder)
         last = checkpoint.load(folder / "checkpoints" / "last.ckpt")
         wrong = []
         if newest is None or newest.content["global_step"] < begun - 1:
@@ -386,7 +386,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
     folder.chmod(0o777)
 
     def run() -> None:
-        name_last, saved = checkpoint.name_last, []
+        name_last, saved = resume_files.name_last, []
 
         def count(file: Path) -> None:
             name_last(file)
@@ -397,7 +397,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
         obey_modes()
         if after == 0:
             _refuse(kind, folder)
-        checkpoint.name_last = count
+        resume_files.name_last = count
         command(*overrides)
 
     code = wait(fork(run, log_of(folder)))
@@ -461,20 +461,20 @@ def damaged(home: Path, number: int, resumed: int, seed: int = 0) -> Result:
     """Damage the newest checkpoint of a run in many ways; a few are resumed to the end."""
     overrides, folder = overrides_of("plain", home), home / "run"
     snapshot = train_with_snapshots(folder, overrides, 20)[0]
-    expected, file = digest(folder), checkpoint.resume_files(snapshot)[0]
+    expected, file = digest(folder), resume_files.newest_first(snapshot)[0]
     content, right = file.read_bytes(), hash_of(plain(checkpoint.load(file)))
-    before = hash_of(plain(checkpoint.load(checkpoint.resume_files(snapshot)[1])))
+    before = hash_of(plain(checkpoint.load(resume_files.newest_first(snapshot)[1])))
 
     def check(index: int) -> list[str]:
         how = ["a flipped bit", "cut", "a zeroed block", "another file"][index % 4]
         copy = home / f"damaged-{index}"
         shutil.copytree(snapshot, copy)
-        broken = checkpoint.resume_files(copy)[0]
+        broken = resume_files.newest_first(copy)[0]
         broken.write_bytes(damage(content, how, Random(seed + index)))
         wrong = []
         told: list[str] = []
-        with patch.object(checkpoint.log, "warning", lambda message, *values: told.append(message % values)):
-            found = checkpoint.newest_whole(copy)
+        with patch.object(resume_files.log, "warning", lambda message, *values: told.append(message % values)):
+            found = resume_files.newest_whole(copy)
         if found is None or hash_of(plain(found.content)) != (right if found.path == broken else before):
             wrong.append(f"{how}: loaded wrongly")
         elif found.path != broken and not any(str(broken) in line for line in told):

@@ -29,7 +29,7 @@ def test_the_scenarios_stop_early_lower_the_rate_and_end_within_an_epoch(tmp_pat
 
 
 def last_step(folder: Path) -> int:
-    return int(crash.checkpoint.resume_files(folder)[0].stem[5:])
+    return int(crash.resume_files.newest_first(folder)[0].stem[5:])
 
 
 @pytest.mark.parametrize("scenario", ["plain", pytest.param("image folder, 2 workers", marks=pytest.mark.slow)])

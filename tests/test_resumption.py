@@ -13,7 +13,7 @@ import torch
 from test_train import rows_of, same_weights
 from torchmetrics import CatMetric, MeanMetric
 
-from kindling import checkpoint
+from kindling import checkpoint, resume_files
 from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
@@ -338,7 +338,7 @@ def test_a_record_that_is_refused_stays_as_it_was(config, finished):
 
 def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(stop_at, train_run, caplog):
     stopped = stop_at(7, EVERY_STEP)
-    newest, before = checkpoint.resume_files(Path(stopped.paths.run))[:2]
+    newest, before = resume_files.newest_first(Path(stopped.paths.run))[:2]
     newest.write_bytes(newest.read_bytes()[:1000])
     resumed = train_run(f"resume={stopped.paths.run}")
     assert f"{newest}, which is no whole checkpoint" in caplog.text
@@ -350,7 +350,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(sto
 
 def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(stop_at, train_run):
     stopped = stop_at(3, EVERY_STEP)
-    for file in checkpoint.resume_files(Path(stopped.paths.run)):
+    for file in resume_files.newest_first(Path(stopped.paths.run)):
         file.write_bytes(b"")
     with pytest.raises(CheckpointError, match="is no whole checkpoint"):
         train_run(f"resume={stopped.paths.run}")
@@ -358,7 +358,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(stop_at, tr
 
 def test_last_alone_is_enough_to_go_on(stop_at, train_run):
     stopped = stop_at(5, EVERY_STEP)
-    for file in checkpoint.resume_files(Path(stopped.paths.run)):
+    for file in resume_files.newest_first(Path(stopped.paths.run)):
         file.unlink()
     assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(train_run())
 
@@ -368,7 +368,7 @@ def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_r
     saved = torch.load(folder / "last.ckpt", weights_only=True)
     del saved["progress"]
     saved["description"]["format"] = 1
-    for file in checkpoint.resume_files(finished.folder):
+    for file in resume_files.newest_first(finished.folder):
         file.unlink()
     torch.save(saved, folder / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"last.ckpt, which an older version wrote .*; weights= starts"):
@@ -387,7 +387,7 @@ def test_three_checkpoints_are_kept_and_last_is_the_newest(stop_at):
 
 def test_checkpoints_by_time_wait_until_they_are_worth_it(train_run, monkeypatch):
     saves = []
-    monkeypatch.setattr(checkpoint, "name_last", saves.append)
+    monkeypatch.setattr(resume_files, "name_last", saves.append)
     slow = time.sleep
     monkeypatch.setattr(checkpoint, "damaged_record", lambda _: slow(0.02))
     train_run("callbacks.resume_checkpoint.every_minutes=0", "trainer.max_epochs=1")
@@ -400,7 +400,7 @@ def test_max_time_ends_a_run_as_interrupted_and_the_next_one_has_as_much(config,
         train(cfg)
     assert ended.value.exit_code == 128 + signal.SIGTERM
     assert status(cfg.paths.run) == "interrupted"
-    assert checkpoint.resume_files(Path(cfg.paths.run))
+    assert resume_files.newest_first(Path(cfg.paths.run))
     resumed = train_run(f"resume={cfg.paths.run}", "trainer.max_time=00:01:00:00")
     assert rows_of(resumed) == rows_of(train_run())
 
@@ -413,7 +413,7 @@ def test_a_file_system_without_hard_links_gets_a_relative_link(tmp_path, monkeyp
     monkeypatch.setattr(os, "link", unsupported)
     (tmp_path / "step_1.ckpt").write_text("x")
     for _ in range(2):
-        checkpoint.name_last(tmp_path / "step_1.ckpt")
+        resume_files.name_last(tmp_path / "step_1.ckpt")
     (tmp_path / "last.ckpt").rename(tmp_path / "moved.ckpt")
     assert (tmp_path / "moved.ckpt").read_text() == "x"
     assert os.readlink(tmp_path / "moved.ckpt") == "step_1.ckpt"
@@ -462,7 +462,7 @@ def test_what_a_run_went_back_behind_is_not_its_best_checkpoint(train_run, confi
     best = checkpoint.load(source.folder / "checkpoints" / "best.ckpt")["global_step"]
     assert best > 9
     start = source.folder / "checkpoints" / "step_000000009.ckpt"
-    source_best = checkpoint.load(checkpoint.best_then(start) / "best.ckpt")["state_dict"]
+    source_best = checkpoint.load(resume_files.best_then(start) / "best.ckpt")["state_dict"]
     fork = train_run(f"fork={start}", "optimizer.lr=1", EVERY_STEP, "trainer.max_epochs=3")
     kept = checkpoint.load(fork.folder / "checkpoints" / "best.ckpt")["global_step"]
     assert kept <= 9

@@ -68,7 +68,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     """
     set_up_logging()
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
-    path = checkpoint.find(str(cfg.run or cfg.ckpt), prefer="best")
+    path = checkpoint.find(str(cfg.run or cfg.ckpt))
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
     classes: list[str] = description["classes"]

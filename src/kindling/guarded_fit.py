@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Mo
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kindling import checkpoint, signals
+from kindling import resume_files, signals
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.timings import Timings
 from kindling.checkpoint import Saved
@@ -92,7 +92,7 @@ def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
 
 def advice(run: RunRecord, place: Place | None, rollbacks: list[list[int]]) -> str:
     """What is left of a run that has diverged, and what may help."""
-    kept = bool(checkpoint.resume_files(run.folder))
+    kept = bool(resume_files.newest_first(run.folder))
     words = ["the checkpoints before it are kept" if kept else "there is no checkpoint before it"]
     if rollbacks:
         words.append(f"{len(rollbacks)} rollback{'s' * (len(rollbacks) > 1)} did not help")
@@ -109,7 +109,7 @@ def find_divergence(build: Build, run: RunRecord, rollbacks: list[list[int]], fa
     """Replay the steps since the last checkpoint and look at everything; None if the NaN does not come again."""
     finder = FindDivergence(failed.global_step)
     try:
-        start = checkpoint.newest_whole(run.folder)
+        start = resume_files.newest_whole(run.folder)
         data, classifier, _, trainer = build(start, rollbacks, replay=finder)
         trainer.num_sanity_val_steps = failed.num_sanity_val_steps
         save_nothing(trainer)

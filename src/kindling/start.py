@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from kindling import checkpoint
+from kindling import checkpoint, resume_files
 from kindling.checkpoint import PROGRESS, Saved
 from kindling.classifier import Classifier
 from kindling.config.resolvers import is_first_process
@@ -30,7 +30,7 @@ def starting_point(run: RunRecord) -> Saved | None:
         ConfigError: a fork would change what its state is made for, or there is nothing to fork from; or the run
             has come further than a limit.
     """
-    saved = checkpoint.newest_whole(run.folder)
+    saved = resume_files.newest_whole(run.folder)
     if saved is None and run.config["fork"]:
         with naming("fork"):
             saved = fork(Path(run.config["fork"]).expanduser(), run)
@@ -44,8 +44,8 @@ def starting_point(run: RunRecord) -> Saved | None:
             "allowed: a run of this version; weights= starts a new run from its weights"
         )
     if is_first_process():
-        checkpoint.set_damaged_aside(run.folder, saved.path)
-        checkpoint.bring_back(saved.path)
+        resume_files.set_damaged_aside(run.folder, saved.path)
+        resume_files.bring_back(saved.path)
     refuse_passed_limits(saved, run.config)
     progress, step = saved.content[PROGRESS], saved.content["global_step"]
     tell("goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, run.folder)
@@ -87,7 +87,7 @@ def fork(given: Path, run: RunRecord) -> Saved:
     """
     if not given.exists():
         raise CheckpointError(f"given {given}, which does not exist; allowed: a run folder or a checkpoint file")
-    source = checkpoint.newest_whole(given) if given.is_dir() else checkpoint.load_file(given)
+    source = resume_files.newest_whole(given) if given.is_dir() else checkpoint.load_file(given)
     if source is None or PROGRESS not in source.content:
         raise CheckpointError(
             f"given {given}, which holds nothing to go on from; allowed: a run folder or one of its "
@@ -98,11 +98,11 @@ def fork(given: Path, run: RunRecord) -> Saved:
     rate_factor(source.config, run.config)
     target = run.folder / "checkpoints" / f"step_{source.content['global_step']:09}.ckpt"
     if is_first_process():
-        best = checkpoint.best_then(target)
+        best = resume_files.best_then(target)
         best.mkdir(parents=True, exist_ok=True)
         copies = {
             source.path.parent.parent / "metrics.csv": run.folder / "metrics.csv",
-            **{file: best / file.name for file in checkpoint.best_then(source.path).glob("*.ckpt")},
+            **{file: best / file.name for file in resume_files.best_then(source.path).glob("*.ckpt")},
             source.path: target,  # last, since this run goes on from it as soon as it is there
         }
         for file, copy in copies.items():
@@ -140,7 +140,7 @@ def load_start(classifier: Classifier, start: Saved | None, rollbacks: list[list
         classifier.lr_factor = rate_factor(start.config, config)
     elif config["weights"]:
         with naming("weights"):
-            given = checkpoint.load_file(checkpoint.find(config["weights"], prefer="best"))
+            given = checkpoint.load_file(checkpoint.find(config["weights"]))
             checkpoint.load_weights(classifier, given.content["state_dict"], given.path)
     if rollbacks:
         since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, Timer
 
-from kindling import checkpoint, epoch_sums, signals
+from kindling import epoch_sums, resume_files, signals
 from kindling.agreement import Agreement
 from kindling.checkpoint import DESCRIPTION, PROGRESS
 from kindling.conditions import compare_conditions, conditions
@@ -122,10 +122,10 @@ class ResumeCheckpoint(Checkpoint):
         finally:
             self._saving = None
         if trainer.is_global_zero:
-            checkpoint.keep_beside(file, best_files(trainer, file.parent))
-            checkpoint.name_last(file)
-            for old in checkpoint.resume_files(self.folder)[self.keep :]:
-                checkpoint.remove(old)
+            resume_files.keep_beside(file, best_files(trainer, file.parent))
+            resume_files.name_last(file)
+            for old in resume_files.newest_first(self.folder)[self.keep :]:
+                resume_files.remove(old)
         self._saved_step, self._saved_at = trainer.global_step, time.monotonic()
         self._save_s = self._saved_at - started
 
