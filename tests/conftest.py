@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import crash
 import numpy as np
 import pytest
 import torch
@@ -26,6 +27,7 @@ FAST = [*SMALL, "trainer.log_every_n_steps=1"]
 
 os.fsync = lambda descriptor: None  # guards against a loss of power, which no test brings about
 
+crash.heed_signals()
 _composed: dict[tuple[str, ...], DictConfig] = {}
 _compose = Composer.compose
 

@@ -49,6 +49,7 @@ from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.cores import available_cores
 from kindling.run_folder import remove_leftovers
+from kindling.signals import ENDING
 from kindling.train import train
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -644,7 +645,15 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
     }
 
 
+def heed_signals() -> None:
+    """Let runs get the signals that nohup, or a shell that runs this in the background, has it ignore."""
+    for signum in ENDING:
+        if signal.getsignal(signum) == signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
+
+
 def main() -> None:
+    heed_signals()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="a word in the names of the parts to run")
     chosen = {name: part for name, part in parts().items() if parser.parse_args().only in name}

@@ -29,7 +29,7 @@ FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
 
 ENDLESS = [
     *("data=fake", "trainer=cpu", "trainer.max_epochs=100000", "callbacks.early_stopping=null"),
-    "trainer.log_every_n_steps=8",
+    *("trainer.log_every_n_steps=8", "trainer.max_time=00:00:02:00"),
 ]
 
 
