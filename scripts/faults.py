@@ -180,4 +180,5 @@ FAULTS = [
     ),
     Fault("signals.py", "        os.dup2(nowhere, descriptor)", "        pass"),
     Fault("guarded_fit.py", "(place.batch is None or again)", "place.batch is None"),
+    Fault("classifier.py", "return full / rest if rest and", "return 1.0 if rest and"),
 ]

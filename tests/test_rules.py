@@ -147,12 +147,6 @@ def test_workers_of_a_set_in_memory_warn():
     assert "without effect" in told(data_rules.workers_have_work, data={"num_workers": 2, "in_memory": True})
 
 
-def test_an_accumulation_that_does_not_divide_the_epoch_warns(train_run, caplog):
-    assert list(rules.accumulation_divides(num_batches=8, steps=4)) == []
-    train_run("trainer.accumulate_grad_batches=3", "trainer.max_epochs=1", "data.num_images=128")
-    assert "given 3; allowed: a divisor of the 4 batches of an epoch; its last step takes only 1" in caplog.text
-
-
 def test_an_algorithm_that_clips_nothing_warns():
     trainer = {"gradient_clip_algorithm": "norm", "gradient_clip_val": None}
     assert "without effect" in told(trainer_rules.clipping_has_a_value, trainer=trainer)

@@ -1,5 +1,6 @@
 """What `train(cfg)` does, in this process."""
 
+import copy
 import csv
 import json
 import logging
@@ -358,3 +359,32 @@ def test_off_a_terminal_each_epoch_is_one_line(train_run, caplog):
 def test_a_warning_of_lightning_shows_no_path_of_its_code():
     set_up_logging()
     assert warnings.formatwarning(UserWarning("few batches"), UserWarning, "fit_loop.py", 321) == "warning: few batches"
+
+
+@pytest.mark.parametrize("accumulated", [2, 3, 4, 9])
+def test_accumulated_batches_make_the_step_of_one_large_batch_at_the_end_of_an_epoch_too(
+    train_run, monkeypatch, accumulated
+):
+    """Of an epoch of 8 batches, in windows of `accumulated` and what remains."""
+    seen, nets, step = [], [], Classifier.training_step
+
+    def watched(self, batch, batch_idx):
+        nets[:] = nets or [copy.deepcopy(self.net)]
+        seen.append(batch)
+        return step(self, batch, batch_idx)
+
+    monkeypatch.setattr(Classifier, "training_step", watched)
+    plain = ["model=mlp", "model.dropout=0", "optimizer=sgd", "optimizer.lr=0.01", "optimizer.weight_decay=0"]
+    few = ["scheduler=constant", "trainer.max_epochs=1", "test=false"]
+    run = train_run(*plain, *few, f"trainer.accumulate_grad_batches={accumulated}")
+
+    assert len(seen) == 8
+    (net,) = nets
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, nesterov=True)
+    for start in range(0, len(seen), accumulated):
+        images, labels = (torch.cat(parts) for parts in zip(*seen[start : start + accumulated], strict=True))
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(net(images), labels).backward()
+        optimizer.step()
+    for name, expected in net.state_dict().items():
+        torch.testing.assert_close(run.weights()[f"net.{name}"], expected, atol=1e-6, rtol=0)

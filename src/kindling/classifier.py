@@ -1,6 +1,7 @@
 """The LightningModule: one step for all stages, its metrics, the optimiser hook."""
 
 import inspect
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,6 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
-from kindling.config.rules import accumulation_divides
-from kindling.console import warn
 from kindling.described import build, section
 from kindling.divergence import not_finite
 from kindling.epoch_sums import gather
@@ -85,10 +84,16 @@ class Classifier(LightningModule):
         if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
             self.refuse_divergence("train")
             self.log("train/loss_step", loss)
-        return loss
+        return loss if self.trainer.accumulate_grad_batches == 1 else loss * self._window_scale(batch_idx)
 
     # Lightning reads it at each step; a ready one saves it 20 µs.
     training_step.__signature__ = inspect.signature(training_step)  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _window_scale(self, batch_idx: int) -> float:
+        """Lightning divides a loss by all the batches of a step, also where an epoch ends with fewer."""
+        full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        rest = int(batches % full) if math.isfinite(batches) else 0
+        return full / rest if rest and batch_idx >= batches - rest else 1.0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> Tensor:
         return self._step(batch, "val")[1]
@@ -109,8 +114,6 @@ class Classifier(LightningModule):
         self.log_dict(means, prog_bar=True, sync_dist=True)
 
     def on_train_start(self) -> None:
-        for fault in accumulation_divides(int(self.trainer.num_training_batches), self.trainer.accumulate_grad_batches):
-            warn(fault)
         if self.lr_factor != 1:
             scale_rates(self.trainer.optimizers, self.trainer.lr_scheduler_configs, self.lr_factor)
 

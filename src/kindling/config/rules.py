@@ -154,13 +154,6 @@ def files_are_here(config: Config) -> Iterator[Fault]:
             yield Fault(path, given, "a path on this machine; download what lies there")
 
 
-def accumulation_divides(num_batches: int, steps: int) -> Iterator[Fault]:
-    """Of an epoch, whose batches are counted when training starts."""
-    if num_batches % steps:
-        allowed = f"a divisor of the {num_batches} batches of an epoch; its last step takes only {num_batches % steps}"
-        yield Fault("trainer.accumulate_grad_batches", str(steps), allowed, warning=True)
-
-
 def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
     """Of evaluate.py; asked only when it runs, so that --cfg job shows the config without a run."""
     if (config["run"] is None) == (config["ckpt"] is None):
