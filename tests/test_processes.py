@@ -28,9 +28,9 @@ from test_entries import PROJECT, Fork, only_run
 from kindling import signals
 from kindling.agreement import REASONS, Agreement
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
-from kindling.checkpoint import resume_files
 from kindling.classifier import Classifier
 from kindling.errors import Interrupted
+from kindling.resume_files import newest_first
 from kindling.run_folder import RunRecord
 
 launcher: Any = subprocess_script
@@ -202,7 +202,7 @@ def outcome(folder: Path) -> list[Any]:
 
 
 def last_step(folder: Path) -> int:
-    files = resume_files(folder)
+    files = newest_first(folder)
     return int(files[0].stem[5:]) if files else -1
 
 
