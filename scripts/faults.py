@@ -145,7 +145,7 @@ FAULTS = [
     Fault("callbacks/resume_checkpoint.py", "_callback_metrics.update(metrics)", "_callback_metrics.update({})"),
     Fault("callbacks/resume_checkpoint.py", "        refuse_longer_cycle(trainer)\n", ""),
     Fault("callbacks/resume_checkpoint.py", "if batch_idx % trainer.accumulate_grad_batches or", "if"),
-    Fault("callbacks/ema.py", 'if trainer.state.fn == "fit":', "if True:"),
+    Fault("callbacks/averages.py", 'trainer.state.fn == "fit" and', ""),
     Fault("whole_file.py", "            error.filename = str(path)", "            pass"),
     Fault("whole_file.py", "        with suppress(OSError):\n            temporary.unlink()\n", ""),
     Fault("signals.py", "    if now - _State.received_at < SAME_SIGNAL_S:\n        return\n", ""),

@@ -76,6 +76,7 @@ SCENARIOS: dict[str, list[str]] = {
         *("callbacks=ema", "callbacks.ema.decay=0.8", "callbacks.early_stopping.patience=1"),
         *("trainer.max_epochs=9", "optimizer.lr=2"),
     ],
+    "SWA": ["callbacks=swa", "callbacks.swa.start_epoch=1", "optimizer.lr=0.02"],
     "image folder, 2 workers": ["data=image_folder", "data.in_memory=false", "data.num_workers=2", "data.image_size=8"],
 }
 EVERY_STEP = ["callbacks.resume_checkpoint.every_n_steps=1", "callbacks.resume_checkpoint.every_minutes=null"]

@@ -214,6 +214,7 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
     configs += [
         compose(["optimizer=sgd", "data=cifar10", "callbacks=ema"]),
+        compose(["callbacks=swa"]),
         compose(["optimizer=muon", "model=airbench"]),
     ]
     flat = "\n".join(str(config) for config in configs)
@@ -256,3 +257,18 @@ def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
     settings = {"optimizer___target_": "kindling.muon.Muon", "trainer__strategy": strategy}
     assert "which cuts up its matrices; allowed: optimizer=adamw" in told(rules.muon_sees_whole_matrices, **settings)
     assert told(rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
+
+
+def test_two_averages_are_refused_and_one_that_never_begins_warns():
+    both = {
+        "ema": {"_target_": "kindling.callbacks.averages.EMA"},
+        "swa": {"_target_": "kindling.callbacks.averages.SWA"},
+    }
+    assert told(rules.one_average, callbacks=both) == (
+        "callbacks.swa: given beside callbacks.ema; allowed: one average of the weights"
+    )
+    late = {"swa": {"start_epoch": 9}}
+    assert "allowed: less than trainer.max_epochs, 9" in told(
+        rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
+    )
+    assert told(rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""

@@ -388,3 +388,14 @@ def test_accumulated_batches_make_the_step_of_one_large_batch_at_the_end_of_an_e
         optimizer.step()
     for name, expected in net.state_dict().items():
         torch.testing.assert_close(run.weights()[f"net.{name}"], expected, atol=1e-6, rtol=0)
+
+
+def test_a_checkpoint_of_each_few_epochs_tells_how_good_it_is(train_run):
+    run = train_run(
+        "callbacks=[ema,periodic]", "callbacks.periodic_checkpoint.every_n_epochs=2", "trainer.max_epochs=5"
+    )
+    losses = {row["epoch"]: float(row["val/loss"]) for row in rows_of(run) if row["val/loss"]}
+    kept = sorted(file.name for file in (run.folder / "checkpoints").glob("epoch_*.ckpt"))
+    assert kept == [f"epoch_{epoch:03}_val_loss_{losses[str(epoch)]:.4f}.ckpt" for epoch in (1, 3)]
+    assert checkpoint.load(run.folder / "checkpoints" / kept[0])["epoch"] == 1
+    assert json.loads((run.folder / "run.json").read_text())["best"]["monitor"] == "val/loss"

@@ -76,6 +76,20 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
             yield Fault(path, str(patience), allowed, warning=True)
 
 
+def one_average(config: Config) -> Iterator[Fault]:
+    callbacks = (get(config, "callbacks") or {}).items()
+    averages = [name for name, each in callbacks if ".averages." in str(get(config, f"callbacks.{name}._target_"))]
+    if len(averages) > 1:
+        yield Fault(f"callbacks.{averages[1]}", f"beside callbacks.{averages[0]}", "one average of the weights")
+
+
+def an_average_can_begin(config: Config) -> Iterator[Fault]:
+    epochs, start = get(config, "trainer.max_epochs"), get(config, "callbacks.swa.start_epoch")
+    if isinstance(epochs, int) and isinstance(start, int) and start >= epochs > TRY_OUT:
+        allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
+        yield Fault("callbacks.swa.start_epoch", str(start), allowed, warning=True)
+
+
 def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
     epochs = get(config, "trainer.max_epochs")
     for name in ("step_size", "T_max"):
@@ -169,6 +183,8 @@ RULES: tuple[Rule, ...] = (
     something_validates,
     one_metric_decides,
     patience_can_run_out,
+    one_average,
+    an_average_can_begin,
     schedule_ends_with_the_run,
     nesterov_has_momentum,
     muon_sees_whole_matrices,

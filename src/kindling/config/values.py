@@ -70,6 +70,7 @@ RANGES = {
     "rollback.lr_factor": Range(0, 1, open="low"),
     "callbacks.ema.update_every_n_steps": Range(1),
     "callbacks.ema.update_starting_at_step": NOT_NEGATIVE,
+    "callbacks.swa.start_epoch": NOT_NEGATIVE,
     "callbacks.resume_checkpoint.every_n_steps": Range(1),
     "callbacks.resume_checkpoint.every_minutes": NOT_NEGATIVE,
     "callbacks.resume_checkpoint.keep": Range(1),

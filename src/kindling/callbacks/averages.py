@@ -1,0 +1,60 @@
+"""Averages of the weights; once there is one, it is what is validated, saved as the model, and tested."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+
+
+class OnceBegun(WeightAveraging):
+    """Lightning's averages, which it validates and saves before they begin, as the weights at the start; and does
+    not test.
+    """
+
+    @property
+    def _has_begun(self) -> bool:
+        return self._average_model is not None and bool(self._average_model.n_averaged)
+
+    def _swap_models(self, pl_module: LightningModule) -> None:
+        if self._has_begun:
+            super()._swap_models(pl_module)
+
+    def _copy_average_to_current(self, pl_module: LightningModule) -> None:
+        if self._has_begun:
+            super()._copy_average_to_current(pl_module)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if self._has_begun:
+            super().on_save_checkpoint(trainer, pl_module, checkpoint)
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn == "fit" and "averaging_state" in checkpoint:
+            super().on_load_checkpoint(trainer, pl_module, checkpoint)
+
+
+class EMA(OnceBegun, EMAWeightAveraging):
+    """An exponential moving average, over optimizer steps."""
+
+
+class SWA(OnceBegun):
+    """The mean of the weights at the end of each epoch from one on (stochastic weight averaging, arXiv 1803.05407).
+
+    Statistics of batch norm are averaged alike, in place of the paper's further pass over the images.
+
+    Args:
+        start_epoch: the first of these epochs, counted from 0.
+    """
+
+    def __init__(self, start_epoch: int):
+        super().__init__()
+        self.start_epoch = start_epoch
+        self._is_due = False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._is_due = trainer.is_last_batch and trainer.current_epoch >= self.start_epoch
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
+    def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
+        return step_idx is not None and self._is_due  # after the last step, so that it is validated

@@ -1,0 +1,77 @@
+import pytest
+import torch
+from test_train import same_weights
+from torch import nn
+
+from kindling.classifier import Classifier
+from kindling.config.composition import instantiate
+
+SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]
+LATE = "callbacks.ema.update_starting_at_step=999"
+
+
+def test_the_average_is_that_of_a_loop_by_hand(train_run, monkeypatch):
+    weights = []
+    step = Classifier.optimizer_step
+
+    def keep(self, *arguments, **named):
+        step(self, *arguments, **named)
+        weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
+
+    monkeypatch.setattr(Classifier, "optimizer_step", keep)
+    run = train_run(*SMALL, "trainer.max_epochs=1")
+    average = weights[0]  # the first step starts it
+    for now in weights[1:]:
+        average = {name: 0.9 * average[name] + 0.1 * now[name] for name in now}
+    saved = run.weights("last")
+    assert all(torch.allclose(saved[name], average[name], atol=1e-6) for name in average)
+    assert not any(torch.allclose(saved[name], weights[-1][name], atol=1e-6) for name in average)
+
+
+def test_what_is_tested_is_the_average_that_is_saved_as_the_best(train_run):
+    run = train_run(*SMALL, "optimizer.lr=0.05")
+    data = instantiate(run.cfg.data, "data")
+    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net.load_state_dict(run.weights("best"))
+    net.eval()
+    with torch.inference_mode():
+        losses = [nn.functional.cross_entropy(net(x), y, reduction="sum") for x, y in data.test_dataloader()]
+    assert run.metrics["test/loss"] == pytest.approx(torch.stack(losses).sum().item() / 64)
+
+
+def test_the_mean_over_epochs_is_that_of_a_loop_by_hand(train_run, monkeypatch):
+    weights, end = [], Classifier.on_train_epoch_end
+
+    def keep(self):
+        end(self)
+        weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
+
+    monkeypatch.setattr(Classifier, "on_train_epoch_end", keep)
+    plain = ["model=mlp", "model.dropout=0", "scheduler=constant", "optimizer.lr=0.02", "trainer.max_epochs=5"]
+    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=2", *plain)
+    saved = run.weights("last")
+    for name in weights[0]:
+        mean = torch.stack([each[name] for each in weights[2:]]).mean(0)
+        torch.testing.assert_close(saved[name], mean, atol=1e-6, rtol=0)
+        assert not torch.equal(mean, weights[-1][name])
+
+
+@pytest.mark.parametrize("start", [["callbacks=swa", "callbacks.swa.start_epoch=9"], [*SMALL, LATE]])
+def test_before_it_begins_an_average_changes_nothing(train_run, start):
+    plain = [each for each in SMALL if "callbacks" not in each]
+    averaged, expected = train_run(*plain, *start), train_run(*plain)
+    assert averaged.metrics == expected.metrics
+    for name in ("best", "last"):
+        assert same_weights(averaged.weights(name), expected.weights(name))
+
+
+def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, monkeypatch):
+    seen, end = [], Classifier.on_validation_epoch_end
+
+    def keep(self):
+        end(self)
+        seen.append({name: each.detach().clone() for name, each in self.named_parameters()})
+
+    monkeypatch.setattr(Classifier, "on_validation_epoch_end", keep)
+    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=1", "model=mlp", "trainer.num_sanity_val_steps=0")
+    assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())
