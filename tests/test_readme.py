@@ -11,11 +11,13 @@ from kindling.config.entry import compose
 
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
+TECHNIQUES = (PROJECT / "docs" / "techniques.md").read_text()
 COMMANDS = re.findall(r"^    python ((?:train|evaluate)\.py(?:\\\n|[^#\n])*)", README, re.MULTILINE)
+COMMANDS += re.findall(r"`python (train\.py [^`]*)`", TECHNIQUES)
 
 
 def test_the_readme_shows_commands():
-    assert len(COMMANDS) >= 12
+    assert len(COMMANDS) >= 30
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -60,7 +62,7 @@ def test_a_recipe_without_a_result_is_left_out_of_the_table(monkeypatch, tmp_pat
 
 
 def test_every_file_that_the_readme_names_exists():
-    named = set(re.findall(r"`((?:src|configs|tests|docs)/[\w./]*)`|\]\(([\w./]+)\)", README))
+    named = set(re.findall(r"`((?:src|configs|tests|docs)/[\w./]*)`|\]\(([\w./]+)\)", README + TECHNIQUES))
     paths = {path for pair in named for path in pair if path}
     assert len(paths) >= 8
     assert [path for path in paths if not (PROJECT / path).exists() and "my_images" not in path] == []
