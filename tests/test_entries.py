@@ -203,6 +203,7 @@ def test_a_sweep_goes_on_with_its_jobs_in_the_folder_that_is_named(tmp_path):
     assert len(list((tmp_path / "sweep").glob("*/run.json"))) == 2
 
 
+@pytest.mark.slow
 def test_a_relative_origin_is_of_the_folder_that_the_command_was_given_in(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert Fork(tmp_path, "train.py", *FAST, "hydra.run.dir=first").result().returncode == 0

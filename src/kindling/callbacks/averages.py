@@ -33,7 +33,18 @@ class OnceBegun(WeightAveraging):
 
 
 class EMA(OnceBegun, EMAWeightAveraging):
-    """An exponential moving average, over optimizer steps."""
+    """An exponential moving average, over optimizer steps.
+
+    Args:
+        decay: of the average at each update.
+        update_every_n_steps: optimizer steps.
+        update_starting_at_step: the first steps are left out; None for none.
+    """
+
+    def __init__(self, decay: float, update_every_n_steps: int, update_starting_at_step: int | None):
+        super().__init__(
+            decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
+        )
 
 
 class SWA(OnceBegun):
