@@ -66,12 +66,12 @@ def test_before_it_begins_an_average_changes_nothing(train_run, start):
 
 
 def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, monkeypatch):
-    seen, end = [], Classifier.on_validation_epoch_end
+    seen, start = [], Classifier.on_validation_epoch_start
 
     def keep(self):
-        end(self)
+        start(self)
         seen.append({name: each.detach().clone() for name, each in self.named_parameters()})
 
-    monkeypatch.setattr(Classifier, "on_validation_epoch_end", keep)
-    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=1", "model=mlp", "trainer.num_sanity_val_steps=0")
+    monkeypatch.setattr(Classifier, "on_validation_epoch_start", keep)
+    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=0", "model=mlp", "trainer.num_sanity_val_steps=0")
     assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())
