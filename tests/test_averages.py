@@ -10,15 +10,25 @@ SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout
 LATE = "callbacks.ema.update_starting_at_step=999"
 
 
-def test_the_average_is_that_of_a_loop_by_hand(train_run, monkeypatch):
-    weights = []
-    step = Classifier.optimizer_step
+@pytest.fixture
+def weights_after(monkeypatch):
+    """Collects the weights each time that a hook of the classifier has done its work."""
 
-    def keep(self, *arguments, **named):
-        step(self, *arguments, **named)
-        weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
+    def collect(hook: str) -> list[dict[str, torch.Tensor]]:
+        weights, original = [], getattr(Classifier, hook)
 
-    monkeypatch.setattr(Classifier, "optimizer_step", keep)
+        def keep(self, *arguments, **named):
+            original(self, *arguments, **named)
+            weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
+
+        monkeypatch.setattr(Classifier, hook, keep)
+        return weights
+
+    return collect
+
+
+def test_the_average_is_that_of_a_loop_by_hand(train_run, weights_after):
+    weights = weights_after("optimizer_step")
     run = train_run(*SMALL, "trainer.max_epochs=1")
     average = weights[0]  # the first step starts it
     for now in weights[1:]:
@@ -39,14 +49,8 @@ def test_what_is_tested_is_the_average_that_is_saved_as_the_best(train_run):
     assert run.metrics["test/loss"] == pytest.approx(torch.stack(losses).sum().item() / 64)
 
 
-def test_the_mean_over_epochs_is_that_of_a_loop_by_hand(train_run, monkeypatch):
-    weights, end = [], Classifier.on_train_epoch_end
-
-    def keep(self):
-        end(self)
-        weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
-
-    monkeypatch.setattr(Classifier, "on_train_epoch_end", keep)
+def test_the_mean_over_epochs_is_that_of_a_loop_by_hand(train_run, weights_after):
+    weights = weights_after("on_train_epoch_end")
     plain = ["model=mlp", "model.dropout=0", "scheduler=constant", "optimizer.lr=0.02", "trainer.max_epochs=5"]
     run = train_run("callbacks=swa", "callbacks.swa.start_epoch=2", *plain)
     saved = run.weights("last")
@@ -65,13 +69,7 @@ def test_before_it_begins_an_average_changes_nothing(train_run, start):
         assert same_weights(averaged.weights(name), expected.weights(name))
 
 
-def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, monkeypatch):
-    seen, start = [], Classifier.on_validation_epoch_start
-
-    def keep(self):
-        start(self)
-        seen.append({name: each.detach().clone() for name, each in self.named_parameters()})
-
-    monkeypatch.setattr(Classifier, "on_validation_epoch_start", keep)
+def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, weights_after):
+    seen = weights_after("on_validation_epoch_start")
     run = train_run("callbacks=swa", "callbacks.swa.start_epoch=0", "model=mlp", "trainer.num_sanity_val_steps=0")
     assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())

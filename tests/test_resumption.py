@@ -534,6 +534,15 @@ def test_a_limit_that_a_run_has_passed_is_refused(train_run, stop_at, limit, lea
     assert status(stopped.paths.run) == "interrupted"
 
 
+def test_a_refused_limit_leaves_the_best_checkpoint_that_came_after_the_last(train_run, stop_at):
+    stopped = stop_at(25, "callbacks.resume_checkpoint.every_n_steps=9", "trainer.max_epochs=4")
+    best = Path(stopped.paths.run) / "checkpoints" / "best.ckpt"
+    assert checkpoint.load(best)["global_step"] == 24
+    with pytest.raises(ConfigError, match=r"trainer\.max_steps: given 3; allowed: 18 or more"):
+        train_run(f"resume={stopped.paths.run}", "trainer.max_epochs=4", "trainer.max_steps=3")
+    assert checkpoint.load(best)["global_step"] == 24
+
+
 def test_a_fork_changes_all_rates_by_one_factor(train_run, finished):
     one = train_run("scheduler=onecycle")
     with pytest.raises(ConfigError, match=r"fork: given optimizer.lr=0.5 .*allowed: all rates times the same factor"):

@@ -43,10 +43,10 @@ def starting_point(run: RunRecord) -> Saved | None:
             f"resume: given {saved.path}, which an older version wrote without what it takes to go on; "
             "allowed: a run of this version; weights= starts a new run from its weights"
         )
+    refuse_passed_limits(saved, run.config)
     if is_first_process():
         resume_files.set_damaged_aside(run.folder, saved.path)
         resume_files.bring_back(saved.path)
-    refuse_passed_limits(saved, run.config)
     progress, step = saved.content[PROGRESS], saved.content["global_step"]
     tell("goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, run.folder)
     return saved
