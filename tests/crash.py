@@ -44,10 +44,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kindling import checkpoint, resume_files
+from kindling import checkpoint
 from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.cores import available_cores
+from kindling.resuming import resume_files
 from kindling.run_folder import remove_leftovers
 from kindling.signals import ENDING
 from kindling.train import train

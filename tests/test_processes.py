@@ -26,11 +26,11 @@ from lightning.pytorch.strategies.launchers import subprocess_script
 from test_entries import PROJECT, Fork, only_run
 
 from kindling import signals
-from kindling.agreement import REASONS, Agreement
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.classifier import Classifier
 from kindling.errors import Interrupted
-from kindling.resume_files import newest_first
+from kindling.resuming.agreement import REASONS, Agreement
+from kindling.resuming.resume_files import newest_first
 from kindling.run_folder import RunRecord
 
 launcher: Any = subprocess_script

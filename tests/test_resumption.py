@@ -13,12 +13,13 @@ import torch
 from test_train import rows_of, same_weights
 from torchmetrics import CatMetric, MeanMetric
 
-from kindling import checkpoint, resume_files
+from kindling import checkpoint
 from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
+from kindling.resuming import resume_files
+from kindling.resuming.run_lock import RunLock, is_held
 from kindling.run_folder import RunRecord, recorded
-from kindling.run_lock import RunLock, is_held
 from kindling.train import train
 
 SPEED = ["experiment=cifar10_speed", "data=fake", "data.channels=3", "data.batch_size=32", "data.num_images=64"]

@@ -14,10 +14,10 @@ from torch.optim import Optimizer
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
 from kindling.described import build, section
 from kindling.divergence import not_finite
-from kindling.epoch_sums import gather
 from kindling.errors import ConfigError, DivergedError
 from kindling.metrics import Totals
 from kindling.optimization import build_scheduler, parameter_groups, scale_rates
+from kindling.resuming.epoch_sums import gather
 from kindling.seeds import mix_seeds, seed_all
 from kindling.views import Views, average_logits
 

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Mo
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kindling import resume_files, signals
+from kindling import signals
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.timings import Timings
 from kindling.checkpoint import Saved
@@ -23,8 +23,9 @@ from kindling.data.datamodule import ImageDataModule
 from kindling.divergence import FindDivergence, FoundError, Place
 from kindling.errors import DivergedError
 from kindling.failures import explained, taking_up
+from kindling.resuming import resume_files
+from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
-from kindling.start import starting_point
 
 log = logging.getLogger(__name__)
 WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Timings)  # not for a replay

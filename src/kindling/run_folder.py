@@ -17,13 +17,13 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kindling import run_lock
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.resolvers import PROJECT, is_first_process, stamp
 from kindling.errors import ConfigError, interruption
 from kindling.redaction import redact_command, redact_config, redact_text
-from kindling.resumption import ORIGIN, is_reopened, refuse_changes, run_of, saved_config
-from kindling.run_lock import RunLock
+from kindling.resuming import run_lock
+from kindling.resuming.resumption import ORIGIN, is_reopened, refuse_changes, run_of, saved_config
+from kindling.resuming.run_lock import RunLock
 from kindling.whole_file import TEMPORARY, write_whole
 
 DIFF_LIMIT = 100_000  # characters

@@ -24,9 +24,9 @@ from kindling.errors import ConfigError
 from kindling.failures import taking_up
 from kindling.guarded_fit import WRITERS, Parts, fit
 from kindling.overhead import lean
-from kindling.resumption import flatten
+from kindling.resuming.resumption import flatten
+from kindling.resuming.start import hide_void_events, load_start, tell
 from kindling.run_folder import recorded
-from kindling.start import hide_void_events, load_start, tell
 from kindling.views import average_logits
 
 COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS

@@ -9,14 +9,15 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, Timer
 
-from kindling import epoch_sums, resume_files, signals
-from kindling.agreement import Agreement
+from kindling import signals
 from kindling.checkpoint import DESCRIPTION, PROGRESS
-from kindling.conditions import compare_conditions, conditions
 from kindling.console import warn
 from kindling.errors import ConfigError, Interrupted
-from kindling.loop_counters import count_epoch, rewind
-from kindling.resumption import LIMITS, changed_settings
+from kindling.resuming import epoch_sums, resume_files
+from kindling.resuming.agreement import Agreement
+from kindling.resuming.conditions import compare_conditions, conditions
+from kindling.resuming.loop_counters import count_epoch, rewind
+from kindling.resuming.resumption import LIMITS, changed_settings
 
 SHARE_OF_TIME = 0.02  # of training that checkpoints by time may cost
 

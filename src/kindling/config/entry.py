@@ -24,7 +24,7 @@ from kindling.config.fault import Fault, nearest
 from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.redaction import redact_text
-from kindling.resumption import newest_unfinished
+from kindling.resuming.resumption import newest_unfinished
 from kindling.whole_file import write_whole
 
 PATHS = ("fork", "weights", "run", "ckpt")

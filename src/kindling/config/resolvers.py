@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from kindling.data import folder
 from kindling.errors import ConfigError, DataError
 from kindling.ranks import is_first_process, job
-from kindling.resumption import goes_on_with, newest_unfinished
+from kindling.resuming.resumption import goes_on_with, newest_unfinished
 
 PROJECT = Path(__file__).resolve().parents[3]
 

@@ -10,12 +10,13 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
-from kindling import checkpoint, resume_files
+from kindling import checkpoint
 from kindling.checkpoint import PROGRESS, Saved
 from kindling.classifier import Classifier
 from kindling.config.resolvers import is_first_process
 from kindling.errors import CheckpointError, ConfigError
-from kindling.resumption import RATES, flatten, refuse_changes
+from kindling.resuming import resume_files
+from kindling.resuming.resumption import RATES, flatten, refuse_changes
 from kindling.run_folder import RunRecord
 from kindling.whole_file import write_whole
 

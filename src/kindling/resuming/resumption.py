@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 from kindling.config.foreign import faults
 from kindling.errors import ConfigError
 from kindling.redaction import redact_config
-from kindling.run_lock import is_held
+from kindling.resuming.run_lock import is_held
 
 # What may differ when a run goes on; a prefix stands for all below it.
 FREE = (
