@@ -20,6 +20,8 @@ GROUPS = {
     "model": ["airbench", "cnn", "mlp", "resnet", "torchvision", "vit"],
     "optimizer": ["adam", "adamw", "muon", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "onecycle", "plateau", "step"],
+    "transform": ["color_jitter", "rand", "resized_crop", "trivial"],
+    "mix": ["cutmix", "mixup", "mixup_cutmix"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "none", "periodic", "swa"],
     "logger": ["csv", "default", "none", "tensorboard"],

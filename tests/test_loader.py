@@ -203,3 +203,25 @@ def test_a_damaged_file_is_one_line_even_from_a_worker():
     files = ImageFiles([Path("0"), Path("damaged")], torch.tensor([0, 1]), decode)
     with pytest.raises(DataError, match=r"^damaged: cannot be read$"):
         list(loader_of(files, num_workers=1))
+
+
+def test_balanced_sampling_shows_each_class_equally_often():
+    labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
+    images = ImageTensors(torch.zeros(1000, 1, 1, 3, dtype=torch.uint8), labels)
+    loader = loader_of(images, balance=True, batch_size=10)
+    shown = []
+    for epoch in range(10):
+        loader.order.set_epoch(epoch)
+        shown += labels_of(loader)
+    assert len(shown) == 10_000
+    assert all(abs(shown.count(label) / len(shown) - 1 / 3) < 0.02 for label in range(3))
+
+
+def test_balanced_sampling_goes_on_where_it_was():
+    images = ImageTensors(PIXELS.images, PIXELS.labels % 3)
+    whole, resumed = (loader_of(images, balance=True, augment=AUGMENT) for _ in range(2))
+    expected = list(whole)
+    resumed.load_state_dict({"epoch": 0, "batches_done": 2})
+    assert same(list(resumed), expected[2:])
+    whole.order.set_epoch(1)
+    assert not same(list(whole), expected)

@@ -214,7 +214,7 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
     configs += [
         compose(["optimizer=sgd", "data=cifar10", "callbacks=ema"]),
-        compose(["callbacks=swa"]),
+        compose(["callbacks=swa", "mix=mixup"]),
         compose(["optimizer=muon", "model=airbench"]),
     ]
     flat = "\n".join(str(config) for config in configs)
@@ -272,3 +272,15 @@ def test_two_averages_are_refused_and_one_that_never_begins_warns():
         rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
     )
     assert told(rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""
+
+
+def test_a_fold_beyond_the_last_is_refused():
+    assert told(data_rules.the_fold_is_there, data__fold=4, data__num_folds=5) == ""
+    message = "data.fold: given 5; allowed: 0 to 4, as data.num_folds is 5"
+    assert told(data_rules.the_fold_is_there, data__fold=5, data__num_folds=5) == message
+
+
+def test_two_remedies_for_rare_classes_are_one_too_many():
+    rule = data_rules.rare_classes_are_made_up_for_once
+    assert told(rule, data__balanced_sampling=True) == ""
+    assert told(rule, data__balanced_sampling=True, criterion__class_weights="balanced").startswith("warning: ")

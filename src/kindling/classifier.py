@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kindling.checkpoint import DESCRIPTION, describe, load_weights
+from kindling.criterion import CrossEntropy
 from kindling.described import build, section
 from kindling.divergence import not_finite
 from kindling.errors import ConfigError, DivergedError
@@ -34,6 +35,7 @@ class Classifier(LightningModule):
         optimizer: takes parameter groups; None if nothing is trained.
         scheduler: Lightning's lr_scheduler config, whose `scheduler` takes the optimizer, and `total_steps`
             if it needs them.
+        mix: training images (B, C, H, W) and labels (B,) -> mixed images and shares of the classes (B, K).
         config: the run's plain config, written into each checkpoint.
     """
 
@@ -43,6 +45,7 @@ class Classifier(LightningModule):
         criterion: nn.Module,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: dict[str, Any] | None = None,
+        mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -50,6 +53,7 @@ class Classifier(LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.mix = mix
         self.config = config or {}
         self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
         self.totals = {"train": Totals(), "val": Totals(), "test": Totals()}
@@ -64,11 +68,18 @@ class Classifier(LightningModule):
         else:
             super().__setattr__(name, value)
 
+    def setup(self, stage: str) -> None:
+        if stage == "fit" and isinstance(self.criterion, CrossEntropy) and self.criterion.is_balanced:
+            data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            self.criterion.balance(data.splits.train.labels)
+
     def forward(self, images: Tensor) -> Tensor:
         return self.net(images)
 
     def _step(self, batch: Batch, stage: str) -> tuple[Tensor, Tensor]:
         images, labels = batch  # (B, C, H, W), (B,)
+        if self.mix is not None and stage == "train":
+            images, labels = self.mix(images, labels)  # (B, C, H, W), (B, K)
         logits = average_logits(self.net, images, self.views.get(stage, "none"))  # (B, K)
         loss = self.criterion(logits, labels)
         padded = stage != "train" and self.trainer.world_size > 1

@@ -104,7 +104,7 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
         raise ConfigError(
             f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
         )
-    plain = {"augment": None} if "augment" in saved else {}  # whatever its arguments were then
+    plain = dict.fromkeys(saved.keys() & {"augment", "transform"})  # whatever their arguments were then
     data = build(saved | plain | overrides, "data", ImageDataModule)
     data.prepare_data()
     if list(data.splits.classes) != classes:

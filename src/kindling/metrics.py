@@ -25,7 +25,11 @@ class Totals:
             self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]  # views: indexing costs
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, *, padded: bool = False) -> None:
-        """Add a batch: its mean loss (), logits (B, K) and labels (B,); if padded, NO_LABEL does not count."""
+        """Add a batch: its mean loss (), logits (B, K) and labels (B,); if padded, NO_LABEL does not count.
+
+        Of shares of classes (B, K) the largest is the label.
+        """
+        labels = labels.argmax(1) if labels.ndim == 2 else labels
         if self.sums is None:
             self.restore([0, 0, 0], logits.device)
         if padded:

@@ -29,7 +29,7 @@ from kindling.resuming.start import hide_void_events, load_start, tell
 from kindling.run_folder import recorded
 from kindling.views import average_logits
 
-COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "trainer")  # in HPARAMS
+COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
 SWITCHES = {
     "enable_checkpointing": Checkpoint,
@@ -133,6 +133,7 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
         criterion=instantiate(cfg.criterion, "criterion"),
         optimizer=instantiate(cfg.optimizer, "optimizer"),
         scheduler=instantiate(cfg.scheduler, "scheduler"),
+        mix=instantiate(cfg.mix, "mix"),
         config=config,
     )
 

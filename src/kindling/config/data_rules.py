@@ -36,6 +36,18 @@ def reflection_fits_the_image(config: Config) -> Iterator[Fault]:
         yield Fault("data.augment.crop_padding", given, f"less than data.image_size, {size}")
 
 
+def the_fold_is_there(config: Config) -> Iterator[Fault]:
+    fold, number = get(config, "data.fold"), get(config, "data.num_folds")
+    if isinstance(fold, int) and isinstance(number, int) and fold >= number:
+        yield Fault("data.fold", str(fold), f"0 to {number - 1}, as data.num_folds is {number}")
+
+
+def rare_classes_are_made_up_for_once(config: Config) -> Iterator[Fault]:
+    if get(config, "data.balanced_sampling") is True and get(config, "criterion.class_weights") == "balanced":
+        allowed = "null with data.balanced_sampling=true; rare classes would count twice"
+        yield Fault("criterion.class_weights", "balanced", allowed, warning=True)
+
+
 def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:
     chance = get(config, "data.augment.horizontal_flip")
     if get(config, "data.augment.alternating_flip") is True and chance not in (None, 0.5):
@@ -49,4 +61,6 @@ RULES = (
     statistics_fit_the_channels,
     reflection_fits_the_image,
     alternating_flips_are_halves,
+    the_fold_is_there,
+    rare_classes_are_made_up_for_once,
 )

@@ -19,10 +19,12 @@ from kindling.config.values import told, value_fault
 BUILT = {
     "data": False,
     "data.augment": True,
+    "data.transform": True,
     "model": False,
     "criterion": False,
     "optimizer": False,
     "scheduler.scheduler": False,
+    "mix": True,
     "trainer": False,
     "callbacks.*": True,
     "logger.*": True,

@@ -45,6 +45,8 @@ def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     whole = _plain({key: value for key, value in train.items() if key not in ("defaults", "criterion")})
     whole["properties"]["criterion"] = _node("criterion", [train["criterion"]["_target_"]])
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
+    may_be_null = [name for name in groups if name in train and train[name] is None]
+    whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
     options = {name: {"enum": [*found, None]} for name, found in files.groups.items()}
     overrides = {f"override /{name}": each for name, each in options.items()}
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": options | overrides}]}

@@ -14,6 +14,7 @@ ALLOWED_PREFIXES = (
     f"{PACKAGE}.data.",
     f"{PACKAGE}.models.",
     f"{PACKAGE}.callbacks.",
+    f"{PACKAGE}.criterion.",
     f"{PACKAGE}.csv_logger.",
     f"{PACKAGE}.muon.",
     f"{PACKAGE}.optimization.",
@@ -26,6 +27,7 @@ ALLOWED_PREFIXES = (
     "torch.nn.",
     "torch.optim.",
     "torchvision.models.",
+    "torchvision.transforms.v2.",
 )
 
 

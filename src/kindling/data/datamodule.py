@@ -3,18 +3,20 @@
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
 import torch
 from lightning.pytorch import LightningDataModule
+from torch import nn
 
 from kindling.cores import available_cores, share_cores
 from kindling.data.augment import Augment, Normalize
-from kindling.data.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.data.images import ImageFiles, Images, ImageTensors, file_states, join
 from kindling.data.loader import EpochLoader
+from kindling.data.splits import folds
 from kindling.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,13 @@ class Splits:
     val: Images
     test: Images
     classes: tuple[str, ...]
+
+    def of_fold(self, fold: int, num_folds: int) -> "Splits":
+        """Train and val cut anew, such that val is one of `num_folds` parts."""
+        images = join(self.train, self.val)
+        held = folds(images.labels, num_folds) == fold
+        train, val = images.take((~held).nonzero().flatten()), images.take(held.nonzero().flatten())
+        return replace(self, train=train, val=val)
 
 
 class ImageDataModule(LightningDataModule):
@@ -45,6 +54,12 @@ class ImageDataModule(LightningDataModule):
         in_memory: hold the set as one tensor on the device; "auto" decides by size.
         augment: for training images alone.
         seed: of the order and of the augmentation.
+        fold: of cross-validation: train and val together are cut into `num_folds` parts, of each class alike, and
+            this one is val. Statistics that `read` finds are those of its own training split.
+        num_folds: see fold.
+        balanced_sampling: draws each class equally often in training, with repetition.
+        transform: takes a training image (C, H, W) uint8 and returns it changed, before `augment`; any of
+            torchvision.transforms.v2. Image by image, so it costs much more than `augment`.
     """
 
     def __init__(
@@ -60,6 +75,10 @@ class ImageDataModule(LightningDataModule):
         in_memory: bool | Literal["auto"],
         augment: Augment | None,
         seed: int,
+        fold: int | None = None,  # and the rest likewise, as older checkpoints lack them
+        num_folds: int = 5,
+        balanced_sampling: bool = False,
+        transform: nn.Module | None = None,
     ):
         super().__init__()
         self.num_classes = num_classes
@@ -71,6 +90,9 @@ class ImageDataModule(LightningDataModule):
         self.in_memory = in_memory
         self.augment = augment
         self.seed = seed
+        self.fold, self.num_folds = fold, num_folds
+        self.balanced_sampling = balanced_sampling
+        self.transform = transform
 
     def read(self) -> Splits:
         """Read the images, or list their files; called once in each process, after `prepare_data`."""
@@ -79,6 +101,8 @@ class ImageDataModule(LightningDataModule):
     @cached_property
     def splits(self) -> Splits:
         splits = self.read()
+        if self.fold is not None:
+            splits = splits.of_fold(self.fold, self.num_folds)
         if len(splits.classes) != self.num_classes:
             raise DataError(
                 f"data.num_classes: given {self.num_classes}; the data holds {len(splits.classes)} classes; "
@@ -139,7 +163,9 @@ class ImageDataModule(LightningDataModule):
     def train_dataloader(self) -> EpochLoader:
         # Lightning's overfit_batches means the same few images in each epoch, as they are.
         overfit = bool(getattr(self.trainer, "overfit_batches", 0))
-        return self.loader("train", train=True, shuffle=not overfit, augment=None if overfit else self.augment)
+        if overfit:
+            return self.loader("train", train=True)
+        return self.loader("train", train=True, shuffle=True, augment=self.augment, transform=self.transform)
 
     def val_dataloader(self) -> EpochLoader:
         return self.loader("val")
@@ -148,7 +174,13 @@ class ImageDataModule(LightningDataModule):
         return self.loader("test")
 
     def loader(
-        self, split: Stage, *, train: bool = False, shuffle: bool = False, augment: Augment | None = None
+        self,
+        split: Stage,
+        *,
+        train: bool = False,
+        shuffle: bool = False,
+        augment: Augment | None = None,
+        transform: nn.Module | None = None,
     ) -> EpochLoader:
         images: Images = getattr(self.splits, split)
         assert self.mean, "checked with the splits"
@@ -160,7 +192,9 @@ class ImageDataModule(LightningDataModule):
             seed=self.seed,
             train=train,
             shuffle=shuffle,
+            balance=shuffle and self.balanced_sampling,
             augment=augment,
+            transform=transform,
             num_workers=self.num_workers,
             device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
             rank=self.trainer.global_rank if self.trainer else 0,

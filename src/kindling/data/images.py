@@ -61,8 +61,25 @@ class ImageFiles:
     def __getitem__(self, index: int) -> Tensor:  # (H, W, C)
         return self.decode(self.paths[index])
 
+    def take(self, indices: Tensor) -> "ImageFiles":
+        return ImageFiles([self.paths[index] for index in indices.tolist()], self.labels[indices], self.decode)
+
 
 Images = ImageTensors | ImageFiles
+
+
+def join(first: Images, second: Images) -> Images:
+    """The images of both.
+
+    Raises:
+        DataError: one lies in memory and the other does not.
+    """
+    labels = torch.cat([first.labels, second.labels])
+    if isinstance(first, ImageTensors) and isinstance(second, ImageTensors):
+        return ImageTensors(torch.cat([first.images, second.images]), labels)
+    if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
+        return ImageFiles([*first.paths, *second.paths], labels, first.decode)
+    raise DataError("data.in_memory: given auto, which holds one split in memory and one not; set true or false")
 
 
 def file_states(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:

@@ -8,22 +8,29 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from kindling.data.augment import FLIP_DRAW, NUM_DRAWS, Augment, Normalize
 from kindling.data.images import NO_LABEL, ImageFiles, Images, ImageTensors
-from kindling.errors import DataError
+from kindling.data.transform import transformed
+from kindling.errors import KindlingError
 from kindling.process import die_with
 from kindling.seeds import mix_seeds
 from kindling.signals import ENDING
 
 
 class EpochOrder:
-    """A permutation, and each position's augmentation draws, as a function of (seed, epoch)."""
+    """A permutation, and each position's augmentation draws, as a function of (seed, epoch).
 
-    def __init__(self, num_images: int, seed: int, shuffle: bool, alternating_flip: bool):
+    With weights (N,) the images are drawn by them, with repetition.
+    """
+
+    def __init__(
+        self, num_images: int, seed: int, shuffle: bool, alternating_flip: bool, weights: Tensor | None = None
+    ):
         self.num_images = num_images
+        self.weights = weights
         self.seed = seed
         self.shuffle = shuffle
         self.alternating_flip = alternating_flip
@@ -36,17 +43,19 @@ class EpochOrder:
         if epoch != self.epoch:
             self.epoch, self.first_batch = epoch, 0
 
-    def draw(self) -> tuple[Tensor, Tensor]:
-        """Indices (N,) int64 and uniform draws (N, NUM_DRAWS) of the current epoch."""
+    def draw(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Indices (N,), uniform draws (N, NUM_DRAWS) and seeds (N,) of the current epoch."""
         generator = torch.Generator().manual_seed(mix_seeds(self.seed, self.epoch))
-        if self.shuffle:
+        if self.weights is not None:
+            indices = torch.multinomial(self.weights, self.num_images, replacement=True, generator=generator)
+        elif self.shuffle:
             indices = torch.randperm(self.num_images, generator=generator)
         else:
             indices = torch.arange(self.num_images)
         draws = torch.rand(self.num_images, NUM_DRAWS, generator=generator)
         if self.alternating_flip:
             draws[:, FLIP_DRAW] = self._alternating_draws()[indices]
-        return indices, draws
+        return indices, draws, torch.randint(2**31, (self.num_images,), generator=generator)
 
     def _alternating_draws(self) -> Tensor:
         """A draw (N,) for each image, which lies in the other half of [0, 1) in each following epoch."""
@@ -72,7 +81,9 @@ class EpochLoader:
         seed: int = 0,
         train: bool = False,
         shuffle: bool = False,
+        balance: bool = False,
         augment: Augment | None = None,
+        transform: nn.Module | None = None,
         num_workers: int = 0,
         device: torch.device | None = None,
         rank: int = 0,
@@ -84,15 +95,18 @@ class EpochLoader:
         self.images = images
         self.batch_size = batch_size
         self.normalize = normalize.to(self.device)
-        self.order = EpochOrder(len(images), seed, shuffle, augment is not None and augment.alternating_flip)
+        alternating_flip = augment is not None and augment.alternating_flip
+        weights = 1 / images.labels.bincount()[images.labels] if balance else None
+        self.order = EpochOrder(len(images), seed, shuffle, alternating_flip, weights)
         self.batch_sampler = self.order  # Lightning sets the epoch of batch_sampler.sampler
         self.batches_done = 0  # of the current epoch
         self.train = train
         self.augment = augment
+        self.transform = transform
         self.rank, self.world_size = rank, world_size
-        self._batches: list[list[int]] = []  # what the workers decode next, set at each epoch's start
+        self._batches: list[list[tuple[int, int]]] = []  # what the workers decode next, set at each epoch's start
         self._decoder = DataLoader(
-            _Decoded(images),
+            _Decoded(images, transform),
             batch_sampler=self._batches,
             num_workers=num_workers,
             collate_fn=_stack,
@@ -108,10 +122,10 @@ class EpochLoader:
         return whole + bool(rest and (not self.train or whole == 0))
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        indices, draws = (part[self.rank :: self.world_size] for part in self.order.draw())
+        indices, draws, seeds = (part[self.rank :: self.world_size] for part in self.order.draw())
         labels = self.images.labels[indices]
         if not self.train and len(indices) * self.world_size < len(self.images):  # this share is one short
-            indices, draws = torch.cat([indices, indices[:1]]), torch.cat([draws, draws[:1]])
+            indices, draws, seeds = (torch.cat([each, each[:1]]) for each in (indices, draws, seeds))
             labels = torch.cat([labels, torch.tensor([NO_LABEL])])
         size = self.batch_size
         self.batches_done, self.order.first_batch = self.order.first_batch, 0
@@ -119,22 +133,32 @@ class EpochLoader:
         labels, draws = self._send(labels), self._send(draws)
         if isinstance(self.images, ImageTensors):  # once an epoch
             indices = self._send(indices)
-        for part, images in zip(parts, self._read([indices[part] for part in parts]), strict=True):
+        batches = [(indices[part], seeds[part]) for part in parts]
+        for part, images in zip(parts, self._read(batches), strict=True):
             if self.augment:
                 images = self.augment(images, draws[part])
             self.batches_done += 1
             yield self.normalize(images), labels[part]
 
-    def _read(self, batches: list[Tensor]) -> Iterator[Tensor]:
+    def _read(self, batches: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        """Images of each batch of indices and seeds."""
         if isinstance(self.images, ImageFiles):
             return self._decode(batches)
         pixels = self.images.images
-        return (pixels.index_select(0, batch) for batch in batches)  # ten times quicker than []
+        gathered = (pixels.index_select(0, indices) for indices, _ in batches)  # ten times quicker than []
+        if self.transform is None:
+            return gathered
+        return (self._transform(images, seeds) for images, (_, seeds) in zip(gathered, batches, strict=True))
 
-    def _decode(self, batches: list[Tensor]) -> Iterator[Tensor]:
-        self._batches[:] = [batch.tolist() for batch in batches]
+    def _transform(self, images: Tensor, seeds: Tensor) -> Tensor:
+        assert self.transform
+        each = [transformed(self.transform, *pair) for pair in zip(images, seeds.tolist(), strict=True)]
+        return torch.stack(each)
+
+    def _decode(self, batches: list[tuple[Tensor, Tensor]]) -> Iterator[Tensor]:
+        self._batches[:] = [list(zip(indices.tolist(), seeds.tolist(), strict=True)) for indices, seeds in batches]
         for images in self._decoder:
-            if isinstance(images, DataError):
+            if isinstance(images, KindlingError):
                 raise images
             yield self._send(images)
 
@@ -177,18 +201,21 @@ def _end_when_told(parent: int) -> None:
 
 
 class _Decoded(Dataset):
-    """Images by index; a damaged file comes back as its error, so that the message stays one line."""
+    """Images by index and seed; a damaged file comes back as its error, so that the message stays one line."""
 
-    def __init__(self, images: Images):
+    def __init__(self, images: Images, transform: nn.Module | None):
         self.images = images
+        self.transform = transform
 
-    def __getitem__(self, index: int) -> Tensor | DataError:
+    def __getitem__(self, place: tuple[int, int]) -> Tensor | KindlingError:
+        index, seed = place
         try:
-            return self.images[index]
-        except DataError as error:
+            image = self.images[index]
+            return image if self.transform is None else transformed(self.transform, image, seed)
+        except KindlingError as error:
             return error
 
 
-def _stack(items: list[Tensor | DataError]) -> Tensor | DataError:
-    errors = [item for item in items if isinstance(item, DataError)]
+def _stack(items: list[Tensor | KindlingError]) -> Tensor | KindlingError:
+    errors = [item for item in items if isinstance(item, KindlingError)]
     return errors[0] if errors else torch.stack([item for item in items if isinstance(item, Tensor)])

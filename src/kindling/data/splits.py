@@ -6,6 +6,16 @@ from torch import Tensor
 SPLIT_SEED = 0
 
 
+def folds(labels: Tensor, num_folds: int) -> Tensor:
+    """The fold (N,) of each image, 0 to num_folds - 1; classes and images are shared out as evenly as can be."""
+    generator = torch.Generator().manual_seed(SPLIT_SEED)
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[labels[shuffled].argsort(stable=True)]
+    found = torch.empty_like(labels)
+    found[by_class] = torch.arange(len(labels)) % num_folds  # like cards, one class after the other
+    return found
+
+
 def hold_out(labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """Indices (kept, held out), ascending; of each class the same share, and at least one image, is held out.
 

@@ -1,0 +1,75 @@
+"""The loss against torch and torchvision."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torchvision.ops import sigmoid_focal_loss
+
+from kindling.criterion import CrossEntropy
+from kindling.data.images import NO_LABEL
+from kindling.errors import ConfigError
+
+WEIGHTS = [0.5, 1.0, 2.0, 4.0]
+LOGITS = 3 * torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3, 3, 2, 1, 0, 2])
+SHARES = torch.rand(9, 4, generator=torch.Generator().manual_seed(1)).softmax(1)
+
+
+def loss(targets, *, logits=LOGITS, smoothing=0.0, gamma=0.0, weights=None):
+    return CrossEntropy(logits.shape[1], smoothing, gamma, weights)(logits, targets)
+
+
+@pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("weights", [None, WEIGHTS])
+def test_without_and_with_next_to_no_focus_it_is_torchs(targets, smoothing, weights):
+    weight = None if weights is None else torch.tensor(weights)
+    expected = F.cross_entropy(LOGITS, targets, weight, label_smoothing=smoothing)
+    assert torch.equal(loss(targets, smoothing=smoothing, weights=weights), expected)
+    torch.testing.assert_close(loss(targets, smoothing=smoothing, gamma=1e-9, weights=weights), expected)
+
+
+def test_the_focal_loss_of_two_classes_is_torchvisions():
+    score, labels = LOGITS[:, 0], LABELS % 2
+    logits = torch.stack([torch.zeros_like(score), score], 1)
+    expected = sigmoid_focal_loss(score, labels.float(), alpha=-1, gamma=2, reduction="mean")
+    torch.testing.assert_close(loss(labels, logits=logits, gamma=2.0), expected)
+
+
+def test_an_easy_image_counts_less_than_in_cross_entropy():
+    easy, hard = torch.tensor([[4.0, 0, 0, 0]]), torch.tensor([[-1.0, 0, 0, 0]])
+    target = torch.tensor([0])
+    plain = loss(target, logits=easy) / loss(target, logits=hard)
+    assert loss(target, logits=easy, gamma=2.0) / loss(target, logits=hard, gamma=2.0) < 0.01 * plain
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_an_image_without_a_label_does_not_count(gamma, smoothing):
+    padded = torch.cat([LABELS, torch.tensor([NO_LABEL])])
+    logits = torch.cat([LOGITS, LOGITS[:1]])
+    expected = loss(LABELS, gamma=gamma, smoothing=smoothing, weights=WEIGHTS)
+    found = loss(padded, logits=logits, gamma=gamma, smoothing=smoothing, weights=WEIGHTS)
+    torch.testing.assert_close(found, expected)
+
+
+def test_balanced_weights_let_each_class_count_alike():
+    criterion = CrossEntropy(4, 0.0, 0.0, "balanced")
+    labels = torch.tensor([0] * 6 + [1] * 3 + [2])  # none of class 3
+    criterion.balance(labels)
+    totals = [criterion.weight[labels[labels == label]].sum().item() for label in range(3)]
+    assert totals == pytest.approx([10 / 3] * 3)
+    assert criterion.weight[labels].mean().item() == pytest.approx(1)
+    assert criterion.weight[3] == 0
+
+
+def test_a_weight_for_each_class_is_asked_for():
+    with pytest.raises(ConfigError, match=r"given 3 numbers; allowed: null, balanced, or 4, one for each class"):
+        CrossEntropy(4, 0.0, 0.0, [1.0, 2.0, 3.0])
+
+
+def test_balanced_weights_are_those_of_the_training_labels_in_training_and_in_the_checkpoint(train_run):
+    run = train_run("criterion.class_weights=balanced", "data.num_images=35", "data.batch_size=35")
+    saved = run.weights("best")["criterion.weight"]
+    expected = 35 / (10 * torch.tensor([4.0] * 5 + [3.0] * 5))
+    torch.testing.assert_close(saved, expected)
