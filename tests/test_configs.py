@@ -23,7 +23,7 @@ GROUPS = {
     "transform": ["color_jitter", "rand", "resized_crop", "trivial"],
     "mix": ["cutmix", "mixup", "mixup_cutmix"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
-    "callbacks": ["default", "ema", "none", "periodic", "swa"],
+    "callbacks": ["default", "ema", "finetune", "none", "periodic", "swa"],
     "logger": ["csv", "default", "none", "tensorboard"],
     "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],

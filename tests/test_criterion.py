@@ -57,6 +57,7 @@ def test_balanced_weights_let_each_class_count_alike():
     criterion = CrossEntropy(4, 0.0, 0.0, "balanced")
     labels = torch.tensor([0] * 6 + [1] * 3 + [2])  # none of class 3
     criterion.balance(labels)
+    assert criterion.weight is not None
     totals = [criterion.weight[labels[labels == label]].sum().item() for label in range(3)]
     assert totals == pytest.approx([10 / 3] * 3)
     assert criterion.weight[labels].mean().item() == pytest.approx(1)

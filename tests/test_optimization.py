@@ -1,4 +1,6 @@
+import copy
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from torch.optim import SGD
 from kindling.config.composition import instantiate
 from kindling.config.entry import compose
 from kindling.errors import ConfigError
-from kindling.optimization import build_scheduler, parameter_groups
+from kindling.optimization import apply_lr_factors, build_scheduler, layer_numbers, parameter_groups
 
 
 def rates(scheduler: str, num_steps: int, *overrides: str, metrics: list[float] | None = None) -> list[float]:
@@ -48,6 +50,91 @@ def test_each_optimizer_steps_with_and_without_decay(name):
     net(torch.ones(1, 2)).sum().backward()
     optimizer.step()
     assert not torch.equal(net.weight, before)
+
+
+NET = nn.Sequential(
+    OrderedDict(
+        stem=nn.Conv2d(1, 2, 3),
+        blocks=nn.Sequential(*(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)) for _ in range(3))),
+        norm=nn.LayerNorm(2),
+        head=nn.Linear(2, 5),
+    )
+)
+
+
+def test_layers_are_a_stem_numbered_blocks_and_a_head():
+    numbers = layer_numbers(NET)
+    found = {name.removesuffix(".weight"): number for name, number in numbers.items() if name.endswith("weight")}
+    expected = {"stem": 0, "blocks.0.0": 1, "blocks.0.1": 1, "blocks.1.0": 2, "blocks.1.1": 2, "blocks.2.0": 3}
+    assert found == expected | {"blocks.2.1": 3, "norm": 3, "head": 4}
+    assert all(numbers[f"{name}.bias"] == number for name, number in found.items())
+
+
+@pytest.mark.parametrize(
+    ("model", "num_layers"), [("mlp", 3), ("cnn", 4), ("resnet", 11), ("vit", 8), ("torchvision", 10)]
+)
+def test_the_layers_of_shipped_models_are_their_blocks(model, num_layers):
+    cfg = compose([f"model={model}"])
+    numbers = layer_numbers(instantiate(cfg.model, "model"))
+    assert max(numbers.values()) + 1 == num_layers
+    assert list(numbers.values()) == sorted(numbers.values())
+
+
+@pytest.mark.parametrize("scheduler", ["cosine", "linear", "onecycle", "step", "plateau", "constant"])
+@pytest.mark.parametrize("optimizer", ["sgd", "muon"])
+def test_each_layer_learns_at_its_share_of_the_rate_at_every_step(scheduler, optimizer):
+    cfg = compose([f"scheduler={scheduler}", f"optimizer={optimizer}"])
+    made = instantiate(cfg.optimizer, "optimizer")(parameter_groups(NET, layer_lr_decay=0.5))
+    apply_lr_factors(made)
+    schedule = build_scheduler(instantiate(cfg.scheduler, "scheduler")["scheduler"], made, lambda: 10)
+    plain = instantiate(cfg.optimizer, "optimizer")(parameter_groups(NET))
+    other = build_scheduler(instantiate(cfg.scheduler, "scheduler")["scheduler"], plain, lambda: 10)
+    names = {id(parameter): name for name, parameter in NET.named_parameters()}
+    depths = {name: 4 - number for name, number in layer_numbers(NET).items()}
+    for _ in range(9):
+        full = {names[id(each)]: group["lr"] for group in plain.param_groups for each in group["params"]}
+        rates_now = {names[id(each)]: group["lr"] for group in made.param_groups for each in group["params"]}
+        assert rates_now == pytest.approx({name: rate * 0.5 ** depths[name] for name, rate in full.items()}, rel=1e-3)
+        for each in (made, plain):
+            each.step()
+        for each in (schedule, other):
+            each.step(*([1.0] if scheduler == "plateau" else []))
+    assert sum(len(group["params"]) for group in made.param_groups) == len(names)
+
+
+def test_norms_and_biases_of_no_layer_decay():
+    groups = parameter_groups(NET, layer_lr_decay=0.5)
+    assert all((group.get("weight_decay") == 0.0) == all(p.ndim <= 1 for p in group["params"]) for group in groups)
+
+
+def test_a_layers_rate_reaches_the_step(train_run):
+    still = train_run("layer_lr_decay=1e-9", "optimizer=sgd", "scheduler=constant", "seed=3", "trainer.max_epochs=1")
+    moved = train_run("optimizer=sgd", "scheduler=constant", "seed=3", "trainer.max_epochs=1")
+    start = train_run(
+        "optimizer.lr=0", "optimizer=sgd", "scheduler=constant", "seed=3", "trainer.max_epochs=1"
+    ).weights()
+    first, last = "net.stages.0.0.weight", "net.head.1.weight"
+    assert torch.allclose(still.weights()[first], start[first], atol=1e-6)
+    assert not torch.allclose(moved.weights()[first], start[first], atol=1e-6)
+    assert not torch.allclose(still.weights()[last], start[last], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["NAdam", "RAdam", "RMSprop", "Adamax", "Adagrad", "Adadelta", "ASGD", "Rprop"])
+def test_any_optimizer_of_torch_steps_as_torch_does(name):
+    given = ["~optimizer.momentum", "~optimizer.nesterov", "~optimizer.fused", "optimizer.weight_decay=0"]
+    decay = ["~optimizer.weight_decay"] if name == "Rprop" else []
+    cfg = compose(["optimizer=sgd", f"optimizer._target_=torch.optim.{name}", *given[: 4 - len(decay)], *decay])
+    ours, plain = copy.deepcopy(NET), copy.deepcopy(NET)
+    optimizers = [
+        instantiate(cfg.optimizer, "optimizer")(parameter_groups(ours)),
+        getattr(torch.optim, name)(plain.parameters(), lr=0.1),
+    ]
+    for net, optimizer in zip((ours, plain), optimizers, strict=True):
+        for _ in range(3):
+            sum((parameter**2).sum() for parameter in net.parameters()).backward()
+            optimizer.step()
+    assert all(torch.allclose(a, b) for a, b in zip(ours.parameters(), plain.parameters(), strict=True))
+    assert not torch.allclose(ours.head.weight, NET.head.weight)
 
 
 def test_cosine_warms_up_linearly_and_then_follows_half_a_cosine():

@@ -23,7 +23,7 @@ def test_the_readme_shows_commands():
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_command_of_the_readme_composes(command, tmp_path):
     script, *arguments = shlex.split(command.replace("\\\n", " ").replace("...", ""))
-    overrides = [argument for argument in arguments if "=" in argument and not argument.startswith("-")]
+    overrides = [argument for argument in arguments if re.match(r"~|[^-].*=", argument)]
     if "-m" in arguments:  # a sweep: its first job
         overrides = [override.partition(",")[0] for override in overrides]
     images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"

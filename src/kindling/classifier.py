@@ -17,7 +17,7 @@ from kindling.described import build, section
 from kindling.divergence import not_finite
 from kindling.errors import ConfigError, DivergedError
 from kindling.metrics import Totals
-from kindling.optimization import build_scheduler, parameter_groups, scale_rates
+from kindling.optimization import apply_lr_factors, build_scheduler, parameter_groups, scale_rates
 from kindling.resuming.epoch_sums import gather
 from kindling.seeds import mix_seeds, seed_all
 from kindling.views import Views, average_logits
@@ -35,6 +35,7 @@ class Classifier(LightningModule):
         optimizer: takes parameter groups; None if nothing is trained.
         scheduler: Lightning's lr_scheduler config, whose `scheduler` takes the optimizer, and `total_steps`
             if it needs them.
+        layer_lr_decay: of the rate, from each layer to the one before it.
         mix: training images (B, C, H, W) and labels (B,) -> mixed images and shares of the classes (B, K).
         config: the run's plain config, written into each checkpoint.
     """
@@ -45,6 +46,7 @@ class Classifier(LightningModule):
         criterion: nn.Module,
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: dict[str, Any] | None = None,
+        layer_lr_decay: float = 1.0,
         mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
         config: dict[str, Any] | None = None,
     ):
@@ -53,6 +55,7 @@ class Classifier(LightningModule):
         self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
+        self.layer_lr_decay = layer_lr_decay
         self.mix = mix
         self.config = config or {}
         self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
@@ -155,7 +158,7 @@ class Classifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         assert self.optimizer is not None, "a classifier without optimizer is not trained"
-        groups = parameter_groups(self.net)
+        groups = parameter_groups(self.net, self.layer_lr_decay)
         # A fused step unscales mixed-precision gradients itself, so Lightning could not clip them before it.
         can_fuse = "fused" in inspect.signature(self.optimizer).parameters
         mixed = self.trainer.precision in ("16-mixed", "bf16-mixed")
@@ -164,6 +167,7 @@ class Classifier(LightningModule):
             optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
         except (TypeError, ValueError) as error:  # a rate below zero, say
             raise ConfigError(f"optimizer: {error}") from error
+        apply_lr_factors(optimizer)
         if self.scheduler is None:
             return optimizer
         make = self.scheduler["scheduler"]

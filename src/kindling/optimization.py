@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
@@ -12,14 +13,48 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from kindling.errors import ConfigError
 
+NUMBERED = re.compile(r"([^.]+\.)*?\d+(?=\.)")  # blocks.3 of blocks.3.conv1.weight
 
-def parameter_groups(net: nn.Module) -> list[dict[str, Any]]:
-    """Matrices and kernels, which decay, and norms and biases, which do not."""
-    trainable = [parameter for parameter in net.parameters() if parameter.requires_grad]
-    decaying = [parameter for parameter in trainable if parameter.ndim > 1]
-    others = [parameter for parameter in trainable if parameter.ndim <= 1]
-    groups = [{"params": decaying}, {"params": others, "weight_decay": 0.0}]
-    return [group for group in groups if group["params"]]
+
+def parameter_groups(net: nn.Module, layer_lr_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Matrices and kernels, which decay, and norms and biases, which do not; with layer_lr_decay < 1, of each layer.
+
+    Then `lr_factor` of a group says how much less it learns than the last layer (arXiv 1801.06146, section 3.2).
+    """
+    numbers = layer_numbers(net) if layer_lr_decay != 1 else {}
+    last = max(numbers.values(), default=0)
+    groups: dict[tuple[int, bool], dict[str, Any]] = {}
+    for name, parameter in net.named_parameters():
+        if parameter.requires_grad:
+            number, is_other = numbers.get(name, last), parameter.ndim <= 1
+            group = groups.setdefault((number, is_other), {"params": []} | ({"weight_decay": 0.0} if is_other else {}))
+            group["params"].append(parameter)
+            if numbers:
+                group["lr_factor"] = layer_lr_decay ** (last - number)
+    return [groups[key] for key in sorted(groups)]  # the head's matrix last, as Muon expects
+
+
+def layer_numbers(net: nn.Module) -> dict[str, int]:
+    """The layer of each parameter by its name, counted from 0 at the input.
+
+    What shares its name up to the first number in it (blocks.3) is one layer, if it has a matrix or kernel, and so is
+    what comes before, between and after without a number: a stem, a head.
+    """
+    numbers: dict[str, int] = {}
+    layer, number = None, -1
+    for name, parameter in net.named_parameters():
+        found = NUMBERED.match(name)
+        prefix = found[0] if found else ""
+        if layer is None or (prefix != layer and parameter.ndim > 1):
+            layer, number = prefix, number + 1
+        numbers[name] = number
+    return numbers
+
+
+def apply_lr_factors(optimizer: Optimizer) -> None:
+    """Let each group learn as much as its `lr_factor` says, before a schedule takes its rate as the base."""
+    for group in optimizer.param_groups:
+        group["lr"] *= group.get("lr_factor", 1.0)
 
 
 def cosine(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:

@@ -133,6 +133,7 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
         criterion=instantiate(cfg.criterion, "criterion"),
         optimizer=instantiate(cfg.optimizer, "optimizer"),
         scheduler=instantiate(cfg.scheduler, "scheduler"),
+        layer_lr_decay=cfg.layer_lr_decay,
         mix=instantiate(cfg.mix, "mix"),
         config=config,
     )

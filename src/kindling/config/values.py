@@ -66,6 +66,9 @@ POSITIVE, NOT_NEGATIVE, PROBABILITY = Range(0, open="low"), Range(0), Range(0, 1
 SHARE = Range(0, 1, open="both")
 RANGES = {
     "seed": Range(0, 2**32 - 1),
+    "layer_lr_decay": Range(0, 1, open="low"),
+    "callbacks.finetuning.head_epochs": NOT_NEGATIVE,
+    "callbacks.finetuning.epochs_per_layer": NOT_NEGATIVE,
     "rollback.times": Range(1),
     "rollback.lr_factor": Range(0, 1, open="low"),
     "callbacks.ema.update_every_n_steps": Range(1),

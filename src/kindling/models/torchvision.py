@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from kindling.errors import CheckpointError, ConfigError, one_line
+from kindling.models.pretrained import load_all_but_head
 
 
 class TorchvisionModel(nn.Module):
@@ -37,7 +38,11 @@ class TorchvisionModel(nn.Module):
             raise ConfigError(f"data.channels: given {in_channels}; allowed: 1 or 3 for model=torchvision")
         self.net = models.get_model(name, num_classes=num_classes, **options)
         if weights is not None:
-            load_all_but_head(self.net, weights_by_name(name, weights))
+            found = weights_by_name(name, weights)
+            try:
+                load_all_but_head(self.net, found)
+            except CheckpointError as error:
+                raise CheckpointError(f"model.weights: {error}") from error
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.net(images.expand(-1, 3, -1, -1))
@@ -61,19 +66,3 @@ def weights_by_name(model: str, weights: str) -> dict[str, Tensor]:
         raise CheckpointError(
             f"model.weights: given {weights}, whose download failed ({error}); give a file or null"
         ) from error
-
-
-def load_all_but_head(net: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights, but for the last layer's if their shape differs.
-
-    Raises:
-        CheckpointError: anything but the last layer is missing, surplus or of another shape.
-    """
-    own = net.state_dict()
-    misfits = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
-    surplus = [key for key in weights if key not in own]
-    heads = {key.rpartition(".")[0] for key in misfits}
-    if surplus or len(heads) > 1 or (misfits and list(own)[-1] not in misfits):
-        culprit = (surplus or misfits)[0]
-        raise CheckpointError(f"model.weights: given weights of another model (first misfit: {culprit})")
-    net.load_state_dict({key: value for key, value in weights.items() if key not in misfits}, strict=False)

@@ -34,7 +34,7 @@ BITS = (
     *("trainer.num_nodes", "trainer.precision", "trainer.deterministic", "trainer.benchmark"),
 )
 # What a fork may not change, since its state would not fit.
-SHAPES = ("model", "optimizer", "scheduler", "data.num_classes", "data.channels", "data.image_size")
+SHAPES = ("model", "optimizer", "layer_lr_decay", "scheduler", "data.num_classes", "data.channels", "data.image_size")
 RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")  # but these, which its state is scaled to
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times quicker
 ORIGIN = ("fork", "weights")  # where a run came from stays so when it goes on

@@ -15,6 +15,7 @@ from kindling.checkpoint import PROGRESS, Saved
 from kindling.classifier import Classifier
 from kindling.config.resolvers import is_first_process
 from kindling.errors import CheckpointError, ConfigError
+from kindling.models.pretrained import load_all_but_head
 from kindling.resuming import resume_files
 from kindling.resuming.resumption import RATES, flatten, refuse_changes
 from kindling.run_folder import RunRecord
@@ -141,13 +142,33 @@ def load_start(classifier: Classifier, start: Saved | None, rollbacks: list[list
         classifier.lr_factor = rate_factor(start.config, config)
     elif config["weights"]:
         with naming("weights"):
-            given = checkpoint.load_file(checkpoint.find(config["weights"]))
-            checkpoint.load_weights(classifier, given.content["state_dict"], given.path)
+            start_with(classifier, checkpoint.load_file(checkpoint.find(config["weights"])), config["train"])
     if rollbacks:
         since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])
         classifier.lr_factor *= config["rollback"]["lr_factor"] ** since_start
         classifier.rollbacks = rollbacks
     classifier.skips_batches = config["rollback"]["skip_batch"]
+
+
+def start_with(classifier: Classifier, given: Saved, trains: bool) -> None:
+    """Give a classifier the weights of a checkpoint; the last layer is new if it is trained for other classes.
+
+    Raises:
+        CheckpointError: they are of another model.
+    """
+    weights: dict[str, Any] = given.content["state_dict"]
+    if not trains:
+        checkpoint.load_weights(classifier, weights, given.path)
+        return
+    try:
+        net = {key.removeprefix("net."): value for key, value in weights.items() if key.startswith("net.")}
+        is_new = load_all_but_head(classifier.net, net)
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{given.path}: a checkpoint of another model; {error}; set the model it was of"
+        ) from error
+    if is_new:
+        tell("weights: the last layer is new, as it has another shape in %s", given.path)
 
 
 def hide_void_events(loggers: list[Logger], start: Saved | None) -> None:

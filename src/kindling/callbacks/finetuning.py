@@ -1,0 +1,67 @@
+"""Fine-tuning: the last layer alone at first, then the others, all at once or one by one from the last back."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.optim import SGD
+
+from kindling.errors import ConfigError
+from kindling.optimization import layer_numbers
+
+
+class Finetuning(Callback):
+    """Freezes layers until their epoch comes (arXiv 1801.06146, section 3.3); a frozen batch norm keeps its statistics.
+
+    All parameters belong to the optimizer from the start, so that schedules go on as if none were frozen; without a
+    gradient a parameter neither moves nor decays.
+
+    Args:
+        head_epochs: epochs with the last layer alone; None: all of them.
+        epochs_per_layer: then another layer more after each so many epochs; 0: all at once.
+
+    Raises:
+        ConfigError: several processes, which wait for the gradients of frozen parameters.
+    """
+
+    def __init__(self, head_epochs: int | None, epochs_per_layer: int):
+        self.head_epochs = head_epochs
+        self.epochs_per_layer = epochs_per_layer
+        self._layers: dict[str, int] = {}  # of each parameter that is to be trained at all
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
+        if stage == "fit" and trainer.world_size > 1 and not unused:
+            raise ConfigError(
+                f"callbacks.finetuning: given {trainer.world_size} processes; allowed: one, or "
+                "trainer.strategy=ddp_find_unused_parameters_true"
+            )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        net: Any = pl_module.net
+        trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
+        self._layers = {name: number for name, number in layer_numbers(net).items() if name in trained}
+        for group in (group for each in trainer.optimizers for group in each.param_groups if isinstance(each, SGD)):
+            group["fused"] = False  # its kernel takes momentum of all parameters or of none
+        self._freeze(net, trainer.current_epoch)  # a resumed epoch has no start of its own
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._freeze(pl_module.net, trainer.current_epoch)  # pyright: ignore[reportArgumentType]
+
+    def _freeze(self, net: nn.Module, epoch: int) -> None:
+        first = max(self._layers.values()) + 1 - self._num_trained(epoch)
+        for name, parameter in net.named_parameters():
+            parameter.requires_grad_(name in self._layers and self._layers[name] >= first)
+        for module in net.modules():
+            parameters = list(module.parameters(recurse=False))
+            if isinstance(module, _BatchNorm) and parameters:
+                module.train(any(parameter.requires_grad for parameter in parameters))
+
+    def _num_trained(self, epoch: int) -> int:
+        """How many layers are trained in an epoch, from the last one back."""
+        if self.head_epochs is None or epoch < self.head_epochs:
+            return 1
+        if self.epochs_per_layer == 0:
+            return max(self._layers.values()) + 1
+        return min(2 + (epoch - self.head_epochs) // self.epochs_per_layer, max(self._layers.values()) + 1)
