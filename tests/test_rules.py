@@ -272,3 +272,17 @@ def test_two_averages_are_refused_and_one_that_never_begins_warns():
         rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
     )
     assert told(rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""
+
+
+def test_pretrained_weights_are_not_drawn_anew():
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights="DEFAULT") == (
+        "model.weights: given DEFAULT with init=orthogonal, which would undo them; allowed: null, or init=null"
+    )
+    assert told(rules.pretrained_weights_stay, init=None, model__weights="DEFAULT", weights="logs/run") == ""
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights=None) == ""
+    for origin in ("fork", "weights"):
+        told_so = told(rules.pretrained_weights_stay, init="orthogonal", **{origin: "logs/run"})
+        assert (
+            told_so
+            == f"warning: init: given orthogonal, without effect; allowed: null, as {origin} brings weights along"
+        )
