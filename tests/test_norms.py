@@ -7,6 +7,7 @@ from torch import nn
 
 from kindling.checkpoint import DESCRIPTION
 from kindling.classifier import rebuild
+from kindling.config.targets import absolute
 from kindling.models.norms import norm_of, num_groups
 
 
@@ -56,6 +57,7 @@ def test_each_residual_block_starts_as_its_shortcut_whatever_the_norm(kind):
 def test_a_checkpoint_of_before_there_was_a_choice_is_of_batch_norm(finished):
     path = finished.folder / "checkpoints" / "best.ckpt"
     saved = torch.load(path, weights_only=True)
+    saved[DESCRIPTION]["config"] = absolute(saved[DESCRIPTION]["config"])
     for key in ("norm", "checkpoint_activations"):
         del saved[DESCRIPTION]["config"]["model"][key]
     assert isinstance(rebuild(saved, path).get_submodule("net.stages.0.2"), nn.BatchNorm2d)

@@ -86,6 +86,15 @@ def test_statistics_are_those_of_the_first_pass_alone(momentum):
     assert all(dict(norm.named_buffers())[name] is each for name, each in buffers.items()), "the very same tensors"
 
 
+def test_a_second_backward_pass_recomputes_once_more():
+    net = model_of("cnn", ON)
+    loss = F.cross_entropy(net(torch.randn(4, 3, 32, 32)), torch.arange(4))
+    statistics = [each.clone() for each in net.buffers()]
+    once, twice = (torch.autograd.grad(loss, [*net.parameters()], retain_graph=True) for _ in range(2))
+    assert all(map(torch.equal, once, twice))
+    assert all(map(torch.equal, statistics, net.buffers()))
+
+
 def test_a_norm_without_statistics_is_recomputed_too():
     norm = nn.BatchNorm2d(3, track_running_stats=False)
     images = torch.randn(8, 3, 4, 4, requires_grad=True)

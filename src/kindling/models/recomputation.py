@@ -1,7 +1,7 @@
 """Less memory for more time: activations that are computed again in the backward pass (arXiv 1604.06174)."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -21,22 +21,28 @@ def _recomputed_block(block: nn.Module, x: Tensor) -> Tensor:
         return checkpoint(block, x, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-        return nullcontext(), statistics_left_alone(block)
+        return nullcontext(), StatisticsLeftAlone(block)
 
     return checkpoint(block, x, use_reentrant=False, context_fn=contexts)
 
 
-@contextmanager
-def statistics_left_alone(block: nn.Module) -> Iterator[None]:
-    """Let batch norms work on copies of their statistics, which the first pass has already updated."""
-    norms = [module for module in block.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
-    kept = [dict(norm.named_buffers(recurse=False)) for norm in norms]
-    for norm, buffers in zip(norms, kept, strict=True):
-        for name, buffer in buffers.items():
-            setattr(norm, name, buffer.clone())
-    try:
-        yield
-    finally:
-        for norm, buffers in zip(norms, kept, strict=True):
+class StatisticsLeftAlone(AbstractContextManager[None]):
+    """Lets batch norms work on copies of their statistics, which the first pass has already updated.
+
+    Entered once for each backward pass, of which retain_graph allows several.
+    """
+
+    def __init__(self, block: nn.Module):
+        self.norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
+        self._kept: list[dict[str, Tensor]] = []
+
+    def __enter__(self) -> None:
+        self._kept = [dict(norm.named_buffers(recurse=False)) for norm in self.norms]
+        for norm, buffers in zip(self.norms, self._kept, strict=True):
+            for name, buffer in buffers.items():
+                setattr(norm, name, buffer.clone())
+
+    def __exit__(self, *_: object) -> None:
+        for norm, buffers in zip(self.norms, self._kept, strict=True):
             for name, buffer in buffers.items():
                 setattr(norm, name, buffer)
