@@ -57,16 +57,21 @@ def test_every_gradient_of_a_shipped_model_is_right(name):
     assert wrong_of(model_of(name.partition(",")[0], "data.image_size=16", *SHIPPED[name])) == []
 
 
+def layers_of(net: nn.Module) -> nn.Sequential:
+    hidden = net.get_submodule("hidden")
+    assert isinstance(hidden, nn.Sequential)
+    return hidden
+
+
 def test_a_wrong_gradient_of_one_weight_is_found_by_its_name():
     net = model_of("mlp", "data.image_size=16", "model.hidden=[8,8]")
-    net.hidden[4] = WrongLinear(8, 8)
+    layers_of(net)[4] = WrongLinear(8, 8)
     assert wrong_of(net) == ["hidden.4.weight"]
 
 
 def test_a_wrong_function_between_layers_is_wrong_for_all_before_it():
     net = model_of("mlp", "data.image_size=16", "model.hidden=[8,8]")
-    net.hidden[2] = nn.Sequential()
-    net.hidden[2].forward = Doubled.apply
+    layers_of(net)[2].forward = Doubled.apply  # in place of the first ReLU
     assert wrong_of(net) == ["the images", "hidden.1.weight", "hidden.1.bias"]
 
 
