@@ -177,7 +177,7 @@ def valid_lines(rng: random.Random) -> list[str]:
         "trainer": ("default", "cpu", "ddp_cpu"),
         "callbacks": ("default", "none"),
         "logger": ("csv", "default", "none", "tensorboard"),
-        "debug": ("anomaly", "fast", "limit", "overfit", "profile"),
+        "debug": ("anomaly", "fast", "gradcheck", "limit", "overfit", "profile"),
         "seed": (0, 7, 2**32 - 1),
         "optimizer.lr": (1, 0.5, "1e-3"),
         "optimizer.weight_decay": (0, 0.1),

@@ -25,7 +25,7 @@ GROUPS = {
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "finetune", "none", "periodic", "swa"],
     "logger": ["csv", "default", "none", "tensorboard"],
-    "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
+    "debug": ["anomaly", "fast", "gradcheck", "limit", "overfit", "profile"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 

@@ -18,6 +18,7 @@ from kindling.classifier import Classifier
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
 from kindling.resuming import resume_files
+from kindling.resuming.resumption import refuse_changes
 from kindling.resuming.run_lock import RunLock, is_held
 from kindling.run_folder import RunRecord, recorded
 from kindling.train import train
@@ -579,3 +580,19 @@ def test_rows_that_were_lost_are_told_of_and_a_table_that_is_none_is_named(train
     table.write_text("".join(rows[:3]))
     train_run(f"resume={stopped.paths.run}", "trainer.log_every_n_steps=1")
     assert "metrics.csv: has 2 of the " in caplog.text
+
+
+@pytest.mark.parametrize("fork", [False, True])
+def test_what_only_saves_memory_may_differ_in_a_run_that_goes_on(fork):
+    saved = {"paths": {}, "init": None, "model": {"checkpoint_activations": False, "norm": "batch"}}
+    thrifty = {**saved, "model": {"checkpoint_activations": True, "norm": "batch"}}
+    refuse_changes(saved, thrifty, fork=fork, strict=True)
+    with pytest.raises(ConfigError, match=r"model.norm=group \(it has batch\)"):
+        refuse_changes(saved, {**saved, "model": {"norm": "group"}}, fork=fork)
+
+
+def test_a_run_goes_on_with_the_initialisation_that_it_was_started_with():
+    saved = {"paths": {}, "init": "orthogonal"}
+    with pytest.raises(ConfigError, match=r"resume: given the settings init=None \(it has orthogonal\)"):
+        refuse_changes(saved, {"paths": {}, "init": None})
+    refuse_changes({"paths": {}}, {"paths": {}, "init": None})  # a run of before there was a choice

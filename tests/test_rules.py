@@ -214,7 +214,7 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
     configs += [
         compose(["optimizer=sgd", "data=cifar10", "callbacks=ema"]),
-        compose(["callbacks=swa", "mix=mixup"]),
+        compose(["callbacks=[swa,finetune]", "mix=mixup"]),
         compose(["optimizer=muon", "model=airbench"]),
     ]
     flat = "\n".join(str(config) for config in configs)
@@ -284,3 +284,17 @@ def test_two_remedies_for_rare_classes_are_one_too_many():
     rule = data_rules.rare_classes_are_made_up_for_once
     assert told(rule, data__balanced_sampling=True) == ""
     assert told(rule, data__balanced_sampling=True, criterion__class_weights="balanced").startswith("warning: ")
+
+
+def test_pretrained_weights_are_not_drawn_anew():
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights="DEFAULT") == (
+        "model.weights: given DEFAULT with init=orthogonal, which would undo them; allowed: null, or init=null"
+    )
+    assert told(rules.pretrained_weights_stay, init=None, model__weights="DEFAULT", weights="logs/run") == ""
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights=None) == ""
+    for origin in ("fork", "weights"):
+        told_so = told(rules.pretrained_weights_stay, init="orthogonal", **{origin: "logs/run"})
+        assert (
+            told_so
+            == f"warning: init: given orthogonal, without effect; allowed: null, as {origin} brings weights along"
+        )

@@ -33,6 +33,10 @@ class DivergedError(KindlingError):
     """A loss or a parameter has become NaN or infinite."""
 
 
+class GradientError(KindlingError):
+    """A backward pass that does not give the gradient of its function."""
+
+
 class Interrupted(BaseException):
     """A signal or a deadline asked the run to end; no `Exception`, so that nothing on the way swallows it."""
 

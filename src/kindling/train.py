@@ -23,13 +23,14 @@ from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError
 from kindling.failures import taking_up
 from kindling.guarded_fit import WRITERS, Parts, fit
+from kindling.initialisation import initialise
 from kindling.overhead import lean
 from kindling.resuming.resumption import flatten
 from kindling.resuming.start import hide_void_events, load_start, tell
 from kindling.run_folder import recorded
 from kindling.views import average_logits
 
-COMPARED = ("seed", "data", "model", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
+COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
 SWITCHES = {
     "enable_checkpointing": Checkpoint,
@@ -122,6 +123,8 @@ def quiet(cfg: DictConfig) -> DictConfig:
 
 def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
     net = instantiate(cfg.model, "model")
+    if cfg.init:
+        initialise(net, cfg.init)
     blank = torch.zeros(2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)  # (B, C, H, W)
     check_shapes(net, blank, cfg)
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":

@@ -159,6 +159,15 @@ def a_rollback_changes_something(config: Config) -> Iterator[Fault]:
         yield Fault("rollback.skip_batch", given, "true, or a smaller rollback.lr_factor")
 
 
+def pretrained_weights_stay(config: Config) -> Iterator[Fault]:
+    init, weights = get(config, "init"), get(config, "model.weights")
+    if init and weights:
+        yield Fault("model.weights", f"{weights} with init={init}, which would undo them", "null, or init=null")
+    for origin in ("fork", "weights"):
+        if init and get(config, origin):
+            yield Fault("init", f"{init}, without effect", f"null, as {origin} brings weights along", warning=True)
+
+
 def files_are_here(config: Config) -> Iterator[Fault]:
     """No address is asked for a checkpoint, a run or data."""
     places = [f"paths.{name}" for name in get(config, "paths") or {}]
@@ -189,6 +198,7 @@ RULES: tuple[Rule, ...] = (
     nesterov_has_momentum,
     muon_sees_whole_matrices,
     something_is_done,
+    pretrained_weights_stay,
     files_are_here,
     one_origin,
     what_goes_on_has_its_callback,

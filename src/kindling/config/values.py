@@ -16,6 +16,7 @@ TYPES = {
     "resume_strict": "bool",
     "fork": "str | None",
     "weights": "str | None",
+    "init": "str | None",
     "on_nan": "Literal['stop', 'rollback']",
     "rollback.times": "int",
     "rollback.skip_batch": "bool",
@@ -102,6 +103,7 @@ RANGES = {
     "model.width": POSITIVE,
     "model.widths": POSITIVE,
     "model.whitening_size": Range(1),
+    "model.stochastic_depth": Range(0, 1, open="high"),
     "model.dim": POSITIVE,
     "model.num_heads": POSITIVE,
     "model.patch_size": POSITIVE,
@@ -143,6 +145,15 @@ RANGES = {
 }
 
 CHOICES = {
+    "init": (
+        "kaiming_normal",
+        "kaiming_uniform",
+        "xavier_normal",
+        "xavier_uniform",
+        "orthogonal",
+        "trunc_normal",
+        None,
+    ),
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps", "tpu"),
     "trainer.gradient_clip_algorithm": ("norm", "value", None),
     "trainer.profiler": ("simple", "advanced", "pytorch", "xla", None),

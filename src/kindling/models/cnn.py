@@ -1,8 +1,13 @@
-"""A plain convolutional network: stages of convolutions with batch norm, each halving the image."""
+"""A plain convolutional network: stages of convolutions with norms, each halving the image."""
+
+from itertools import pairwise
+from typing import Literal
 
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.models.norms import norm_of
+from kindling.models.recomputation import recomputed
 
 
 class CNN(nn.Module):
@@ -12,28 +17,40 @@ class CNN(nn.Module):
     least 2 ** len(channels).
     """
 
-    def __init__(self, in_channels: int, num_classes: int, channels: list[int], dropout: float):
+    def __init__(
+        self,
+        in_channels: int,
+        num_classes: int,
+        channels: list[int],
+        dropout: float,
+        # Defaults, as checkpoints of before do not name these.
+        norm: Literal["batch", "layer", "group"] = "batch",
+        checkpoint_activations: bool = False,
+    ):
         super().__init__()
         if not channels:
             raise ConfigError("model.channels: given []; allowed: the channels of at least one stage")
         widths = [in_channels, *channels]
-        self.stages = nn.Sequential(*map(stage, widths[:-1], widths[1:]))
+        self.stages = nn.Sequential(*(stage(narrow, wide, norm) for narrow, wide in pairwise(widths)))
         self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(channels[-1], num_classes))
+        self.checkpoint_activations = checkpoint_activations
 
     def forward(self, images: Tensor) -> Tensor:
-        features = self.stages(images)  # (B, channels[-1], H / 2^n, W / 2^n)
+        recompute = self.checkpoint_activations and self.training
+        features = recomputed(self.stages, images) if recompute else self.stages(images)
+        # (B, channels[-1], H / 2^n, W / 2^n)
         return self.head(features.amax((2, 3)))
 
 
-def stage(in_channels: int, out_channels: int) -> nn.Sequential:
+def stage(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
     """(B, in_channels, H, W) -> (B, out_channels, H / 2, W / 2)."""
     return nn.Sequential(
         convolution(in_channels, out_channels),
         nn.MaxPool2d(2),  # before norm and ReLU, which then cost a quarter
-        nn.BatchNorm2d(out_channels),
+        norm_of(norm, out_channels),
         nn.ReLU(inplace=True),
         convolution(out_channels, out_channels),
-        nn.BatchNorm2d(out_channels),
+        norm_of(norm, out_channels),
         nn.ReLU(inplace=True),
     )
 

@@ -4,6 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.models.recomputation import recomputed
+from kindling.models.stochastic_depth import branch_drops
 
 
 class ViT(nn.Module):
@@ -24,6 +26,9 @@ class ViT(nn.Module):
         depth: int,
         num_heads: int,
         dropout: float,
+        # Defaults, as checkpoints of before do not name these.
+        stochastic_depth: float = 0.0,
+        checkpoint_activations: bool = False,
     ):
         super().__init__()
         if image_size % patch_size:
@@ -40,8 +45,17 @@ class ViT(nn.Module):
             dim, num_heads, 4 * dim, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         self.encoder = nn.TransformerEncoder(layer, depth, norm=nn.LayerNorm(dim), enable_nested_tensor=False)
+        if stochastic_depth:
+            self._drop_branches(dropout, stochastic_depth)
         self.head = nn.Linear(dim, num_classes)
+        self.checkpoint_activations = checkpoint_activations
         self._initialise()
+
+    def _drop_branches(self, dropout: float, last: float) -> None:
+        drops = branch_drops(last, len(self.encoder.layers))
+        for layer, drop in zip(self.encoder.layers, drops, strict=True):  # either dropout ends a branch
+            layer.dropout1 = nn.Sequential(nn.Dropout(dropout), drop)
+            layer.dropout2 = nn.Sequential(nn.Dropout(dropout), drop)
 
     def _initialise(self) -> None:
         nn.init.normal_(self.positions, std=0.02)
@@ -54,4 +68,9 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, dim)
         tokens = torch.cat([self.class_token.expand(len(tokens), -1, -1), tokens], dim=1) + self.positions
-        return self.head(self.encoder(tokens)[:, 0])
+        if self.checkpoint_activations and self.training:
+            assert self.encoder.norm, "given above"
+            tokens = self.encoder.norm(recomputed(self.encoder.layers, tokens))
+        else:
+            tokens = self.encoder(tokens)
+        return self.head(tokens[:, 0])

@@ -18,6 +18,7 @@ from kindling.resuming.run_lock import is_held
 # What may differ when a run goes on; a prefix stands for all below it.
 FREE = (
     *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
+    "model.checkpoint_activations",  # for a run whose memory has run out; its bits stay
     *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
@@ -78,7 +79,7 @@ def refuse_changes(saved: dict[str, Any], given: dict[str, Any], *, fork: bool =
     """
     changed = changed_settings(saved, given)
     if fork:
-        refused = [key for key in changed if is_among(key, SHAPES) and key not in RATES]
+        refused = [key for key in changed if is_among(key, SHAPES) and not is_among(key, (*RATES, *FREE))]
         allowed = "those of the run; weights= starts from its weights alone"
     else:
         refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]

@@ -1,0 +1,18 @@
+"""The norms that a convolutional network can take."""
+
+from torch import nn
+
+MOST_GROUPS = 32  # the paper's choice for the channels of large nets
+
+
+def norm_of(kind: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
+    """Batch norm, or group norm (arXiv 1803.08494), of which layer norm has one group: (B, C, H, W) -> (B, C, H, W)."""
+    if kind == "batch":
+        return nn.BatchNorm2d(channels)
+    return nn.GroupNorm(1 if kind == "layer" else num_groups(channels), channels)
+
+
+def num_groups(channels: int) -> int:
+    """The largest number up to 32 that leaves each group the same number of channels, two or more if that can be."""
+    most = min(MOST_GROUPS, max(1, channels // 2))  # one channel a group would be instance norm
+    return max(number for number in range(1, most + 1) if channels % number == 0)
