@@ -25,7 +25,7 @@ class LayerMonitor(Callback):
 
     Args:
         every_n_steps: optimizer steps.
-        vanishing: a layer's gradient norm over the largest one, below which it warns.
+        vanishing: a layer's gradient norm over the largest one, below which at two looks it warns.
         exploding: a gradient norm above which it warns.
         dead: share of a ReLU's units that are zero for a whole batch, above which it warns.
     """
@@ -34,6 +34,7 @@ class LayerMonitor(Callback):
         self.every_n_steps = every_n_steps
         self.vanishing, self.exploding, self.dead = vanishing, exploding, dead
         self._recorder: Recorder | None = None  # in a step that is looked at
+        self._faint: set[str] = set()  # layers whose gradient had vanished at the last look
         self._told: set[str] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -96,9 +97,11 @@ class LayerMonitor(Callback):
         for layer, norm in gradients.items():
             if not norm <= self.exploding and not skips:  # or NaN
                 self._tell(f"exploding {layer}", f"{layer}: the gradient explodes, with a norm of {norm:.3g}")
-            elif norm < self.vanishing * largest:
-                share = f"{norm:.3g}, of {largest:.3g} in the layer with the largest"
-                self._tell(f"vanishing {layer}", f"{layer}: the gradient vanishes, with a norm of {share}")
+        faint = {layer for layer, norm in gradients.items() if norm < self.vanishing * largest}
+        for layer in sorted(faint & self._faint):  # at one look alone it may start at zero by design
+            share = f"{gradients[layer]:.3g}, of {largest:.3g} in the layer with the largest"
+            self._tell(f"vanishing {layer}", f"{layer}: the gradient vanishes, with a norm of {share}")
+        self._faint = faint
         for tag, share in values.items():
             if tag.startswith("dead_units/") and share > self.dead:
                 layer = tag.partition("/")[2]

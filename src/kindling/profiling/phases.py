@@ -11,12 +11,12 @@ FORWARD, LOGGING, END = "forward", "logging: ", "logging: update_train_step_metr
 
 RULES = (
     (r"train_dataloader_next|batch_to_device|_batch_transfer", "loader"),
+    (r"\.on_.*train_batch|\.on_before_|\.on_after_|save_checkpoint", "callbacks"),
     (f"^{FORWARD}$", "forward"),
     (r"\.training_step$", "loss and metrics"),  # what is left of it beside the net
     (r"backward$", "backward"),
     (r"optimizer_step$|optimizer_zero_grad$|lr_scheduler_step$|configure_gradient_clipping$", "optimizer"),
     (f"^{LOGGING}", "logging"),
-    (r"\.on_.*train_batch|\.on_before_|\.on_after_|save_checkpoint", "callbacks"),
 )
 _patterns = [(re.compile(pattern), phase) for pattern, phase in RULES]
 

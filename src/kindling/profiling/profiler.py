@@ -72,7 +72,7 @@ class StepProfiler(Profiler):
         self._undo.append(restore if before is not None else partial(owner.__dict__.pop, name, None))
 
     def _make_trace(self) -> Any:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "5")  # or it prints lines of its own
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints lines of its own
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_gpu else [])]
         return torch.profiler.profile(activities=activities, schedule=self._schedule, on_trace_ready=self._write)
 
