@@ -183,4 +183,26 @@ FAULTS = [
     Fault("signals.py", "        os.dup2(nowhere, descriptor)", "        pass"),
     Fault("guarded_fit.py", "(place.batch is None or again)", "place.batch is None"),
     Fault("classifier.py", "return full / rest if rest and", "return 1.0 if rest and"),
+    Fault("profiling/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
+    Fault(
+        "profiling/phases.py", "            self._since, self.num_steps = None, self.num_steps + 1", "            pass"
+    ),
+    Fault("profiling/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
+    Fault("profiling/profiler.py", "        self._trace.step()  # traced", "        # traced"),
+    Fault("train.py", 'profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"', "pass"),
+    Fault("callbacks/monitor.py", "sorted(faint & self._faint)", "sorted(faint)"),
+    Fault("callbacks/monitor.py", "if key not in self._told:", "if True:"),
+    Fault("activations.py", "(output.detach().amax(others) <= 0)", "(output.detach() <= 0)"),
+    Fault("activations.py", "            handle.remove()", "            pass"),
+    Fault(
+        "callbacks/shapes.py", "            for name, each in net.named_buffers():", "            for name, each in ():"
+    ),
+    Fault("callbacks/shapes.py", "if len(calls) == before:", "if True:"),
+    Fault("memory.py", "if storage.data_ptr() not in own:", "if True:"),
+    Fault(
+        "memory.py",
+        "sum({each.data_ptr(): each.nbytes() for each in storages}.values())",
+        "sum(each.nbytes() for each in storages)",
+    ),
+    Fault("callbacks/memory.py", "available + estimate.fixed)", "available)"),
 ]

@@ -109,7 +109,7 @@ def test_the_first_that_is_not_finite_is_named(caplog, plant, named):
 def test_the_norms_are_those_by_hand(caplog):
     net, images = CNN(1, 3, [4, 8], 0.0), torch.randn(16, 1, 8, 8)
     written = monitored(net, images, caplog)
-    conv = net.stages[0][0]
+    conv, head = net.get_submodule("stages.0.0"), net.get_submodule("head.1")
     outputs = nn.functional.conv2d(images, conv.weight, padding=1)
     gradient, weight = conv.weight.grad.square().sum().sqrt().item(), conv.weight.square().sum().sqrt().item()
     assert written["gradients/net.stages.0.0"] == pytest.approx(gradient)
@@ -117,7 +117,7 @@ def test_the_norms_are_those_by_hand(caplog):
     assert written["gradient_to_weight/net.stages.0.0"] == pytest.approx(gradient / weight)
     assert written["activation_means/net.stages.0.0"] == pytest.approx(outputs.mean().item(), abs=1e-6)
     assert written["activation_stds/net.stages.0.0"] == pytest.approx(outputs.std(correction=0).item(), rel=1e-4)
-    both = torch.cat([net.head[1].weight.grad.flatten(), net.head[1].bias.grad])
+    both = torch.cat([each.grad.flatten() for each in head.parameters() if each.grad is not None])
     assert written["gradients/net.head.1"] == pytest.approx(both.norm().item())
 
 

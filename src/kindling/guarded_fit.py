@@ -31,7 +31,16 @@ from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
 
 log = logging.getLogger(__name__)
-WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Timings, LayerMonitor, Memory, Shapes)  # not for a replay
+WRITERS = (
+    ModelCheckpoint,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    Timings,
+    LayerMonitor,
+    Memory,
+    Shapes,
+)  # not for a replay
 LEFT_OUT = "Be aware that when using `ckpt_path`"  # Lightning misses those in a replay
 NOT_FOUND = -1  # no batch; the rollback counts all the same
 SKIPPED = "`training_step` returned `None`"  # at the batches that rollbacks leave out

@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
-from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
@@ -179,7 +179,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
 
 def name_report(profiler: Profiler, folder: str | None) -> None:
     """Have Lightning's profilers write fit-profile.txt and the like; they log it where nobody sees it."""
-    if folder and not profiler.filename:
+    if folder and not isinstance(profiler, PassThroughProfiler) and not profiler.filename:
         profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"
 
 

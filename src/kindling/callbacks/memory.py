@@ -9,7 +9,6 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.table import Table
 from torch import Tensor
-from torch.optim import Optimizer
 
 from kindling.console import as_text
 from kindling.memory import (

@@ -106,9 +106,11 @@ def numbers(output: Any) -> list[float]:
 
 def table(calls: list[Call], images: Tensor) -> Table:
     batch, *size = images.shape
-    found = Table(title=f"a batch of {batch} images of {times(size)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    found = Table(
+        title=f"a batch of {batch} images of {times(size)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
+    )
     found.title_justify = "left"
-    found.add_column("module", no_wrap=True)
+    found.add_column("module", overflow="ellipsis")  # the one that gives way
     found.add_column("type", max_width=11, no_wrap=True)
     for name in ("input", "output"):
         found.add_column(name, no_wrap=True)

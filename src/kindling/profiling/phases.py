@@ -7,7 +7,11 @@ from contextlib import suppress
 
 REST = "everything else"
 PHASES = ("loader", "forward", "loss and metrics", "backward", "optimizer", "callbacks", "logging", REST)
-FORWARD, LOGGING, END = "forward", "logging: ", "logging: update_train_step_metrics"  # regions of our own; the others are Lightning's actions
+FORWARD, LOGGING, END = (
+    "forward",
+    "logging: ",
+    "logging: update_train_step_metrics",
+)  # regions of our own; the others are Lightning's actions
 
 RULES = (
     (r"train_dataloader_next|batch_to_device|_batch_transfer", "loader"),
@@ -35,7 +39,7 @@ class PhaseClock:
 
     def __init__(self, wait: Callable[[], None] = lambda: None):
         self.wait = wait
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.num_steps = 0
         self._open: list[str] = []  # phases, the outermost first
         self._since: float | None = None  # None between two steps

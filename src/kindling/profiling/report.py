@@ -3,7 +3,6 @@
 from typing import Any, NamedTuple
 
 from rich.table import Table
-from torch.autograd import DeviceType
 
 from kindling.console import as_text
 from kindling.profiling.phases import PhaseClock
@@ -32,14 +31,16 @@ def operations(averages: Any, on_gpu: bool) -> list[Operation]:
 
 def is_operation(event: Any) -> bool:
     """Not a region, nor a node of autograd, nor a kernel, whose time its operation has too."""
-    on_cpu = event.device_type == DeviceType.CPU
+    on_cpu = event.device_type.name == "CPU"
     return on_cpu and not event.is_user_annotation and not event.key.startswith("autograd::engine")
 
 
 def summary(rows: list[Operation], clock: PhaseClock, num_traced: int, on_gpu: bool) -> str:
     parts = [as_text(phase_table(clock))] if clock.num_steps else []
     parts += [as_text(operation_table(rows[:SHOWN], num_traced, on_gpu))] if rows else []
-    return "\n".join(parts) or "profile: the run ended before the steps that are looked at; allow more trainer.max_steps"
+    return (
+        "\n".join(parts) or "profile: the run ended before the steps that are looked at; allow more trainer.max_steps"
+    )
 
 
 def phase_table(clock: PhaseClock) -> Table:
