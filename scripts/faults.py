@@ -184,9 +184,7 @@ FAULTS = [
     Fault("guarded_fit.py", "(place.batch is None or again)", "place.batch is None"),
     Fault("classifier.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("profiling/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
-    Fault(
-        "profiling/phases.py", "            self._since, self.num_steps = None, self.num_steps + 1", "            pass"
-    ),
+    Fault("profiling/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
     Fault("profiling/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
     Fault("profiling/profiler.py", "        self._trace.step()  # traced", "        # traced"),
     Fault("train.py", 'profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"', "pass"),
@@ -194,9 +192,7 @@ FAULTS = [
     Fault("callbacks/monitor.py", "if key not in self._told:", "if True:"),
     Fault("activations.py", "(output.detach().amax(others) <= 0)", "(output.detach() <= 0)"),
     Fault("activations.py", "            handle.remove()", "            pass"),
-    Fault(
-        "callbacks/shapes.py", "            for name, each in net.named_buffers():", "            for name, each in ():"
-    ),
+    Fault("callbacks/shapes.py", "each.copy_(buffers[name])", "pass"),
     Fault("callbacks/shapes.py", "if len(calls) == before:", "if True:"),
     Fault("memory.py", "if storage.data_ptr() not in own:", "if True:"),
     Fault(

@@ -109,9 +109,10 @@ def test_the_first_that_is_not_finite_is_named(caplog, plant, named):
 def test_the_norms_are_those_by_hand(caplog):
     net, images = CNN(1, 3, [4, 8], 0.0), torch.randn(16, 1, 8, 8)
     written = monitored(net, images, caplog)
-    conv, head = net.get_submodule("stages.0.0"), net.get_submodule("head.1")
-    outputs = nn.functional.conv2d(images, conv.weight, padding=1)
-    gradient, weight = conv.weight.grad.square().sum().sqrt().item(), conv.weight.square().sum().sqrt().item()
+    kernel, head = net.get_parameter("stages.0.0.weight"), net.get_submodule("head.1")
+    assert kernel.grad is not None
+    outputs = nn.functional.conv2d(images, kernel, padding=1)
+    gradient, weight = kernel.grad.square().sum().sqrt().item(), kernel.square().sum().sqrt().item()
     assert written["gradients/net.stages.0.0"] == pytest.approx(gradient)
     assert written["weights/net.stages.0.0"] == pytest.approx(weight)
     assert written["gradient_to_weight/net.stages.0.0"] == pytest.approx(gradient / weight)

@@ -41,7 +41,7 @@ class LayerMonitor(Callback):
         if trainer.global_step % self.every_n_steps or batch_idx % trainer.accumulate_grad_batches:
             return
         self._stop_recording()
-        modules = dict(pl_module.named_modules())
+        modules: dict[str, nn.Module] = dict(pl_module.named_modules())
         compiled = any(each._compiled_call_impl is not None for each in modules.values())
         self._recorder = Recorder({} if compiled else modules)
         self._recorder.__enter__()

@@ -34,7 +34,7 @@ class Shapes(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         net: Any = pl_module.net
         with as_it_was(net), trainer.precision_plugin.forward_context():
-            images, _ = next(iter(trainer.train_dataloader))  # pyright: ignore[reportArgumentType]
+            images, _ = next(iter(trainer.train_dataloader))  # pyright: ignore[reportArgumentType, reportCallIssue]
             images = images.to(pl_module.device)
             calls = list(trace(net.train(), images))
         if trainer.is_global_zero:
