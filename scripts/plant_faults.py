@@ -26,6 +26,7 @@ FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "
 
 # Where the test file has another name than the module.
 NEAREST = {
+    "activations": "monitor",
     "agreement": "processes",
     "airbench": "models",
     "annotations": "signatures",
@@ -48,7 +49,10 @@ NEAREST = {
     "metrics": "train",
     "mnist_5k": "data",
     "nodes": "check",
+    "phases": "profiling",
     "plots": "evaluate",
+    "profiler": "profiling",
+    "report": "profiling",
     "resnet": "models",
     "resume_checkpoint": "crash",
     "resume_files": "resumption",

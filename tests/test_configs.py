@@ -23,9 +23,9 @@ GROUPS = {
     "transform": ["color_jitter", "rand", "resized_crop", "trivial"],
     "mix": ["cutmix", "mixup", "mixup_cutmix"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
-    "callbacks": ["default", "ema", "finetune", "none", "periodic", "swa"],
+    "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa"],
     "logger": ["csv", "default", "none", "tensorboard"],
-    "debug": ["anomaly", "fast", "gradcheck", "limit", "overfit", "profile"],
+    "debug": ["anomaly", "fast", "gradcheck", "limit", "memory", "overfit", "profile", "shapes"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 
@@ -95,12 +95,19 @@ def test_each_callbacks_config_trains(train_run, name):
     assert (run.folder / "checkpoints").exists() == (name != "none")
 
 
-@pytest.mark.parametrize("name", ["fast", "limit", "profile", "anomaly"])
+@pytest.mark.parametrize("name", ["fast", "limit", "anomaly"])
 def test_each_debug_config_runs(train_run, name):
     data = ["data=mnist_5k", "data.image_size=28"] if name == "limit" else []
-    run = train_run(*data, f"debug={name}")
-    assert (run.folder / "fit-profile.txt").exists() == (name == "profile")
-    assert ("test/loss" in run.metrics) is True
+    assert "test/loss" in train_run(*data, f"debug={name}").metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "files"), [("profile", {"profile.txt", "profile"}), ("memory", set()), ("shapes", set())]
+)
+def test_each_look_at_a_few_steps_ends_without_a_test(train_run, name, files):
+    run = train_run(f"debug={name}", "trainer.max_epochs=9", "data.batch_size=16")
+    assert "test/loss" not in run.metrics
+    assert {path.name for path in run.folder.glob("*profile*")} == files
 
 
 def test_debug_overfit_learns_one_batch_by_heart(train_run):

@@ -40,8 +40,8 @@ def resume() -> list[Row]:
 
 
 @contextmanager
-def timed(owner: type, name: str) -> Iterator[list[float]]:
-    """The seconds of each call of a method."""
+def timed(owner: Any, name: str) -> Iterator[list[float]]:
+    """The seconds of each call of a method, or of a module's function."""
     method: Callable[..., Any] = getattr(owner, name)
     seconds: list[float] = []
 

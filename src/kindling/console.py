@@ -1,5 +1,6 @@
 """What a run prints: little while it goes on, a table when it ends."""
 
+import io
 import logging
 import warnings
 from pathlib import Path
@@ -9,6 +10,8 @@ from rich.table import Table
 
 from kindling.config.fault import Fault
 from kindling.config.resolvers import is_first_process
+
+WIDTH = 100  # columns of a table that also goes into a file
 
 NOT_FOR_USERS = (
     ".*LeafSpec",  # Lightning 2.6 calls torch 2.15 in a way that torch will drop
@@ -38,6 +41,13 @@ def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     if stages:
         console.print(table)
     console.print(f"{title}: {folder}", soft_wrap=True, highlight=False, markup=False)
+
+
+def as_text(table: Table) -> str:
+    """A table as plain text, for the terminal and train.log alike."""
+    stream = io.StringIO()
+    Console(file=stream, width=WIDTH).print(table)
+    return stream.getvalue()
 
 
 def set_up_logging() -> None:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
@@ -169,6 +170,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         given["max_time"] = None  # that callback ends the run in time
     trainer = lean(instantiate(cfg.trainer, "trainer", **given))
+    name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(
@@ -178,6 +180,12 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     if trainer.world_size > 1 and cfg.on_nan == "rollback":
         raise ConfigError(f"on_nan: given rollback with {trainer.world_size} processes; allowed: stop")
     return trainer
+
+
+def name_report(profiler: Profiler, folder: str | None) -> None:
+    """Have Lightning's profilers write fit-profile.txt and the like; they log it where nobody sees it."""
+    if folder and not isinstance(profiler, PassThroughProfiler) and not profiler.filename:
+        profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"
 
 
 def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:

@@ -18,6 +18,7 @@ ALLOWED_PREFIXES = (
     f"{PACKAGE}.csv_logger.",
     f"{PACKAGE}.muon.",
     f"{PACKAGE}.optimization.",
+    f"{PACKAGE}.profiling.",
     "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
     "lightning.pytorch.profilers.",

@@ -1,0 +1,72 @@
+"""What a training step's wall time goes to: a clock that each region hands on to the ones within it."""
+
+import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+REST = "everything else"
+PHASES = ("loader", "forward", "loss and metrics", "backward", "optimizer", "callbacks", "logging", REST)
+FORWARD, LOGGING, END = (
+    "forward",
+    "logging: ",
+    "logging: update_train_step_metrics",
+)  # regions of our own; the others are Lightning's actions
+
+RULES = (
+    (r"train_dataloader_next|batch_to_device|_batch_transfer", "loader"),
+    (r"\.on_.*train_batch|\.on_before_|\.on_after_|save_checkpoint", "callbacks"),
+    (f"^{FORWARD}$", "forward"),
+    (r"\.training_step$", "loss and metrics"),  # what is left of it beside the net
+    (r"backward$", "backward"),
+    (r"optimizer_step$|optimizer_zero_grad$|lr_scheduler_step$|configure_gradient_clipping$", "optimizer"),
+    (f"^{LOGGING}", "logging"),
+)
+_patterns = [(re.compile(pattern), phase) for pattern, phase in RULES]
+
+
+def phase_of(region: str) -> str | None:
+    """The phase that a region counts for; None if it counts for what it lies in."""
+    return next((phase for pattern, phase in _patterns if pattern.search(region)), None)
+
+
+class PhaseClock:
+    """Seconds of each phase, without what other phases within it take, so that they add up to the steps' time.
+
+    Args:
+        wait: lets the device finish its work, so that what it does counts where it was asked for.
+    """
+
+    def __init__(self, wait: Callable[[], None] = lambda: None):
+        self.wait = wait
+        self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
+        self.num_steps = 0
+        self._open: list[str] = []  # phases, the outermost first
+        self._since: float | None = None  # None between two steps
+
+    def start_step(self) -> None:
+        self.wait()
+        self._open, self._since = [REST], time.perf_counter()
+
+    def end_step(self) -> None:
+        if self._since is not None:
+            self._count()
+            self._since, self.num_steps = None, self.num_steps + 1
+
+    def enter(self, region: str) -> None:
+        if self._since is not None:
+            self._count()
+            self._open.append(phase_of(region) or self._open[-1])
+
+    def leave(self) -> None:
+        if self._since is not None:
+            self._count()
+            with suppress(IndexError):  # entered before the step began
+                self._open.pop()
+
+    def _count(self) -> None:
+        assert self._since is not None
+        self.wait()
+        now = time.perf_counter()
+        self.seconds[self._open[-1] if self._open else REST] += now - self._since
+        self._since = now
