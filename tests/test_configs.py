@@ -21,7 +21,7 @@ GROUPS = {
     "optimizer": ["adam", "adamw", "muon", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "onecycle", "plateau", "step"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
-    "callbacks": ["default", "ema", "none", "periodic", "swa"],
+    "callbacks": ["default", "ema", "none", "periodic", "swa", "tensorboard"],
     "logger": ["csv", "default", "none", "tensorboard"],
     "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],

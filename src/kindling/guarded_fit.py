@@ -26,9 +26,17 @@ from kindling.failures import explained, taking_up
 from kindling.resuming import resume_files
 from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
+from kindling.tensorboard import TensorBoardCallback
 
 log = logging.getLogger(__name__)
-WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Timings)  # not for a replay
+WRITERS = (
+    ModelCheckpoint,
+    LearningRateMonitor,
+    ModelSummary,
+    ProgressBar,
+    TensorBoardCallback,
+    Timings,
+)  # not for a replay
 LEFT_OUT = "Be aware that when using `ckpt_path`"  # Lightning misses those in a replay
 NOT_FOUND = -1  # no batch; the rollback counts all the same
 SKIPPED = "`training_step` returned `None`"  # at the batches that rollbacks leave out
