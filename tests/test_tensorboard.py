@@ -127,7 +127,7 @@ def test_mistakes_and_confusion_are_those_of_the_validation_of_each_epoch(drawn,
     classes = list(splits.classes)
     assert 0 < (logits.argmax(1) == labels).sum() < len(labels)
     figures = {
-        "val/mistakes": plot_mistakes(splits.val, logits, labels, classes, 24),
+        "val/mistakes": plot_mistakes(splits.val, logits, labels, classes, 18),
         "val/confusion_matrix": plot_confusion_matrix(logits, labels, classes),
     }
     for tag, figure in figures.items():
