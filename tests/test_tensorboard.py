@@ -16,6 +16,7 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.graph_pb2 import GraphDef
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from tensorboard.util.tensor_util import make_ndarray
 from test_train import rows_of, same_weights
 from torch import nn
@@ -388,6 +389,14 @@ def test_what_the_clock_decides_is_shown_and_not_in_the_table_of_metrics(drawn, 
         assert all(value.value.simple_value > 0 for value in values)
     assert not [name for name in rows_of(drawn)[0] if name.startswith("timings")]
     assert "timings" not in json.dumps(drawn.metrics)
+
+
+def test_the_first_metrics_of_hparams_are_those_of_the_test(found):
+    (experiment,) = found["_hparams_/experiment"]
+    content = HParamsPluginData.FromString(experiment.value.metadata.plugin_data.content)
+    names = [each.name.tag for each in content.experiment.metric_infos]
+    assert names[:2] == ["test/accuracy", "test/loss"]
+    assert set(names[2:]) == {"val/loss", "val/accuracy", "train/loss", "train/accuracy"}
 
 
 def test_the_shares_of_several_processes_are_put_in_the_order_of_the_images():
