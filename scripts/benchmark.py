@@ -6,6 +6,7 @@
     python scripts/benchmark.py cnn             an epoch of experiment=cnn, likewise
     python scripts/benchmark.py resume          what it costs that a run may be killed at any time
     python scripts/benchmark.py monitor         what callbacks=monitor costs in experiment=cnn
+    python scripts/benchmark.py eyes            what it costs to show more in TensorBoard than curves
     python scripts/benchmark.py data            batches against torchvision and PIL
     python scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python scripts/benchmark.py sweep           jobs of a sweep against processes
@@ -23,7 +24,7 @@ overrides of train.py. Each round measures all variants in turn; the least of at
 import logging
 import sys
 
-from benchmarks import commands, data, loop, monitor, profiles, recipes, resume
+from benchmarks import commands, data, eyes, loop, monitor, profiles, recipes, resume
 from benchmarks.table import show
 
 TABLES = {
@@ -33,6 +34,7 @@ TABLES = {
     "cnn": loop.cnn,
     "resume": resume.resume,
     "monitor": monitor.monitor,
+    "eyes": eyes.eyes,
     "data": data.data,
     "start": commands.start,
     "sweep": commands.sweep,

@@ -42,6 +42,22 @@ def test_batches_are_compared_with_equal_ones(quick):
     assert [row.bar for row in data.data() if row.bar] == [">= 50", ">= 18"]
 
 
+def test_the_callbacks_of_tensorboard_are_measured_within_a_whole_run(quick, monkeypatch):
+    from benchmarks import eyes
+
+    monkeypatch.setattr(eyes, "NUM_EPOCHS", 1)
+    monkeypatch.setattr(eyes, "ROUNDS", 1)
+    tiny = ["data=fake", "data.num_images=64", "trainer=cpu", "trainer.log_every_n_steps=1"]
+    compose = eyes.compose
+    monkeypatch.setattr(eyes, "compose", lambda overrides: compose([*overrides, *tiny]))
+    seconds, *shares, total = eyes.eyes()
+    assert seconds.value > 0
+    assert [row.what for row in shares] == [f"callbacks.{name}" for name in eyes.EYES]
+    assert min(row.value for row in shares if "histograms" not in row.what) > 0
+    assert total.value == pytest.approx(sum(row.value for row in shares))
+    assert total.bar == "<= 3"
+
+
 def test_a_batch_with_other_bits_is_told(quick, monkeypatch):
     from benchmarks import data
 

@@ -23,7 +23,7 @@ GROUPS = {
     "transform": ["color_jitter", "rand", "resized_crop", "trivial"],
     "mix": ["cutmix", "mixup", "mixup_cutmix"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
-    "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa"],
+    "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa", "tensorboard"],
     "logger": ["csv", "default", "none", "tensorboard"],
     "debug": ["anomaly", "fast", "gradcheck", "limit", "memory", "overfit", "profile", "shapes"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],

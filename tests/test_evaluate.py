@@ -9,7 +9,7 @@ from PIL import Image
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate, per_class, summary
-from kindling.plots import plot_mistakes
+from kindling.plots import plot_mistakes, save
 
 
 def evaluate_run(*overrides: str) -> dict[str, float]:
@@ -146,9 +146,9 @@ def test_mistakes_show_only_wrong_images_worst_first(tmp_path, monkeypatch):
     from kindling.data.images import ImageTensors
 
     shown = []
-    monkeypatch.setattr("matplotlib.axes.Axes.set_title", lambda self, title, **_: shown.append(title))
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **_: shown.append(text))
     images = ImageTensors(torch.zeros(3, 4, 4, 1, dtype=torch.uint8), torch.tensor([0, 1, 1]))
     logits = torch.tensor([[5.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
-    plot_mistakes(images, logits, images.labels, ["cat", "dog"], tmp_path / "mistakes.png")
+    save(plot_mistakes(images, logits, images.labels, ["cat", "dog"]), tmp_path / "mistakes.png")
     assert shown == ["dog → cat  0.98", "dog → cat  0.73"]
     assert Path(tmp_path / "mistakes.png").exists()

@@ -298,3 +298,28 @@ def test_pretrained_weights_are_not_drawn_anew():
             told_so
             == f"warning: init: given orthogonal, without effect; allowed: null, as {origin} brings weights along"
         )
+
+
+def eyes(*names: str) -> dict[str, dict[str, str]]:
+    cfg = compose(["callbacks=tensorboard"])
+    return {name: {"_target_": cfg.callbacks[name]._target_} for name in names}
+
+
+def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
+    told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
+    for logger in ({}, {"csv": {"_target_": "kindling.csv_logger.MetricsCSV"}}):
+        assert told(rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
+            "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
+            "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; they have no effect so"
+        )
+    board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
+    assert told(rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""
+    assert told(rules.pictures_have_a_board, callbacks=eyes("gradient_norm", "timings"), logger={}) == ""
+
+
+@pytest.mark.parametrize("name", ["gradient_norm", "histograms", "graph"])
+def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
+    callbacks = eyes("training_images", "validation_pictures", name)
+    answer = told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
+    assert answer == (f"callbacks.{name}: given with fsdp, which cuts up the net; allowed: null, or trainer=ddp")
+    assert told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""

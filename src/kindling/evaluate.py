@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
 from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics.functional import classification
 
 from kindling import checkpoint
+from kindling.callbacks.keep_logits import KeepLogits
 from kindling.classifier import rebuild
 from kindling.config.check import refuse
 from kindling.config.composition import instantiate, to_plain
@@ -22,42 +22,12 @@ from kindling.data.datamodule import ImageDataModule
 from kindling.described import build, section
 from kindling.errors import ConfigError, DataError
 from kindling.overhead import lean
-from kindling.plots import plot_confusion_matrix, plot_mistakes
+from kindling.plots import plot_confusion_matrix, plot_mistakes, save
 from kindling.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 NUM_BINS = 15  # of the calibration error
 TOP_K = (3, 5)
-
-
-class KeepLogits(Callback):
-    """Collects what the evaluated steps return: logits (N, K) and labels (N,), on the CPU."""
-
-    def __init__(self) -> None:
-        self._logits: list[Tensor] = []
-        self._labels: list[Tensor] = []
-
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        self._logits.append(outputs.float().cpu())
-        self._labels.append(batch[1].cpu())
-
-    on_test_batch_end = on_validation_batch_end
-
-    @property
-    def logits(self) -> Tensor:
-        return torch.cat(self._logits)
-
-    @property
-    def labels(self) -> Tensor:
-        return torch.cat(self._labels)
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -86,8 +56,9 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     report = {"checkpoint": str(path), **metrics, "classes": per_class(kept.logits, kept.labels, classes)}
     with write_whole(folder / "metrics.json") as stream:
         json.dump(without_nan(report), stream, indent=2, ensure_ascii=False)
-    plot_confusion_matrix(kept.logits, kept.labels, classes, folder / "confusion_matrix.png")
-    plot_mistakes(getattr(data.splits, cfg.split), kept.logits, kept.labels, classes, folder / "mistakes.png")
+    save(plot_confusion_matrix(kept.logits, kept.labels, classes), folder / "confusion_matrix.png")
+    images = getattr(data.splits, cfg.split)
+    save(plot_mistakes(images, kept.logits, kept.labels, classes), folder / "mistakes.png")
     print_results(metrics, "evaluation", folder)
     return metrics
 

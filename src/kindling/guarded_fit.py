@@ -29,6 +29,7 @@ from kindling.failures import explained, taking_up
 from kindling.resuming import resume_files
 from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
+from kindling.tensorboard import TensorBoardCallback
 
 log = logging.getLogger(__name__)
 WRITERS = (
@@ -40,6 +41,7 @@ WRITERS = (
     LayerMonitor,
     Memory,
     Shapes,
+    TensorBoardCallback,
 )  # not for a replay
 LEFT_OUT = "Be aware that when using `ckpt_path`"  # Lightning misses those in a replay
 NOT_FOUND = -1  # no batch; the rollback counts all the same

@@ -227,7 +227,8 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            logger.log_hyperparams(settings, metrics, step)
+            shown = dict(reversed(metrics.items()))  # its table hides all but five, so tests come first
+            logger.log_hyperparams(settings, shown, step)
         else:
             logger.log_hyperparams(settings)
         logger.finalize("success")

@@ -1,4 +1,4 @@
-"""timings.csv: what the clock decides, apart from metrics.csv, which config and seed decide."""
+"""timings.csv and TensorBoard: what the clock decides, apart from metrics.csv, which config and seed decide."""
 
 import csv
 import resource
@@ -11,6 +11,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from kindling.tensorboard import current_step, writers
 from kindling.whole_file import write_whole
 
 COLUMNS = ("epoch", "train_s", "steps_per_s", "images_per_s", "peak_memory_mib")
@@ -64,6 +65,9 @@ class Timings(Callback):
             if new:
                 writer.writerow(COLUMNS)
             writer.writerow(row)
+        for tensorboard in writers(trainer):
+            for name, value in zip(COLUMNS[1:], row[1:], strict=True):
+                tensorboard.add_scalar(f"timings/{name}", float(value), current_step(trainer) - 1)
 
 
 def peak_memory_mib() -> float:

@@ -106,10 +106,41 @@ def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
 
 
 def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
+    if get(config, "optimizer._target_") == f"{PACKAGE}.muon.Muon" and _cuts_up(config):
+        given = f"Muon with {_strategy(config)}, which cuts up its matrices"
+        yield Fault("optimizer", given, "optimizer=adamw, or trainer=ddp")
+
+
+def _strategy(config: Config) -> str:
     given = get(config, "trainer.strategy")
-    name = str(given.get("_target_") if isinstance(given, dict) else given)
-    if get(config, "optimizer._target_") == f"{PACKAGE}.muon.Muon" and re.search("fsdp|deepspeed", name.lower()):
-        yield Fault("optimizer", f"Muon with {name}, which cuts up its matrices", "optimizer=adamw, or trainer=ddp")
+    return str(given.get("_target_") if isinstance(given, dict) else given)
+
+
+def _cuts_up(config: Config) -> bool:
+    return bool(re.search("fsdp|deepspeed", _strategy(config).lower()))
+
+
+def pictures_have_a_board(config: Config) -> Iterator[Fault]:
+    loggers = (get(config, "logger") or {}).values()
+    board = any("TensorBoard" in str(each.get("_target_")) for each in loggers if isinstance(each, dict))
+    drawing = [] if board else _callbacks(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
+    if drawing and "logger" in config:
+        given = f"no TensorBoard for {', '.join(drawing)}"
+        yield Fault("logger", given, "default or tensorboard; they have no effect so", warning=True)
+
+
+def gradients_are_whole(config: Config) -> Iterator[Fault]:
+    if _cuts_up(config):
+        for path in _callbacks(config, r"GradientNorm|Histograms|Graph"):
+            yield Fault(path, f"with {_strategy(config)}, which cuts up the net", "null, or trainer=ddp")
+
+
+def _callbacks(config: Config, classes: str) -> list[str]:
+    """The paths of the package's callbacks of these classes."""
+    target = re.compile(rf"{PACKAGE}\.callbacks\.\w+\.({classes})")
+    callbacks = (get(config, "callbacks") or {}).items()
+    there = {name: str(each.get("_target_")) for name, each in callbacks if isinstance(each, dict)}
+    return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]
 
 
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
@@ -197,6 +228,8 @@ RULES: tuple[Rule, ...] = (
     schedule_ends_with_the_run,
     nesterov_has_momentum,
     muon_sees_whole_matrices,
+    pictures_have_a_board,
+    gradients_are_whole,
     something_is_done,
     pretrained_weights_stay,
     files_are_here,

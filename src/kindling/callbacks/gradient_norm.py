@@ -1,0 +1,24 @@
+"""The total norm of the gradients, in every logger."""
+
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch.nn.utils import get_total_norm
+from torch.optim import Optimizer
+
+from kindling.gradients import unscaled_gradients
+from kindling.tensorboard import current_step
+
+
+class GradientNorm(Callback):
+    """Logs train/grad_norm, of all gradients together before clipping, each `trainer.log_every_n_steps`."""
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if not trainer._logger_connector.should_update_logs or not trainer.loggers:
+            return
+        gradients: Any = list(unscaled_gradients(trainer, pl_module, optimizer).values())
+        if not gradients:  # of a batch that a rollback leaves out
+            return
+        norm = get_total_norm(gradients).item()
+        for logger in trainer.loggers:  # not by `log`, which would count it among the metrics of the run
+            logger.log_metrics({"train/grad_norm": norm}, step=current_step(trainer))

@@ -1,0 +1,33 @@
+"""Histograms of weights and gradients."""
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.optim import Optimizer
+
+from kindling.gradients import unscaled_gradients
+from kindling.tensorboard import TensorBoardCallback, current_step, writers
+
+
+class Histograms(TensorBoardCallback):
+    """Of each parameter's gradient in the last step of an epoch, before clipping, and of its values before that step.
+
+    Args:
+        every_n_epochs: epochs between two.
+    """
+
+    def __init__(self, every_n_epochs: int):
+        super().__init__(every_n_epochs)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
+        if not trainer.is_last_batch or not self.ends_period(trainer) or not writers(trainer):
+            return
+        self._draw(trainer, "weights", dict(pl_module.named_parameters()))
+        # Lightning clears them before a validation, so no later hook sees them.
+        self._draw(trainer, "gradients", unscaled_gradients(trainer, pl_module, optimizer))
+
+    def _draw(self, trainer: Trainer, kind: str, tensors: dict[str, Tensor]) -> None:
+        for name, tensor in tensors.items():
+            values = tensor.detach().float().flatten().cpu()
+            values = values[values.isfinite()]  # a step of mixed precision may overflow
+            for writer in writers(trainer) if len(values) else ():
+                writer.add_histogram(f"{kind}/{name}", values, current_step(trainer))

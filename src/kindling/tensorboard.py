@@ -1,0 +1,35 @@
+"""What the callbacks that draw into TensorBoard share."""
+
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoardCallback(Callback):
+    """Draws into every TensorBoardLogger of the trainer; without one it does nothing.
+
+    Args:
+        every_n_epochs: between two drawings; None for as few as there can be.
+    """
+
+    def __init__(self, every_n_epochs: int | None = None):
+        self.every_n_epochs = every_n_epochs
+
+    def ends_period(self, trainer: Trainer) -> bool:
+        """Whether the current epoch is the last one of `every_n_epochs`."""
+        return bool(self.every_n_epochs) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+
+def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """The same number in every process."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def writers(trainer: Trainer) -> list[SummaryWriter]:
+    """Of the TensorBoard loggers; none in any process but the first."""
+    return [logger.experiment for logger in tensorboards(trainer)] if trainer.is_global_zero else []
+
+
+def current_step(trainer: Trainer) -> int:
+    """Of a batch or of a validation, as Lightning counts what it logs; one that is resumed from hides later ones."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped
