@@ -15,6 +15,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from kindling import signals
+from kindling.callbacks.doctor import Doctor
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.timings import Timings
 from kindling.checkpoint import Saved
@@ -28,7 +29,7 @@ from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
 
 log = logging.getLogger(__name__)
-WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Timings)  # not for a replay
+WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Timings, Doctor)  # not for a replay
 LEFT_OUT = "Be aware that when using `ckpt_path`"  # Lightning misses those in a replay
 NOT_FOUND = -1  # no batch; the rollback counts all the same
 SKIPPED = "`training_step` returned `None`"  # at the batches that rollbacks leave out
