@@ -23,7 +23,7 @@ GROUPS = {
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "none", "periodic", "swa"],
     "logger": ["csv", "default", "none", "tensorboard"],
-    "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
+    "debug": ["anomaly", "fast", "find_batch_size", "find_lr", "limit", "overfit", "profile"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 

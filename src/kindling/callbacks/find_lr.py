@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,10 @@ from kindling.errors import KindlingError
 from kindling.plots import plot_rates
 from kindling.whole_file import write_whole
 
-DIVERGED = 3.0  # times the lowest loss
-WIDTH = 0.05  # of the curve, over which losses are averaged
+DIVERGED = 3.0  # times the first loss
+WIDTH = 4.0  # steps, of the bell that losses are averaged by
+DESCENT = 0.8  # share of it that counts as most
+LEARNT = 0.95  # of the first loss
 log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,11 @@ class FindLR(Callback):
         self.rates: list[float] = []
         self.losses: list[float] = []
 
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set what the command may have set for a training."""
+        trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, self.num_steps
+        trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]  # where a NaN would be refused
+
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups
         self._given: float = trainer.optimizers[0].defaults["lr"]
@@ -56,7 +62,7 @@ class FindLR(Callback):
         pl_module.totals["train"].reset()  # so that no epoch logs a mean over rates, or NaN
         self.rates.append(self._rate)
         self.losses.append(loss / num_images)
-        diverged = not self.losses[-1] < DIVERGED * max(self.losses[0], min(self.losses))
+        diverged = not self.losses[-1] < DIVERGED * self.losses[0]  # or NaN
         trainer.should_stop = diverged or len(self.rates) == self.num_steps
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -73,5 +79,25 @@ class FindLR(Callback):
             warn(problem)
 
 
-def suggest(rates, losses):
-    return 1.0
+def suggest(rates: list[float], losses: list[float]) -> float:
+    """A third of the way, by logarithm, through the rates at which the loss has made most of its descent.
+
+    Its bounds move less than the steepest or the lowest point, which noise decides on a flat curve.
+
+    Raises:
+        KindlingError: no rate has lowered the loss.
+    """
+    start = losses[0]
+    steps = torch.arange(len(losses), dtype=torch.float64)
+    values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)  # what diverges would drown the rest
+    weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
+    curve = weights @ values / weights.sum(1)
+    lowest = curve.min()
+    if lowest > LEARNT * start:
+        raise KindlingError(
+            f"callbacks.find_lr: no rate from {rates[0]:g} to {rates[-1]:g} lowers the loss from {start:.4f}; "
+            "give a higher max_lr or more num_steps, or look for a bug with debug=overfit"
+        )
+    good = (curve <= lowest + (1 - DESCENT) * (curve[0] - lowest)).nonzero().flatten().tolist()
+    first, last = rates[good[0]], rates[good[-1]]
+    return float(f"{first * (last / first) ** (1 / 3):.2g}")
