@@ -29,7 +29,7 @@ def found(train_run, caplog):
 
 def test_the_suggested_rate_is_within_three_times_of_the_best_of_a_grid(train_run, found):
     grid = {rate: train_run(*TASK, f"optimizer.lr={rate}").metrics["val/loss"] for rate in (0.01, 0.03, 0.1)}
-    best = min(grid, key=grid.get)
+    best = min(grid, key=lambda rate: grid[rate])
     run, words = found(*TASK, "debug=find_lr")
     facts = json.loads((run.folder / "lr_find.json").read_text())
     assert best / 3 <= facts["suggested"] <= best * 3
@@ -117,7 +117,7 @@ def test_a_batch_size_is_found_where_memory_ends(found, monkeypatch):
             raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
         return step(self, batch, batch_idx)
 
-    with_little_memory.__signature__ = step.__signature__
+    with_little_memory.__signature__ = step.__signature__  # pyright: ignore[reportFunctionMemberAccess]
     monkeypatch.setattr(Classifier, "training_step", with_little_memory)
     run, words = found(*TASK, "debug=find_batch_size", "data.batch_size=16")
     assert tried == [16, 16, 16, 32, 32, 32, 64, 64, 64, 128]

@@ -55,7 +55,7 @@ class Doctor(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self._ask(FIRST_STEP)
-        self.on_before_optimizer_step: Any = None  # Lightning calls what is callable
+        self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # and so no longer called
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fetching.start_epoch()
