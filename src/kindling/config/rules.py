@@ -71,13 +71,14 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
     epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch") or 1
     for path in ("callbacks.early_stopping.patience", "scheduler.scheduler.patience"):
         patience = get(config, path)
-        if not isinstance(patience, int) or not isinstance(epochs, int) or not isinstance(every, int):
+        if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
-        if patience >= epochs > TRY_OUT:
+        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
+        if patience >= epochs:
             allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
             yield Fault(path, str(patience), allowed, warning=True)
-        elif path.startswith("callbacks") and patience >= epochs // every > 0 and _watches_val(_parent(config, path)):
-            allowed = f"less than {epochs // every}, the validations of the run; it has no effect so"
+        elif patience >= validations > 0:
+            allowed = f"less than {validations}, the validations of the run; it has no effect so"
             yield Fault(path, str(patience), allowed, warning=True)
 
 
