@@ -13,6 +13,7 @@
     python scripts/benchmark.py compile         the second run with torch.compile against the first
     python scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
     python scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
+    python scripts/benchmark.py finder          the rate that debug=find_lr suggests against a grid of rates
     python scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
@@ -24,7 +25,7 @@ overrides of train.py. Each round measures all variants in turn; the least of at
 import logging
 import sys
 
-from benchmarks import commands, data, eyes, loop, monitor, profiles, recipes, resume
+from benchmarks import commands, data, eyes, finder, loop, monitor, profiles, recipes, resume
 from benchmarks.table import show
 
 TABLES = {
@@ -41,6 +42,7 @@ TABLES = {
     "compile": commands.compiled,
     "memory": commands.memory,
     "profile": profiles.profile,
+    "finder": finder.finder,
     "answers": recipes.answers,
 }
 OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits}

@@ -25,7 +25,18 @@ GROUPS = {
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa", "tensorboard"],
     "logger": ["csv", "default", "none", "tensorboard"],
-    "debug": ["anomaly", "fast", "gradcheck", "limit", "memory", "overfit", "profile", "shapes"],
+    "debug": [
+        "anomaly",
+        "fast",
+        "find_batch_size",
+        "find_lr",
+        "gradcheck",
+        "limit",
+        "memory",
+        "overfit",
+        "profile",
+        "shapes",
+    ],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 

@@ -121,6 +121,17 @@ def test_a_patience_that_cannot_run_out_warns():
     assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
 
 
+def test_a_patience_counts_validations():
+    stop = {"early_stopping": {"patience": 5, "monitor": "val/loss"}}
+    rare = {"max_epochs": 20, "check_val_every_n_epoch": 4}
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
+        "warning: callbacks.early_stopping.patience: given 5; "
+        "allowed: less than 5, the validations of the run; it has no effect so"
+    )
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
+    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""
+
+
 def test_a_schedule_longer_than_the_run_warns():
     schedule = {"interval": "epoch", "scheduler": {"step_size": 10}}
     assert told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=11) == ""

@@ -15,11 +15,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from kindling import signals
-from kindling.callbacks.memory import Memory
-from kindling.callbacks.monitor import LayerMonitor
+from kindling.callbacks.observer import Observer
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
-from kindling.callbacks.shapes import Shapes
-from kindling.callbacks.timings import Timings
 from kindling.checkpoint import Saved
 from kindling.classifier import Classifier
 from kindling.data.datamodule import ImageDataModule
@@ -29,20 +26,9 @@ from kindling.failures import explained, taking_up
 from kindling.resuming import resume_files
 from kindling.resuming.start import starting_point
 from kindling.run_folder import RunRecord
-from kindling.tensorboard import TensorBoardCallback
 
 log = logging.getLogger(__name__)
-WRITERS = (
-    ModelCheckpoint,
-    LearningRateMonitor,
-    ModelSummary,
-    ProgressBar,
-    Timings,
-    LayerMonitor,
-    Memory,
-    Shapes,
-    TensorBoardCallback,
-)  # not for a replay
+WRITERS = (ModelCheckpoint, LearningRateMonitor, ModelSummary, ProgressBar, Observer)  # not for a replay
 LEFT_OUT = "Be aware that when using `ckpt_path`"  # Lightning misses those in a replay
 NOT_FOUND = -1  # no batch; the rollback counts all the same
 SKIPPED = "`training_step` returned `None`"  # at the batches that rollbacks leave out

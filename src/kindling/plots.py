@@ -63,3 +63,16 @@ def plot_mistakes(
 def save(figure: Figure, file: Path) -> None:
     with write_whole(file, "wb") as stream:
         figure.savefig(stream, format="png", dpi=120)
+
+
+def plot_rates(rates: list[float], losses: list[float], marked: dict[str, float], file: Path) -> None:
+    """Loss by learning rate, with some rates marked by name."""
+    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.plot(rates, losses, color="0.3", linewidth=1)
+    for index, (name, rate) in enumerate(marked.items()):
+        axes.axvline(rate, color=f"C{index}", linestyle="--", label=f"{name}: {rate:g}")
+    highest = 1.5 * max(losses[:10])  # what diverges would press the rest flat
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss of the step", ylim=(0, highest))
+    axes.legend()
+    save(figure, file)

@@ -1,11 +1,13 @@
 """What the callbacks that draw into TensorBoard share."""
 
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.utils.tensorboard import SummaryWriter
 
+from kindling.callbacks.observer import Observer
 
-class TensorBoardCallback(Callback):
+
+class TensorBoardCallback(Observer):
     """Draws into every TensorBoardLogger of the trainer; without one it does nothing.
 
     Args:

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from functools import partial
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.autograd.gradcheck import gradcheck
 from torch.func import functional_call
 
+from kindling.callbacks.observer import Observer
 from kindling.data.augment import Normalize
 from kindling.data.datamodule import ImageDataModule
 from kindling.errors import GradientError
@@ -23,7 +24,7 @@ SEED = 0  # of the noise and of dropout, the same in each pass
 IMAGES = "the images"  # by which name they are told
 
 
-class GradientCheck(Callback):
+class GradientCheck(Observer):
     """Checks the gradient of the loss with respect to some training images and to each trainable parameter.
 
     Args:

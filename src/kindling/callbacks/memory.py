@@ -6,10 +6,11 @@ from contextlib import ExitStack
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from rich.table import Table
 from torch import Tensor
 
+from kindling.callbacks.observer import Observer
 from kindling.console import as_text
 from kindling.memory import (
     Estimate,
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 FIXED = ("parameters", "buffers", "gradients", "optimizer state")
 
 
-class Memory(Callback):
+class Memory(Observer):
     """Counts the memory of each step and shows that of the last one.
 
     Peaks are measured on a GPU; elsewhere they are the sum of what is counted to be held in that phase.

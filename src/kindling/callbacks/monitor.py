@@ -4,20 +4,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from kindling.activations import Recorder, has_parameters
+from kindling.callbacks.observer import Observer
 from kindling.console import warn
 from kindling.divergence import not_finite
 
 Named = dict[str, Tensor]
 
 
-class LayerMonitor(Callback):
+class LayerMonitor(Observer):
     """Writes TensorBoard curves of each layer and warns, once each, of those that do not learn.
 
     It looks at every n-th optimizer step alone; the others have no hooks in the net. Of a compiled net, which hooks

@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.model_summary.model_summary import get_human_readable_count
 from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
+from kindling.callbacks.observer import Observer
 from kindling.console import as_text
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class Call(NamedTuple):
     flops: int
 
 
-class Shapes(Callback):
+class Shapes(Observer):
     """Shows one training batch on its way through the net, then ends the run with everything as it was."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

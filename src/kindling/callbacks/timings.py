@@ -8,16 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
+from kindling.callbacks.observer import Observer
 from kindling.tensorboard import current_step, writers
 from kindling.whole_file import write_whole
 
 COLUMNS = ("epoch", "train_s", "steps_per_s", "images_per_s", "peak_memory_mib")
 
 
-class Timings(Callback):
+class Timings(Observer):
     """One row an epoch: seconds, steps and images a second of training, peak memory in MiB."""
 
     def __init__(self, folder: str):

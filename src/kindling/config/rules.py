@@ -68,12 +68,22 @@ def one_metric_decides(config: Config) -> Iterator[Fault]:
 
 
 def patience_can_run_out(config: Config) -> Iterator[Fault]:
-    epochs = get(config, "trainer.max_epochs")
+    epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch") or 1
     for path in ("callbacks.early_stopping.patience", "scheduler.scheduler.patience"):
         patience = get(config, path)
-        if isinstance(patience, int) and isinstance(epochs, int) and patience >= epochs > TRY_OUT:
+        if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
+            continue
+        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
+        if patience >= epochs:
             allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
             yield Fault(path, str(patience), allowed, warning=True)
+        elif patience >= validations > 0:
+            allowed = f"less than {validations}, the validations of the run; it has no effect so"
+            yield Fault(path, str(patience), allowed, warning=True)
+
+
+def _parent(config: Config, path: str) -> Any:
+    return get(config, path.rpartition(".")[0])
 
 
 def one_average(config: Config) -> Iterator[Fault]:

@@ -1,0 +1,100 @@
+"""Names mistakes of training that raise no error, in one line each, with what is usual and what to do."""
+
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+
+from kindling.callbacks.observer import Observer
+from kindling.console import warn
+from kindling.doctor.data_rules import AT_START
+from kindling.doctor.fetching import Fetching
+from kindling.doctor.seen import Rule, Seen
+from kindling.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEP, OF_THE_CLOCK, VALIDATION
+
+
+class Doctor(Observer):
+    """Asks the rules of kindling.doctor; tells each once a run; changes nothing and ends nothing."""
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._fetching = Fetching()
+        self._first_labels: Tensor | None = None
+        self._predicted: Tensor | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        told = self._told - {rule.__name__ for rule in OF_THE_CLOCK}
+        return {"told": sorted(told)} if told else {}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._told.update(state_dict["told"])
+
+    def _ask(self, rules: tuple[Rule, ...]) -> None:
+        if not self._seen.trainer.is_global_zero:
+            return
+        for rule in rules:
+            if rule.__name__ not in self._told:
+                for problem in rule(self._seen):
+                    self._told.add(rule.__name__)
+                    warn(problem)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+        self._ask(AT_START)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        def look(criterion: Any, inputs: Any) -> None:
+            self._seen.logits = inputs[0].detach()
+            self._seen.made_by = inputs[0].grad_fn.name() if inputs[0].grad_fn else ""
+            handle.remove()
+            self._ask(FIRST_BATCH)
+            self._seen.logits = None
+
+        self._fetching.watch(trainer.fit_loop.epoch_loop)
+        handle = self._seen.classifier.criterion.register_forward_pre_hook(look)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self._ask(FIRST_STEP)
+        self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # and so no longer called
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._fetching.start_epoch()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        sums = self._seen.classifier.totals["train"].sums
+        if sums is not None:
+            loss, _, num_images = sums.tolist()
+            self._seen.train_loss = loss / num_images
+        self._seen.loading = self._fetching.share
+        self._ask(EPOCH)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if batch_idx == 0:
+            self._compare_order(batch[1])
+            self._predicted = torch.zeros(outputs.shape[1], dtype=torch.int32, device=outputs.device)
+        assert self._predicted is not None, "made with the first batch"
+        self._predicted.index_fill_(0, outputs.argmax(1), 1)
+
+    def _compare_order(self, labels: Tensor) -> None:
+        if self._first_labels is not None and self._first_labels.shape == labels.shape:
+            self._seen.first_labels = (self._first_labels, labels)
+        self._first_labels = labels
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        loader: Any = trainer.val_dataloaders
+        whole = hasattr(loader, "__len__") and trainer.num_val_batches == [len(loader)]
+        self._seen.predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum") if whole else None
+        self._ask(VALIDATION)

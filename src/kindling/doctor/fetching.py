@@ -1,0 +1,49 @@
+"""How long an epoch waits for its batches."""
+
+import time
+from typing import Any
+
+MIN_BATCHES, MIN_S = 20, 2.0  # in a shorter epoch the share means little
+
+
+class Fetching:
+    """Seconds between the two calls by which Lightning's loop has its profiler measure the same."""
+
+    def __init__(self) -> None:
+        self.start_epoch()
+
+    def watch(self, loop: Any) -> None:
+        before, after = loop._on_before_fetch, loop._on_after_fetch
+
+        def start() -> None:
+            before()
+            self.start()
+
+        def stop() -> None:
+            self.stop()
+            after()
+
+        loop._on_before_fetch, loop._on_after_fetch = start, stop
+
+    def start_epoch(self) -> None:
+        self.num_batches = 0
+        self.seconds = 0.0
+        self._first: float | None = None
+
+    def start(self) -> None:
+        self._started = time.perf_counter()
+        if self._first is None:
+            self._first = self._started
+
+    def stop(self) -> None:
+        self._stopped = time.perf_counter()
+        self.seconds += self._stopped - self._started
+        self.num_batches += 1
+
+    @property
+    def share(self) -> float | None:
+        """Of the time up to the last batch; None if the epoch is too short to tell."""
+        if self._first is None or self.num_batches <= MIN_BATCHES:
+            return None
+        total = self._stopped - self._first
+        return self.seconds / total if total > MIN_S else None
