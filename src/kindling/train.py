@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from kindling import tracking
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoint import Saved, WholeCheckpointIO
 from kindling.classifier import Classifier
@@ -61,6 +62,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
         else:
             data, classifier, loggers, trainer = build(None, [])
+            tracking.begin(trainer.loggers, run)
         if cfg.test:
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
@@ -215,6 +217,6 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
             logger.log_hyperparams(settings, metrics, step)
-        else:
+        elif not isinstance(logger, tracking.Tracker):  # which has had them all
             logger.log_hyperparams(settings)
         logger.finalize("success")

@@ -15,6 +15,7 @@ ALLOWED_PREFIXES = (
     f"{PACKAGE}.models.",
     f"{PACKAGE}.callbacks.",
     f"{PACKAGE}.csv_logger.",
+    f"{PACKAGE}.loggers.",
     f"{PACKAGE}.muon.",
     f"{PACKAGE}.optimization.",
     "lightning.pytorch.callbacks.",
