@@ -115,7 +115,8 @@ def install(patch: pytest.MonkeyPatch) -> None:
         patch.setitem(sys.modules, name, module)
     for name in ("mlflow", "wandb"):
         patch.setattr(f"lightning.pytorch.loggers.{name}._{name.upper()}_AVAILABLE", True)
-        patch.delitem(sys.modules, f"kindling.loggers.{name}", raising=False)
+        patch.setitem(sys.modules, f"kindling.loggers.{name}", None)  # undone, it is imported anew
+        patch.delitem(sys.modules, f"kindling.loggers.{name}")
 
 
 def _init(**given: Any) -> WandbRun:

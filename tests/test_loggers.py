@@ -19,6 +19,7 @@ from kindling.tracking import name_of
 from kindling.train import train
 
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
+pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")  # MLflow 3.17 on sqlalchemy 2.1
 NOT_THERE = "needs the extra: pip install -e '.[mlflow,wandb]'"
 
 
@@ -31,22 +32,19 @@ def store(request, monkeypatch, tmp_path):
         pytest.skip(NOT_THERE)
 
     def runs(experiment: str = "default"):
-        from mlflow import MlflowClient
+        from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  an extra
 
         client = MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db")
         found = client.get_experiment_by_name(experiment)
         return [(client, run) for run in client.search_runs([found.experiment_id])] if found else []
 
-    yield runs
-    sys.modules.pop("kindling.loggers.mlflow", None)
+    return runs
 
 
 @pytest.fixture
 def fakes(monkeypatch):
     fake_trackers.install(monkeypatch)
-    yield fake_trackers
-    for name in ("mlflow", "wandb"):
-        sys.modules.pop(f"kindling.loggers.{name}", None)
+    return fake_trackers
 
 
 def steps(client, run, metric):
@@ -203,7 +201,7 @@ def test_the_jobs_of_a_sweep_share_the_store(tmp_path):
     ended = subprocess.run(command, cwd=CONFIGS.parent, capture_output=True, text=True)
     assert ended.returncode == 0, ended.stderr
     assert "locked" not in ended.stderr
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  an extra
 
     client = MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
     runs = client.search_runs([client.get_experiment_by_name("default").experiment_id])

@@ -25,6 +25,7 @@ from kindling.errors import ConfigError
 from kindling.failures import taking_up
 from kindling.guarded_fit import WRITERS, Parts, fit
 from kindling.overhead import lean
+from kindling.process import uncollected
 from kindling.resuming.resumption import flatten
 from kindling.resuming.start import hide_void_events, load_start, tell
 from kindling.run_folder import recorded
@@ -105,7 +106,8 @@ def build_parts(
     classifier = build_classifier(cfg, config)
     load_start(classifier, start, rollbacks)
     callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
-    loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
+    with uncollected():
+        loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)

@@ -8,9 +8,9 @@ from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
-from mlflow import MlflowClient
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
+from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  an extra
+from mlflow.entities import Metric, Param, RunTag  # pyright: ignore[reportMissingImports]  an extra
+from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]  an extra
 
 from kindling.errors import ConfigError, one_line
 from kindling.tracking import name_of

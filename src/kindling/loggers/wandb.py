@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import wandb
+import wandb  # pyright: ignore[reportMissingImports]  an extra
 from lightning.pytorch.loggers import WandbLogger
 
 from kindling.tracking import name_of
