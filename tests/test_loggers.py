@@ -151,7 +151,7 @@ def test_a_fork_is_a_run_of_its_own(fakes, train_run, stop_at):  # noqa: F811
 
 
 def test_no_secret_reaches_a_tracker(fakes, train_run, monkeypatch):
-    secret = secrets.token_hex(6)
+    secret = f"s{secrets.token_hex(6)}"  # no number
     monkeypatch.setattr("sys.argv", ["train.py", f"+hub.api_key={secret}"])
     train_run("logger=[mlflow,wandb]", f"+hub.api_key={secret}", "trainer.max_epochs=1")
     ((run,),) = [store.values() for store in fakes.MlflowClient.stores.values()]
@@ -211,7 +211,7 @@ def test_the_jobs_of_a_sweep_share_the_store(tmp_path):
 
 @pytest.mark.skipif(find_spec("wandb") is None, reason=NOT_THERE)
 def test_wandb_itself_writes_a_run_without_secrets(train_run, monkeypatch):
-    secret = secrets.token_hex(6)
+    secret = f"s{secrets.token_hex(6)}"  # no number
     monkeypatch.setattr("sys.argv", ["train.py", f"+hub.api_key={secret}"])
     run = train_run("logger=wandb", f"+hub.api_key={secret}", "trainer.max_epochs=1")
     (file,) = run.folder.glob(f"wandb/offline-run-*/run-{run.folder.name}.wandb")

@@ -19,7 +19,7 @@ def test_a_run_that_is_on_says_running(config, tmp_path):
 
 
 def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
-    secret = secrets.token_hex(4)
+    secret = f"s{secrets.token_hex(4)}"  # no number
     comet = ["+logger.comet._target_=lightning.pytorch.loggers.CometLogger", f"+logger.comet.api_key={secret}"]
     monkeypatch.setattr("sys.argv", ["train.py", *comet])
     with pytest.raises(RuntimeError), recorded(config(*comet)) as run:

@@ -57,7 +57,7 @@ class MLflowRun(MLFlowLogger):
             self._log_settings(settings)
         except MlflowException as error:
             raise _refusal(self._tracking_uri, error) from error
-        known = {"mlflow.source.name": tags["command"], "mlflow.source.git.commit": tags["git_commit"]}
+        known = {"mlflow.source.name": "train.py", "mlflow.source.git.commit": tags["git_commit"]}
         self._log(tags=[RunTag(key, value[:LONGEST]) for key, value in (tags | known).items()])
         assert self._run_id, "set above"
         return self._run_id
