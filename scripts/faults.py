@@ -280,4 +280,13 @@ FAULTS = [
     Fault("callbacks/find_lr.py", "self._rate * share", "self._rate"),
     Fault("callbacks/find_lr.py", "** (1 / 3)", "** 1"),
     Fault("callbacks/find_batch_size.py", "trainer.fit_loop._combined_loader = None", "pass"),
+    Fault("config/logger_rules.py", "if not all(map(find_spec, modules)):", "if False:"),
+    Fault("tracking.py", "tags(run), ids.get(name))", "tags(run), None)"),
+    Fault("run_folder.py", "        self.tell_trackers(status, reason)\n", ""),
+    Fault("run_folder.py", 'self.facts["tracked_as"] = before.get("tracked_as", {})', "pass"),
+    Fault("guarded_fit.py", "        tracking.begin(trainer.loggers, run)\n", ""),
+    Fault("loggers/mlflow.py", "for key, value in now.items() if key not in before]", "for key, value in now.items()]"),
+    Fault("loggers/mlflow.py", "        self.write()\n        return {}", "        return {}"),
+    Fault("loggers/wandb.py", "x_disable_meta=True", "x_disable_meta=False"),
+    Fault("process.py", "        if enabled:\n            gc.enable()", "        gc.enable()"),
 ]

@@ -103,8 +103,8 @@ def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, mo
 
 
 def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
-    forward = nn.the cross-entropy.forward
-    monkeypatch.setattr(nn.the cross-entropy, "forward", lambda self, *given: 0.1 * forward(self, *given))
+    forward = nn.CrossEntropyLoss.forward
+    monkeypatch.setattr(nn.CrossEntropyLoss, "forward", lambda self, *given: 0.1 * forward(self, *given))
     assert told(*QUICK) == []
     (sentence,) = told(*QUICK, "criterion.label_smoothing=0.2")
     assert sentence.startswith("criterion: train/loss is 0.")
@@ -114,7 +114,7 @@ def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
 
 
 def test_the_floor_of_a_smoothed_loss_is_what_torch_gives_the_best_logits():
-    criterion, smoothed = nn.the cross-entropy(label_smoothing=0.1), torch.full((1, 5), 0.02)
+    criterion, smoothed = nn.CrossEntropyLoss(label_smoothing=0.1), torch.full((1, 5), 0.02)
     smoothed[0, 2] += 0.9
     assert entropy(0.1, 5) == pytest.approx(criterion(smoothed.log(), torch.tensor([2])).item())
     assert entropy(0.0, 5) == 0

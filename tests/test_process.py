@@ -1,11 +1,14 @@
 """How a process starts and ends: in processes of their own, since both concern the whole of one."""
 
+import gc
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from kindling import process
 
 PROJECT = Path(__file__).resolve().parents[1]
 ENTRY = f"""
@@ -98,3 +101,14 @@ def test_a_reader_that_leaves_early_hears_no_complaint():
     command = f"{sys.executable} {PROJECT / 'train.py'} --help | head -1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("Train a model and test its best checkpoint.\n", "")
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_collected_again_after_a_heavy_import_if_it_was_before(enabled):
+    gc.enable() if enabled else gc.disable()
+    try:
+        with process.uncollected():
+            assert not gc.isenabled()
+        assert gc.isenabled() is enabled
+    finally:
+        gc.enable()

@@ -19,10 +19,10 @@ def test_a_run_that_is_on_says_running(config, tmp_path):
 
 
 def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
-    secret = secrets.token_hex(4)
-    wandb = ["+logger.wandb._target_=lightning.pytorch.loggers.WandbLogger", f"+logger.wandb.api_key={secret}"]
-    monkeypatch.setattr("sys.argv", ["train.py", *wandb])
-    with pytest.raises(RuntimeError), recorded(config(*wandb)) as run:
+    secret = f"s{secrets.token_hex(4)}"  # no number
+    comet = ["+logger.comet._target_=lightning.pytorch.loggers.CometLogger", f"+logger.comet.api_key={secret}"]
+    monkeypatch.setattr("sys.argv", ["train.py", *comet])
+    with pytest.raises(RuntimeError), recorded(config(*comet)) as run:
         raise RuntimeError(f"login with token={secret} failed")
     for file in ("run.json", "config.yaml"):
         text = (run.folder / file).read_text()

@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, Mo
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
-from kindling import signals
+from kindling import signals, tracking
 from kindling.callbacks.observer import Observer
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoint import Saved
@@ -63,6 +63,7 @@ def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
             run.update(rollbacks=rollbacks)
         parts = build(start, rollbacks)
         data, classifier, _, trainer = parts
+        tracking.begin(trainer.loggers, run)
         saver = next((each for each in callbacks_of(trainer) if isinstance(each, ResumeCheckpoint)), None)
         if saver:  # max_time is that of all attempts together
             deadline = saver._deadline = min(deadline, saver._deadline)

@@ -39,6 +39,18 @@ def importing() -> Iterator[None]:
         gc.enable()
 
 
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Import and build without garbage collection, which takes a third of MLflow's two to three seconds."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
 class _Deferred(ModuleType):
     """scipy.signal, loaded when something in it is asked for."""
 

@@ -1,6 +1,7 @@
 """What a run folder tells of its run: config.yaml and run.json, from the first moment to the end."""
 
 import json
+import logging
 import os
 import platform
 import shutil
@@ -19,13 +20,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.resolvers import PROJECT, is_first_process, stamp
-from kindling.errors import ConfigError, interruption
+from kindling.errors import ConfigError, interruption, one_line
 from kindling.redaction import redact_command, redact_config, redact_text
 from kindling.resuming import run_lock
 from kindling.resuming.resumption import ORIGIN, is_reopened, refuse_changes, run_of, saved_config
 from kindling.resuming.run_lock import RunLock
 from kindling.whole_file import TEMPORARY, write_whole
 
+log = logging.getLogger(__name__)
 DIFF_LIMIT = 100_000  # characters
 KEPT_OF_EARLIER = ("status", "reason", "started_at", "ended_at", "command", "timings", "metrics")
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
@@ -40,6 +42,7 @@ class RunRecord:
         self.facts: dict[str, Any] = {"timings": {}, "metrics": {}}
         self.saved_config: dict[str, Any] | None = None  # of the run that goes on
         self.is_done = False  # nothing is left to do
+        self.trackers: dict[str, Any] = {}  # that are told how it ends, as tracking.py says
         self._before: dict[Path, bytes] = {}  # what stood in the files of the run that goes on
         self._lock = RunLock(folder)
         self._started = time.perf_counter()
@@ -62,6 +65,7 @@ class RunRecord:
             self._before = {file: file.read_bytes() for file in (self.folder / "run.json", self.folder / "config.yaml")}
             earlier = [*before.pop("earlier", []), {key: before.get(key) for key in KEPT_OF_EARLIER}]
             self.facts = {"metrics": before.get("metrics", {}), "best": before.get("best")}
+            self.facts["tracked_as"] = before.get("tracked_as", {})
             if self.is_done:
                 self._lock.let_others_in()
                 return
@@ -122,6 +126,14 @@ class RunRecord:
             ended_at=datetime.now().astimezone().isoformat(timespec="seconds"),
             timings={**self.facts["timings"], "total_s": seconds},
         )
+        self.tell_trackers(status, reason)
+
+    def tell_trackers(self, status: str, reason: str | None) -> None:
+        for name in list(self.trackers):
+            try:
+                self.trackers.pop(name).end(status, reason and redact_text(reason), self.facts.get("best"))
+            except Exception as error:  # the run has ended as it has ended
+                log.warning("warning: %s could not be told that the run has %s: %s", name, status, one_line(error))
 
     def undo(self) -> None:
         """Let the files tell again what they did before a resume that was refused."""
@@ -174,16 +186,18 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
 def _end_unfinished(record: RunRecord, error: BaseException) -> None:
     if "status" not in record.facts and is_first_process():  # refused before it began
         return
+    # Lightning turns Ctrl-C in a notebook into SystemExit.
+    status, reason = "interrupted" if interruption(error) else "failed", f"{type(error).__name__}: {error}"
+    if isinstance(error, ConfigError):
+        record.tell_trackers(status, reason)
     if isinstance(error, ConfigError) and is_first_process() and record.saved_config is not None:
         record.undo()
         return
     if isinstance(error, ConfigError) and record.saved_config is None and not in_sweep():
         remove_unused(record.folder)
         return
-    # Lightning turns Ctrl-C in a notebook into SystemExit.
-    status = "interrupted" if interruption(error) else "failed"
     with suppress(OSError):  # the disk may be full, which the error tells already
-        record.end(status, f"{type(error).__name__}: {error}")
+        record.end(status, reason)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -12,6 +12,7 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
+from kindling import tracking
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoint import Saved, WholeCheckpointIO
 from kindling.classifier import Classifier
@@ -26,6 +27,7 @@ from kindling.failures import taking_up
 from kindling.guarded_fit import WRITERS, Parts, fit
 from kindling.initialisation import initialise
 from kindling.overhead import lean
+from kindling.process import uncollected
 from kindling.resuming.resumption import flatten
 from kindling.resuming.start import hide_void_events, load_start, tell
 from kindling.run_folder import recorded
@@ -63,6 +65,7 @@ def train(cfg: DictConfig) -> dict[str, float]:
             run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
         else:
             data, classifier, loggers, trainer = build(None, [])
+            tracking.begin(trainer.loggers, run)
         if cfg.test:
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
@@ -105,7 +108,8 @@ def build_parts(
     classifier = build_classifier(cfg, config)
     load_start(classifier, start, rollbacks)
     callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
-    loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
+    with uncollected():
+        loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
@@ -229,6 +233,6 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
         if isinstance(logger, TensorBoardLogger):
             shown = dict(reversed(metrics.items()))  # its table hides all but five, so tests come first
             logger.log_hyperparams(settings, shown, step)
-        else:
+        elif not isinstance(logger, tracking.Tracker):  # which has had them all
             logger.log_hyperparams(settings)
         logger.finalize("success")

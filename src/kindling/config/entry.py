@@ -82,6 +82,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
         logging.raiseExceptions = full_trace  # of a log file on a full disk
         if "run" in cfg.paths:
             cfg.paths.run = HydraConfig.get().runtime.output_dir
+            _name_experiment(cfg, HydraConfig.get())
         for key in PATHS:
             if cfg.get(key):  # hydra.job.chdir may have left the folder that it was given in
                 cfg[key] = to_absolute_path(str(Path(cfg[key]).expanduser()))
@@ -170,8 +171,14 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
                 cfg.paths.run = cfg.hydra.run.dir
             except OmegaConfBaseException as error:  # of a run that is not there
                 raise own_error(error) or error from None
+            _name_experiment(cfg, cfg.hydra)
         del cfg["hydra"]
     return cfg
+
+
+def _name_experiment(cfg: DictConfig, hydra: Any) -> None:
+    """Keep the choice, which Hydra tells nobody but itself."""
+    cfg.experiment_name = cfg.experiment_name or hydra.runtime.choices.experiment or "default"
 
 
 def _flag_faults(parser: argparse.ArgumentParser, given: argparse.Namespace, unknown: Sequence[str]) -> list[Fault]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from kindling.config import data_rules, trainer_rules
+from kindling.config import data_rules, logger_rules, trainer_rules
 from kindling.config.fault import Fault, nearest
 from kindling.config.plain import Config, get
 from kindling.config.signatures import constant
@@ -228,6 +228,7 @@ def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
 RULES: tuple[Rule, ...] = (
     *trainer_rules.RULES,
     *data_rules.RULES,
+    *logger_rules.RULES,
     monitor_is_logged,
     mode_fits_the_monitor,
     something_validates,

@@ -16,6 +16,7 @@ ALLOWED_PREFIXES = (
     f"{PACKAGE}.callbacks.",
     f"{PACKAGE}.criterion.",
     f"{PACKAGE}.csv_logger.",
+    f"{PACKAGE}.loggers.",
     f"{PACKAGE}.muon.",
     f"{PACKAGE}.optimization.",
     f"{PACKAGE}.profiling.",

@@ -24,6 +24,7 @@ TYPES = {
     "views": "Literal['none', 'flip', 'flip_and_shift'] | None",
     "compile": "Literal['default', 'reduce-overhead', 'max-autotune'] | None",
     "float32_matmul_precision": "Literal['highest', 'high', 'medium']",
+    "experiment_name": "str | None",
     "monitor": "str",
     "monitor_mode": "Literal['min', 'max']",
     "paths.*": "str | None",

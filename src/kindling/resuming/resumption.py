@@ -19,6 +19,7 @@ from kindling.resuming.run_lock import is_held
 FREE = (
     *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
     "model.checkpoint_activations",  # for a run whose memory has run out; its bits stay
+    "experiment_name",
     *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
@@ -127,7 +128,9 @@ def run_of(folder: Path) -> dict[str, Any] | None:
         return None
     earlier, metrics = facts.get("earlier", []), facts.get("metrics", {})
     numbers = isinstance(metrics, dict) and all(isinstance(each, int | float) for each in metrics.values())
-    return facts if isinstance(earlier, list) and numbers else None
+    ids = facts.get("tracked_as", {})
+    named = isinstance(ids, dict) and all(isinstance(each, str) for each in ids.values())
+    return facts if isinstance(earlier, list) and numbers and named else None
 
 
 @cache
