@@ -53,6 +53,9 @@ check-configs: $(READY) ## every recipe with every data set and every model that
 faults: $(READY) ## plant faults, one by one, and see which test catches each: about ten minutes
 	$(BIN)/python scripts/plant_faults.py
 
+contracts: $(READY) ## plant classical bugs, and see which contract of models, data and runs catches each
+	$(BIN)/python scripts/plant_faults.py --contracts
+
 clean: ## delete caches; asks before it deletes results in logs/
 	rm -rf .pytest_cache .ruff_cache .coverage* build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
@@ -62,4 +65,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-gpu check format coverage golden schema check-configs faults clean
+.PHONY: help setup train test test-crash test-gpu check format coverage golden schema check-configs faults contracts clean

@@ -290,3 +290,82 @@ FAULTS = [
     Fault("loggers/wandb.py", "x_disable_meta=True", "x_disable_meta=False"),
     Fault("process.py", "        if enabled:\n            gc.enable()", "        gc.enable()"),
 ]
+
+# Classical bugs, which the contracts of tests/test_contracts.py must catch by themselves.
+CONTRACT_FAULTS = [
+    Fault("data/augment.py", ".div_(255).sub_(mean).div_(std)", ".div_(255)"),  # normalisation left out
+    Fault("data/augment.py", ".sub_(mean).div_(std)", ".div_(std).sub_(mean)"),
+    Fault(
+        "data/augment.py",
+        "pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)",
+        "pixels.view(batch, channels, height, width)",
+    ),
+    Fault("data/datamodule.py", 'return self.loader("val")', 'return self.loader("val", augment=self.augment)'),
+    Fault("data/datamodule.py", 'return self.loader("val")', 'return self.loader("val", shuffle=True)'),
+    Fault("data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
+    Fault("data/mnist_5k.py", "test=everything.take(test)", "test=everything.take(rest)"),  # the training images
+    Fault("data/mnist_5k.py", "val=everything.take(rest[val])", "val=everything.take(val)"),
+    Fault("data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    Fault("data/image_folder.py", 'listed["train"] = [listed["train"][i] for i in kept.tolist()]', "pass"),
+    Fault(
+        "data/image_folder.py", "label for _, label in listed])\n        files", "0 for _ in listed])\n        files"
+    ),
+    Fault("data/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),  # shuffled targets
+    Fault("data/splits.py", "manual_seed(SPLIT_SEED)", "manual_seed(torch.initial_seed())"),
+    Fault("data/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),  # each epoch the same
+    Fault("data/loader.py", "labels = self.images.labels[indices]", "labels = self.images.labels"),
+    Fault(
+        "data/loader.py",
+        "torch.randperm(self.num_images, generator=generator)",
+        "torch.randint(self.num_images, (self.num_images,), generator=generator)",  # with replacement
+    ),
+    Fault("data/loader.py", "torch.randperm(self.num_images, generator=generator)", "torch.randperm(self.num_images)"),
+    Fault("data/loader.py", "yield self.normalize(images), labels", "yield self.normalize(images).double(), labels"),
+    Fault("classifier.py", "self.criterion(logits, labels)", "self.criterion(logits, (labels + 1) % logits.shape[1])"),
+    Fault("classifier.py", "self.criterion(logits, labels)", "self.criterion(logits.softmax(1), labels)"),
+    Fault("classifier.py", "self.criterion(logits, labels)", "self.criterion(logits, labels.flip(0))"),
+    Fault("classifier.py", "self.criterion(logits, labels)", "self.criterion(logits, labels) * len(labels)"),
+    Fault("classifier.py", "parameter.grad = None", "pass"),
+    Fault("classifier.py", "return loss if", "return (loss * 1e-9) if"),
+    Fault("classifier.py", 'self._step(batch, "val")[1]', '(self.train(), self._step(batch, "val"))[1][1]'),
+    Fault("classifier.py", 'self._step(batch, "test")[1]', '(self.train(), self._step(batch, "test"))[1][1]'),
+    Fault("metrics.py", "add_(loss.detach(), alpha=num_images)", "add_(loss.detach())"),
+    Fault("optimization.py", "if parameter.ndim <= 1]", "if parameter.ndim < 1]"),  # biases and norms stay
+    Fault("models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
+    Fault(
+        "models/cnn.py",
+        "self.head(features.amax((2, 3)))",
+        "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",  # in evaluation too
+    ),
+    Fault("models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"),
+    Fault("models/cnn.py", "self.head(features.amax((2, 3)))", "self.head(features.amax((2, 3))).softmax(1)"),
+    Fault("models/cnn.py", "self.head(features.amax((2, 3)))", "self.head(features.amax((2, 3))).double()"),
+    Fault(
+        "models/cnn.py",
+        "a quarter\n        nn.BatchNorm2d(out_channels)",
+        "a quarter\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
+    ),
+    Fault(
+        "models/cnn.py",
+        "a quarter\n        nn.BatchNorm2d(out_channels)",
+        "a quarter\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
+    ),
+    Fault("models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),
+    Fault("models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),
+    Fault("models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"),  # not a submodule
+    Fault("models/mlp.py", "self.hidden(images)", "self.hidden(images - images.mean(0))"),
+    Fault("models/mlp.py", "self.hidden(images)", "self.hidden(images.sub_(0.1))"),
+    Fault("models/mlp.py", 'kaiming_normal_(module.weight, nonlinearity="relu")', "normal_(module.weight)"),
+    Fault("models/vit.py", "batch_first=True", "batch_first=False"),  # images attend to each other
+    Fault("models/vit.py", "dim=1) + self.positions", "dim=1) + self.positions.detach()"),
+    Fault("models/vit.py", "self.head.weight, std=0.02", "self.head.weight, std=2.0"),
+    Fault(
+        "models/vit.py",
+        "self.patches(images).flatten(2).transpose(1, 2)",
+        "self.patches(images).flatten(2).permute(2, 0, 1).reshape(len(images), -1, self.class_token.shape[2])",
+    ),
+    Fault("models/airbench.py", " / self.head.in_features", ""),
+    Fault("models/airbench.py", "NORM_MOMENTUM = 0.4", "NORM_MOMENTUM = 0.0"),
+    Fault("models/torchvision.py", "images.expand(", "images[:, :1].expand("),
+    Fault("models/torchvision.py", "self.net(images", "self.net.train()(images"),
+]

@@ -1,9 +1,10 @@
 """Plant one-line faults in a copy of the project, one by one, and print which test catches each.
 
-A fault that no test catches is a test that is missing. Run: python scripts/plant_faults.py [--only WORD]
+A fault that no test catches is a test that is missing. Run: python scripts/plant_faults.py [--only WORD] [--contracts]
 """
 
 import argparse
+import importlib
 import multiprocessing
 import os
 import re
@@ -17,7 +18,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 
 import pytest
 import torchvision  # noqa: F401  these are imported once, for all the forks
-from faults import FAULTS, Fault
+from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
@@ -75,41 +76,45 @@ NEAREST = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="plant the faults whose file name holds this, and trust the tests")
-    only = parser.parse_args().only
-    faults = [fault for fault in FAULTS if only in fault.file]
+    parser.add_argument("--contracts", action="store_true", help="classical bugs, and tests/test_contracts.py alone")
+    given = parser.parse_args()
+    only, pattern = given.only, "test_contracts.py" if given.contracts else "test_*.py"
+    faults = [fault for fault in (CONTRACT_FAULTS if given.contracts else FAULTS) if only in fault.file]
+    if given.contracts:
+        importlib.import_module("lightning.pytorch")  # once too, as no contract is about imports
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in FOLDERS:
             shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
             shutil.copy(PROJECT / name, copy / name)
-        if not only and (catcher := caught_by(copy, tests_from("", copy))):
+        if not only and (catcher := caught_by(copy, tests_from("", copy, pattern))):
             print(f"a test fails without any fault: {catcher}; mend it first")
             return 1
-        missed = sum(plant(copy, number, fault) for number, fault in enumerate(faults, start=1))
+        missed = sum(plant(copy, number, fault, pattern) for number, fault in enumerate(faults, start=1))
     print(f"{len(faults) - missed} of {len(faults)} faults caught")
     return int(missed > 0)
 
 
-def plant(copy: Path, number: int, fault: Fault) -> bool:
+def plant(copy: Path, number: int, fault: Fault, pattern: str) -> bool:
     """Whether no test catches the fault; prints two lines."""
     file = copy / "src" / "kindling" / fault.file
     text = file.read_text()
     assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
     file.write_text(text.replace(fault.right, fault.wrong))
     started = time.perf_counter()
-    catcher = caught_by(copy, tests_from(file.stem, copy))
+    catcher = caught_by(copy, tests_from(file.stem, copy, pattern))
     file.write_text(text)
     print(f"{number:2} {fault.file}: {fault.wrong.strip() or 'line removed'}")
     print(f"   {catcher or 'MISSED'}  ({time.perf_counter() - started:.0f} s)", flush=True)
     return catcher is None
 
 
-def tests_from(stem: str, copy: Path) -> list[str]:
-    """All test files, those likeliest to catch a fault of the module first and the slow ones last."""
+def tests_from(stem: str, copy: Path, pattern: str) -> list[str]:
+    """The test files, those likeliest to catch a fault of the module first and the slow ones last."""
     nearest = f"test_{NEAREST.get(stem, stem)}"
     slow = ("test_configs", "test_crash", "test_entries", "test_processes")
-    files = sorted(copy.glob("tests/test_*.py"), key=lambda file: (file.stem != nearest, file.stem in slow))
+    files = sorted(copy.glob(f"tests/{pattern}"), key=lambda file: (file.stem != nearest, file.stem in slow))
     return [str(file) for file in files]
 
 

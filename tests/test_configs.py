@@ -24,7 +24,7 @@ GROUPS = {
     "mix": ["cutmix", "mixup", "mixup_cutmix"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa", "tensorboard"],
-    "logger": ["csv", "default", "none", "tensorboard"],
+    "logger": ["csv", "default", "mlflow", "none", "tensorboard", "wandb"],
     "debug": [
         "anomaly",
         "fast",
@@ -37,9 +37,6 @@ GROUPS = {
         "profile",
         "shapes",
     ],
-    "callbacks": ["default", "ema", "none", "periodic", "swa"],
-    "logger": ["csv", "default", "mlflow", "none", "tensorboard", "wandb"],
-    "debug": ["anomaly", "fast", "limit", "overfit", "profile"],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
 
