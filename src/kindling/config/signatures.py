@@ -208,6 +208,8 @@ def _of_class(module: Path, definition: ast.ClassDef) -> Signature | None:
 
 
 def _of_base(module: Path, definition: ast.ClassDef) -> Signature | None:
+    if not definition.bases and not definition.keywords:
+        return Signature({}, frozenset(), takes_more=False)
     for base in definition.bases:
         if isinstance(base, ast.Name):
             try:
