@@ -124,7 +124,7 @@ FAULTS = [
     Fault("overhead.py", "skip_empty_hooks(callback)", "pass"),
     Fault("overhead.py", 'os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)', "pass"),
     Fault("compilation.py", "net.compile(mode=mode)", "torch.compile(net, mode=mode)"),
-    Fault("process.py", "        gc.enable()\n", "        pass\n"),
+    Fault("process.py", "gc.freeze()\n        gc.enable()\n", "gc.freeze()\n"),
     Fault("process.py", "code = code or 120", "pass"),
     Fault("process.py", "    atexit._run_exitfuncs()\n", "    pass\n"),
     Fault("config/once.py", "copy.deepcopy(_files[key])", "_files[key]"),
@@ -288,7 +288,7 @@ FAULTS = [
     Fault("loggers/mlflow.py", "for key, value in now.items() if key not in before]", "for key, value in now.items()]"),
     Fault("loggers/mlflow.py", "        self.write()\n        return {}", "        return {}"),
     Fault("loggers/wandb.py", "x_disable_meta=True", "x_disable_meta=False"),
-    Fault("process.py", "        if enabled:\n            gc.enable()", "        gc.enable()"),
+    Fault("process.py", "if enabled:", "if True:"),
 ]
 
 # Classical bugs, which the contracts of tests/test_contracts.py must catch by themselves.
@@ -311,7 +311,7 @@ CONTRACT_FAULTS = [
         "data/image_folder.py", "label for _, label in listed])\n        files", "0 for _ in listed])\n        files"
     ),
     Fault("data/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),  # shuffled targets
-    Fault("data/splits.py", "manual_seed(SPLIT_SEED)", "manual_seed(torch.initial_seed())"),
+    Fault("data/splits.py", "manual_seed(SPLIT_SEED)\n    held", "manual_seed(torch.initial_seed())\n    held"),
     Fault("data/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),  # each epoch the same
     Fault("data/loader.py", "labels = self.images.labels[indices]", "labels = self.images.labels"),
     Fault(

@@ -7,6 +7,7 @@ import torch
 from test_train import same_weights
 from torch import nn
 
+from kindling.criterion import CrossEntropy
 from kindling.data.datamodule import Splits
 from kindling.data.fake import FakeImages
 from kindling.data.images import ImageTensors
@@ -103,8 +104,8 @@ def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, mo
 
 
 def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
-    forward = nn.CrossEntropyLoss.forward
-    monkeypatch.setattr(nn.CrossEntropyLoss, "forward", lambda self, *given: 0.1 * forward(self, *given))
+    forward = CrossEntropy.forward
+    monkeypatch.setattr(CrossEntropy, "forward", lambda self, *given: 0.1 * forward(self, *given))
     assert told(*QUICK) == []
     (sentence,) = told(*QUICK, "criterion.label_smoothing=0.2")
     assert sentence.startswith("criterion: train/loss is 0.")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from kindling.criterion import CrossEntropy
 from kindling.csv_logger import MetricsCSV
 from kindling.data.loader import EpochLoader
 from kindling.models.mlp import MLP
@@ -66,7 +67,7 @@ def test_the_shares_of_a_step_add_up(profiled, caplog):
     [
         ("loader", EpochLoader, "__iter__", slow_batches),
         ("forward", MLP, "forward", slow),
-        ("loss and metrics", torch.nn.CrossEntropyLoss, "forward", slow),
+        ("loss and metrics", CrossEntropy, "forward", slow),
         ("optimizer", torch.optim.AdamW, "step", slow),
         ("backward", torch.Tensor, "backward", slow),
         ("logging", MetricsCSV, "log_metrics", slow),

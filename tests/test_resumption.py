@@ -493,7 +493,7 @@ def test_a_mistyped_origin_leaves_nothing_that_later_runs_would_go_on_with(train
         train_run(f"{key}={tmp_path}/typo")
     assert config("resume=last").paths.run == stopped.paths.run
     with pytest.raises(ConfigError, match=f"^{key}: "):
-        train_run(f"{key}={stopped.paths.run}/checkpoints/last.ckpt", "data.num_classes=7")
+        train_run(f"{key}={stopped.paths.run}/checkpoints/last.ckpt", "model.channels=[8]")
     assert config("resume=last").paths.run == stopped.paths.run
 
 

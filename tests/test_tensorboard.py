@@ -105,7 +105,7 @@ def found(drawn) -> dict[str, list[Value]]:
 def test_the_grid_is_of_the_first_batch_augmented_and_not_normalised(drawn, found):
     data = instantiate(drawn.cfg.data, "data")
     loader = data.train_dataloader()
-    indices, draws = loader.order.draw()
+    indices, draws, _ = loader.order.draw()
     images = data.augment(data.splits.train.images[indices[:32]], draws[:32])  # before it is normalised
     expected = make_grid(images.permute(0, 3, 1, 2)).permute(1, 2, 0).numpy()
     (grid,) = found["train/images"]

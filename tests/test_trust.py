@@ -176,8 +176,8 @@ def paths_taken_by(command: str) -> set[str]:
     return {path for path in paths(cfg) if any(fnmatch(path, pattern) for pattern in optional_texts)}
 
 
-# What is only written to, or set by the run itself; resume=last and auto look through paths.logs, see below.
-OUTPUT = {"train.py": {"paths.run", "paths.logs"}, "evaluate.py": {"paths.logs"}}
+# Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
+OUTPUT = {"train.py": {"paths.run", "paths.logs", "init", "experiment_name"}, "evaluate.py": {"paths.logs"}}
 
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():

@@ -18,6 +18,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
+from kindling.callbacks.doctor import Doctor
 from kindling.callbacks.progress import EpochLines
 from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.summary import Summary
@@ -280,6 +281,7 @@ def defaults(folder: Path) -> dict[str, Any]:
             Summary(max_depth=2),
             EpochLines(),
             Timings(str(folder)),
+            Doctor(),
         ],
         "logger": [
             MetricsCSV(str(folder)),

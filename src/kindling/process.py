@@ -47,7 +47,7 @@ def uncollected() -> Iterator[None]:
     try:
         yield
     finally:
-        if enabled:
+        if enabled:  # not while all is imported
             gc.enable()
 
 

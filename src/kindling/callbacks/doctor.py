@@ -12,6 +12,7 @@ from kindling.doctor.data_rules import AT_START
 from kindling.doctor.fetching import Fetching
 from kindling.doctor.seen import Rule, Seen
 from kindling.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEP, OF_THE_CLOCK, VALIDATION
+from kindling.errors import one_line
 
 
 class Doctor(Observer):
@@ -35,9 +36,15 @@ class Doctor(Observer):
             return
         for rule in rules:
             if rule.__name__ not in self._told:
-                for problem in rule(self._seen):
+                for problem in self._problems(rule):
                     self._told.add(rule.__name__)
                     warn(problem)
+
+    def _problems(self, rule: Rule) -> list[str]:
+        try:
+            return list(rule(self._seen))
+        except Exception as error:  # of data or a model that is unlike ours; no reason to end a run
+            return [f"doctor: {rule.__name__} cannot be asked here: {one_line(error)}"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
@@ -78,7 +85,7 @@ class Doctor(Observer):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
+        if trainer.state.fn != "fit" or trainer.sanity_checking or not isinstance(outputs, Tensor):
             return
         if batch_idx == 0:
             self._compare_order(batch[1])
@@ -96,5 +103,6 @@ class Doctor(Observer):
             return
         loader: Any = trainer.val_dataloaders
         whole = hasattr(loader, "__len__") and trainer.num_val_batches == [len(loader)]
-        self._seen.predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum") if whole else None
+        counted = whole and self._predicted is not None
+        self._seen.predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum") if counted else None
         self._ask(VALIDATION)
