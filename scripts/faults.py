@@ -330,8 +330,12 @@ CONTRACT_FAULTS = [
     Fault("classifier.py", 'self._step(batch, "val")[1]', '(self.train(), self._step(batch, "val"))[1][1]'),
     Fault("classifier.py", 'self._step(batch, "test")[1]', '(self.train(), self._step(batch, "test"))[1][1]'),
     Fault("metrics.py", "add_(loss.detach(), alpha=num_images)", "add_(loss.detach())"),
-    Fault("optimization.py", "if parameter.ndim <= 1]", "if parameter.ndim < 1]"),  # biases and norms stay
-    Fault("models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
+    Fault(
+        "optimization.py",
+        "    for name, parameter in net.named_parameters():\n        if parameter.requires_grad:",
+        "    for name, parameter in net.named_parameters():\n        if parameter.ndim > 1:",
+    ),  # biases and norms stay
+    Fault("models/cnn.py", "else self.stages(images)", "else self.stages(images).detach()"),
     Fault(
         "models/cnn.py",
         "self.head(features.amax((2, 3)))",
@@ -342,12 +346,12 @@ CONTRACT_FAULTS = [
     Fault("models/cnn.py", "self.head(features.amax((2, 3)))", "self.head(features.amax((2, 3))).double()"),
     Fault(
         "models/cnn.py",
-        "a quarter\n        nn.BatchNorm2d(out_channels)",
+        "a quarter\n        norm_of(norm, out_channels)",
         "a quarter\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
     ),
     Fault(
         "models/cnn.py",
-        "a quarter\n        nn.BatchNorm2d(out_channels)",
+        "a quarter\n        norm_of(norm, out_channels)",
         "a quarter\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
     ),
     Fault("models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),

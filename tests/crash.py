@@ -77,6 +77,24 @@ SCENARIOS: dict[str, list[str]] = {
         *("callbacks=ema", "callbacks.ema.decay=0.8", "callbacks.early_stopping.patience=1"),
         *("trainer.max_epochs=9", "optimizer.lr=2"),
     ],
+    "ten techniques": [
+        *(
+            "model=cnn",
+            "model.channels=[4,8]",
+            "model.norm=group",
+            "model.checkpoint_activations=true",
+        ),
+        *("mix=mixup_cutmix", "transform=trivial", "data.balanced_sampling=true", "data.fold=1", "data.num_folds=3"),
+        *("criterion.class_weights=balanced", "criterion.label_smoothing=0.1", "criterion.focal_gamma=1"),
+        *("layer_lr_decay=0.8", "init=orthogonal", "callbacks=[ema,finetune,tensorboard]", "callbacks.ema.decay=0.8"),
+        *(
+            "callbacks.finetuning.head_epochs=1",
+            "callbacks.finetuning.epochs_per_layer=1",
+            "trainer.max_epochs=9",
+            "optimizer.lr=0.01",
+        ),
+        *("trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed"),
+    ],
     "SWA": ["callbacks=swa", "callbacks.swa.start_epoch=1", "optimizer.lr=0.02"],
     "image folder, 2 workers": ["data=image_folder", "data.in_memory=false", "data.num_workers=2", "data.image_size=8"],
 }
@@ -97,6 +115,8 @@ class Result:
 def overrides_of(scenario: str, home: Path) -> list[str]:
     """The overrides of a scenario, whose runs lie below `home`."""
     given = [*SMALL, *SCENARIOS[scenario]]
+    if "model=cnn" in given:
+        given.remove("model.hidden=[8]")
     if "data=image_folder" in given:
         given = [each for each in given if not each.startswith(("data.num_", "+data")) or "workers" in each]
         given = [*given, *AUGMENTED_FOLDER, f"data.root={image_tree(home)}", f"data.cache_dir={home}/cache"]

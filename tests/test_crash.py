@@ -9,7 +9,11 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 
 
-@pytest.mark.parametrize("scenario", crash.SCENARIOS)
+RARE = ("max_steps", "one cycle", "uneven accumulation")
+SLOW = [pytest.param(each, marks=pytest.mark.slow if each in RARE else ()) for each in crash.SCENARIOS]
+
+
+@pytest.mark.parametrize("scenario", SLOW)
 def test_a_run_resumed_from_any_of_its_checkpoints_ends_with_the_same_bits(scenario, tmp_path):
     result = crash.every_step(tmp_path, scenario, every=30)
     assert result.wrong == []

@@ -243,6 +243,7 @@ def test_what_is_shipped_is_told_nothing(told, name):
     assert told(f"experiment={name}", *data, "debug=limit", "test=false") == []
 
 
+@pytest.mark.slow
 def test_the_speed_recipe_is_told_nothing(told):
     small = ["data=fake", "data.channels=3", "data.num_images=128", "data.batch_size=32", "trainer.max_epochs=4"]
     assert told("experiment=cifar10_speed", *small) == []

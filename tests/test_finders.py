@@ -15,6 +15,12 @@ from kindling.errors import KindlingError
 TASK = ["model=mlp", "optimizer=sgd"]
 
 
+@pytest.fixture(autouse=True)
+def keep_garbage(monkeypatch):
+    """Lightning collects it after each size that it tries; the tests hold a million objects."""
+    monkeypatch.setattr("lightning.pytorch.tuner.batch_size_scaling.garbage_collection_cuda", lambda: None)
+
+
 @pytest.fixture
 def found(train_run, caplog):
     """The run of a finder, and what it has told."""

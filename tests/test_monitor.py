@@ -43,7 +43,9 @@ def linears(net: nn.Module) -> list[nn.Linear]:
     return [each for each in net.modules() if isinstance(each, nn.Linear)]
 
 
-@pytest.mark.parametrize("model", ["mlp", "cnn", "resnet", "vit"])
+@pytest.mark.parametrize(
+    "model", ["mlp", "cnn", pytest.param("resnet", marks=pytest.mark.slow), pytest.param("vit", marks=pytest.mark.slow)]
+)
 def test_a_healthy_net_is_not_warned_of(train_run, caplog, model):
     train_run(*LOOK, f"model={model}", "data.image_size=28", "data.batch_size=32")
     assert "warning" not in caplog.text

@@ -449,7 +449,9 @@ class Logging(Classifier):
         self.seen.reset()
 
 
-@pytest.mark.parametrize("step", [8, 11, 15], ids=["first batch", "middle", "last batch"])
+@pytest.mark.parametrize(
+    "step", [pytest.param(8, marks=pytest.mark.slow), 11, 15], ids=["first batch", "middle", "last batch"]
+)
 def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, stop_at, monkeypatch, step):
     monkeypatch.setattr("kindling.train.Classifier", Logging)
     whole = train_run()

@@ -292,7 +292,10 @@ def test_gradients_that_a_fused_step_takes_scaled_are_unscaled(fused, expected):
     assert module.weight.grad.item() == 32.0
 
 
-@pytest.mark.parametrize("recipe", [["model=cnn"], ["model=resnet", "model.depth=8", "callbacks=[ema,tensorboard]"]])
+WITH_EMA = ["model=resnet", "model.depth=8", "callbacks=[ema,tensorboard]"]
+
+
+@pytest.mark.parametrize("recipe", [["model=cnn"], pytest.param(WITH_EMA, marks=pytest.mark.slow)])
 def test_a_run_has_the_same_bits_with_and_without_them(train_run, recipe):
     plain = [each.replace("[ema,tensorboard]", "ema") for each in recipe]
     more = ["model.dropout=0.3"] * ("model=cnn" in recipe)
@@ -337,6 +340,7 @@ def test_the_last_validation_is_drawn_where_the_epochs_do_not_end_in_step(train_
     assert [value.step for value in values_of(train_run(*ON, *last))["val/mistakes"]] == [15]
 
 
+@pytest.mark.slow
 def test_further_training_images_come_every_few_epochs(train_run):
     few = ["callbacks.training_images.every_n_epochs=2", "trainer.max_epochs=4", "data.num_images=64"]
     assert [value.step for value in values_of(train_run(*ON, *few))["train/images"]] == [0, 4]
