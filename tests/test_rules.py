@@ -11,7 +11,7 @@ from lightning.pytorch.strategies import StrategyRegistry
 from torch import nn
 from torchvision import models
 
-from kindling.config import data_rules, machine, rules, trainer_rules
+from kindling.config import callback_rules, data_rules, machine, rules, trainer_rules
 from kindling.config.entry import compose
 from kindling.config.values import CHOICES, RANGES, Range, value_fault
 from kindling.errors import ConfigError
@@ -80,33 +80,37 @@ def test_the_longest_time_is_days_hours_minutes_seconds():
 
 
 def test_a_monitor_that_nothing_logs_is_told_the_nearest():
-    message = told(rules.monitor_is_logged, monitor="val/acc", monitor_mode="max")
+    message = told(callback_rules.monitor_is_logged, monitor="val/acc", monitor_mode="max")
     assert message.endswith("did you mean val/accuracy?")
-    assert "test/loss" in told(rules.monitor_is_logged, monitor="test/loss", monitor_mode="min")
+    assert "test/loss" in told(callback_rules.monitor_is_logged, monitor="test/loss", monitor_mode="min")
     callbacks = {"mine": {"monitor": "val/lose", "mode": "min"}}
-    assert told(rules.monitor_is_logged, callbacks=callbacks).startswith("callbacks.mine.monitor: given val/lose")
+    assert told(callback_rules.monitor_is_logged, callbacks=callbacks).startswith(
+        "callbacks.mine.monitor: given val/lose"
+    )
 
 
 def test_a_monitor_has_the_mode_of_its_metric():
-    assert told(rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="max") == ""
-    message = told(rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="min")
+    assert told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="max") == ""
+    message = told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="min")
     assert message == "monitor_mode: given min for val/accuracy; allowed: max; did you mean monitor_mode=max?"
     callbacks = {"mine": {"monitor": "val/loss", "mode": "max"}}
-    assert told(rules.mode_fits_the_monitor, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
+    assert told(callback_rules.mode_fits_the_monitor, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
 
 
 def test_what_watches_a_validation_needs_one():
     callbacks = {"best_checkpoint": {"monitor": "val/loss"}}
-    assert told(rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
-    message = told(rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
+    assert told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
+    message = told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
     assert "callbacks.best_checkpoint watch a val/ metric" in message
 
 
 def test_early_stopping_and_the_best_checkpoint_watch_the_same():
     callbacks = {"early_stopping": {"monitor": "train/loss"}, "best_checkpoint": {"monitor": "val/loss"}}
-    assert "allowed: what callbacks.best_checkpoint watches" in told(rules.one_metric_decides, callbacks=callbacks)
+    assert "allowed: what callbacks.best_checkpoint watches" in told(
+        callback_rules.one_metric_decides, callbacks=callbacks
+    )
     callbacks["early_stopping"]["monitor"] = "val/loss"
-    assert told(rules.one_metric_decides, callbacks=callbacks) == ""
+    assert told(callback_rules.one_metric_decides, callbacks=callbacks) == ""
 
 
 def test_the_fewest_epochs_are_not_more_than_the_most():
@@ -116,20 +120,20 @@ def test_the_fewest_epochs_are_not_more_than_the_most():
 
 def test_a_patience_that_cannot_run_out_warns():
     stop = {"early_stopping": {"patience": 5}}
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=6) == ""
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=5).startswith("warning: ")
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=6) == ""
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=5).startswith("warning: ")
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
 
 
 def test_a_patience_counts_validations():
     stop = {"early_stopping": {"patience": 5, "monitor": "val/loss"}}
     rare = {"max_epochs": 20, "check_val_every_n_epoch": 4}
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
         "warning: callbacks.early_stopping.patience: given 5; "
         "allowed: less than 5, the validations of the run; it has no effect so"
     )
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
-    assert told(rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""
 
 
 def test_a_schedule_longer_than_the_run_warns():
@@ -275,14 +279,14 @@ def test_two_averages_are_refused_and_one_that_never_begins_warns():
         "ema": {"_target_": "kindling.callbacks.averages.EMA"},
         "swa": {"_target_": "kindling.callbacks.averages.SWA"},
     }
-    assert told(rules.one_average, callbacks=both) == (
+    assert told(callback_rules.one_average, callbacks=both) == (
         "callbacks.swa: given beside callbacks.ema; allowed: one average of the weights"
     )
     late = {"swa": {"start_epoch": 9}}
     assert "allowed: less than trainer.max_epochs, 9" in told(
-        rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
+        callback_rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
     )
-    assert told(rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""
+    assert told(callback_rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""
 
 
 def test_a_fold_beyond_the_last_is_refused():
@@ -319,13 +323,13 @@ def eyes(*names: str) -> dict[str, dict[str, str]]:
 def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
     told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
     for logger in ({}, {"csv": {"_target_": "kindling.csv_logger.MetricsCSV"}}):
-        assert told(rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
+        assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
             "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
             "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; they have no effect so"
         )
     board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
-    assert told(rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""
-    assert told(rules.pictures_have_a_board, callbacks=eyes("gradient_norm", "timings"), logger={}) == ""
+    assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""
+    assert told(callback_rules.pictures_have_a_board, callbacks=eyes("gradient_norm", "timings"), logger={}) == ""
 
 
 @pytest.mark.parametrize("name", ["gradient_norm", "histograms", "graph"])

@@ -6,98 +6,14 @@ nothing. It imports nothing heavy. Add yours to `RULES`.
 
 import re
 from collections.abc import Callable, Iterator
-from typing import Any
 
-from kindling.config import data_rules, logger_rules, trainer_rules
-from kindling.config.fault import Fault, nearest
+from kindling.config import callback_rules, data_rules, logger_rules, trainer_rules
+from kindling.config.callback_rules import TRY_OUT
+from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
-from kindling.config.signatures import constant
 
 Rule = Callable[[Config], Iterator[Fault]]
 PACKAGE = __name__.partition(".")[0]
-
-TRY_OUT = 2  # epochs of a run that nobody expects a result of
-
-
-def watched(config: Config) -> dict[str, tuple[Any, Any]]:
-    """Who watches which metric with which mode: `monitor` itself, and those that do not just repeat it."""
-    found = {"monitor": (get(config, "monitor"), get(config, "monitor_mode"))}
-    for name, callback in (get(config, "callbacks") or {}).items():
-        if isinstance(callback, dict) and callback.get("monitor"):
-            found[f"callbacks.{name}.monitor"] = (callback["monitor"], callback.get("mode"))
-    found["scheduler.monitor"] = (get(config, "scheduler.monitor"), get(config, "scheduler.scheduler.mode"))
-    common = found["monitor"]
-    return {path: pair for path, pair in found.items() if pair[0] and (path == "monitor" or pair != common)}
-
-
-def monitor_is_logged(config: Config) -> Iterator[Fault]:
-    metrics = constant(f"{PACKAGE}.metrics.MODES")
-    logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
-    for path, (monitor, _) in watched(config).items():
-        if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
-            yield Fault(path, f"{monitor}, which nothing logs", ", ".join(logged), nearest(monitor, logged))
-
-
-def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
-    modes = constant(f"{PACKAGE}.metrics.MODES")
-    for path, (monitor, mode) in watched(config).items():
-        right = modes.get(str(monitor).partition("/")[2])
-        if right and mode in ("min", "max") and mode != right:
-            key = "monitor_mode" if path == "monitor" else f"{path.rpartition('.')[0]}.mode"
-            yield Fault(key, f"{mode} for {monitor}", right, f"{key}={right}")
-
-
-def something_validates(config: Config) -> Iterator[Fault]:
-    if get(config, "trainer.limit_val_batches") in (0, 0.0) and get(config, "trainer.limit_val_batches") is not False:
-        watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
-        if watchers and not get(config, "trainer.fast_dev_run"):
-            names = ", ".join(f"callbacks.{name}" for name in watchers)
-            yield Fault("trainer.limit_val_batches", "0", f"1 or more, or null, while {names} watch a val/ metric")
-
-
-def _watches_val(callback: Any) -> bool:
-    return isinstance(callback, dict) and str(callback.get("monitor")).startswith("val/")
-
-
-def one_metric_decides(config: Config) -> Iterator[Fault]:
-    """A checkpoint of the lowest loss and a stop by accuracy keep weights of another epoch than the stop's."""
-    stop, best = (get(config, f"callbacks.{name}.monitor") for name in ("early_stopping", "best_checkpoint"))
-    if stop and best and stop != best:
-        allowed = f"what callbacks.best_checkpoint watches, {best}"
-        yield Fault("callbacks.early_stopping.monitor", str(stop), allowed, "monitor=... for both")
-
-
-def patience_can_run_out(config: Config) -> Iterator[Fault]:
-    epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch") or 1
-    for path in ("callbacks.early_stopping.patience", "scheduler.scheduler.patience"):
-        patience = get(config, path)
-        if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
-            continue
-        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
-        if patience >= epochs:
-            allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
-            yield Fault(path, str(patience), allowed, warning=True)
-        elif patience >= validations > 0:
-            allowed = f"less than {validations}, the validations of the run; it has no effect so"
-            yield Fault(path, str(patience), allowed, warning=True)
-
-
-def _parent(config: Config, path: str) -> Any:
-    return get(config, path.rpartition(".")[0])
-
-
-def one_average(config: Config) -> Iterator[Fault]:
-    callbacks = (get(config, "callbacks") or {}).items()
-    averages = [name for name, each in callbacks if ".averages." in str(get(config, f"callbacks.{name}._target_"))]
-    if len(averages) > 1:
-        yield Fault(f"callbacks.{averages[1]}", f"beside callbacks.{averages[0]}", "one average of the weights")
-
-
-def an_average_can_begin(config: Config) -> Iterator[Fault]:
-    epochs, start = get(config, "trainer.max_epochs"), get(config, "callbacks.swa.start_epoch")
-    if isinstance(epochs, int) and isinstance(start, int) and start >= epochs > TRY_OUT:
-        allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
-        yield Fault("callbacks.swa.start_epoch", str(start), allowed, warning=True)
 
 
 def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
@@ -130,27 +46,10 @@ def _cuts_up(config: Config) -> bool:
     return bool(re.search("fsdp|deepspeed", _strategy(config).lower()))
 
 
-def pictures_have_a_board(config: Config) -> Iterator[Fault]:
-    loggers = (get(config, "logger") or {}).values()
-    board = any("TensorBoard" in str(each.get("_target_")) for each in loggers if isinstance(each, dict))
-    drawing = [] if board else _callbacks(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
-    if drawing and "logger" in config:
-        given = f"no TensorBoard for {', '.join(drawing)}"
-        yield Fault("logger", given, "default or tensorboard; they have no effect so", warning=True)
-
-
 def gradients_are_whole(config: Config) -> Iterator[Fault]:
     if _cuts_up(config):
-        for path in _callbacks(config, r"GradientNorm|Histograms|Graph"):
+        for path in callback_rules.named(config, r"GradientNorm|Histograms|Graph"):
             yield Fault(path, f"with {_strategy(config)}, which cuts up the net", "null, or trainer=ddp")
-
-
-def _callbacks(config: Config, classes: str) -> list[str]:
-    """The paths of the package's callbacks of these classes."""
-    target = re.compile(rf"{PACKAGE}\.callbacks\.\w+\.({classes})")
-    callbacks = (get(config, "callbacks") or {}).items()
-    there = {name: str(each.get("_target_")) for name, each in callbacks if isinstance(each, dict)}
-    return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]
 
 
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
@@ -228,18 +127,11 @@ def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
 RULES: tuple[Rule, ...] = (
     *trainer_rules.RULES,
     *data_rules.RULES,
+    *callback_rules.RULES,
     *logger_rules.RULES,
-    monitor_is_logged,
-    mode_fits_the_monitor,
-    something_validates,
-    one_metric_decides,
-    patience_can_run_out,
-    one_average,
-    an_average_can_begin,
     schedule_ends_with_the_run,
     nesterov_has_momentum,
     muon_sees_whole_matrices,
-    pictures_have_a_board,
     gradients_are_whole,
     something_is_done,
     pretrained_weights_stay,
