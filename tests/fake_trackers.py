@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+import kindling.loggers
+
 
 class Entry(NamedTuple):
     key: str
@@ -117,6 +119,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
         patch.setattr(f"lightning.pytorch.loggers.{name}._{name.upper()}_AVAILABLE", True)
         patch.setitem(sys.modules, f"kindling.loggers.{name}", None)  # undone, it is imported anew
         patch.delitem(sys.modules, f"kindling.loggers.{name}")
+        patch.setattr(kindling.loggers, name, None, raising=False)  # where Hydra looks first
 
 
 def _init(**given: Any) -> WandbRun:
