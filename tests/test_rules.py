@@ -338,3 +338,18 @@ def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
     answer = told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
     assert answer == (f"callbacks.{name}: given with fsdp, which cuts up the net; allowed: null, or trainer=ddp")
     assert told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
+
+
+def test_a_weight_for_each_class_is_asked_for():
+    rule = data_rules.each_class_has_a_weight
+    assert told(rule, criterion__class_weights="balanced", data__num_classes=3) == ""
+    assert told(rule, criterion__class_weights=[1, 2, 3], data__num_classes=3) == ""
+    message = "criterion.class_weights: given 2 numbers; allowed: null, balanced, or 3, one a class"
+    assert told(rule, criterion__class_weights=[1, 2], data__num_classes=3) == message
+
+
+def test_layers_that_never_thaw_are_told():
+    late = {"finetuning": {"head_epochs": 9}}
+    assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 10}) == ""
+    message = "warning: callbacks.finetuning.head_epochs: given 9; allowed: less than trainer.max_epochs, 5, or null"
+    assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 5}).startswith(message)

@@ -110,7 +110,15 @@ def named(config: Config, classes: str) -> list[str]:
     return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]
 
 
+def layers_can_thaw(config: Config) -> Iterator[Fault]:
+    epochs, head = get(config, "trainer.max_epochs"), get(config, "callbacks.finetuning.head_epochs")
+    if isinstance(epochs, int) and isinstance(head, int) and head >= epochs > TRY_OUT:
+        allowed = f"less than trainer.max_epochs, {epochs}, or null; only the last layer is trained so"
+        yield Fault("callbacks.finetuning.head_epochs", str(head), allowed, warning=True)
+
+
 RULES = (
+    layers_can_thaw,
     monitor_is_logged,
     mode_fits_the_monitor,
     something_validates,

@@ -42,6 +42,12 @@ def the_fold_is_there(config: Config) -> Iterator[Fault]:
         yield Fault("data.fold", str(fold), f"0 to {number - 1}, as data.num_folds is {number}")
 
 
+def each_class_has_a_weight(config: Config) -> Iterator[Fault]:
+    weights, classes = get(config, "criterion.class_weights"), get(config, "data.num_classes")
+    if isinstance(weights, list) and isinstance(classes, int) and len(weights) != classes:
+        yield Fault("criterion.class_weights", f"{len(weights)} numbers", f"null, balanced, or {classes}, one a class")
+
+
 def rare_classes_are_made_up_for_once(config: Config) -> Iterator[Fault]:
     if get(config, "data.balanced_sampling") is True and get(config, "criterion.class_weights") == "balanced":
         allowed = "null with data.balanced_sampling=true; rare classes would count twice"
@@ -62,5 +68,6 @@ RULES = (
     reflection_fits_the_image,
     alternating_flips_are_halves,
     the_fold_is_there,
+    each_class_has_a_weight,
     rare_classes_are_made_up_for_once,
 )
