@@ -144,3 +144,41 @@ def test_a_profile_counts_builtin_functions_for_their_callers():
     seconds = profiles.by_package(type("Stats", (), {"stats": stats})())
     assert seconds == {"lightning": 5.0, "kindling": 1.0, "torch, compiled": 4.0}
     assert [row.value for row in profiles.shares("x", seconds)] == [50.0, 40.0, 10.0]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scripts")
+def test_what_techniques_save_or_cost_is_measured(monkeypatch):
+    from benchmarks import techniques
+
+    monkeypatch.setattr(techniques, "BATCH_SIZE", 2)
+    monkeypatch.setattr(techniques, "NUM_BATCHES", 1)
+    rows = {row.what: row for row in techniques.techniques()}
+    kept = [row.value for what, row in rows.items() if "kept for backward" in what]
+    assert len(kept) == 3
+    assert max(kept) < 0.5
+    assert rows["transform=trivial"].value < rows["transform=null"].value
+    assert {row.unit for row in rows.values()} == {"times", "images/s", "ms a batch"}
+
+
+@pytest.mark.slow
+def test_the_cost_of_a_look_at_the_layers_is_measured(quick, monkeypatch):
+    from benchmarks import monitor
+
+    monkeypatch.setattr(monitor, "NUM_EPOCHS", 1)
+    quiet, look, whole = monitor.monitor()
+    assert 0 < quiet.value < 1e3 * look.value
+    assert 0 < whole.value < 100
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scripts")
+def test_a_suggested_rate_is_compared_with_the_best_of_a_grid(monkeypatch):
+    from benchmarks import finder
+
+    monkeypatch.setattr(finder, "RECIPES", ("cnn",))
+    monkeypatch.setattr(finder, "RATES", (0.0001, 0.01))
+    monkeypatch.setattr(finder, "GRID", (*finder.GRID, "trainer.max_epochs=1"))
+    low, high, suggested, factor = finder.finder()
+    assert high.value < low.value
+    assert factor.value == pytest.approx(max(suggested.value / 0.01, 0.01 / suggested.value))

@@ -6,6 +6,7 @@ from test_models import model_of
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kindling.memory import kept_for_backward
 from kindling.models.recomputation import recomputed
 
 ON = "model.checkpoint_activations=true"
@@ -27,18 +28,11 @@ def step(net: nn.Module, autocast: bool = False) -> Tensor:
 
 
 def saved_bytes(net: nn.Module) -> int:
-    """What a forward pass keeps for the backward pass, parameters apart, each piece of memory counted once."""
-    own = {each.untyped_storage().data_ptr() for each in net.parameters()}
-    kept: dict[int, Tensor] = {}  # holds them, so that no address is used twice
-
-    def keep(tensor: Tensor) -> Tensor:
-        kept[tensor.untyped_storage().data_ptr()] = tensor
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    """What a forward pass keeps for the backward pass, parameters apart."""
+    with kept_for_backward(net.parameters()) as kept:
         logits = net(torch.randn(16, 3, 32, 32))
     assert logits.requires_grad
-    return sum(each.untyped_storage().nbytes() for pointer, each in kept.items() if pointer not in own)
+    return kept.num_bytes
 
 
 @pytest.mark.parametrize("autocast", [False, True])

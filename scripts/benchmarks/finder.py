@@ -11,19 +11,25 @@ from kindling.config.entry import compose
 from kindling.errors import DivergedError
 from kindling.train import train
 
+RECIPES = ("cnn", "resnet", "vit")
 RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
 GRID = ("trainer.max_epochs=3", "logger=none", "callbacks=none", "test=false", "trainer.num_sanity_val_steps=0")
 
 
 def finder() -> list[Row]:
-    """val/loss of experiment=cnn after three epochs with each rate, and what the range test suggests."""
-    losses = {rate: loss_of(rate, ["experiment=cnn"]) for rate in RATES}
+    """val/loss of some recipes after three epochs with each rate, and what the range test suggests."""
+    return [row for recipe in RECIPES for row in compared(recipe)]
+
+
+def compared(recipe: str) -> list[Row]:
+    overrides = [f"experiment={recipe}"]
+    losses = {rate: loss_of(rate, overrides) for rate in RATES}
     best = min(losses, key=lambda rate: losses[rate])
-    suggested = suggestion(["experiment=cnn"])
+    suggested = suggestion(overrides)
     return [
-        *(Row(f"val/loss after 3 epochs, optimizer.lr={rate:g}", loss) for rate, loss in losses.items()),
-        Row("debug=find_lr suggests optimizer.lr", suggested),
-        Row("the suggestion against the best of the grid", max(suggested / best, best / suggested), "times", "<= 3"),
+        *(Row(f"{recipe}: val/loss after 3 epochs, optimizer.lr={rate:g}", loss) for rate, loss in losses.items()),
+        Row(f"{recipe}: debug=find_lr suggests optimizer.lr", suggested),
+        Row(f"{recipe}: against the best of the grid", max(suggested / best, best / suggested), "times", "<= 3"),
     ]
 
 
