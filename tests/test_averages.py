@@ -5,6 +5,7 @@ from torch import nn
 
 from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
+from kindling.errors import ConfigError
 
 SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]
 LATE = "callbacks.ema.update_starting_at_step=999"
@@ -73,3 +74,11 @@ def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, weight
     seen = weights_after("on_validation_epoch_start")
     run = train_run("callbacks=swa", "callbacks.swa.start_epoch=0", "model=mlp", "trainer.num_sanity_val_steps=0")
     assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())
+
+
+def test_a_fork_of_an_average_without_it_is_refused(train_run):
+    run = train_run(*SMALL, "trainer.max_epochs=1")
+    plain = [each for each in SMALL if "callbacks" not in each]
+    with pytest.raises(ConfigError, match=r"fork: given .*, whose weights are an average; allowed: a fork with that"):
+        train_run(*plain, f"fork={run.folder}", "trainer.max_epochs=2")
+    assert train_run(*SMALL, f"fork={run.folder}", "trainer.max_epochs=2").metrics

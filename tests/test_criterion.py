@@ -22,11 +22,36 @@ def loss(targets, *, logits=LOGITS, smoothing=0.0, gamma=0.0, weights=None):
 @pytest.mark.parametrize("targets", [LABELS, SHARES], ids=["labels", "shares"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("weights", [None, WEIGHTS])
-def test_without_and_with_next_to_no_focus_it_is_torchs(targets, smoothing, weights):
+def test_without_and_with_next_to_no_focus_it_is_torchs_over_the_number_of_images(targets, smoothing, weights):
     weight = None if weights is None else torch.tensor(weights)
-    expected = F.cross_entropy(LOGITS, targets, weight, label_smoothing=smoothing)
-    assert torch.equal(loss(targets, smoothing=smoothing, weights=weights), expected)
+    expected = F.cross_entropy(LOGITS, targets, weight, reduction="sum", label_smoothing=smoothing) / 9
+    torch.testing.assert_close(loss(targets, smoothing=smoothing, weights=weights), expected)
     torch.testing.assert_close(loss(targets, smoothing=smoothing, gamma=1e-9, weights=weights), expected)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_weighted_loss_does_not_depend_on_the_batches(gamma):
+    whole = loss(LABELS, gamma=gamma, weights=WEIGHTS)
+    parts = [loss(LABELS[i : i + 3], logits=LOGITS[i : i + 3], gamma=gamma, weights=WEIGHTS) for i in (0, 3, 6)]
+    torch.testing.assert_close(torch.stack(parts).mean(), whole)
+
+
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_a_batch_of_a_class_that_does_not_count_has_no_loss(gamma):
+    assert loss(torch.zeros(9, dtype=torch.int64), gamma=gamma, weights=[0.0, 1, 1, 1]) == 0
+
+
+@pytest.mark.parametrize("gamma", [0.5, 1.0, 2.0])
+def test_an_image_that_is_certain_has_a_finite_gradient(gamma):
+    logits = torch.tensor([[60.0, 0, 0, 0]], requires_grad=True)
+    loss(torch.tensor([0]), logits=logits, gamma=gamma).backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_zeros_alone_are_refused():
+    with pytest.raises(ConfigError, match="given zeros alone; allowed: a number above 0"):
+        loss(LABELS, weights=[0.0] * 4)
 
 
 def test_the_focal_loss_of_two_classes_is_torchvisions():

@@ -1,12 +1,17 @@
 """A planted mistake is told in its sentence; what is shipped is told nothing."""
 
 import logging
+import warnings
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule, Trainer
 from test_train import same_weights
 from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
 
+from kindling import train as train_module
+from kindling.callbacks.doctor import Doctor
 from kindling.criterion import CrossEntropy
 from kindling.data.datamodule import Splits
 from kindling.data.fake import FakeImages
@@ -193,13 +198,13 @@ def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch):
     now = [0.0]
     monkeypatch.setattr(fetching.time, "perf_counter", lambda: now[0])
     watch = fetching.Fetching()
-    for batch in range(21):
+    for batch in range(6):
         assert watch.share is None, "too few batches"
-        now[0] += 0.1 * (batch > 0)
+        now[0] += 0.2 * (batch > 0)
         watch.start()
-        now[0] += 0.3
+        now[0] += 0.6
         watch.stop()
-    assert watch.share == pytest.approx(6.3 / 8.3)
+    assert watch.share == pytest.approx(3.6 / 4.6)
 
 
 def test_the_loader_of_each_epoch_is_watched(train_run, monkeypatch):
@@ -247,3 +252,63 @@ def test_what_is_shipped_is_told_nothing(told, name):
 def test_the_speed_recipe_is_told_nothing(told):
     small = ["data=fake", "data.channels=3", "data.num_images=128", "data.batch_size=32", "trainer.max_epochs=4"]
     assert told("experiment=cifar10_speed", *small) == []
+
+
+class Branches(nn.Module):
+    """A linear net with a branch that is left out at random, or counts nothing."""
+
+    def __init__(self, share: float, factor: float):
+        super().__init__()
+        self.share, self.factor = share, factor
+        self.head, self.branch = nn.Linear(256, 10), nn.Linear(256, 256)
+
+    def forward(self, images):
+        x = images.flatten(1)
+        if not self.training or torch.rand(()) < self.share:
+            x = x + self.factor * self.branch(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("share", "factor", "is_told"), [(0.5, 1.0, False), (1.0, 0.0, True), (0.0, 1.0, True)])
+def test_a_branch_is_told_if_none_of_the_first_steps_trains_it(told, monkeypatch, share, factor, is_told):
+    build = train_module.build_classifier
+
+    def with_branches(cfg, config):
+        classifier = build(cfg, config)
+        classifier.net = Branches(share, factor)
+        return classifier
+
+    monkeypatch.setattr(train_module, "build_classifier", with_branches)
+    sentences = told(*QUICK, "data.num_images=320", "data.batch_size=32")
+    assert [
+        each.startswith("model: no gradient reaches 2 of 4 trainable parameters: branch.weight") for each in sentences
+    ] == ([True] if is_told else [])
+
+
+def test_a_module_of_another_kind_is_left_alone(tmp_path):
+    class Other(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    batches = DataLoader(TensorDataset(torch.zeros(4, 2)), batch_size=2)
+    trainer = Trainer(
+        max_epochs=1,
+        callbacks=[Doctor()],
+        logger=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(Other(), batches)
+    assert trainer.global_step == 2

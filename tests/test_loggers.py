@@ -218,3 +218,22 @@ def test_wandb_itself_writes_a_run_without_secrets(train_run, monkeypatch):
     assert b"test/accuracy" in file.read_bytes()
     files = [file for file in (run.folder / "wandb").rglob("*") if file.is_file()]
     assert not [file for file in files if secret.encode() in file.read_bytes()]
+
+
+def test_a_store_that_is_busy_for_a_while_loses_nothing_and_costs_no_run(
+    fakes, train_run, monkeypatch, tmp_path, caplog
+):
+    log_batch, calls = fake_trackers.MlflowClient.log_batch, []
+
+    def busy(self, run_id, metrics=(), **rest):
+        calls.append(len(metrics))
+        if metrics and sum(map(bool, calls)) == 1:
+            raise RuntimeError("database is locked")
+        return log_batch(self, run_id, metrics=metrics, **rest)
+
+    monkeypatch.setattr(fake_trackers.MlflowClient, "log_batch", busy)
+    train_run("logger=mlflow", EVERY_STEP, "trainer.max_epochs=2")
+    assert caplog.text.count("takes no metrics (database is locked); they are held back") == 1
+    (run,) = fake_trackers.MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db").runs.values()
+    assert run.info.status == "FINISHED"
+    assert [each.step for each in run.data.history["train/loss_step"]] == list(range(16))

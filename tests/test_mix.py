@@ -65,3 +65,8 @@ def test_the_same_seed_mixes_the_same_images(train_run):
 def test_accuracy_of_mixed_images_counts_the_label_with_the_larger_share(train_run):
     run = train_run("mix=mixup", "mix.alpha=0.05", "trainer.max_epochs=4", "optimizer.lr=0.01")
     assert run.metrics["train/accuracy"] > 0.8
+
+
+def test_overfitting_sees_images_as_they_are(train_run):
+    run = train_run("mix=mixup", "debug=overfit", "trainer.max_epochs=60", "optimizer.lr=0.01")
+    assert run.metrics["train/loss"] < 0.02

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 from torch.optim import SGD
+from torchvision import models
 
 from kindling.config.composition import instantiate
 from kindling.config.entry import compose
@@ -100,6 +101,15 @@ def test_each_layer_learns_at_its_share_of_the_rate_at_every_step(scheduler, opt
         for each in (schedule, other):
             each.step(*([1.0] if scheduler == "plateau" else []))
     assert sum(len(group["params"]) for group in made.param_groups) == len(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "least", "most"), [("densenet121", 5, 20), ("vit_b_16", 14, 15), ("resnet18", 10, 10), ("swin_t", 9, 9)]
+)
+def test_the_layers_of_torchvisions_models_have_numbers_in_their_names(name, least, most):
+    with torch.device("meta"):
+        net = models.get_model(name)
+    assert least <= len(set(layer_numbers(net).values())) <= most
 
 
 def test_norms_and_biases_of_no_layer_decay():

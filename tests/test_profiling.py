@@ -148,3 +148,10 @@ def test_lightnings_actions_belong_to_phases():
     assert phase_of("[Callback]EMA{'a': 1}.on_train_batch_end") == "callbacks"
     assert phase_of("[LightningModule]Classifier.on_before_optimizer_step") == "callbacks"
     assert phase_of("run_training_batch") is None
+
+
+def test_a_run_that_ends_before_the_trace_says_so(train_run, caplog):
+    caplog.set_level("INFO")
+    run = train_run("debug=profile")
+    assert "the run ended before the steps that are traced; allow more trainer.max_steps" in caplog.text
+    assert not (run.folder / "profile").exists()

@@ -230,6 +230,8 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
     configs += [
         compose(["optimizer=sgd", "data=cifar10", "callbacks=ema"]),
         compose(["callbacks=[swa,finetune]", "mix=mixup"]),
+        compose(["debug=find_lr"]),
+        compose(["debug=find_batch_size"]),
         compose(["optimizer=muon", "model=airbench"]),
     ]
     flat = "\n".join(str(config) for config in configs)
@@ -353,3 +355,10 @@ def test_layers_that_never_thaw_are_told():
     assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 10}) == ""
     message = "warning: callbacks.finetuning.head_epochs: given 9; allowed: less than trainer.max_epochs, 5, or null"
     assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 5}).startswith(message)
+
+
+def test_finders_are_given_their_steps_and_a_rate():
+    rule, finder = callback_rules.finders_have_their_steps, {"find_lr": {"num_steps": 9}}
+    assert told(rule, callbacks=finder, optimizer__lr=0.1) == ""
+    assert told(rule, callbacks=finder, optimizer__lr=0).startswith("optimizer.lr: given 0 with callbacks.find_lr")
+    assert "false; it needs more steps" in told(rule, callbacks=finder, trainer__fast_dev_run=True)

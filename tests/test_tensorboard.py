@@ -1,5 +1,6 @@
 """What TensorBoard shows beyond curves, read back from its event files."""
 
+import dataclasses
 import io
 import json
 import math
@@ -30,6 +31,7 @@ from kindling.callbacks.validation_pictures import in_order
 from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
 from kindling.config.entry import compose
+from kindling.data.fake import FakeImages
 from kindling.data.images import NO_LABEL
 from kindling.errors import Interrupted
 from kindling.gradients import unscaled_gradients
@@ -417,3 +419,28 @@ def test_a_replay_leaves_them_out():
     assert issubclass(TensorBoardCallback, WRITERS)
     built = [instantiate(compose(["callbacks=tensorboard"]).callbacks[name], name) for name in EYES]
     assert [type(each).__name__ for each in built if not isinstance(each, WRITERS)] == ["GradientNorm"]
+
+
+def test_histograms_begin_with_the_first_epoch(train_run):
+    run = train_run(*ON, "callbacks.histograms.every_n_epochs=2", "trainer.max_epochs=3", "data.num_images=64")
+    (values,) = [each for tag, each in values_of(run).items() if tag == "weights/net.head.1.bias"]
+    assert [value.step for value in values] == [1, 5]
+
+
+def test_images_of_any_number_of_channels_and_names_with_dollars_are_drawn(train_run, monkeypatch):
+    read = FakeImages.read
+    names = tuple(f"${label}_{{" for label in range(10))
+    monkeypatch.setattr(FakeImages, "read", lambda self: dataclasses.replace(read(self), classes=names))
+    run = train_run(*ON, "data.channels=2", "trainer.max_epochs=1")
+    assert {"val/mistakes", "val/confusion_matrix", "train/images"} <= values_of(run).keys()
+    assert "test/loss" in run.metrics
+
+
+def test_what_cannot_be_drawn_is_told_once_and_costs_no_run(train_run, monkeypatch, caplog):
+    def fail(*_):
+        raise ValueError("no colours left")
+
+    monkeypatch.setattr("kindling.callbacks.validation_pictures.plot_mistakes", fail)
+    run = train_run(*ON, "callbacks.validation_pictures.every_n_epochs=1", "trainer.max_epochs=2")
+    assert caplog.text.count("warning: ValidationPictures: cannot draw: no colours left") == 1
+    assert "test/loss" in run.metrics

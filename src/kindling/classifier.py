@@ -72,7 +72,9 @@ class Classifier(LightningModule):
             super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
-        if stage == "fit" and isinstance(self.criterion, CrossEntropy) and self.criterion.is_balanced:
+        if isinstance(self.criterion, CrossEntropy) and self.criterion.is_balanced:
+            if stage != "fit" and not self.criterion.is_even:  # of a checkpoint
+                return
             data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             self.criterion.balance(data.splits.train.labels)
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from kindling.data.images import NO_LABEL
 from kindling.errors import ConfigError
 
+NEVER_SURE = 1e-6  # least of 1 - p: a root of zero has no gradient
+
 
 class CrossEntropy(nn.Module):
     """The mean loss of logits (B, K) and labels (B,), or of shares of classes (B, K) that sum to 1.
 
-    With `focal_gamma=0` it is torch's cross_entropy. Its mean over a batch is weighted by the classes' weights, so
-    that it depends a little on how images are put into batches.
+    Without focus and weights it is torch's cross_entropy. Weighted losses are divided by the number of images and not,
+    as by torch, by their weights, so that the loss of a set does not depend on how it is put into batches.
 
     Args:
         num_classes: K.
@@ -43,8 +45,14 @@ class CrossEntropy(nn.Module):
                 f"criterion.class_weights: given {len(weight)} numbers; allowed: null, balanced, or {num_classes}, "
                 "one for each class"
             )
+        if weight is not None and not any(weight):
+            raise ConfigError("criterion.class_weights: given zeros alone; allowed: a number above 0 for some class")
         self.weight: Tensor | None
         self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+
+    @property
+    def is_even(self) -> bool:
+        return self.weight is None or bool((self.weight == 1).all())
 
     def balance(self, labels: Tensor) -> None:
         """Weigh classes by the training labels (N,), if they are to be balanced; one without images counts nothing."""
@@ -53,15 +61,18 @@ class CrossEntropy(nn.Module):
             self.weight.copy_(torch.where(counts > 0, len(labels) / (counts.count_nonzero() * counts), 0))
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if not self.focal_gamma and self.weight is None:
+            return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        num_images = len(targets) if targets.ndim == 2 else (targets != NO_LABEL).sum().clamp_min(1)
         if not self.focal_gamma:
-            return F.cross_entropy(logits, targets, self.weight, label_smoothing=self.label_smoothing)
+            settings = {"weight": self.weight, "label_smoothing": self.label_smoothing}
+            return F.cross_entropy(logits, targets, reduction="sum", **settings) / num_images
         log_probabilities = logits.log_softmax(1)
-        focus = (1 - log_probabilities.exp()) ** self.focal_gamma
+        focus = (-torch.expm1(log_probabilities)).clamp_min(NEVER_SURE) ** self.focal_gamma
         weight = 1.0 if self.weight is None else self.weight
         shares, has_label = self._shares(targets)  # (B, K), (B, 1)
         smoothed = shares * (1 - self.label_smoothing) + has_label * self.label_smoothing / self.num_classes
-        total = len(targets) if targets.ndim == 2 else (shares * weight).sum()  # as torch divides
-        return -(smoothed * weight * focus * log_probabilities).sum() / total
+        return -(smoothed * weight * focus * log_probabilities).sum() / num_images
 
     def _shares(self, targets: Tensor) -> tuple[Tensor, Tensor]:
         """Shares of the classes (B, K), and whether an image has a label (B, 1)."""

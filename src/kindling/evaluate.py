@@ -48,7 +48,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
     classifier = rebuild(saved, path)
-    classifier.views[cfg.split] = cfg.views or classifier.views["test"]
+    classifier.views[cfg.split] = cfg.views or classifier.views.get(cfg.split, "none")
     run(classifier, datamodule=data, verbose=False)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
     metrics |= summary(kept.logits, kept.labels, cfg.split)

@@ -13,7 +13,8 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from kindling.errors import ConfigError
 
-NUMBERED = re.compile(r"([^.]+\.)*?\d+(?=\.)")  # blocks.3 of blocks.3.conv1.weight
+# blocks.3 of blocks.3.conv1.weight, layer1.0 of layer1.0.conv1.weight, layer_3 of layer_3.mlp.0.weight
+NUMBERED = re.compile(r"([^.\d]+\.)*(\d+(?=\.)|[^.]*\d[^.]*(\.\d+)?(?=\.))")
 
 
 def parameter_groups(net: nn.Module, layer_lr_decay: float = 1.0) -> list[dict[str, Any]]:
@@ -37,8 +38,8 @@ def parameter_groups(net: nn.Module, layer_lr_decay: float = 1.0) -> list[dict[s
 def layer_numbers(net: nn.Module) -> dict[str, int]:
     """The layer of each parameter by its name, counted from 0 at the input.
 
-    What shares its name up to the first number in it (blocks.3) is one layer, if it has a matrix or kernel, and so is
-    what comes before, between and after without a number: a stem, a head.
+    What shares its name up to the first number in it (blocks.3, layer1.0) is one layer, if it has a matrix or kernel,
+    and so is what comes before, between and after without a number: a stem, a head.
     """
     numbers: dict[str, int] = {}
     layer, number = None, -1

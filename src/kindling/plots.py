@@ -26,8 +26,8 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str]) ->
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
     axes.set(xlabel="predicted", ylabel="true", title=f"{int(counts.trace())} of {len(labels)} right")
     if num_classes <= MAX_NAMED_CLASSES:
-        axes.set_xticks(range(num_classes), classes, rotation=90)
-        axes.set_yticks(range(num_classes), classes)
+        axes.set_xticks(range(num_classes), classes, rotation=90, parse_math=False)
+        axes.set_yticks(range(num_classes), classes, parse_math=False)
         for row, column in counts.nonzero().tolist():
             colour = "white" if shares[row, column] > 0.5 else "black"
             axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
@@ -52,12 +52,17 @@ def plot_mistakes(
     for position, index in enumerate(worst):
         top, left = divmod(position, COLUMNS)
         place = (left + 0.05, left + 0.95, top + 0.95, top + 0.2)
-        axes.imshow(images[index].squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
+        axes.imshow(drawable(images[index]).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
         probability, predicted = logits[index].softmax(0).max(0)
         text = f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}"
-        axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8)
+        axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8, parse_math=False)  # a name may hold a $
     axes.set(xlim=(0, COLUMNS), ylim=(rows, 0))
     return figure
+
+
+def drawable(image: Tensor) -> Tensor:
+    """(H, W, C) -> (H, W, 3) or (H, W): the first channel, if there are neither one nor three."""
+    return image if image.shape[-1] == 3 else image[..., 0]
 
 
 def save(figure: Figure, file: Path) -> None:

@@ -1,11 +1,14 @@
 """What the callbacks that draw into TensorBoard share."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from kindling.callbacks.observer import Observer
+from kindling.console import warn
+from kindling.errors import one_line
 
 if TYPE_CHECKING:  # a run without TensorBoard starts a tenth of a second sooner
     from torch.utils.tensorboard import SummaryWriter
@@ -20,6 +23,16 @@ class TensorBoardCallback(Observer):
 
     def __init__(self, every_n_epochs: int | None = None):
         self.every_n_epochs = every_n_epochs
+        self._has_failed = False
+
+    def attempt(self, draw: Callable[..., None], *arguments: Any) -> None:
+        """Draw; what cannot be drawn is told once, and costs no run."""
+        try:
+            draw(*arguments)
+        except Exception as error:  # of matplotlib, or of data unlike ours
+            if not self._has_failed:
+                warn(f"{type(self).__name__}: cannot draw: {one_line(error)}")
+            self._has_failed = True
 
     def ends_period(self, trainer: Trainer) -> bool:
         """Whether the current epoch is the last one of `every_n_epochs`."""

@@ -142,7 +142,7 @@ def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
         optimizer=instantiate(cfg.optimizer, "optimizer"),
         scheduler=instantiate(cfg.scheduler, "scheduler"),
         layer_lr_decay=cfg.layer_lr_decay,
-        mix=instantiate(cfg.mix, "mix"),
+        mix=None if cfg.trainer.overfit_batches else instantiate(cfg.mix, "mix"),
         config=config,
     )
 

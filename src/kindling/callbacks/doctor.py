@@ -7,12 +7,16 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from kindling.callbacks.observer import Observer
+from kindling.classifier import Classifier
 from kindling.console import warn
+from kindling.data.datamodule import ImageDataModule
 from kindling.doctor.data_rules import AT_START
 from kindling.doctor.fetching import Fetching
 from kindling.doctor.seen import Rule, Seen
-from kindling.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEP, OF_THE_CLOCK, VALIDATION
+from kindling.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.errors import one_line
+
+NUM_STEPS = 8  # a net may leave out layers at random, or start some at zero
 
 
 class Doctor(Observer):
@@ -20,6 +24,7 @@ class Doctor(Observer):
 
     def __init__(self) -> None:
         self._told: set[str] = set()
+        self._num_steps = 0  # whose gradients it has seen
         self._fetching = Fetching()
         self._first_labels: Tensor | None = None
         self._predicted: Tensor | None = None
@@ -48,7 +53,12 @@ class Doctor(Observer):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        self._ask(AT_START)
+        if not isinstance(pl_module, Classifier):  # of another kind, which the rules know nothing of
+            for name in vars(Doctor):
+                if name.startswith("on_"):
+                    setattr(self, name, None)  # Lightning calls what is callable
+        elif isinstance(self._seen.data, ImageDataModule):
+            self._ask(AT_START)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def look(criterion: Any, inputs: Any) -> None:
@@ -62,8 +72,11 @@ class Doctor(Observer):
         handle = self._seen.classifier.criterion.register_forward_pre_hook(look)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
-        self._ask(FIRST_STEP)
-        self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # and so no longer called
+        self._seen.note_gradients()
+        self._num_steps += 1
+        if self._num_steps == NUM_STEPS:
+            self._ask(FIRST_STEPS)
+            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # no longer called
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fetching.start_epoch()

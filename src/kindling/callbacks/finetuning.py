@@ -22,7 +22,7 @@ class Finetuning(Callback):
         epochs_per_layer: then another layer more after each so many epochs; 0: all at once.
 
     Raises:
-        ConfigError: several processes, which wait for the gradients of frozen parameters.
+        ConfigError: several processes, which wait for the gradients of frozen parameters; or a net of one layer.
     """
 
     def __init__(self, head_epochs: int | None, epochs_per_layer: int):
@@ -42,6 +42,11 @@ class Finetuning(Callback):
         net: Any = pl_module.net
         trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
         self._layers = {name: number for name, number in layer_numbers(net).items() if name in trained}
+        if len(set(self._layers.values())) < 2:
+            raise ConfigError(
+                f"callbacks.finetuning: given {type(net).__name__}, all of one layer by the names of its parameters; "
+                "allowed: null, or a net whose layers have numbers or names of their own"
+            )
         for group in (group for each in trainer.optimizers for group in each.param_groups if isinstance(each, SGD)):
             group["fused"] = False  # its kernel takes momentum of all parameters or of none
         self._freeze(net, trainer.current_epoch)  # a resumed epoch has no start of its own

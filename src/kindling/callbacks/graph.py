@@ -22,7 +22,7 @@ class Graph(TensorBoardCallback):
     """Traces a copy of the net once, when training starts; a net that cannot be traced is told in a warning."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        config: Any = pl_module.config
+        config: dict[str, Any] = getattr(pl_module, "config", {})
         if not writers(trainer) or (trainer.global_step and config.get("resume")):  # the resumed run has drawn it
             return
         try:

@@ -12,14 +12,15 @@ class Histograms(TensorBoardCallback):
     """Of each parameter's gradient in the last step of an epoch, before clipping, and of its values before that step.
 
     Args:
-        every_n_epochs: epochs between two.
+        every_n_epochs: epochs between two, of which the first is the first.
     """
 
     def __init__(self, every_n_epochs: int):
-        super().__init__(every_n_epochs)
+        super().__init__()
+        self.every_n_epochs: int = every_n_epochs
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if not trainer.is_last_batch or not self.ends_period(trainer) or not writers(trainer):
+        if not trainer.is_last_batch or trainer.current_epoch % self.every_n_epochs or not writers(trainer):
             return
         self._draw(trainer, "weights", dict(pl_module.named_parameters()))
         # Lightning clears them before a validation, so no later hook sees them.

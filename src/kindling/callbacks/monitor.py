@@ -43,7 +43,7 @@ class LayerMonitor(Observer):
             return
         self._stop_recording()
         modules: dict[str, nn.Module] = dict(pl_module.named_modules())
-        compiled = any(each._compiled_call_impl is not None for each in modules.values())
+        compiled = any(hasattr(each._compiled_call_impl, "_torchdynamo_orig_callable") for each in modules.values())
         self._recorder = Recorder({} if compiled else modules)
         self._recorder.__enter__()
 

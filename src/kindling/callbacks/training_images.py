@@ -25,11 +25,13 @@ class TrainingImages(TensorBoardCallback):
         epoch = trainer.current_epoch
         if batch_idx or (epoch and (not self.every_n_epochs or epoch % self.every_n_epochs)):
             return
-        drawing = writers(trainer)
-        if drawing:
-            grid = make_grid(pixels(trainer, batch[0][: self.num_images]))
-            for writer in drawing:
-                writer.add_image("train/images", grid, current_step(trainer))
+        if writers(trainer):
+            self.attempt(self._draw, trainer, batch)
+
+    def _draw(self, trainer: Trainer, batch: Batch) -> None:
+        grid = make_grid(pixels(trainer, batch[0][: self.num_images]))
+        for writer in writers(trainer):
+            writer.add_image("train/images", grid, current_step(trainer))
 
 
 def pixels(trainer: Trainer, images: Tensor) -> Tensor:

@@ -37,14 +37,14 @@ class ValidationPictures(TensorBoardCallback):
 
     def on_validation_batch_end(self, *arguments: Any) -> None:
         if self._kept:
-            self._kept.on_validation_batch_end(*arguments)
+            self.attempt(self._kept.on_validation_batch_end, *arguments)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.ends_period(trainer):
-            self._draw(trainer)
+            self.attempt(self._draw, trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._draw(trainer)
+        self.attempt(self._draw, trainer)
 
     def _draw(self, trainer: Trainer) -> None:
         kept, self._kept = self._kept, None

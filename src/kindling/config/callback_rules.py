@@ -117,7 +117,17 @@ def layers_can_thaw(config: Config) -> Iterator[Fault]:
         yield Fault("callbacks.finetuning.head_epochs", str(head), allowed, warning=True)
 
 
+def finders_have_their_steps(config: Config) -> Iterator[Fault]:
+    finders = [path for path in ("find_lr", "find_batch_size") if get(config, f"callbacks.{path}")]
+    for finder in finders:
+        if get(config, "trainer.fast_dev_run"):
+            yield Fault("trainer.fast_dev_run", f"true with callbacks.{finder}", "false; it needs more steps")
+        if finder == "find_lr" and get(config, "optimizer.lr") in (0, 0.0):
+            yield Fault("optimizer.lr", "0 with callbacks.find_lr", "more than 0; other rates keep their ratio to it")
+
+
 RULES = (
+    finders_have_their_steps,
     layers_can_thaw,
     monitor_is_logged,
     mode_fits_the_monitor,

@@ -69,6 +69,12 @@ SHARE = Range(0, 1, open="both")
 RANGES = {
     "seed": Range(0, 2**32 - 1),
     "layer_lr_decay": Range(0, 1, open="low"),
+    "callbacks.find_lr.num_steps": Range(2),
+    "callbacks.find_lr.min_lr": POSITIVE,
+    "callbacks.find_lr.max_lr": POSITIVE,
+    "callbacks.find_batch_size.start": Range(2),
+    "callbacks.find_batch_size.limit": Range(2),
+    "callbacks.find_batch_size.steps": Range(1),
     "callbacks.finetuning.head_epochs": NOT_NEGATIVE,
     "callbacks.finetuning.epochs_per_layer": NOT_NEGATIVE,
     "rollback.times": Range(1),

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-MIN_BATCHES, MIN_S = 20, 2.0  # in a shorter epoch the share means little
+MIN_BATCHES, MIN_S = 5, 2.0  # in a shorter epoch the share means little
 
 
 class Fetching:

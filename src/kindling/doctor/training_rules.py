@@ -59,9 +59,9 @@ def validation_has_one_order(seen: Seen) -> Iterator[str]:
 def each_parameter_has_a_gradient(seen: Seen) -> Iterator[str]:
     if SHARDED.search(type(seen.trainer.strategy).__name__):  # a process may hold nothing of it
         return
-    trained = [(name, each) for name, each in seen.classifier.net.named_parameters() if each.requires_grad]
-    without = [name for name, each in trained if each.grad is None]
-    if without and len(without) < len(trained):  # all: a batch that was left out
+    trained = [name for name, each in seen.classifier.net.named_parameters() if each.requires_grad]
+    without = [name for name in trained if seen.without_gradient is not None and name in seen.without_gradient]
+    if without and len(without) < len(trained):  # all: batches that were left out
         names = ", ".join(without[:MOST_NAMES]) + ", ..." * (len(without) > MOST_NAMES)
         yield (
             f"model: no gradient reaches {len(without)} of {len(trained)} trainable parameters: {names}; usual: all; "
@@ -126,7 +126,7 @@ def rate_is_near(given: float, suggested: float) -> Iterator[str]:
 
 
 FIRST_BATCH: tuple[Rule, ...] = (logits_are_no_probabilities, batch_norm_has_a_batch)
-FIRST_STEP: tuple[Rule, ...] = (each_parameter_has_a_gradient,)
+FIRST_STEPS: tuple[Rule, ...] = (each_parameter_has_a_gradient,)
 VALIDATION: tuple[Rule, ...] = (validation_has_one_order, each_class_is_predicted)
 EPOCH: tuple[Rule, ...] = (loss_is_possible, loading_is_short)
 OF_THE_CLOCK: tuple[Rule, ...] = (loading_is_short,)  # another run of the same config may not be told of them

@@ -1,8 +1,10 @@
 """Runs side by side in MLflow; imported only when it is chosen."""
 
+import fcntl
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +14,14 @@ from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  an ext
 from mlflow.entities import Metric, Param, RunTag  # pyright: ignore[reportMissingImports]  an extra
 from mlflow.exceptions import MlflowException  # pyright: ignore[reportMissingImports]  an extra
 
+from kindling.console import warn
 from kindling.errors import ConfigError, one_line
 from kindling.tracking import name_of
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 MOST_AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes
 WRITE_EVERY_S = 5
+WAIT_S = 60  # after a store has failed
 LONGEST = 500  # characters of a setting or tag
 SQLITE = "sqlite:///"
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
@@ -35,16 +39,14 @@ class MLflowRun(MLFlowLogger):
             file = Path(tracking_uri.removeprefix(SQLITE)).expanduser()
             file.parent.mkdir(parents=True, exist_ok=True)
             tracking_uri = f"{SQLITE}{file}"
+        settings = {"run_name": name_of(folder), "tracking_uri": tracking_uri, "artifact_location": artifact_location}
         try:
-            super().__init__(
-                experiment_name or "default",
-                run_name=name_of(folder),
-                tracking_uri=tracking_uri,
-                artifact_location=artifact_location,
-            )
-        except MlflowException as error:
+            with _alone(tracking_uri):
+                super().__init__(experiment_name or "default", **settings)
+        except Exception as error:  # SQLAlchemy's too
             raise _refusal(tracking_uri, error) from error
         self._held: list[Metric] = []
+        self._has_failed = False
         self._written_at = time.monotonic()
 
     def begin(self, settings: dict[str, Any], tags: dict[str, str], run_id: str | None) -> str:
@@ -53,9 +55,10 @@ class MLflowRun(MLFlowLogger):
             ConfigError: the store does not take the run.
         """
         try:
-            self._open(run_id)
+            with _alone(self._tracking_uri):
+                self._open(run_id)
             self._log_settings(settings)
-        except MlflowException as error:
+        except Exception as error:  # SQLAlchemy's too
             raise _refusal(self._tracking_uri, error) from error
         known = {"mlflow.source.name": "train.py", "mlflow.source.git.commit": tags["git_commit"]}
         self._log(tags=[RunTag(key, value[:LONGEST]) for key, value in (tags | known).items()])
@@ -92,11 +95,16 @@ class MLflowRun(MLFlowLogger):
             self.write()
 
     def write(self) -> None:
-        """Write what is held back."""
-        held, self._held = self._held, []
-        if held:
-            self._log(metrics=held)
+        """Write what is held back; a store that is busy or gone costs no run, and is asked again later."""
         self._written_at = time.monotonic()
+        try:
+            self._log(metrics=self._held)
+        except Exception as error:  # SQLAlchemy's too
+            if not self._has_failed:
+                warn(f"MLflow: {self._tracking_uri} takes no metrics ({one_line(error)}); they are held back")
+            self._has_failed, self._written_at = True, self._written_at + WAIT_S
+            return
+        self._held = []
 
     def _log(self, **entries: list[Any]) -> None:
         for kind, listed in entries.items():
@@ -134,8 +142,20 @@ def _is_there(client: MlflowClient, run_id: str) -> bool:
         raise
 
 
+@contextmanager
+def _alone(tracking_uri: str) -> Iterator[None]:
+    """Make the tables of a file while no other process does; two at once would spoil them."""
+    if not tracking_uri.startswith(SQLITE):
+        yield
+        return
+    with Path(f"{tracking_uri.removeprefix(SQLITE)}.lock").open("w") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
 def _refusal(tracking_uri: str, error: Exception) -> ConfigError:
     return ConfigError(
         f"logger.mlflow: given {tracking_uri}, which does not take the run ({one_line(error)}); allowed: a store of "
-        "this version of MLflow; give another logger.mlflow.tracking_uri or experiment_name"
+        "this version of MLflow, made to the end; move it away, or give another logger.mlflow.tracking_uri or "
+        "experiment_name"
     )

@@ -122,4 +122,9 @@ class StepProfiler(Profiler):
             undo()
         text = summary(self._operations, self.clock, self.active, self.on_gpu)
         self.folder.joinpath("profile.txt").write_text(f"{text}\n{self._table}", encoding="utf-8")
-        log.info("%s\nall operations: %s; the trace: %s", text, self.folder / "profile.txt", self.folder / "profile")
+        if self._operations:
+            log.info(
+                "%s\nall operations: %s; the trace: %s", text, self.folder / "profile.txt", self.folder / "profile"
+            )
+        else:
+            log.info("%s\nthe run ended before the steps that are traced; allow more trainer.max_steps", text)

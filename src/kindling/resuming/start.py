@@ -96,6 +96,12 @@ def fork(given: Path, run: RunRecord) -> Saved:
             "checkpoints/step_*.ckpt; weights= starts from the weights of any checkpoint"
         )
     refuse_changes(source.config, run.config, fork=True)
+    averages = any(".averages." in str(each) for each in flatten(run.config["callbacks"]).values())
+    if "current_model_state" in source.content and not averages:
+        raise ConfigError(
+            f"fork: given {given}, whose weights are an average; allowed: a fork with that average too, such as "
+            "callbacks=ema; weights= starts from the average itself"
+        )
     refuse_passed_limits(source, run.config)
     rate_factor(source.config, run.config)
     target = run.folder / "checkpoints" / f"step_{source.content['global_step']:09}.ckpt"
@@ -158,7 +164,10 @@ def start_with(classifier: Classifier, given: Saved, trains: bool) -> None:
     """
     weights: dict[str, Any] = given.content["state_dict"]
     if not trains:
-        checkpoint.load_weights(classifier, weights, given.path)
+        own = {key: value for key, value in classifier.state_dict().items() if key.startswith("criterion.")}
+        checkpoint.load_weights(
+            classifier, {k: v for k, v in weights.items() if k.startswith("net.")} | own, given.path
+        )
         return
     try:
         net = {key.removeprefix("net."): value for key, value in weights.items() if key.startswith("net.")}
