@@ -99,3 +99,28 @@ def test_balanced_weights_are_those_of_the_training_labels_in_training_and_in_th
     saved = run.weights("best")["criterion.weight"]
     expected = 35 / (10 * torch.tensor([4.0] * 5 + [3.0] * 5))
     torch.testing.assert_close(saved, expected)
+
+
+def test_a_test_alone_of_other_weights_takes_those_of_its_own_criterion(train_run):
+    origin = train_run("trainer.max_epochs=1")
+    plain = train_run("train=false", f"weights={origin.folder}")
+    assert plain.metrics["test/loss"] == pytest.approx(origin.metrics["test/loss"])
+    uneven = ["criterion.class_weights=[9,1,1,1,1,1,1,1,1,1]"]
+    assert (
+        train_run("train=false", f"weights={origin.folder}", *uneven).metrics["test/loss"] > plain.metrics["test/loss"]
+    )
+
+
+def test_accumulated_batches_with_weights_make_the_step_of_one_large_batch(train_run):
+    settings = [
+        "model=mlp",
+        "model.dropout=0",
+        "optimizer=sgd",
+        "scheduler=constant",
+        "data.num_images=64",
+        "test=false",
+    ]
+    settings += ["criterion.class_weights=[1,1,1,1,1,1,1,1,1,20]", "trainer.max_epochs=2"]
+    large = train_run(*settings, "data.batch_size=32").weights()
+    small = train_run(*settings, "data.batch_size=8", "trainer.accumulate_grad_batches=4").weights()
+    assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)

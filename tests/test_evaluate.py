@@ -29,7 +29,10 @@ def test_evaluation_averages_the_views_of_the_run_unless_it_is_given_others(trai
     assert evaluate_run(f"run={run.folder}")["test/loss"] == run.metrics["test/loss"]
     plain = evaluate_run(f"run={run.folder}", "views=none")
     assert plain["test/loss"] != run.metrics["test/loss"]
-    on_val = {views: evaluate_run(f"run={run.folder}", "split=val", f"views={views}") for views in ("none", "flip")}
+    on_val = {
+        views: evaluate_run(f"run={run.folder}", "split=val", f"views={views}") for views in ("null", "none", "flip")
+    }
+    assert on_val["null"] == on_val["none"]
     assert on_val["none"]["val/loss"] == run.metrics["val/loss"], "training validates without views"
     assert on_val["flip"]["val/loss"] != run.metrics["val/loss"]
 

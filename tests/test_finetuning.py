@@ -100,3 +100,8 @@ def test_a_test_alone_takes_no_new_head(train_run):
     origin = train_run("trainer.max_epochs=1")
     with pytest.raises(ConfigError, match="a checkpoint of another model"):
         train_run("train=false", f"weights={origin.folder}", "data.num_classes=7")
+
+
+def test_a_net_of_one_layer_has_nothing_to_thaw(train_run):
+    with pytest.raises(ConfigError, match=r"callbacks\.finetuning: given MLP, all of one layer by the names"):
+        train_run(*PLAIN, "model=mlp", "model.hidden=[]")
