@@ -17,6 +17,7 @@ from kindling.data.datamodule import Splits
 from kindling.data.fake import FakeImages
 from kindling.data.images import ImageTensors
 from kindling.doctor import fetching
+from kindling.doctor.seen import Seen
 from kindling.doctor.training_rules import entropy, rate_is_near
 from kindling.models.mlp import MLP
 from kindling.train import train
@@ -312,3 +313,10 @@ def test_a_module_of_another_kind_is_left_alone(tmp_path):
         warnings.simplefilter("ignore")
         trainer.fit(Other(), batches)
     assert trainer.global_step == 2
+
+
+def test_a_resumed_run_is_not_asked_for_its_first_steps_again(train_run, caplog, monkeypatch):
+    settings = ["model=mlp", "test=false", "data.num_images=320"]
+    run = train_run(*settings, "trainer.max_epochs=1")
+    monkeypatch.setattr(Seen, "note_gradients", lambda self: pytest.fail("asked again"))
+    train_run(*settings, "trainer.max_epochs=3", f"resume={run.folder}")

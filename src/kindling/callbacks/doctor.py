@@ -30,7 +30,7 @@ class Doctor(Observer):
         self._predicted: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        told = self._told - {rule.__name__ for rule in OF_THE_CLOCK}
+        told = self._told - {rule.__name__ for rule in (*OF_THE_CLOCK, *FIRST_STEPS)}
         return {"told": sorted(told)} if told else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -68,6 +68,8 @@ class Doctor(Observer):
             self._ask(FIRST_BATCH)
             self._seen.logits = None
 
+        if trainer.global_step:  # a resumed run has its first steps behind it
+            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # no longer called
         self._fetching.watch(trainer.fit_loop.epoch_loop)
         handle = self._seen.classifier.criterion.register_forward_pre_hook(look)
 
