@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 
 
-RARE = ("max_steps", "one cycle", "uneven accumulation")
+RARE = ("max_steps", "one cycle", "uneven accumulation", "ten techniques")
 SLOW = [pytest.param(each, marks=pytest.mark.slow if each in RARE else ()) for each in crash.SCENARIOS]
 
 

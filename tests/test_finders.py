@@ -33,6 +33,7 @@ def found(train_run, caplog):
     return run
 
 
+@pytest.mark.slow
 def test_the_suggested_rate_is_within_three_times_of_the_best_of_a_grid(train_run, found):
     grid = {rate: train_run(*TASK, f"optimizer.lr={rate}").metrics["val/loss"] for rate in (0.01, 0.03, 0.1)}
     best = min(grid, key=lambda rate: grid[rate])

@@ -335,6 +335,7 @@ def test_each_draws_its_own_and_can_be_switched_off(train_run, found, name):
     assert ("train/grad_norm" in shown) == (name == "gradient_norm")
 
 
+@pytest.mark.slow
 def test_the_last_validation_is_drawn_where_the_epochs_do_not_end_in_step(train_run):
     rare = ["callbacks.validation_pictures.every_n_epochs=2", "trainer.max_epochs=3"]
     assert [value.step for value in values_of(train_run(*ON, *rare))["val/mistakes"]] == [15, 23]
