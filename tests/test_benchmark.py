@@ -42,6 +42,7 @@ def test_batches_are_compared_with_equal_ones(quick):
     assert [row.bar for row in data.data() if row.bar] == [">= 50", ">= 18"]
 
 
+@pytest.mark.slow
 def test_the_callbacks_of_tensorboard_are_measured_within_a_whole_run(quick, monkeypatch):
     from benchmarks import eyes
 
@@ -66,6 +67,7 @@ def test_a_batch_with_other_bits_is_told(quick, monkeypatch):
         data.data()
 
 
+@pytest.mark.slow
 def test_the_bare_loop_learns(quick, capsys):
     from benchmarks import bare
 

@@ -34,10 +34,11 @@ def problems(composer):
     return run
 
 
-def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_first(composer):
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_first(composer, every):
     with_experiment = composer.compose(["experiment=cnn"])
-    mistakes = all_mistakes(with_experiment)
-    assert len(mistakes) >= 200
+    mistakes = all_mistakes(with_experiment)[::every]
+    assert len(mistakes) >= 200 / every
     wrongly_advised = []
     for mistake in mistakes:
         replaces = mistake.line.startswith(("experiment", "+model", "expe"))
@@ -60,7 +61,7 @@ def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_
 def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(composer):
     rng = random.Random(0)
     num_overrides = 0
-    for number in range(24):
+    for number in range(12):
         lines = valid_lines(rng)
         num_overrides += len(lines)
         check = Check(composer)
@@ -70,7 +71,7 @@ def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(compo
             ours, hydras = check.configs[0], composer.compose(lines)
             del ours.hydra, hydras.hydra
             assert as_text(ours) == as_text(hydras), lines
-    assert num_overrides >= 130
+    assert num_overrides >= 65
 
 
 def test_all_mistakes_are_told_at_once(problems):
@@ -193,7 +194,7 @@ def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     rng = random.Random(0)
     folders = ("data", "model", "optimizer", "trainer")
     files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!i]*.yaml"))]
-    for _ in range(12):
+    for _ in range(6):
         file = rng.choice(files)
         text = file.read_text()
         keys = re.findall(r"^(\w{4,}):", text, re.MULTILINE)

@@ -9,11 +9,11 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 
 
-RARE = ("max_steps", "one cycle", "uneven accumulation", "ten techniques")
-SLOW = [pytest.param(each, marks=pytest.mark.slow if each in RARE else ()) for each in crash.SCENARIOS]
+QUICK = ("plain", "EMA and early stopping", "image folder, 2 workers")
+EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in crash.SCENARIOS]
 
 
-@pytest.mark.parametrize("scenario", SLOW)
+@pytest.mark.parametrize("scenario", EACH)
 def test_a_run_resumed_from_any_of_its_checkpoints_ends_with_the_same_bits(scenario, tmp_path):
     result = crash.every_step(tmp_path, scenario, every=30)
     assert result.wrong == []
@@ -66,6 +66,7 @@ def test_a_signal_ends_a_run_at_a_step_that_is_not_repeated(tmp_path):
     assert result.number == 6
 
 
+@pytest.mark.slow
 def test_ctrl_c_does_so_too(tmp_path):
     assert crash.signals(tmp_path, 1, places=("saving",), signums=(SIGINT,)).wrong == []
 

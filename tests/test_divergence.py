@@ -447,6 +447,7 @@ def test_a_batch_that_was_left_out_is_not_found_again(small, batches):
     assert record_of(cfg)["rollbacks"] == [[0, 1], [0, 2], [0, 3]]
 
 
+@pytest.mark.slow
 def test_rollbacks_end_after_so_many_times(small, batches):
     batches.poisoned = [[0, 1], [0, 2], [1, 0]]
     cfg = small(ROLLBACK, "rollback.times=2")

@@ -84,6 +84,7 @@ def only_run(logs: Path) -> Path:
     return file.parent
 
 
+@pytest.mark.slow
 def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
     logs = tmp_path / "größe zwei"
     done = run("train.py", *FAST, "experiment=mlp", f"paths.logs='{logs}'", cwd=tmp_path)
@@ -190,6 +191,7 @@ def test_what_is_ignored_by_the_shell_stays_ignored(monkeypatch):
             signal.signal(signum, handler)
 
 
+@pytest.mark.slow
 def test_a_sweep_goes_on_with_its_jobs_in_the_folder_that_is_named(tmp_path):
     sweep = ["-m", *FAST, "seed=0,1", f"paths.logs={tmp_path}", "resume=auto"]
     done = Fork(tmp_path, "train.py", *sweep).result()

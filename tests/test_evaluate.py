@@ -24,6 +24,7 @@ def test_evaluation_equals_what_training_reported_to_the_bit(train_run, split):
         assert found[f"{split}/{name}"] == run.metrics[f"{split}/{name}"]
 
 
+@pytest.mark.slow
 def test_evaluation_averages_the_views_of_the_run_unless_it_is_given_others(train_run):
     run = train_run("trainer.max_epochs=1", "model=cnn", "views=flip")
     assert evaluate_run(f"run={run.folder}")["test/loss"] == run.metrics["test/loss"]

@@ -57,6 +57,7 @@ def test_a_thawed_batch_norm_counts_again(train_run):
     assert run.weights()["net.stages.0.2.num_batches_tracked"] == 4
 
 
+@pytest.mark.slow
 def test_a_run_killed_while_frozen_goes_on_with_the_same_bits(train_run, monkeypatch):
     settings = [*PLAIN, "optimizer=adamw", "callbacks.finetuning.head_epochs=1", "data.batch_size=8"]
     settings += ["callbacks.resume_checkpoint.every_n_steps=1", "trainer.max_epochs=3"]

@@ -1,3 +1,4 @@
+import multiprocessing
 from pathlib import Path
 
 import pytest
@@ -203,6 +204,7 @@ def test_a_damaged_file_is_one_line_even_from_a_worker():
     files = ImageFiles([Path("0"), Path("damaged")], torch.tensor([0, 1]), decode)
     with pytest.raises(DataError, match=r"^damaged: cannot be read$"):
         list(loader_of(files, num_workers=1))
+    assert multiprocessing.active_children() == []
 
 
 def test_balanced_sampling_shows_each_class_equally_often():

@@ -43,6 +43,7 @@ def test_a_collector_that_was_off_stays_off():
     assert done.stdout == "False 0\n"
 
 
+@pytest.mark.slow
 def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for():
     done = python(
         "-c",
@@ -81,6 +82,7 @@ def test_a_stream_that_the_shell_has_closed_is_no_failure(closed):
     assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
 
 
+@pytest.mark.slow
 def test_nothing_after_the_end_is_lost_under_a_profiler(tmp_path):
     done = python("-m", "cProfile", "-s", "cumtime", str(PROJECT / "train.py"), "--cfg", "job", cwd=tmp_path)
     assert "function calls" in done.stdout

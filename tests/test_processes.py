@@ -309,13 +309,8 @@ def test_two_processes_killed_at_any_moment_end_with_the_bits_of_those_that_were
     assert outcome(run.folder) == unbroken, f"killed at step {moment}"
 
 
-@pytest.mark.parametrize(
-    "target",
-    [
-        "the first process",
-        *(pytest.param(each, marks=pytest.mark.slow) for each in ("the second process", "all processes")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("target", ["the first process", "the second process", "all processes"])
 def test_a_signal_to_any_of_two_processes_ends_both_at_a_checkpoint_to_go_on_from(start, unbroken, target):
     run = start(*PAIR, before=slow_end(rank=1 if target == "the first process" else 0))
     run.reach(random.randrange(8, 20))

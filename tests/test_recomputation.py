@@ -97,6 +97,7 @@ def test_a_norm_without_statistics_is_recomputed_too():
     assert norm.running_mean is None
 
 
+@pytest.mark.slow
 def test_a_run_that_recomputes_ends_with_the_same_bits(train_run):
     small = ["model=resnet", "model.depth=8", "model.width=4", "model.stochastic_depth=0.5", "trainer.max_epochs=1"]
     plain, thrifty = train_run(*small), train_run(*small, ON)

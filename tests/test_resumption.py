@@ -76,11 +76,12 @@ def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, stop_at
     assert rows_of(whole) == rows_of(resumed)
 
 
-def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(train_run, stop_at, caplog):
+@pytest.mark.slow
+def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(train_run, trained, stop_at, caplog):
     stopped = stop_at(5)
     resumed = train_run(f"resume={stopped.paths.run}")
     assert "has no checkpoint yet; it starts over" in caplog.text
-    assert rows_of(resumed) == rows_of(train_run())
+    assert rows_of(resumed) == rows_of(trained)
 
 
 @pytest.mark.parametrize("given", ["last", "auto"])
@@ -134,6 +135,7 @@ def test_more_epochs_end_as_a_run_that_was_given_them_at_once(train_run):
     assert rows_of(more) == rows_of(whole)
 
 
+@pytest.mark.slow
 def test_more_steps_train_the_rest_of_an_epoch(train_run):
     given = ["scheduler=constant", "trainer.max_epochs=-1"]
     run = train_run("trainer.max_steps=11", *given)
@@ -239,11 +241,11 @@ def test_a_fork_may_have_another_rate_and_other_data_settings(train_run, finishe
     assert now["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.0005, 0.0005])
 
 
-def test_a_fork_that_was_interrupted_is_resumed_from_where_it_came(train_run, stop_at):
+def test_a_fork_that_was_interrupted_is_resumed_from_where_it_came(train_run, trained, stop_at):
     origin = stop_at(5, EVERY_STEP)
     fork = stop_at(9, f"fork={origin.paths.run}")
     resumed = train_run(f"resume={fork.paths.run}")
-    assert rows_of(resumed) == rows_of(train_run())
+    assert rows_of(resumed) == rows_of(trained)
 
 
 def test_a_fork_of_another_model_is_refused(train_run, finished):
@@ -254,14 +256,15 @@ def test_a_fork_of_another_model_is_refused(train_run, finished):
 
 
 @pytest.mark.parametrize("given", ["", "/checkpoints/best.ckpt", "/checkpoints/last.ckpt"])
-def test_weights_start_a_new_run_at_its_beginning(train_run, finished, given):
+def test_weights_start_a_new_run_at_its_beginning(train_run, trained, finished, given):
     run = train_run(f"weights={finished.folder}{given}", "optimizer.lr=0", "optimizer.weight_decay=0", "seed=2")
-    assert len(rows_of(run)) == len(rows_of(train_run()))
+    assert len(rows_of(run)) == len(rows_of(trained))
     name = "last" if "last" in given else "best"
     before, after = finished.weights(name), run.weights()
     assert all(torch.equal(before[key], after[key]) for key in before if "weight" in key)
 
 
+@pytest.mark.slow
 def test_weights_are_started_from_again_if_the_run_starts_over(train_run, stop_at, finished):
     given = f"weights={finished.folder}"
     stopped = stop_at(5, given)
@@ -338,7 +341,7 @@ def test_a_record_that_is_refused_stays_as_it_was(config, finished):
 # Damage
 
 
-def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(stop_at, train_run, caplog):
+def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(trained, stop_at, train_run, caplog):
     stopped = stop_at(7, EVERY_STEP)
     newest, before = resume_files.newest_first(Path(stopped.paths.run))[:2]
     newest.write_bytes(newest.read_bytes()[:1000])
@@ -346,7 +349,7 @@ def test_a_damaged_checkpoint_is_named_set_aside_and_the_one_before_is_taken(sto
     assert f"{newest}, which is no whole checkpoint" in caplog.text
     assert "step 6" in caplog.text
     assert newest.with_name(f"{newest.name}.damaged").exists()
-    assert rows_of(resumed) == rows_of(train_run())
+    assert rows_of(resumed) == rows_of(trained)
     assert before.name == "step_000000006.ckpt"
 
 
@@ -358,11 +361,11 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(stop_at, tr
         train_run(f"resume={stopped.paths.run}")
 
 
-def test_last_alone_is_enough_to_go_on(stop_at, train_run):
+def test_last_alone_is_enough_to_go_on(trained, stop_at, train_run):
     stopped = stop_at(5, EVERY_STEP)
     for file in resume_files.newest_first(Path(stopped.paths.run)):
         file.unlink()
-    assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(train_run())
+    assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(trained)
 
 
 def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_run):
@@ -396,7 +399,7 @@ def test_checkpoints_by_time_wait_until_they_are_worth_it(train_run, monkeypatch
     assert len(saves) <= 2, "a save takes a fiftieth of the time at most, so one comes at the start and one at the end"
 
 
-def test_max_time_ends_a_run_as_interrupted_and_the_next_one_has_as_much(config, train_run):
+def test_max_time_ends_a_run_as_interrupted_and_the_next_one_has_as_much(trained, config, train_run):
     cfg = config("trainer.max_time=00:00:00:00")
     with pytest.raises(Interrupted, match="max_time") as ended:
         train(cfg)
@@ -404,7 +407,7 @@ def test_max_time_ends_a_run_as_interrupted_and_the_next_one_has_as_much(config,
     assert status(cfg.paths.run) == "interrupted"
     assert resume_files.newest_first(Path(cfg.paths.run))
     resumed = train_run(f"resume={cfg.paths.run}", "trainer.max_time=00:01:00:00")
-    assert rows_of(resumed) == rows_of(train_run())
+    assert rows_of(resumed) == rows_of(trained)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="hard links")
@@ -450,7 +453,9 @@ class Logging(Classifier):
 
 
 @pytest.mark.parametrize(
-    "step", [pytest.param(8, marks=pytest.mark.slow), 11, 15], ids=["first batch", "middle", "last batch"]
+    "step",
+    [*(pytest.param(each, marks=pytest.mark.slow) for each in (8, 11)), 15],
+    ids=["first batch", "middle", "last batch"],
 )
 def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, stop_at, monkeypatch, step):
     monkeypatch.setattr("kindling.train.Classifier", Logging)
@@ -461,6 +466,7 @@ def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, sto
     assert rows_of(resumed) == rows_of(whole)
 
 
+@pytest.mark.slow
 def test_what_a_run_went_back_behind_is_not_its_best_checkpoint(train_run, config, monkeypatch):
     source = train_run(EVERY_STEP, "callbacks.resume_checkpoint.keep=30", "trainer.max_epochs=3")
     best = checkpoint.load(source.folder / "checkpoints" / "best.ckpt")["global_step"]
@@ -547,6 +553,7 @@ def test_a_refused_limit_leaves_the_best_checkpoint_that_came_after_the_last(tra
     assert checkpoint.load(best)["global_step"] == 24
 
 
+@pytest.mark.slow
 def test_a_fork_changes_all_rates_by_one_factor(train_run, finished):
     one = train_run("scheduler=onecycle")
     with pytest.raises(ConfigError, match=r"fork: given optimizer.lr=0.5 .*allowed: all rates times the same factor"):

@@ -356,6 +356,7 @@ def test_without_a_tensorboard_nothing_is_drawn_and_the_run_goes_on(train_run, o
     assert kinds_of(values_of(run)) == {}
 
 
+@pytest.mark.slow
 def test_every_tensorboard_of_a_run_gets_its_pictures(train_run):
     second = "+logger.second={_target_: lightning.pytorch.loggers.TensorBoardLogger, save_dir: '${paths.run}/second'}"
     run = train_run(*ON, second, "trainer.max_epochs=1")
@@ -364,6 +365,7 @@ def test_every_tensorboard_of_a_run_gets_its_pictures(train_run):
     assert kinds_of(values_of(run)) == kinds_of(values_of(run._replace(folder=run.folder / "second")))
 
 
+@pytest.mark.slow
 def test_a_resumed_run_shows_each_picture_once_and_ends_with_the_same_bits(train_run, config, monkeypatch):
     epochs = ["data.num_images=96", "callbacks.resume_checkpoint.every_n_steps=1"]  # three steps each
     whole, cfg, original = train_run(*ON, *epochs), config(*ON, *epochs), Classifier.training_step

@@ -159,6 +159,8 @@ class EpochLoader:
         self._batches[:] = [list(zip(indices.tolist(), seeds.tolist(), strict=True)) for indices, seeds in batches]
         for images in self._decoder:
             if isinstance(images, KindlingError):
+                if self._iterator:  # the garbage collector would wait five seconds for its workers
+                    self._iterator._shutdown_workers()
                 raise images
             yield self._send(images)
 
