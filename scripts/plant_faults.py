@@ -52,6 +52,7 @@ NEAREST = {
     "gradients": "tensorboard",
     "graph": "tensorboard",
     "guarded_fit": "divergence",
+    "decoding": "predictor",
     "histograms": "tensorboard",
     "keys": "check",
     "logger_rules": "loggers",

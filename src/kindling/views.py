@@ -1,11 +1,12 @@
 """Test-time augmentation: an image's logits as the mean over several views of it."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 Views = Literal["none", "flip", "flip_and_shift"]  # 1, 2 and 6 views
+VIEWS: tuple[str, ...] = get_args(Views)
 
 
 def average_logits(net: nn.Module, images: Tensor, views: Views) -> Tensor:

@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from kindling.cores import available_cores
 from kindling.data.datamodule import ImageDataModule, Splits
-from kindling.data.folder import FORMATS, class_names, list_images, split_folders
+from kindling.data.decoding import read_image
+from kindling.data.folder import class_names, list_images, split_folders
 from kindling.data.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
@@ -95,39 +95,8 @@ class ImageFolder(ImageDataModule):
 
 
 def decode_image(path: Path, image_size: int, channels: int) -> Tensor:
-    """An (image_size, image_size, channels) uint8 tensor: the shorter side resized, the centre kept.
-
-    Raises:
-        DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
-    """
-    try:
-        with Image.open(path, formats=FORMATS) as opened:
-            opened.draft(None, (image_size, image_size))  # JPEG decodes at a fraction of the size
-            upright = ImageOps.exif_transpose(opened)
-            image = to_8_bit(upright, path).convert("L" if channels == 1 else "RGB")
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
-    if image.size != (image_size, image_size):
-        image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
-    pixels = torch.from_numpy(np.array(image))  # (H, W) or (H, W, C)
-    return pixels.view(image_size, image_size, channels)
-
-
-def to_8_bit(image: Image.Image, path: Path) -> Image.Image:
-    """Grey of 16 bits or floats, which PIL would clip at 255, scaled to 8 bits; other images as they are."""
-    if image.mode == "F":
-        values = np.asarray(image)
-        if not np.isfinite(values).all():
-            raise DataError(f"{path}: given pixels that are NaN or infinite; allowed: finite; mend the file")
-        if values.min() < 0 or values.max() > 255:
-            raise DataError(f"{path}: given floats up to {values.max():g}; allowed: 0 to 1, or 0 to 255")
-        scale = 255 if values.max() <= 1 else 1
-        return Image.fromarray((values * scale).round().astype(np.uint8))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
-    if image.mode == "P" or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image
+    """An (image_size, image_size, channels) uint8 tensor; raises as `read_image`."""
+    return torch.from_numpy(read_image(path, image_size, channels))
 
 
 def decode_all(files: ImageFiles) -> Tensor:
