@@ -52,7 +52,7 @@ NEAREST = {
     "gradients": "tensorboard",
     "graph": "tensorboard",
     "guarded_fit": "divergence",
-    "decoding": "predictor",
+    "decoding": "image_folder",
     "histograms": "tensorboard",
     "keys": "check",
     "logger_rules": "loggers",

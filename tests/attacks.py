@@ -31,7 +31,7 @@ HOSTILE = {  # whatever may loosen what torch, Hydra and OmegaConf allow
 }
 SETTINGS = ["trainer=cpu", "logger=csv", "trainer.enable_model_summary=false", "trainer.log_every_n_steps=1"]
 SMALL = [*SETTINGS, "data=fake", "data.image_size=8", "data.num_images=64", "data.num_classes=4"]
-SMALL += ["model=mlp", "model.hidden=[8]"]
+SMALL += ["model=mlp", "model.hidden=[8]", "optimizer.lr=0"]  # a better checkpoint would replace the tampered one
 CLASSES = [f"class {label}" for label in range(4)]
 FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cache={home}/cache", "trainer.max_epochs=1"]
 RESNET = ["data.channels=3", "model=torchvision", "model.name=resnet18", "model.weights={home}/net.pt"]
@@ -105,8 +105,9 @@ class World:
         return self.content["description"]["config"]
 
     def save(self, content: Any, name: str = "*") -> None:
-        """Put it in the place of the run's checkpoints."""
-        for file in self.run.glob(f"checkpoints/{name}.ckpt"):
+        """Put it in the place of the run's checkpoints, and of the best ones that a resumed run brings back."""
+        folder = self.run / "checkpoints"
+        for file in [*folder.glob(f"{name}.ckpt"), *folder.glob(f".*.best/{name}.ckpt")]:
             file.write_bytes(content if isinstance(content, bytes) else saved(content))
 
     def files(self) -> dict[Path, bytes]:
@@ -522,7 +523,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     "states of the best checkpoint": {
         "elsewhere": Attack(RESUME, best_model(better=False, dirpath="/etc", best_model_path="/etc/passwd"), "in /etc"),
         "above": Attack(
-            RESUME, best_model(better=False, best_model_path="../../outside/precious"), "precious", trains=True
+            RESUME, best_model(better=False, best_model_path="../../outside/precious"), codes=(0,), trains=True
         ),
         "no path": Attack(RESUME, best_model(best_model_path=3)),
         **{

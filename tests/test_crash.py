@@ -27,7 +27,7 @@ def test_the_scenarios_stop_early_lower_the_rate_and_end_within_an_epoch(tmp_pat
     assert 22 <= last_step(early) < 99
     crash.run(plateau, crash.overrides_of("plateau", tmp_path))
     rates = {line.split(",")[2] for line in (plateau / "metrics.csv").read_text().splitlines()[1:]}
-    assert rates - {""} == {"1", "0.1"}
+    assert {float(rate) for rate in rates - {""}} == {1, 0.1}
     crash.run(steps, crash.overrides_of("max_steps", tmp_path))
     assert last_step(steps) % 11
 
