@@ -80,7 +80,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
         logging.raiseExceptions = full_trace  # of a log file on a full disk
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             cfg.paths.run = HydraConfig.get().runtime.output_dir
             _name_experiment(cfg, HydraConfig.get())
         for key in PATHS:
@@ -90,6 +90,8 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
             if in_sweep():
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
             return task(cfg)
+        except BrokenPipeError:  # | head
+            raise
         except Exception as error:
             stopped = interruption(error)
             if stopped:
@@ -166,7 +168,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
         refuse(check.run(overrides))
     (cfg,) = check.configs
     with open_dict(cfg):
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             try:
                 cfg.paths.run = cfg.hydra.run.dir
             except OmegaConfBaseException as error:  # of a run that is not there
