@@ -169,6 +169,19 @@ FAULTS = [
     Fault("config/targets.py", "or not origin.startswith(ALLOWED_PREFIXES)", ""),
     Fault("evaluate.py", 'run = trainer.validate if cfg.split == "val" else trainer.test', "run = trainer.test"),
     Fault("evaluate.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
+    Fault("journal.py", "        self._stream.seek(end)\n", ""),
+    Fault(
+        "journal.py", "return None if found is None else found == self.header", "return None if found is None else True"
+    ),
+    Fault("image_names.py", "return not known", "return True"),
+    Fault("tables.py", "order = order[: self.top_k]", "order = order[-self.top_k :]"),
+    Fault("predict.py", "if len(waiting) >= ahead:", "if len(waiting) >= 4 * ahead:"),
+    Fault("predict.py", "stat.S_ISREG(os.stat(name).st_mode)", "os.stat(name)"),
+    Fault(
+        "config/predict_rules.py",
+        'and not config["overwrite"] and not journal.is_of(output)',
+        'and not config["overwrite"]',
+    ),
     Fault("plots.py", "losses[logits.argmax(1) == labels] = -1", "pass"),
     Fault("redaction.py", "if config is not None and _is_secret(key):", "if False:"),
     Fault("seeds.py", "SeedSequence(numbers)", "SeedSequence(numbers[0])"),

@@ -22,7 +22,7 @@ from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
-FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
+FILES = ("train.py", "evaluate.py", "predict.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
 
 
 # Where the test file has another name than the module.
@@ -54,6 +54,8 @@ NEAREST = {
     "guarded_fit": "divergence",
     "decoding": "image_folder",
     "histograms": "tensorboard",
+    "image_names": "predict",
+    "journal": "predict",
     "keys": "check",
     "logger_rules": "loggers",
     "loop_counters": "crash",
@@ -65,6 +67,7 @@ NEAREST = {
     "phases": "profiling",
     "plots": "evaluate",
     "pretrained": "finetuning",
+    "predict_rules": "predict",
     "profiler": "profiling",
     "report": "profiling",
     "resnet": "models",
@@ -75,6 +78,7 @@ NEAREST = {
     "signals": "processes",
     "start": "resumption",
     "syntax": "check",
+    "tables": "predict",
     "torchvision": "models",
     "torchvision_sets": "data",
     "tracking": "loggers",

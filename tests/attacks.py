@@ -36,6 +36,8 @@ CLASSES = [f"class {label}" for label in range(4)]
 FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cache={home}/cache", "trainer.max_epochs=1"]
 RESNET = ["data.channels=3", "model=torchvision", "model.name=resnet18", "model.weights={home}/net.pt"]
 
+PREDICT = ["input={home}/images", "output={home}/predictions.csv", "device=cpu"]
+
 # The ways into each command, named for the argument that an attack comes through.
 DOORS = {
     "train.py resume": [*SMALL, "trainer.max_epochs=2", "resume={home}/run"],
@@ -48,9 +50,13 @@ DOORS = {
     "evaluate.py run": ["run={home}/run"],
     "evaluate.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt"],
     "evaluate.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"],
+    "predict.py run": ["run={home}/run", *PREDICT],
+    "predict.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
+    "predict.py input": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
-CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights", "evaluate.py run", "evaluate.py ckpt")
+CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights")
+CHECKPOINT += ("evaluate.py run", "evaluate.py ckpt", "predict.py run", "predict.py ckpt")
 IMAGES_AT, CACHE = (("train.py data.root", "evaluate.py data.root"), ("train.py paths.cache", "evaluate.py data.root"))
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 
@@ -87,7 +93,7 @@ class World:
         os.link(self.run / "checkpoints" / "step_000000002.ckpt", self.run / "checkpoints" / "last.ckpt")
         self.precious.parent.mkdir()
         self.precious.write_text("irreplaceable")
-        if door not in CHECKPOINT:
+        if door not in CHECKPOINT or door.startswith("predict.py"):
             write_tree(self.images)
         torch.save({}, home / "net.pt")
         program = home / "bin" / "gs"  # what Pillow would start for PostScript
@@ -438,7 +444,7 @@ def mnist(world: World) -> None:
 ATTACKS: dict[str, dict[str, Attack]] = {
     "honest files": {
         "a run": Attack(CHECKPOINT, lambda world: None, codes=(0,), trains=True),
-        "images": Attack(IMAGES_AT, use_images, codes=(0,)),
+        "images": Attack((*IMAGES_AT, "predict.py input"), use_images, codes=(0,)),
     },
     "pickles in checkpoints": {
         name: Attack(spread(number, 1), in_checkpoint(change)) for number, (name, change) in enumerate(PICKLES.items())
@@ -560,6 +566,8 @@ ATTACKS: dict[str, dict[str, Attack]] = {
             CACHE, cached(lambda world: arrays(world.evil, np.savez)), codes=(0,)
         ),
         "folders that link to themselves": Attack(IMAGES_AT, link("images/*", "{itself}"), "data.root"),
+        "an image in PostScript": Attack(("predict.py input",), postscript, codes=(0,)),
+        "links to themselves": Attack(("predict.py input",), link("images/*", "{itself}"), "where no image is"),
         "pickles among MNIST's files": Attack(
             ("train.py paths.data", "evaluate.py data.root"), mnist, "data.root: given"
         ),

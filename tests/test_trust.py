@@ -24,6 +24,7 @@ from attacks import (
     CHECKPOINT,
     DOORS,
     HOSTILE,
+    PREDICT,
     PROJECT,
     SECRET,
     SETTINGS,
@@ -40,6 +41,7 @@ from attacks import (
     in_yaml,
     link,
     text,
+    write_tree,
 )
 from test_entries import Done, Fork
 
@@ -61,7 +63,8 @@ def serve(base: Path, honest: Path, door: str, attacks: dict[str, Attack]) -> No
     os.environ |= HOSTILE | {"PATH": f"{home / 'bin'}:{os.environ['PATH']}"}
     World(home, honest, door)
     script = door.partition(" ")[0]
-    sys.argv = [str(PROJECT / script), f"paths.logs={home}/logs", *(each.format(home=home) for each in DOORS[door])]
+    logs = [] if script == "predict.py" else [f"paths.logs={home}/logs"]
+    sys.argv = [str(PROJECT / script), *logs, *(each.format(home=home) for each in DOORS[door])]
     start = entry.entry
 
     def start_each(name: str, task: Callable[[Any], Any]) -> None:
@@ -177,7 +180,11 @@ def paths_taken_by(command: str) -> set[str]:
 
 
 # Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
-OUTPUT = {"train.py": {"paths.run", "paths.logs", "init", "experiment_name"}, "evaluate.py": {"paths.logs"}}
+OUTPUT = {
+    "train.py": {"paths.run", "paths.logs", "init", "experiment_name"},
+    "evaluate.py": {"paths.logs"},
+    "predict.py": set(),
+}
 
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():
@@ -244,12 +251,14 @@ def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     loop.symlink_to(loop)
     settings = [*SETTINGS, "data=image_folder"] if argument == "data.root" else SMALL
     given = settings if command == "train.py" else []
-    done = Fork(hostile, command, *given, f"{argument}={loop}", f"paths.logs={hostile}/logs").result()
+    given = PREDICT if command == "predict.py" else [*given, f"paths.logs={hostile}/logs"]
+    write_tree(hostile / "images")
+    done = Fork(hostile, command, *(each.format(home=hostile) for each in given), f"{argument}={loop}").result()
     (error,) = errors_of(done)
     assert str(loop) in error
 
 
-@pytest.mark.parametrize("command", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "predict.py"])
 def test_a_command_is_not_repeated_from_a_pickle(hostile, command):
     (hostile / "config.pickle").write_bytes(pickle.dumps(Evil(hostile / "executed")))
     done = Fork(hostile, command, "--experimental-rerun", str(hostile / "config.pickle")).result()

@@ -13,7 +13,7 @@ from kindling import model_folder
 from kindling.errors import ConfigError
 from kindling.model_folder import FILES, ModelFolder
 
-EXTRAS = {"onnxruntime": "export"}
+EXTRAS = {"onnxruntime": "export", "pyarrow": "parquet"}
 
 
 Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -40,3 +41,10 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         if isinstance(error, OSError):  # a full disk does not say which file
             error.filename = str(path)
         raise
+
+
+def remove_temporaries(path: Path) -> None:
+    """Remove what processes that were killed while they wrote a file have left beside it."""
+    for file in path.parent.glob(f".*{TEMPORARY}"):
+        if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}", file.name):
+            file.unlink(missing_ok=True)

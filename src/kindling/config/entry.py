@@ -28,6 +28,7 @@ from kindling.resuming.resumption import newest_unfinished
 from kindling.whole_file import write_whole
 
 PATHS = ("fork", "weights", "run", "ckpt")
+BROKEN_PIPE = 141  # 128 + SIGPIPE
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -57,7 +58,7 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
             print(ended.code, file=sys.stderr)
         return ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BrokenPipeError:  # | head
-        return 141
+        return BROKEN_PIPE
     except Interrupted as error:
         if ranks.is_launched():  # the first process tells it; Lightning would kill that one for another code
             return 0
@@ -80,7 +81,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
         logging.raiseExceptions = full_trace  # of a log file on a full disk
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             cfg.paths.run = HydraConfig.get().runtime.output_dir
             _name_experiment(cfg, HydraConfig.get())
         for key in PATHS:
@@ -90,6 +91,8 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
             if in_sweep():
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
             return task(cfg)
+        except BrokenPipeError:  # | head
+            sys.exit(BROKEN_PIPE)
         except Exception as error:
             stopped = interruption(error)
             if stopped:
@@ -166,7 +169,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
         refuse(check.run(overrides))
     (cfg,) = check.configs
     with open_dict(cfg):
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             try:
                 cfg.paths.run = cfg.hydra.run.dir
             except OmegaConfBaseException as error:  # of a run that is not there

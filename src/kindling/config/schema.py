@@ -2,6 +2,7 @@
 
 import ast
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,18 @@ Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 NAMED = ("callbacks", "logger")  # groups whose files name several nodes
+VERBS = ("evaluate", "predict")  # whose files have no groups
 WHOLE = ("experiment", "debug")  # groups whose files override any other
 
 
 def schemas() -> dict[str, Schema]:
-    """The schema of each kind of file, by name: config (train.yaml, recipes), evaluate, and one a group."""
+    """The schema of each kind of file, by name: config (train.yaml, recipes), one a further verb, and one a group."""
     files = ConfigFiles(CONFIGS)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
-    evaluate = yaml.safe_load((CONFIGS / "evaluate.yaml").read_text(encoding="utf-8"))
+    verbs = {name: yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")) for name in VERBS}
     return {
         "config": _whole(files, list(groups)),
-        "evaluate": _plain({key: value for key, value in evaluate.items() if key not in ("defaults", "trainer")}),
+        **{name: _plain(_without(found, ("defaults", "trainer"))) for name, found in verbs.items()},
         **groups,
     }
 
@@ -40,9 +42,13 @@ def schema_of(file: Path) -> str:
     return file.stem if file.parent == CONFIGS else file.parent.name
 
 
+def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     train = yaml.safe_load((CONFIGS / "train.yaml").read_text(encoding="utf-8"))
-    whole = _plain({key: value for key, value in train.items() if key not in ("defaults", "criterion")})
+    whole = _plain(_without(train, ("defaults", "criterion")))
     whole["properties"]["criterion"] = _node("criterion", [train["criterion"]["_target_"]])
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
     may_be_null = [name for name in groups if name in train and train[name] is None]

@@ -34,6 +34,12 @@ TYPES = {
     "run": "str | None",
     "ckpt": "str | None",
     "split": "Literal['test', 'val']",
+    "input": "str | None",
+    "output": "str",
+    "overwrite": "bool",
+    "top_k": "int | None",
+    "batch_size": "int",
+    "device": "str",
     "data.root": "str | None",
     "data.batch_size": "int | None",
     "data.num_workers": "int | Literal['auto'] | None",
@@ -68,6 +74,8 @@ POSITIVE, NOT_NEGATIVE, PROBABILITY = Range(0, open="low"), Range(0), Range(0, 1
 SHARE = Range(0, 1, open="both")
 RANGES = {
     "seed": Range(0, 2**32 - 1),
+    "top_k": Range(1),
+    "batch_size": Range(1),
     "layer_lr_decay": Range(0, 1, open="low"),
     "callbacks.find_lr.num_steps": Range(2),
     "callbacks.find_lr.min_lr": POSITIVE,
