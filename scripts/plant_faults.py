@@ -22,7 +22,7 @@ from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
-FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
+FILES = ("train.py", "evaluate.py", "export.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
 
 
 # Where the test file has another name than the module.
@@ -41,6 +41,7 @@ NEAREST = {
     "datamodule": "data",
     "entry": "entries",
     "epoch_sums": "resumption",
+    "exported_graph": "export",
     "fault": "check",
     "fetching": "doctor",
     "files": "check",
@@ -48,12 +49,14 @@ NEAREST = {
     "find_lr": "finders",
     "folder": "image_folder",
     "foreign": "trust",
+    "formats": "export",
     "gradient_norm": "tensorboard",
     "gradients": "tensorboard",
     "graph": "tensorboard",
     "guarded_fit": "divergence",
     "decoding": "predictor",
     "histograms": "tensorboard",
+    "int8": "export",
     "keys": "check",
     "logger_rules": "loggers",
     "loop_counters": "crash",
@@ -62,6 +65,8 @@ NEAREST = {
     "mlflow": "loggers",
     "mnist_5k": "data",
     "nodes": "check",
+    "onnx_graph": "export",
+    "parity": "export",
     "phases": "profiling",
     "plots": "evaluate",
     "pretrained": "finetuning",
@@ -86,6 +91,7 @@ NEAREST = {
     "vit": "models",
     "wandb": "loggers",
     "whole_file": "checkpoint",
+    "whole_folder": "export",
 }
 
 

@@ -36,6 +36,8 @@ CLASSES = [f"class {label}" for label in range(4)]
 FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cache={home}/cache", "trainer.max_epochs=1"]
 RESNET = ["data.channels=3", "model=torchvision", "model.name=resnet18", "model.weights={home}/net.pt"]
 
+EXPORT = ["format=torchscript", "benchmark=false"]
+
 # The ways into each command, named for the argument that an attack comes through.
 DOORS = {
     "train.py resume": [*SMALL, "trainer.max_epochs=2", "resume={home}/run"],
@@ -48,10 +50,17 @@ DOORS = {
     "evaluate.py run": ["run={home}/run"],
     "evaluate.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt"],
     "evaluate.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"],
+    "export.py run": ["run={home}/run", *EXPORT],
+    "export.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *EXPORT],
+    "export.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images", *EXPORT],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
 CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights", "evaluate.py run", "evaluate.py ckpt")
-IMAGES_AT, CACHE = (("train.py data.root", "evaluate.py data.root"), ("train.py paths.cache", "evaluate.py data.root"))
+CHECKPOINT += ("export.py run", "export.py ckpt")
+IMAGES_AT, CACHE = (
+    ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
+    ("train.py paths.cache", "evaluate.py data.root"),
+)
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 
 
@@ -414,7 +423,7 @@ def arrays(evil: Evil, save: Callable[..., None]) -> bytes:
 
 def use_images(world: World) -> None:
     """Let the checkpoint be of images in a folder."""
-    if world.door.startswith("evaluate.py"):
+    if world.door.startswith(("evaluate.py", "export.py")):
         target = {"_target_": ".data.image_folder.ImageFolder", "root": "nowhere", "cache_dir": str(world.cache)}
         world.config["data"] = target | IMAGES
         world.save(world.content)
@@ -426,7 +435,7 @@ def mnist(world: World) -> None:
     folder.mkdir(parents=True)
     for name in ("training.pt", "test.pt"):
         (folder / name).write_bytes(saved(world.evil, _use_new_zipfile_serialization=False))
-    if world.door.startswith("evaluate.py"):
+    if world.door.startswith(("evaluate.py", "export.py")):
         use_images(world)
         data = world.config["data"]
         del data["test_fraction"], data["cache_dir"]

@@ -44,6 +44,7 @@ from attacks import (
 from test_entries import Done, Fork
 
 import kindling.evaluate
+import kindling.export
 import kindling.train
 from kindling import run_folder
 from kindling.checkpoint import WholeCheckpointIO
@@ -177,7 +178,11 @@ def paths_taken_by(command: str) -> set[str]:
 
 
 # Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
-OUTPUT = {"train.py": {"paths.run", "paths.logs", "init", "experiment_name"}, "evaluate.py": {"paths.logs"}}
+OUTPUT = {
+    "train.py": {"paths.run", "paths.logs", "init", "experiment_name"},
+    "evaluate.py": {"paths.logs"},
+    "export.py": {"paths.logs", "output"},
+}
 
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():
@@ -249,7 +254,7 @@ def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     assert str(loop) in error
 
 
-@pytest.mark.parametrize("command", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "export.py"])
 def test_a_command_is_not_repeated_from_a_pickle(hostile, command):
     (hostile / "config.pickle").write_bytes(pickle.dumps(Evil(hostile / "executed")))
     done = Fork(hostile, command, "--experimental-rerun", str(hostile / "config.pickle")).result()

@@ -27,7 +27,7 @@ from kindling.redaction import redact_text
 from kindling.resuming.resumption import newest_unfinished
 from kindling.whole_file import write_whole
 
-PATHS = ("fork", "weights", "run", "ckpt")
+PATHS = ("fork", "weights", "run", "ckpt", "output")
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 

@@ -111,14 +111,14 @@ def pretrained_weights_stay(config: Config) -> Iterator[Fault]:
 def files_are_here(config: Config) -> Iterator[Fault]:
     """No address is asked for a checkpoint, a run or data."""
     places = [f"paths.{name}" for name in get(config, "paths") or {}]
-    for path in ("resume", "fork", "weights", "run", "ckpt", "data.root", "model.weights", *places):
+    for path in ("resume", "fork", "weights", "run", "ckpt", "output", "data.root", "model.weights", *places):
         given = get(config, path)
         if isinstance(given, str) and re.match(r"[\w+.-]+:/", given):
             yield Fault(path, given, "a path on this machine; download what lies there")
 
 
 def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
-    """Of evaluate.py; asked only when it runs, so that --cfg job shows the config without a run."""
+    """Of evaluate.py and export.py; asked only when one runs, so that --cfg job shows the config without a run."""
     if (config["run"] is None) == (config["ckpt"] is None):
         given = "neither run nor ckpt" if config["ckpt"] is None else "both run and ckpt"
         yield Fault("run", given, "run=<run folder> or ckpt=<checkpoint file>")

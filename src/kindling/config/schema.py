@@ -18,19 +18,15 @@ Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 NAMED = ("callbacks", "logger")  # groups whose files name several nodes
+COMMANDS = ("evaluate", "export")  # beside train
 WHOLE = ("experiment", "debug")  # groups whose files override any other
 
 
 def schemas() -> dict[str, Schema]:
-    """The schema of each kind of file, by name: config (train.yaml, recipes), evaluate, and one a group."""
+    """The schema of each kind of file, by name: config (train.yaml, recipes), one a further command, one a group."""
     files = ConfigFiles(CONFIGS)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
-    evaluate = yaml.safe_load((CONFIGS / "evaluate.yaml").read_text(encoding="utf-8"))
-    return {
-        "config": _whole(files, list(groups)),
-        "evaluate": _plain({key: value for key, value in evaluate.items() if key not in ("defaults", "trainer")}),
-        **groups,
-    }
+    return {"config": _whole(files, list(groups)), **{name: _command(name) for name in COMMANDS}, **groups}
 
 
 def schema_of(file: Path) -> str:
@@ -52,6 +48,11 @@ def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": options | overrides}]}
     whole["properties"]["defaults"] = {"type": "array", "items": entry}
     return whole
+
+
+def _command(name: str) -> Schema:
+    given = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _plain({key: value for key, value in given.items() if key not in ("defaults", "trainer")})
 
 
 def _plain(values: dict[str, Any], above: str = "") -> Schema:

@@ -34,6 +34,14 @@ TYPES = {
     "run": "str | None",
     "ckpt": "str | None",
     "split": "Literal['test', 'val']",
+    "format": "Literal['onnx', 'pt2', 'torchscript', 'int8']",
+    "output": "str | None",
+    "preprocessing": "bool",
+    "torchscript": "Literal['auto', 'script', 'trace']",
+    "aot": "bool",
+    "calibration_images": "int",
+    "benchmark": "bool",
+    "threads": "int",
     "data.root": "str | None",
     "data.batch_size": "int | None",
     "data.num_workers": "int | Literal['auto'] | None",
@@ -68,6 +76,8 @@ POSITIVE, NOT_NEGATIVE, PROBABILITY = Range(0, open="low"), Range(0), Range(0, 1
 SHARE = Range(0, 1, open="both")
 RANGES = {
     "seed": Range(0, 2**32 - 1),
+    "calibration_images": Range(1),
+    "threads": Range(1),
     "layer_lr_decay": Range(0, 1, open="low"),
     "callbacks.find_lr.num_steps": Range(2),
     "callbacks.find_lr.min_lr": POSITIVE,
