@@ -8,6 +8,7 @@
     python scripts/benchmark.py monitor         what callbacks=monitor costs in experiment=cnn
     python scripts/benchmark.py eyes            what it costs to show more in TensorBoard than curves
     python scripts/benchmark.py techniques      what recomputed activations, transforms and mixed batches save or cost
+    python scripts/benchmark.py export          parity and latency of exported models against PyTorch
     python scripts/benchmark.py data            batches against torchvision and PIL
     python scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python scripts/benchmark.py sweep           jobs of a sweep against processes
@@ -26,7 +27,7 @@ overrides of train.py. Each round measures all variants in turn; the least of at
 import logging
 import sys
 
-from benchmarks import commands, data, eyes, finder, loop, monitor, profiles, recipes, resume, techniques
+from benchmarks import commands, data, export, eyes, finder, loop, monitor, profiles, recipes, resume, techniques
 from benchmarks.table import show
 
 TABLES = {
@@ -38,6 +39,7 @@ TABLES = {
     "monitor": monitor.monitor,
     "eyes": eyes.eyes,
     "techniques": techniques.techniques,
+    "export": export.export,
     "data": data.data,
     "start": commands.start,
     "sweep": commands.sweep,

@@ -22,7 +22,16 @@ from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
-FILES = ("train.py", "evaluate.py", "predict.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
+FILES = (
+    "train.py",
+    "evaluate.py",
+    "predict.py",
+    "export.py",
+    "pyproject.toml",
+    "Makefile",
+    "README.md",
+    "CONTRIBUTING.md",
+)
 
 
 # Where the test file has another name than the module.
@@ -41,6 +50,7 @@ NEAREST = {
     "datamodule": "data",
     "entry": "entries",
     "epoch_sums": "resumption",
+    "exported_graph": "export",
     "fault": "check",
     "fetching": "doctor",
     "files": "check",
@@ -48,6 +58,7 @@ NEAREST = {
     "find_lr": "finders",
     "folder": "image_folder",
     "foreign": "trust",
+    "formats": "export",
     "gradient_norm": "tensorboard",
     "gradients": "tensorboard",
     "graph": "tensorboard",
@@ -56,6 +67,7 @@ NEAREST = {
     "histograms": "tensorboard",
     "image_names": "predict",
     "journal": "predict",
+    "int8": "export",
     "keys": "check",
     "logger_rules": "loggers",
     "loop_counters": "crash",
@@ -64,6 +76,8 @@ NEAREST = {
     "mlflow": "loggers",
     "mnist_5k": "data",
     "nodes": "check",
+    "onnx_graph": "export",
+    "parity": "export",
     "phases": "profiling",
     "plots": "evaluate",
     "pretrained": "finetuning",
@@ -90,6 +104,7 @@ NEAREST = {
     "vit": "models",
     "wandb": "loggers",
     "whole_file": "checkpoint",
+    "whole_folder": "export",
 }
 
 

@@ -37,6 +37,7 @@ FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cach
 RESNET = ["data.channels=3", "model=torchvision", "model.name=resnet18", "model.weights={home}/net.pt"]
 
 PREDICT = ["input={home}/images", "output={home}/predictions.csv", "device=cpu"]
+EXPORT = ["format=torchscript", "benchmark=false"]
 
 # The ways into each command, named for the argument that an attack comes through.
 DOORS = {
@@ -53,11 +54,24 @@ DOORS = {
     "predict.py run": ["run={home}/run", *PREDICT],
     "predict.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
     "predict.py input": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
+    "export.py run": ["run={home}/run", *EXPORT],
+    "export.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *EXPORT],
+    "export.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images", *EXPORT],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
 CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights")
-CHECKPOINT += ("evaluate.py run", "evaluate.py ckpt", "predict.py run", "predict.py ckpt")
-IMAGES_AT, CACHE = (("train.py data.root", "evaluate.py data.root"), ("train.py paths.cache", "evaluate.py data.root"))
+CHECKPOINT += (
+    "evaluate.py run",
+    "evaluate.py ckpt",
+    "predict.py run",
+    "predict.py ckpt",
+    "export.py run",
+    "export.py ckpt",
+)
+IMAGES_AT, CACHE = (
+    ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
+    ("train.py paths.cache", "evaluate.py data.root"),
+)
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 
 
@@ -421,7 +435,7 @@ def arrays(evil: Evil, save: Callable[..., None]) -> bytes:
 
 def use_images(world: World) -> None:
     """Let the checkpoint be of images in a folder."""
-    if world.door.startswith("evaluate.py"):
+    if world.door.startswith(("evaluate.py", "export.py")):
         target = {"_target_": ".data.image_folder.ImageFolder", "root": "nowhere", "cache_dir": str(world.cache)}
         world.config["data"] = target | IMAGES
         world.save(world.content)
@@ -433,7 +447,7 @@ def mnist(world: World) -> None:
     folder.mkdir(parents=True)
     for name in ("training.pt", "test.pt"):
         (folder / name).write_bytes(saved(world.evil, _use_new_zipfile_serialization=False))
-    if world.door.startswith("evaluate.py"):
+    if world.door.startswith(("evaluate.py", "export.py")):
         use_images(world)
         data = world.config["data"]
         del data["test_fraction"], data["cache_dir"]

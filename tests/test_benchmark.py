@@ -184,3 +184,17 @@ def test_a_suggested_rate_is_compared_with_the_best_of_a_grid(monkeypatch):
     low, high, suggested, factor = finder.finder()
     assert high.value < low.value
     assert factor.value == pytest.approx(max(suggested.value / 0.01, 0.01 / suggested.value))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("scripts")
+def test_exported_models_are_compared_with_pytorch(monkeypatch):
+    from benchmarks import export
+
+    monkeypatch.setattr(export, "MODELS", ("cnn",))
+    monkeypatch.setattr(export, "FORMATS", ("onnx", "int8"))
+    rows = {row.what.partition(" against")[0]: row for row in export.export()}
+    assert rows["cnn, onnx: largest difference of a logit"].reached
+    assert rows["cnn, int8: accuracy lost"].reached
+    assert rows["cnn, int8: file"].value < 0.5 < rows["cnn, onnx: file"].value
+    assert rows["cnn, onnx: batch 1"].bar == ">= 2"

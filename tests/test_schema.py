@@ -61,6 +61,7 @@ def test_no_shipped_file_is_marked(faults, file):
         ("scheduler", {"interval": "weekly"}, "weekly"),
         ("evaluate", {"split": "train"}, "train"),
         ("predict", {"batch_size": 0}, "0"),
+        ("export", {"format": "tflite"}, "tflite"),
     ],
 )
 def test_an_editor_marks_a_mistake(faults, name, content, marked):

@@ -46,6 +46,7 @@ from attacks import (
 from test_entries import Done, Fork
 
 import kindling.evaluate
+import kindling.export
 import kindling.train
 from kindling import run_folder
 from kindling.checkpoint import WholeCheckpointIO
@@ -184,6 +185,7 @@ OUTPUT = {
     "train.py": {"paths.run", "paths.logs", "init", "experiment_name"},
     "evaluate.py": {"paths.logs"},
     "predict.py": set(),
+    "export.py": {"paths.logs", "output"},
 }
 
 
@@ -258,7 +260,7 @@ def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     assert str(loop) in error
 
 
-@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "predict.py"])
+@pytest.mark.parametrize("command", ["train.py", "evaluate.py", "predict.py", "export.py"])
 def test_a_command_is_not_repeated_from_a_pickle(hostile, command):
     (hostile / "config.pickle").write_bytes(pickle.dumps(Evil(hostile / "executed")))
     done = Fork(hostile, command, "--experimental-rerun", str(hostile / "config.pickle")).result()

@@ -29,6 +29,10 @@ class CheckpointError(KindlingError):
     """A checkpoint that is missing, damaged or of another model."""
 
 
+class ExportError(KindlingError):
+    """A model that a format cannot hold, or an exported one that computes something else."""
+
+
 class DivergedError(KindlingError):
     """A loss or a parameter has become NaN or infinite."""
 

@@ -12,6 +12,7 @@ from kindling.whole_file import write_whole
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
 FILES = {"onnx": "model.onnx", "int8": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt"}
+AOT_FILE = "model-aot.pt2"  # beside model.pt2, if asked for
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,14 @@ import numpy as np
 
 from kindling import model_folder
 from kindling.errors import ConfigError
-from kindling.model_folder import FILES, ModelFolder
+from kindling.model_folder import AOT_FILE, FILES, ModelFolder
 
-EXTRAS = {"onnxruntime": "export", "pyarrow": "parquet"}
+DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
+EXTRAS = {"onnx": "export", "onnxscript": "export", "onnxruntime": "export", "pyarrow": "parquet"}
 
 
 Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32
+Outputs = Callable[[np.ndarray], list[np.ndarray]]  # whatever a model file takes -> all that it gives
 
 
 def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, Runtime]:
@@ -31,44 +33,52 @@ def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, R
         ConfigError: a package that it needs is not installed.
     """
     described = model_folder.read(folder)
-    file = folder / FILES[described.format]
-    run = open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
-    return described, run if described.preprocessing else _with_preprocessing(run, described)
+    outputs = open_file(folder / FILES[described.format], threads)
+    if not described.preprocessing:
+        return described, _with_preprocessing(outputs, described)
+    return described, lambda pixels: outputs(pixels)[0]
 
 
-def open_onnx(file: Path, threads: int | None = None) -> Runtime:
-    """The first output of an ONNX model, computed on the CPU."""
+def open_file(file: Path, threads: int | None = None) -> Outputs:
+    """All outputs of a model file, computed on the CPU."""
+    return _open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
+
+
+def _open_onnx(file: Path, threads: int | None) -> Outputs:
     onnxruntime: Any = optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3  # errors
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    name, output = session.get_inputs()[0].name, session.get_outputs()[0].name
-    return lambda images: session.run([output], {name: images})[0]
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
 
 
-def _open_torch(file: Path) -> Runtime:
+def _open_torch(file: Path) -> Outputs:
     import torch
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript, told at the export
-        net: Any = torch.export.load(file).module() if file.suffix == ".pt2" else torch.jit.load(file)
+        warnings.filterwarnings("ignore", message=DEPRECATED)  # told at the export
+        if file.name == AOT_FILE:
+            net: Any = torch._inductor.aoti_load_package(str(file))
+        else:
+            net = torch.export.load(file).module() if file.suffix == ".pt2" else torch.jit.load(file)
 
-    def run(images: np.ndarray) -> np.ndarray:
+    def run(images: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
             found = net(torch.from_numpy(images))
-        return (found[0] if isinstance(found, tuple) else found).numpy()
+        return [each.numpy() for each in (found if isinstance(found, tuple | list) else [found])]
 
     return run
 
 
-def _with_preprocessing(run: Runtime, described: ModelFolder) -> Runtime:
+def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
     """Of a model that takes normalised images (B, C, H, W) and gives logits."""
     mean, std = (np.array(each, dtype=np.float32) for each in (described.mean, described.std))
 
     def whole(pixels: np.ndarray) -> np.ndarray:
         images = (pixels.astype(np.float32) / 255 - mean) / std
-        logits = run(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        (logits,) = outputs(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
 

@@ -118,7 +118,7 @@ def files_are_here(config: Config) -> Iterator[Fault]:
 
 
 def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
-    """Of evaluate.py and predict.py; asked only when it runs, so that --cfg job shows the config without a run."""
+    """Of what takes a trained model; asked only when it runs, so that --cfg job shows the config without a run."""
     if (config["run"] is None) == (config["ckpt"] is None):
         given = "neither run nor ckpt" if config["ckpt"] is None else "both run and ckpt"
         yield Fault("run", given, "run=<run folder> or ckpt=<checkpoint file>")

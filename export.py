@@ -1,0 +1,21 @@
+"""Export a trained model as a folder that other programs can use: python export.py run=logs/cnn/<run> format=onnx"""
+
+from omegaconf import DictConfig
+
+from kindling.config.check import refuse
+from kindling.config.composition import to_plain
+from kindling.config.entry import entry
+from kindling.config.rules import one_checkpoint_is_named
+from kindling.process import importing
+
+
+def main(cfg: DictConfig) -> dict[str, float]:
+    refuse([*one_checkpoint_is_named(to_plain(cfg))])
+    with importing():
+        from kindling.export import export  # torch and Lightning are loaded only now
+
+    return export(cfg)
+
+
+if __name__ == "__main__":
+    entry("export", main)

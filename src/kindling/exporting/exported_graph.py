@@ -1,0 +1,32 @@
+"""What is exported: the net, with what comes before and after it if that is wanted."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+
+class ExportedGraph(nn.Module):
+    """A net that takes pixels (B, H, W, C) uint8 and gives probabilities and logits, both (B, K)."""
+
+    def __init__(self, net: nn.Module, mean: list[float], std: list[float]):
+        super().__init__()
+        self.net = net
+        self.mean: Tensor
+        self.std: Tensor
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        # The operations of Normalize in their order, for the same bits.
+        images = pixels.to(torch.float32).div(255).sub(self.mean).div(self.std)
+        logits = self.net(images.permute(0, 3, 1, 2).contiguous())
+        return logits.softmax(1), logits
+
+
+def exported_graph(net: nn.Module, mean: list[float], std: list[float], *, preprocessing: bool) -> nn.Module:
+    """A copy of the net for evaluation alone, its weights in float32 and contiguous, on the CPU."""
+    # Channels-last weights would put a transposition before each convolution.
+    ours = copy.deepcopy(net).cpu().float().to(memory_format=torch.contiguous_format)
+    graph = ExportedGraph(ours, mean, std) if preprocessing else ours
+    return graph.eval().requires_grad_(False)

@@ -1,0 +1,129 @@
+"""A graph as the file of each format."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from kindling.errors import ExportError, one_line
+from kindling.exporting.onnx_graph import simplified
+from kindling.model_folder import AOT_FILE, FILES
+from kindling.runtimes import DEPRECATED, optional
+
+Method = Literal["auto", "script", "trace"]
+OTHERS = {"onnx": "torchscript", "int8": "torchscript", "pt2": "torchscript", "torchscript": "onnx or format=pt2"}
+CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch._inductor", "root")
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters tell their own developers."""
+    loggers = [logging.getLogger(None if name == "root" else name) for name in CHATTY]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=DEPRECATED)
+        warnings.filterwarnings("ignore", category=TracerWarning)  # of shapes; the parity is measured
+        warnings.filterwarnings("ignore", module=r"onnx.*|torch\.(onnx|jit|export|fx|_dynamo|_inductor).*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def unable(format: str, net: nn.Module, error: Exception) -> ExportError:
+    """One line for what an exporter says on many."""
+    reason = one_line(Exception(str(error).strip().partition("\n\n")[0] or type(error).__name__))
+    given = f"format: given {format}, which cannot hold {type(net).__name__} ({reason})"
+    return ExportError(
+        f"{given}; allowed: a net that does the same for all images; try format={OTHERS[format]}, or change its forward"
+    )
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Without the fused layer of a transformer, which only torch itself has."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def program(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """What torch.export sees of a graph, for any number of images."""
+    with unfused():
+        dynamic = ({0: torch.export.Dim("batch", min=1)},)
+        found = torch.export.export(graph, (example,), dynamic_shapes=dynamic, strict=False)
+    for node in found.graph.nodes:
+        node.meta.pop("stack_trace", None)  # with paths of this machine
+    return found
+
+
+def write_onnx(graph: nn.Module, example: Tensor, file: Path) -> None:
+    onnx: Any = optional("onnx")
+    names = ["probabilities", "logits"] if example.dtype == torch.uint8 else ["logits"]
+    inputs = ["pixels"] if example.dtype == torch.uint8 else ["images"]
+    with torch.no_grad():
+        made = torch.onnx.export(
+            program(graph, example), dynamo=True, verbose=False, input_names=inputs, output_names=names
+        )
+    assert made is not None, "with dynamo=True"
+    model = simplified(made.model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, file)
+
+
+def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> None:
+    with torch.no_grad():
+        found = program(graph, example)
+        torch.export.save(found, file)
+        if aot:
+            torch._inductor.aoti_compile_and_package(found, package_path=str(file.with_name(AOT_FILE)))
+
+
+def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> Method:
+    """Returns how it was made: a script keeps what depends on the images, a trace holds what one batch did."""
+    with torch.no_grad():
+        if method != "trace":
+            try:
+                torch.jit.save(torch.jit.script(graph), str(file))
+                return "script"
+            except Exception:  # the compiler's errors have no common class
+                if method == "script":
+                    raise
+        with unfused():
+            torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), str(file))
+        return "trace"
+
+
+def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, method: Method, aot: bool) -> dict[str, Any]:
+    """Write the model file of a format into a folder; returns what is to be known of how it was made.
+
+    Raises:
+        ExportError: the format cannot hold the graph.
+    """
+    file = folder / FILES[format]
+    facts: dict[str, Any] = {}
+    try:
+        with quiet():
+            if format == "torchscript":
+                facts["method"] = write_torchscript(graph, example, file, method)
+            elif format == "pt2":
+                write_pt2(graph, example, file, aot=aot)
+            else:
+                write_onnx(graph, example, file)
+    except OSError:
+        raise
+    except Exception as error:  # each exporter has many errors of its own
+        raise unable(format, getattr(graph, "net", graph), error) from error
+    return facts
