@@ -28,6 +28,7 @@ from kindling.resuming.resumption import newest_unfinished
 from kindling.whole_file import write_whole
 
 PATHS = ("fork", "weights", "run", "ckpt")
+SHORT = {"serve": {"model": "model.folder"}}  # as Hydra takes model=... for a choice of configs/model/
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -80,7 +81,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
         logging.raiseExceptions = full_trace  # of a log file on a full disk
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             cfg.paths.run = HydraConfig.get().runtime.output_dir
             _name_experiment(cfg, HydraConfig.get())
         for key in PATHS:
@@ -120,6 +121,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     Raises:
         KindlingError: one line for each mistake.
     """
+    arguments = _in_full(name, arguments)
     parser = composition.arguments_parser()
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
@@ -151,6 +153,12 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     return [*flags, *given.overrides]
 
 
+def _in_full(name: str, arguments: Sequence[str]) -> list[str]:
+    """Arguments whose key has a short name, by the whole one."""
+    split = [argument.partition("=") for argument in arguments]
+    return ["".join([SHORT.get(name, {}).get(key, key), equals, value]) for key, equals, value in split]
+
+
 def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     """The config that `python <name>.py <overrides>` would run with, for a notebook or a test.
 
@@ -163,10 +171,10 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     newest_unfinished.cache_clear()
     with Composer(name) as composer:
         check = Check(composer)
-        refuse(check.run(overrides))
+        refuse(check.run(_in_full(name, overrides)))
     (cfg,) = check.configs
     with open_dict(cfg):
-        if "run" in cfg.paths:
+        if "run" in cfg.get("paths", {}):
             try:
                 cfg.paths.run = cfg.hydra.run.dir
             except OmegaConfBaseException as error:  # of a run that is not there

@@ -22,13 +22,12 @@ WHOLE = ("experiment", "debug")  # groups whose files override any other
 
 
 def schemas() -> dict[str, Schema]:
-    """The schema of each kind of file, by name: config (train.yaml, recipes), evaluate, and one a group."""
+    """The schema of each kind of file, by name: config (train.yaml, recipes), evaluate, serve, and one a group."""
     files = ConfigFiles(CONFIGS)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
-    evaluate = yaml.safe_load((CONFIGS / "evaluate.yaml").read_text(encoding="utf-8"))
     return {
         "config": _whole(files, list(groups)),
-        "evaluate": _plain({key: value for key, value in evaluate.items() if key not in ("defaults", "trainer")}),
+        **{name: _verb(name) for name in ("evaluate", "serve")},
         **groups,
     }
 
@@ -38,6 +37,11 @@ def schema_of(file: Path) -> str:
     if "# @package _global_" in file.read_text(encoding="utf-8") or file.stem == "train":
         return "config"
     return file.stem if file.parent == CONFIGS else file.parent.name
+
+
+def _verb(name: str) -> Schema:
+    settings = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _plain({key: value for key, value in settings.items() if key not in ("defaults", "trainer")})
 
 
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:

@@ -1,0 +1,19 @@
+"""Serve a run or an exported model over HTTP: python serve.py run=logs/cnn/<run>"""
+
+from omegaconf import DictConfig
+
+from kindling.config.check import refuse
+from kindling.config.composition import to_plain
+from kindling.config.entry import entry
+from kindling.config.rules import one_model_is_named
+
+
+def main(cfg: DictConfig) -> None:
+    refuse([*one_model_is_named(to_plain(cfg))])
+    from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
+
+    serve(cfg)
+
+
+if __name__ == "__main__":
+    entry("serve", main)
