@@ -22,7 +22,7 @@ from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
 FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
-FILES = ("train.py", "evaluate.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
+FILES = ("train.py", "evaluate.py", "serve.py", "pyproject.toml", "Makefile", "README.md", "CONTRIBUTING.md")
 
 
 # Where the test file has another name than the module.
@@ -30,6 +30,9 @@ NEAREST = {
     "activations": "monitor",
     "agreement": "processes",
     "airbench": "models",
+    "app": "serve",
+    "batching": "serve",
+    "body": "serve",
     "annotations": "signatures",
     "callback_rules": "rules",
     "checkpoint_content": "trust",
@@ -49,6 +52,7 @@ NEAREST = {
     "folder": "image_folder",
     "foreign": "trust",
     "gradient_norm": "tensorboard",
+    "gate": "serve",
     "gradients": "tensorboard",
     "graph": "tensorboard",
     "guarded_fit": "divergence",
@@ -63,6 +67,7 @@ NEAREST = {
     "mnist_5k": "data",
     "nodes": "check",
     "phases": "profiling",
+    "pixels": "serve",
     "plots": "evaluate",
     "pretrained": "finetuning",
     "profiler": "profiling",
@@ -72,6 +77,7 @@ NEAREST = {
     "resume_files": "resumption",
     "run_lock": "processes",
     "seeds": "loader",
+    "served": "serve",
     "signals": "processes",
     "start": "resumption",
     "syntax": "check",

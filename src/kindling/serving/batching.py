@@ -11,8 +11,8 @@ import numpy as np
 
 from kindling.cores import available_cores
 from kindling.serving.body import image_files
-from kindling.serving.images import pixels_of
 from kindling.serving.limits import Limits, Refused, busy
+from kindling.serving.pixels import pixels_of
 from kindling.serving.served import Served
 
 log = logging.getLogger(__name__)
