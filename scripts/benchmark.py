@@ -20,8 +20,9 @@
     python scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
     python scripts/benchmark.py serving run=logs/cnn/<run>    requests a second against a plain endpoint, memory
 
-Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits`
-take overrides of train.py, `serving` those of serve.py. Each round measures all variants in turn; the least of at least five rounds counts.
+Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits` take
+overrides of train.py, `serving` those of serve.py. Each round measures all variants in turn; the least of at least
+five rounds counts.
 """
 
 import logging

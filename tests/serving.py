@@ -32,7 +32,7 @@ def write_model(folder: Path, seed: int = 0, channels: int = 1, size: int = SIZE
     """An exported folder: a linear model of the mean pixel value of each row, made without torch."""
     rng = np.random.default_rng(seed)
     weights = rng.normal(size=(size * size * channels, len(CLASSES))).astype(np.float32)
-    shape = [np.array(each, dtype=np.int64) for each in ([-1, size * size * channels],)][0]
+    shape = np.array([-1, size * size * channels], dtype=np.int64)
     nodes = [
         helper.make_node("Cast", ["pixels"], ["floats"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["floats", "scale"], ["scaled"]),

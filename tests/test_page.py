@@ -9,6 +9,7 @@ from serving import png, serving, write_model
 
 WITHOUT_SCREEN = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # root has no sandbox
 SIZE = 8
+expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module")

@@ -151,7 +151,8 @@ def _started(command: list[str], address: str, path: str) -> Iterator[int]:
                         break
                 except httpx.HTTPError:
                     pass
-                assert process.poll() is None and time.monotonic() < deadline, log
+                assert process.poll() is None
+                assert time.monotonic() < deadline
                 time.sleep(0.1)
             yield process.pid
         finally:
