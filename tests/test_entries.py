@@ -263,9 +263,10 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     assert "Traceback" in (only_run(tmp_path) / "train.log").read_text()
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "serve.py"])
 @pytest.mark.parametrize("flags", [["--help"], ["paths.logs=a", "--cfg", "job", "paths.logs=b"]])
 def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, flags):
+    flags = [flag.replace("paths.logs", "host") if script == "serve.py" else flag for flag in flags]
     done = run(script, *flags, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
     assert done.returncode == 0
     imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}

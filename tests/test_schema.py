@@ -60,6 +60,7 @@ def test_no_shipped_file_is_marked(faults, file):
         ("callbacks", {"early_stopping": {"patience": -1}}, "-1"),
         ("scheduler", {"interval": "weekly"}, "weekly"),
         ("evaluate", {"split": "train"}, "train"),
+        ("serve", {"port": 65536}, "65536"),
     ],
 )
 def test_an_editor_marks_a_mistake(faults, name, content, marked):

@@ -179,9 +179,11 @@ def paths_taken_by(command: str) -> set[str]:
 # Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
 OUTPUT = {"train.py": {"paths.run", "paths.logs", "init", "experiment_name"}, "evaluate.py": {"paths.logs"}}
 
+SERVERS = {"serve.py"}  # reads checkpoints as evaluate.py does; what clients send is in hostile_requests.py
+
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():
-    commands = {file.name for file in PROJECT.glob("*.py")}
+    commands = {file.name for file in PROJECT.glob("*.py")} - SERVERS
     attacked: dict[str, set[str]] = {}
     for door in DOORS:
         command, _, argument = door.partition(" ")
