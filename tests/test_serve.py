@@ -120,6 +120,15 @@ def test_a_form_may_hold_other_fields_and_quoted_boundaries(server):
     assert answer.json()["predictions"][0]["probabilities"] == expected[0]
 
 
+def test_a_lone_client_waits_for_no_receipt_and_no_other_client(server):
+    def seconds() -> float:
+        started = time.perf_counter()
+        server.predict(png())
+        return time.perf_counter() - started
+
+    assert min(seconds() for _ in range(20)) < 0.035  # 40 ms with Nagle's algorithm
+
+
 def test_no_torch_is_imported_for_an_exported_model(server):
     maps = Path(f"/proc/{server.process.pid}/maps").read_text()
     assert "onnxruntime" in maps

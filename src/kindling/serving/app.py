@@ -40,7 +40,7 @@ def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits,
             except TimeoutError:
                 raise Refused(504, "too_slow", f"no answer within {limits.timeout_s:g} s; send fewer images") from None
             finally:
-                job.given_up = True
+                job.given_up, job.body = True, b""  # whatever still waits for a decoder
         request.state.told.update(images=len(probabilities), model=model.id)
         return _json(_answer(request, model, probabilities, top_k))
 
