@@ -19,15 +19,30 @@
     python scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
+    python scripts/benchmark.py serving run=logs/cnn/<run>    requests a second against a plain endpoint, memory
 
-Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. The last two take
-overrides of train.py. Each round measures all variants in turn; the least of at least five rounds counts.
+Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits` take
+overrides of train.py, `serving` those of serve.py. Each round measures all variants in turn; the least of at least
+five rounds counts.
 """
 
 import logging
 import sys
 
-from benchmarks import commands, data, export, eyes, finder, loop, monitor, profiles, recipes, resume, techniques
+from benchmarks import (
+    commands,
+    data,
+    export,
+    eyes,
+    finder,
+    loop,
+    monitor,
+    profiles,
+    recipes,
+    resume,
+    serving,
+    techniques,
+)
 from benchmarks.table import show
 
 TABLES = {
@@ -49,7 +64,7 @@ TABLES = {
     "finder": finder.finder,
     "answers": recipes.answers,
 }
-OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits}
+OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits, "serving": serving.serving}
 
 
 def main() -> None:

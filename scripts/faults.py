@@ -175,6 +175,13 @@ FAULTS = [
     Fault("config/tree.py", 'if "HydraConfig was not set" not in str(error)', "if True"),
     Fault("config/values.py", "and math.isfinite(value)", ""),
     Fault("config/targets.py", "or not origin.startswith(ALLOWED_PREFIXES)", ""),
+    Fault("serving/batching.py", "        while room > 0:", "        while False:"),  # no batch is shared
+    Fault("serving/batching.py", "zip(wanted, np.split", "zip(wanted[::-1], np.split"),  # another's answer
+    Fault("serving/batching.py", "self.waiting -= len(answers)", "pass"),
+    Fault("serving/body.py", "if self.held > self.bodies.limits.max_body_bytes:", "if False:"),
+    Fault("serving/pixels.py", "if _num_pixels(opened) > max_pixels:", "if False:"),
+    Fault("serving/gate.py", "if not hmac.compare_digest(given", "if given and not hmac.compare_digest(given"),
+    Fault("serving/served.py", "        warm(model, self.max_batch)\n", ""),
     Fault("evaluate.py", 'run = trainer.validate if cfg.split == "val" else trainer.test', "run = trainer.test"),
     Fault("evaluate.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
     Fault("journal.py", "        self._stream.seek(end)\n", ""),

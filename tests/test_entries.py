@@ -263,7 +263,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     assert "Traceback" in (only_run(tmp_path) / "train.log").read_text()
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py", "export.py"])
+@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py", "export.py", "serve.py"])
 @pytest.mark.parametrize("flags", [["--help"], ["hydra.run.dir=a", "--cfg", "job", "hydra.run.dir=b"]])
 def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, flags):
     done = run(script, *flags, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")

@@ -12,7 +12,9 @@ from kindling.config.entry import compose
 PROJECT = Path(__file__).resolve().parents[1]
 README = (PROJECT / "README.md").read_text()
 TECHNIQUES = (PROJECT / "docs" / "techniques.md").read_text()
-COMMANDS = re.findall(r"^    python ((?:train|evaluate|predict|export)\.py(?:\\\n|[^#\n])*)", README, re.MULTILINE)
+COMMANDS = re.findall(
+    r"^    python ((?:train|evaluate|predict|export|serve)\.py(?:\\\n|[^#\n])*)", README, re.MULTILINE
+)
 COMMANDS += re.findall(r"`python (train\.py [^`]*)`", TECHNIQUES)
 
 

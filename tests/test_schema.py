@@ -62,6 +62,7 @@ def test_no_shipped_file_is_marked(faults, file):
         ("evaluate", {"split": "train"}, "train"),
         ("predict", {"batch_size": 0}, "0"),
         ("export", {"format": "tflite"}, "tflite"),
+        ("serve", {"port": 65536}, "65536"),
     ],
 )
 def test_an_editor_marks_a_mistake(faults, name, content, marked):

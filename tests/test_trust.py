@@ -188,9 +188,11 @@ OUTPUT = {
     "export.py": {"paths.logs", "output"},
 }
 
+SERVERS = {"serve.py"}  # reads checkpoints as evaluate.py does; what clients send is in hostile_requests.py
+
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():
-    commands = {file.name for file in PROJECT.glob("*.py")}
+    commands = {file.name for file in PROJECT.glob("*.py")} - SERVERS
     attacked: dict[str, set[str]] = {}
     for door in DOORS:
         command, _, argument = door.partition(" ")

@@ -22,6 +22,7 @@ from kindling.config.check import refuse
 from kindling.config.composition import to_plain
 from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
+from kindling.cores import available_cores
 from kindling.data.augment import Normalize
 from kindling.data.datamodule import ImageDataModule
 from kindling.data.images import Images
@@ -169,22 +170,22 @@ def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Print the times of PyTorch and of the exported model, and return them."""
     files = {file.name: file for file in model_files(folder)}
     weights = sum(each.nbytes for each in trained.net.state_dict().values())
-    threads = torch.get_num_threads()
-    torch.set_num_threads(cfg.threads)
+    before, threads = torch.get_num_threads(), cfg.threads or available_cores()
+    torch.set_num_threads(threads)
     try:
         variants: dict[str, Callable[[np.ndarray], Any]] = {"PyTorch": whole(trained)}
-        variants |= {name: open_file(file, cfg.threads) for name, file in files.items()}
+        variants |= {name: open_file(file, threads) for name, file in files.items()}
         images, _ = next(trained.batches(trained.data.splits.val))
         seconds = timing.latencies(variants, images)
     finally:
-        torch.set_num_threads(threads)
+        torch.set_num_threads(before)
     sizes = {"PyTorch": weights} | {name: file.stat().st_size for name, file in files.items()}
-    print(as_text(timing.table(seconds, sizes, cfg.threads)), end="")
+    print(as_text(timing.table(seconds, sizes, threads)), end="")
     rows = {
         name: {"bytes": sizes[name], **{f"batch_{size}_s": each for size, each in times.items()}}
         for name, times in seconds.items()
     }
-    return {"benchmark": {"threads": cfg.threads, **rows}}
+    return {"benchmark": {"threads": threads, **rows}}
 
 
 def whole(trained: Trained) -> Callable[[np.ndarray], Tensor]:

@@ -14,7 +14,11 @@ from kindling.errors import ConfigError
 from kindling.model_folder import AOT_FILE, FILES, ModelFolder
 
 DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
-EXTRAS = {"onnx": "export", "onnxscript": "export", "onnxruntime": "export", "pyarrow": "parquet"}
+EXTRAS = {
+    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "export"),
+    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "serve"),
+    "pyarrow": "parquet",
+}
 
 
 Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32

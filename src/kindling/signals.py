@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ def _handle(signum: int, frame: Any) -> None:
         return
     _State.received_at = now
     if signum == signal.SIGHUP:
-        _leave_terminal()
+        leave_terminal()
     if _State.is_open and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
@@ -61,7 +62,17 @@ def _handle(signum: int, frame: Any) -> None:
         _end(signal.Signals(signum))
 
 
-def _leave_terminal() -> None:
+def terminal_is_gone() -> bool:
+    """Whether SIGHUP came as the terminal of this process was closed."""
+    for descriptor in _State.terminals:
+        try:
+            termios.tcgetattr(descriptor)
+        except (termios.error, OSError):
+            return True
+    return False
+
+
+def leave_terminal() -> None:
     """Let what is still printed go nowhere, as each write to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in _State.terminals:

@@ -29,6 +29,7 @@ from kindling.whole_file import write_whole
 
 PATHS = ("fork", "weights", "run", "ckpt")
 BROKEN_PIPE = 141  # 128 + SIGPIPE
+SHORT = {"serve": {"model": "model.folder"}}  # as Hydra takes model=... for a choice of configs/model/
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
@@ -123,6 +124,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     Raises:
         KindlingError: one line for each mistake.
     """
+    arguments = _in_full(name, arguments)
     parser = composition.arguments_parser()
     given, unknown = parser.parse_known_intermixed_args(list(arguments))
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
@@ -154,6 +156,12 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     return [*flags, *given.overrides]
 
 
+def _in_full(name: str, arguments: Sequence[str]) -> list[str]:
+    """Arguments whose key has a short name, by the whole one."""
+    split = [argument.partition("=") for argument in arguments]
+    return ["".join([SHORT.get(name, {}).get(key, key), equals, value]) for key, equals, value in split]
+
+
 def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     """The config that `python <name>.py <overrides>` would run with, for a notebook or a test.
 
@@ -166,7 +174,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
     newest_unfinished.cache_clear()
     with Composer(name) as composer:
         check = Check(composer)
-        refuse(check.run(overrides))
+        refuse(check.run(_in_full(name, overrides)))
     (cfg,) = check.configs
     with open_dict(cfg):
         if "run" in cfg.get("paths", {}):

@@ -111,7 +111,19 @@ def pretrained_weights_stay(config: Config) -> Iterator[Fault]:
 def files_are_here(config: Config) -> Iterator[Fault]:
     """No address is asked for a checkpoint, a run or data."""
     places = [f"paths.{name}" for name in get(config, "paths") or {}]
-    for path in ("resume", "fork", "weights", "run", "ckpt", "input", "output", "data.root", "model.weights", *places):
+    for path in (
+        "resume",
+        "fork",
+        "weights",
+        "run",
+        "ckpt",
+        "input",
+        "output",
+        "model.folder",
+        "data.root",
+        "model.weights",
+        *places,
+    ):
         given = get(config, path)
         if isinstance(given, str) and re.match(r"[\w+.-]+:/", given):
             yield Fault(path, given, "a path on this machine; download what lies there")
@@ -122,6 +134,15 @@ def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
     if (config["run"] is None) == (config["ckpt"] is None):
         given = "neither run nor ckpt" if config["ckpt"] is None else "both run and ckpt"
         yield Fault("run", given, "run=<run folder> or ckpt=<checkpoint file>")
+
+
+def one_model_is_named(config: Config) -> Iterator[Fault]:
+    """Of serve.py; asked only when it runs, likewise."""
+    names = ("run", "ckpt", "model.folder")
+    given = [name for name in names if get(config, name) is not None]
+    if len(given) != 1:
+        allowed = "run=<run folder>, ckpt=<checkpoint file> or model=<exported folder>"
+        yield Fault("run", " and ".join(given) or f"none of {', '.join(names)}", allowed)
 
 
 RULES: tuple[Rule, ...] = (

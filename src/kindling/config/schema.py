@@ -19,7 +19,7 @@ Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 NAMED = ("callbacks", "logger")  # groups whose files name several nodes
-VERBS = ("evaluate", "export", "predict")  # whose files have no groups
+VERBS = ("evaluate", "export", "predict", "serve")  # whose files have no groups
 WHOLE = ("experiment", "debug")  # groups whose files override any other
 
 

@@ -1,0 +1,22 @@
+"""Serve a run or an exported model over HTTP: python serve.py run=logs/cnn/<run>"""
+
+from omegaconf import DictConfig
+
+from kindling.config.check import refuse
+from kindling.config.composition import to_plain
+from kindling.config.entry import entry
+from kindling.config.rules import one_model_is_named
+from kindling.runtimes import optional
+
+
+def main(cfg: DictConfig) -> None:
+    refuse([*one_model_is_named(to_plain(cfg))])
+    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "onnxruntime"):
+        optional(package)
+    from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
+
+    serve(cfg)
+
+
+if __name__ == "__main__":
+    entry("serve", main)

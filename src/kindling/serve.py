@@ -1,0 +1,135 @@
+"""Answer requests over HTTP with a trained model: a queue, one thread that computes, limits on all that comes in."""
+
+import asyncio
+import logging
+import os
+import socket
+import warnings
+from pathlib import Path
+
+import uvicorn
+from omegaconf import DictConfig
+from PIL import Image
+
+from kindling.config.check import refuse
+from kindling.config.composition import in_sweep, to_plain
+from kindling.config.rules import one_model_is_named
+from kindling.errors import ConfigError
+from kindling.serving.app import make_app
+from kindling.serving.batching import Batcher
+from kindling.serving.connection import Connection, GracefulServer
+from kindling.serving.gate import Gate
+from kindling.serving.limits import Limits
+from kindling.serving.logs import RequestLog
+from kindling.serving.metrics import Metrics
+from kindling.serving.served import Models, Source
+
+log = logging.getLogger(__name__)
+KEY = "KINDLING_API_KEY"
+LIMITS = ("max_batch", "max_queue", "max_images", "max_body_bytes", "max_pixels", "timeout_s")
+
+
+def serve(cfg: DictConfig) -> None:
+    """Serve until a signal asks for the end, then finish what there is.
+
+    Raises:
+        KindlingError: there is no model, or no such address.
+    """
+    refuse([*one_model_is_named(to_plain(cfg))])
+    if in_sweep():
+        raise ConfigError("--multirun: given to a server, which does not end; allowed: one server a command")
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
+    _quiet_decoders()
+    key = _key(cfg.host)
+    limits = Limits(**{name: cfg[name] for name in LIMITS})
+    batcher = Batcher(limits, seen=lambda num_images: metrics.batch(num_images))
+    metrics = Metrics(waiting=lambda: batcher.waiting)
+    models = Models(_source(cfg), cfg.threads, cfg.max_batch, watches=cfg.reload, told=metrics.model)
+    requests = RequestLog()
+    app = Gate(make_app(models, batcher, metrics, limits, cfg.top_k), key, metrics, requests)
+    listening = _listen(cfg.host, cfg.port)
+    server = make_server(app, models, limits.timeout_s)
+    try:
+        requests.start()
+        models.start(failed=lambda: setattr(server, "should_exit", True))
+        print(f"serving at http://{_address(listening)} (Ctrl-C ends it)", flush=True)
+        run(server, batcher, listening)
+    finally:
+        requests.stop()
+    if models.failure:
+        raise models.failure
+
+
+def make_server(app: Gate, models: Models, timeout_s: float) -> GracefulServer:
+    connection = type("LimitedConnection", (Connection,), {"timeout_s": timeout_s})
+    config = uvicorn.Config(
+        app,
+        http=connection,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,  # ours tells more
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=int(2 * timeout_s) + 1,
+    )
+    return GracefulServer(config, models.reload)
+
+
+def run(server: GracefulServer, batcher: Batcher, listening: socket.socket) -> None:
+    async def whole() -> None:
+        batcher.start()
+        try:
+            await server.serve(sockets=[listening])
+        finally:
+            batcher.stop()
+
+    asyncio.run(whole())
+
+
+def _quiet_decoders() -> None:
+    """Pillow warns of each strange file; a bomb is an error, that of a client."""
+    warnings.filterwarnings("ignore", module="PIL")
+    warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+def _key(host: str) -> str | None:
+    """The API key, if there is one.
+
+    Raises:
+        ConfigError: it is one that no client could send.
+    """
+    key = os.environ.get(KEY)
+    if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key and key):
+        raise ConfigError(f"{KEY}: given a text that no header can hold; allowed: letters, digits and signs, or unset")
+    if key is None and host not in ("127.0.0.1", "::1", "localhost"):
+        log.warning("warning: host=%s lets anybody ask who can reach it; set %s", host, KEY)
+    return key
+
+
+def _source(cfg: DictConfig) -> Source:
+    run, ckpt, folder = (Path(each).expanduser() if each else None for each in (cfg.run, cfg.ckpt, cfg.model.folder))
+    return Source(run, ckpt, folder)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """
+    Raises:
+        ConfigError: nothing can be listened to there.
+    """
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.create_server(address[:2], family=family, backlog=2048)
+        # Headers and body are two writes: the second would wait 40 ms for a receipt of the first.
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return listening
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        allowed = "an address of this machine and a port that is free, or port=0"
+        raise ConfigError(f"port: given {host}:{port}, which cannot be used ({reason}); allowed: {allowed}") from error
+
+
+def _address(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
