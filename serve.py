@@ -6,7 +6,7 @@ from kindling.config.check import refuse
 from kindling.config.composition import to_plain
 from kindling.config.entry import entry
 from kindling.config.rules import one_model_is_named
-from kindling.runtimes import optional
+from kindling.extras import optional
 
 
 def main(cfg: DictConfig) -> None:

@@ -135,6 +135,7 @@ def test_each_experiment_runs_one_batch_of_everything(train_run, name):
     assert train_run(f"experiment={name}", *data, "debug=fast").metrics["test/loss"] > 0
 
 
+@pytest.mark.slow
 def test_the_speed_recipe_learns_in_a_few_steps(train_run):
     small = ["data=fake", "data.channels=3", "data.num_images=128", "data.batch_size=32", "trainer.max_epochs=4"]
     run = train_run("experiment=cifar10_speed", *small)

@@ -97,6 +97,7 @@ def test_a_dropped_image_is_answered_as_over_http(page, server):
     )
 
 
+@pytest.mark.slow
 def test_several_chosen_images_are_answered_each(page):
     chosen = [{"name": f"{value}.png", "mimeType": "image/png", "buffer": png(value, SIZE)} for value in (0, 90)]
     page.set_input_files("#files", chosen)
@@ -140,6 +141,7 @@ def test_the_keyboard_alone_draws_and_asks(page):
     expect(page.locator("#results figure")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(page):
     names = page.evaluate(
         """[...document.querySelectorAll("button, input, canvas, a")].map(each =>
@@ -154,6 +156,7 @@ def test_every_control_has_a_name_and_nothing_is_wider_than_a_phone(page):
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.slow
 def test_a_finger_draws_on_a_phone_in_the_dark(browser, server):
     context = browser.new_context(
         viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True, color_scheme="dark"
@@ -168,6 +171,7 @@ def test_a_finger_draws_on_a_phone_in_the_dark(browser, server):
     context.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_asks_for_a_key_gets_it_from_the_page(browser, tmp_path):
     with serving(
         tmp_path / "log", f"model={write_model(tmp_path / 'model')}", KINDLING_API_KEY="of this test"

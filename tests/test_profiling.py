@@ -37,7 +37,7 @@ def shares(text: str) -> dict[str, float]:
 
 def slow(function):
     def sleep_and_call(*arguments, **named):
-        time.sleep(0.05)
+        time.sleep(0.1)
         return function(*arguments, **named)
 
     return sleep_and_call
@@ -46,7 +46,7 @@ def slow(function):
 def slow_batches(function):
     def iterate(self):
         for batch in function(self):
-            time.sleep(0.05)
+            time.sleep(0.1)
             yield batch
 
     return iterate

@@ -182,6 +182,7 @@ def test_what_changes_the_last_bits_warns_by_name_or_is_refused(train_run, stop_
     assert "resume: threads 7 (it was 1), precision bf16-mixed (it was 32-true): the last bits" in caplog.text
 
 
+@pytest.mark.slow
 def test_images_that_were_added_since_are_named(train_run, make_tree, stop_at, tmp_path, caplog):
     given = ["data=image_folder", f"data.root={make_tree()}", "data.in_memory=false", "data.num_workers=0"]
     given += ["data.batch_size=4", f"data.cache_dir={tmp_path}/cache", "data.mean=[0.5]", "data.std=[0.5]"]
@@ -241,6 +242,7 @@ def test_a_fork_may_have_another_rate_and_other_data_settings(train_run, finishe
     assert now["lr_schedulers"][0]["base_lrs"] == pytest.approx([0.0005, 0.0005])
 
 
+@pytest.mark.slow
 def test_a_fork_that_was_interrupted_is_resumed_from_where_it_came(train_run, trained, stop_at):
     origin = stop_at(5, EVERY_STEP)
     fork = stop_at(9, f"fork={origin.paths.run}")
@@ -525,6 +527,7 @@ def test_a_run_is_not_taken_up_without_the_callback_that_does_it(stop_at, config
         config(f"resume={stopped.paths.run}", "trainer.enable_checkpointing=false")
 
 
+@pytest.mark.slow
 def test_a_refused_resume_leaves_the_run_as_it_was(train_run):
     run = train_run("scheduler=onecycle", EVERY_STEP)
     before = {name: (run.folder / name).read_bytes() for name in ("run.json", "config.yaml")}

@@ -233,7 +233,7 @@ def test_every_range_is_of_a_setting_that_a_config_has_or_may_have():
         compose(["debug=find_lr"]),
         compose(["debug=find_batch_size"]),
         compose(["optimizer=muon", "model=airbench"]),
-        compose([], "export"),
+        *(compose([], name) for name in ("export", "predict", "serve")),
     ]
     flat = "\n".join(str(config) for config in configs)
     for pattern in RANGES:

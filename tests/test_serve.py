@@ -381,6 +381,7 @@ def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, fold
         assert "Traceback" not in found.log.read_text()
 
 
+@pytest.mark.slow
 def test_a_missing_model_and_a_used_port_are_one_line(home, server):
     for given, code, line in (
         ([f"model={home}/nowhere"], 1, "which lacks model.json"),

@@ -163,6 +163,7 @@ def test_precision_and_recall_are_those_counted_by_hand(drawn, found):
             assert curve[5, i] == pytest.approx(hits / (hits + missed))
 
 
+@pytest.mark.slow
 def test_histograms_hold_all_weights_and_gradients_of_the_last_step(train_run, monkeypatch):
     weights, gradients, step = {}, {}, Classifier.on_before_optimizer_step
 

@@ -184,7 +184,7 @@ def paths_taken_by(command: str) -> set[str]:
 OUTPUT = {
     "train.py": {"paths.run", "paths.logs", "init", "experiment_name"},
     "evaluate.py": {"paths.logs"},
-    "predict.py": set(),
+    "predict.py": {"output"},
     "export.py": {"paths.logs", "output"},
 }
 

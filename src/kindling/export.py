@@ -32,8 +32,9 @@ from kindling.evaluate import same_data
 from kindling.exporting import formats, int8, parity, timing
 from kindling.exporting.exported_graph import exported_graph
 from kindling.exporting.readme import readme
+from kindling.extras import optional
 from kindling.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
-from kindling.runtimes import open_file, optional
+from kindling.runtimes import open_file
 from kindling.whole_file import write_whole
 from kindling.whole_folder import refuse_others, write_whole_folder
 

@@ -1,24 +1,17 @@
 """What computes an exported model: ONNX Runtime, or torch. Each takes pixels and gives probabilities."""
 
-import importlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from kindling import model_folder
-from kindling.errors import ConfigError
+from kindling.extras import optional
 from kindling.model_folder import AOT_FILE, FILES, ModelFolder
 
 DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
-EXTRAS = {
-    **dict.fromkeys(("onnx", "onnxscript", "onnxruntime"), "export"),
-    **dict.fromkeys(("fastapi", "uvicorn", "python_multipart", "prometheus_client"), "serve"),
-    "pyarrow": "parquet",
-}
 
 
 Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32
@@ -87,16 +80,3 @@ def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
         return powers / powers.sum(1, keepdims=True)
 
     return whole
-
-
-def optional(package: str) -> ModuleType:
-    """A package of one of the extras.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
-    try:
-        return importlib.import_module(package)
-    except ModuleNotFoundError as error:
-        extra = EXTRAS.get(package, package)
-        raise ConfigError(f"{package} is not installed; run: pip install -e '.[{extra}]' -c constraints.txt") from error

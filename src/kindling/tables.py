@@ -82,7 +82,7 @@ def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row]) 
     Raises:
         ConfigError: pyarrow is not installed.
     """
-    from kindling.runtimes import optional  # and NumPy with it
+    from kindling.extras import optional
 
     pyarrow: Any = optional("pyarrow")
     parquet: Any = optional("pyarrow.parquet")

@@ -13,8 +13,9 @@ from torch.jit._trace import TracerWarning
 
 from kindling.errors import ExportError, one_line
 from kindling.exporting.onnx_graph import simplified
+from kindling.extras import optional
 from kindling.model_folder import AOT_FILE, FILES
-from kindling.runtimes import DEPRECATED, optional
+from kindling.runtimes import DEPRECATED
 
 Method = Literal["auto", "script", "trace"]
 OTHERS = {"onnx": "torchscript", "int8": "torchscript", "pt2": "torchscript", "torchscript": "onnx or format=pt2"}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from kindling.exporting.formats import quiet
-from kindling.runtimes import optional
+from kindling.extras import optional
 
 QUANTISED = ("Conv", "MatMul", "Gemm", "MaxPool", "Relu", "Add")  # pixels and probabilities stay as they are
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kindling.runtimes import optional
+from kindling.extras import optional
 
 
 def simplified(model: Any) -> Any:
