@@ -243,7 +243,9 @@ def test_the_doctor_changes_no_bit(train_run):
     assert (with_it.folder / "metrics.csv").read_text() == (without.folder / "metrics.csv").read_text()
 
 
-@pytest.mark.parametrize("name", ["mlp", "cnn", "resnet", "vit"])
+@pytest.mark.parametrize(
+    "name", ["mlp", "cnn", *(pytest.param(each, marks=pytest.mark.slow) for each in ("resnet", "vit"))]
+)
 def test_what_is_shipped_is_told_nothing(told, name):
     data = ["data=mnist_5k", "data.image_size=28", "data.batch_size=32"]
     assert told(f"experiment={name}", *data, "debug=limit", "test=false") == []

@@ -67,10 +67,10 @@ def test_the_shares_of_a_step_add_up(profiled, caplog):
     [
         ("loader", EpochLoader, "__iter__", slow_batches),
         ("forward", MLP, "forward", slow),
-        ("loss and metrics", CrossEntropy, "forward", slow),
-        ("optimizer", torch.optim.AdamW, "step", slow),
+        pytest.param("loss and metrics", CrossEntropy, "forward", slow, marks=pytest.mark.slow),
+        pytest.param("optimizer", torch.optim.AdamW, "step", slow, marks=pytest.mark.slow),
         ("backward", torch.Tensor, "backward", slow),
-        ("logging", MetricsCSV, "log_metrics", slow),
+        pytest.param("logging", MetricsCSV, "log_metrics", slow, marks=pytest.mark.slow),
     ],
 )
 def test_what_is_slow_has_the_largest_share(profiled, monkeypatch, phase, owner, name, slower):
