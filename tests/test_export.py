@@ -7,8 +7,10 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
+from onnx import TensorProto, numpy_helper
 from PIL import Image
 from torch import Tensor, nn
 
@@ -18,7 +20,7 @@ from kindling.config.entry import compose
 from kindling.data.augment import Normalize
 from kindling.errors import ConfigError, DataError, ExportError
 from kindling.export import NAMES, export
-from kindling.exporting import formats, timing
+from kindling.exporting import formats, int8, timing
 from kindling.exporting.exported_graph import exported_graph
 from kindling.exporting.parity import Parity
 from kindling.model_folder import FILES
@@ -181,6 +183,41 @@ def test_a_script_keeps_what_depends_on_the_images(tmp_path):
     other = np.full((1, 1, 4, 4), 0.1, dtype=np.float32)
     (found,) = runtimes.open_file(tmp_path / "model.pt")(other)
     assert found == pytest.approx(Doubling()(torch.from_numpy(other)).numpy())
+
+
+def pooled_net(scale: float) -> nn.Module:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.MaxPool2d(2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(36, 3)
+    )
+    nn.init.constant_(net[2].weight, scale)
+    nn.init.normal_(net[2].bias)
+    return net.eval()
+
+
+@pytest.mark.parametrize(("scale", "operators"), [(0.5, ["Conv", "Relu", "MaxPool"]), (-0.5, ["Conv", "MaxPool"])])
+def test_a_relu_and_a_norm_move_before_the_pooling_if_the_result_stays_the_same(tmp_path, scale, operators):
+    net, images = pooled_net(scale), torch.rand(5, 1, 8, 8)
+    formats.write("onnx", net, images[:2], tmp_path, method="auto", aot=False)
+    found = [node.op_type for node in onnx.load(tmp_path / "model.onnx").graph.node]
+    assert [name for name in found if name != "BatchNormalization"][: len(operators)] == operators
+    assert found.index("BatchNormalization") < found.index("MaxPool") or scale < 0
+    (logits,) = runtimes.open_file(tmp_path / "model.onnx")(images.numpy())
+    assert logits == pytest.approx(net(images).detach().numpy(), abs=1e-6)
+
+
+def test_int8_has_weights_of_seven_bits_and_logits_that_are_not_rounded(tmp_path):
+    net, images = pooled_net(0.5), torch.rand(64, 1, 8, 8)
+    formats.write("int8", net, images[:2], tmp_path, method="auto", aot=False)
+    file = tmp_path / "model.onnx"
+    int8.quantise(file, iter([images.numpy()]))
+    graph = onnx.load(file).graph
+    weights = [numpy_helper.to_array(each) for each in graph.initializer if each.data_type == TensorProto.INT8]
+    assert sorted(each.ndim for each in weights if each.ndim > 1) == [2, 4], "of the linear layer and the convolution"
+    assert max(np.abs(each.astype(int)).max() for each in weights) == 64
+    (logits,) = runtimes.open_file(file)(images.numpy())
+    assert len(np.unique(logits)) > 150, "of 192, where 8 bits give a few dozens"
+    assert logits == pytest.approx(net(images).detach().numpy(), abs=0.05)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -4,9 +4,11 @@ from typing import Any
 
 from kindling.extras import optional
 
+MERGED = {"BatchNormalization": ("Conv",), "Relu": ("Conv", "BatchNormalization")}  # into what is right before them
+
 
 def simplified(model: Any) -> Any:
-    """Without paths of this machine, the batch's dimension named, norms where they merge into convolutions."""
+    """Without paths of this machine, the batch named, norms and ReLUs where they merge into convolutions."""
     graph = model.graph
     for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del each.metadata_props[:]  # stack traces
@@ -21,27 +23,31 @@ def simplified(model: Any) -> Any:
 
 
 def _swap_one(graph: Any) -> bool:
-    """Norm before pooling, where it was after it and grows with its input, as the largest value stays the largest."""
-    onnx: Any = optional("onnx")
+    """A norm or ReLU before pooling, where it was after it and grows with its input: the largest stays largest."""
     weights = {each.name: each for each in graph.initializer}
     makers = {name: node for node in graph.node for name in node.output}
     readers = [name for node in graph.node for name in node.input]
-    for norm in graph.node:
-        pool = makers.get(norm.input[0]) if norm.op_type == "BatchNormalization" else None
+    for node in graph.node:
+        pool = makers.get(node.input[0]) if _grows(node, weights) else None
         if pool is None or pool.op_type != "MaxPool" or readers.count(pool.output[0]) != 1:
             continue
         before = makers.get(pool.input[0])
-        scale = weights.get(norm.input[1])
-        if before is None or before.op_type != "Conv" or readers.count(pool.input[0]) != 1 or scale is None:
+        if before is None or before.op_type not in MERGED[node.op_type] or readers.count(pool.input[0]) != 1:
             continue
-        if (onnx.numpy_helper.to_array(scale) < 0).any():
-            continue
-        source, between, result = pool.input[0], pool.output[0], norm.output[0]
-        norm.input[0], norm.output[0] = source, between
+        source, between, result = pool.input[0], pool.output[0], node.output[0]
+        node.input[0], node.output[0] = source, between
         pool.input[0], pool.output[0] = between, result
-        _exchange(graph, pool, norm)
+        _exchange(graph, pool, node)
         return True
     return False
+
+
+def _grows(node: Any, weights: dict[str, Any]) -> bool:
+    """Whether the result of a node grows with its input."""
+    onnx: Any = optional("onnx")
+    if node.op_type == "BatchNormalization" and node.input[1] in weights:
+        return not (onnx.numpy_helper.to_array(weights[node.input[1]]) < 0).any()
+    return node.op_type == "Relu"
 
 
 def _exchange(graph: Any, first: Any, second: Any) -> None:
