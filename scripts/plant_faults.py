@@ -1,6 +1,6 @@
 """Plant one-line faults in a copy of the project, one by one, and print which test catches each.
 
-A fault that no test catches is a test that is missing. Run: python scripts/plant_faults.py [--only WORD] [--contracts]
+A fault that no test catches is a test that is missing. Run: python scripts/plant_faults.py --help
 """
 
 import argparse
@@ -119,6 +119,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="plant the faults whose file name holds this, and trust the tests")
     parser.add_argument("--contracts", action="store_true", help="classical bugs, and tests/test_contracts.py alone")
+    parser.add_argument("--nearest", action="store_true", help="run only the test file likeliest to catch a fault")
     given = parser.parse_args()
     only, pattern = given.only, "test_contracts.py" if given.contracts else "test_*.py"
     faults = [fault for fault in (CONTRACT_FAULTS if given.contracts else FAULTS) if only in fault.file]
@@ -130,22 +131,22 @@ def main() -> int:
             shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
             shutil.copy(PROJECT / name, copy / name)
-        if not only and (catcher := caught_by(copy, tests_from("", copy, pattern))):
+        if not only and not given.nearest and (catcher := caught_by(copy, tests_from("", copy, pattern))):
             print(f"a test fails without any fault: {catcher}; mend it first")
             return 1
-        missed = sum(plant(copy, number, fault, pattern) for number, fault in enumerate(faults, start=1))
+        missed = sum(plant(copy, number, fault, pattern, given.nearest) for number, fault in enumerate(faults, start=1))
     print(f"{len(faults) - missed} of {len(faults)} faults caught")
     return int(missed > 0)
 
 
-def plant(copy: Path, number: int, fault: Fault, pattern: str) -> bool:
+def plant(copy: Path, number: int, fault: Fault, pattern: str, nearest: bool) -> bool:
     """Whether no test catches the fault; prints two lines."""
     file = copy / "src" / "kindling" / fault.file
     text = file.read_text()
     assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
     file.write_text(text.replace(fault.right, fault.wrong))
     started = time.perf_counter()
-    catcher = caught_by(copy, tests_from(file.stem, copy, pattern))
+    catcher = caught_by(copy, tests_from(file.stem, copy, pattern)[: 1 if nearest else None])
     file.write_text(text)
     print(f"{number:2} {fault.file}: {fault.wrong.strip() or 'line removed'}")
     print(f"   {catcher or 'MISSED'}  ({time.perf_counter() - started:.0f} s)", flush=True)

@@ -17,12 +17,12 @@ from PIL import Image
 from test_entries import Fork, run
 
 import kindling
-from kindling import journal
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted, InUseError
-from kindling.image_names import list_images
 from kindling.predict import Batches, decoded, predict
-from kindling.tables import Columns, write_csv, write_json, write_parquet
+from kindling.predicting import journal
+from kindling.predicting.image_names import list_images
+from kindling.predicting.tables import Columns, write_csv, write_json, write_parquet
 
 CLASSES = [f"class {label}" for label in range(10)]
 
@@ -454,7 +454,7 @@ def test_ctrl_c_ends_with_130(photos, tmp_path, trained, monkeypatch):
 
 
 def test_two_commands_do_not_write_one_output(predicted, photos, tmp_path):
-    from kindling.tables import Tally
+    from kindling.predicting.tables import Tally
 
     held = journal.Journal(tmp_path / "predictions.csv", {"columns": []}, 3, Tally())
     with pytest.raises(InUseError, match="which another process writes; allowed: one at a time"):

@@ -13,13 +13,13 @@ from kindling.train import train
 
 MODELS = ("cnn", "resnet", "vit")
 FORMATS = ("onnx", "int8", "pt2", "torchscript")
-NUM_EPOCHS = 2
+NUM_EPOCHS = 6
 BARS = {("cnn", "onnx"): ">= 2", ("cnn", "int8"): ">= 4"}  # at batch 1
 SETTINGS = ("data=mnist_5k", "logger=none", "trainer=cpu", f"trainer.max_epochs={NUM_EPOCHS}")
 
 
 def export() -> list[Row]:
-    """Of the recipes after two epochs: how much results differ, and how many times faster they come."""
+    """Of the recipes after six epochs: how much results differ, and how many times faster they come."""
     rows = []
     for model in MODELS:
         with tempfile.TemporaryDirectory() as logs:

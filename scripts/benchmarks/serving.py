@@ -77,9 +77,9 @@ def serving(overrides: list[str]) -> list[Row]:
 def _rows(clients: int, plain: tuple[float, ...], ours: tuple[float, ...]) -> list[Row]:
     return [
         Row(f"plain endpoint, {clients} clients", plain[0], "requests/s"),
-        Row(f"  p50, p99 {plain[1]:.1f},", plain[2], "ms"),
+        Row(f"  p50 {plain[1]:.1f} ms; p99", plain[2], "ms"),
         Row(f"serve.py, {clients} clients", ours[0], "requests/s"),
-        Row(f"  p50, p99 {ours[1]:.1f},", ours[2], "ms"),
+        Row(f"  p50 {ours[1]:.1f} ms; p99", ours[2], "ms"),
         Row("  times the plain endpoint", ours[0] / plain[0], "", ">= 2.5" if clients == 16 else ""),
     ]
 

@@ -1,11 +1,9 @@
 """Export a checkpoint as a model folder, once the exported model has proven to be the same."""
 
-import copy
 import json
 import logging
 import shutil
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,6 @@ import numpy as np
 import torch
 from omegaconf import DictConfig
 from rich.console import Console
-from torch import Tensor, nn
 
 from kindling import checkpoint
 from kindling.classifier import rebuild
@@ -23,15 +20,13 @@ from kindling.config.composition import to_plain
 from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
 from kindling.cores import available_cores
-from kindling.data.augment import Normalize
 from kindling.data.datamodule import ImageDataModule
-from kindling.data.images import Images
-from kindling.data.loader import EpochLoader
 from kindling.errors import ConfigError
 from kindling.evaluate import same_data
 from kindling.exporting import formats, int8, parity, timing
 from kindling.exporting.exported_graph import exported_graph
 from kindling.exporting.readme import readme
+from kindling.exporting.trained import Trained
 from kindling.extras import optional
 from kindling.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
 from kindling.runtimes import open_file
@@ -42,42 +37,6 @@ log = logging.getLogger(__name__)
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": (), "torchscript": ()}
 PACKAGES["int8"] = PACKAGES["onnx"]
 NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, "README.md"}
-
-
-@dataclass
-class Trained:
-    """What is exported, and what it is compared with.
-
-    `net` is in evaluation mode, on the CPU; `compute` gives its logits (B, K) for what the exported model takes.
-    """
-
-    net: nn.Module
-    data: ImageDataModule
-    preprocessing: bool
-
-    def __post_init__(self) -> None:
-        assert self.data.mean, "checked with the splits"
-        assert self.data.std
-        self.normalize = Normalize(self.data.mean, self.data.std)
-
-    @torch.inference_mode()
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(images)
-        return self.net(self.normalize(given) if self.preprocessing else given).numpy()
-
-    def batches(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What the exported model takes, and labels (B,)."""
-        given = Unchanged([], []) if self.preprocessing else self.normalize
-        size, workers = self.data.batch_size, self.data.num_workers
-        for batch, labels in EpochLoader(images, batch_size=size, normalize=given, num_workers=workers):
-            yield batch.contiguous().numpy(), labels.numpy()
-
-
-class Unchanged(Normalize):
-    """Leaves pixels as they are."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return images
 
 
 def export(cfg: DictConfig) -> dict[str, float]:
@@ -174,7 +133,7 @@ def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     before, threads = torch.get_num_threads(), cfg.threads or available_cores()
     torch.set_num_threads(threads)
     try:
-        variants: dict[str, Callable[[np.ndarray], Any]] = {"PyTorch": whole(trained)}
+        variants: dict[str, Callable[[np.ndarray], Any]] = {"PyTorch": trained.in_pytorch()}
         variants |= {name: open_file(file, threads) for name, file in files.items()}
         images, _ = next(trained.batches(trained.data.splits.val))
         seconds = timing.latencies(variants, images)
@@ -187,18 +146,6 @@ def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
         for name, times in seconds.items()
     }
     return {"benchmark": {"threads": threads, **rows}}
-
-
-def whole(trained: Trained) -> Callable[[np.ndarray], Tensor]:
-    """What PyTorch does for the same: the net with channels last, as it was trained."""
-    net = copy.deepcopy(trained.net).to(memory_format=torch.channels_last)
-
-    @torch.inference_mode()
-    def run(images: np.ndarray) -> Tensor:
-        given = torch.from_numpy(images)
-        return net(trained.normalize(given)).softmax(1) if trained.preprocessing else net(given)
-
-    return run
 
 
 def describe(data: ImageDataModule, cfg: DictConfig, folder: Path, about: dict[str, Any]) -> ModelFolder:

@@ -26,11 +26,11 @@ from kindling.cores import available_cores
 from kindling.data.decoding import read_image
 from kindling.errors import CheckpointError, ConfigError, DataError, one_line
 from kindling.extras import optional
-from kindling.image_names import ALLOWED, STDIN, list_images, shown
-from kindling.journal import Journal, is_of
 from kindling.model_folder import sha256_of
+from kindling.predicting.image_names import ALLOWED, STDIN, list_images, shown
+from kindling.predicting.journal import Journal, is_of
+from kindling.predicting.tables import ENDINGS, STDOUT, Columns, Row, Tally, write_csv
 from kindling.predictor import Predictor, load
-from kindling.tables import ENDINGS, STDOUT, Columns, Row, Tally, write_csv
 from kindling.views import Views
 from kindling.whole_file import write_whole
 

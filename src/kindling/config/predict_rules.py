@@ -5,12 +5,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from kindling import journal
 from kindling.config.fault import Fault
 from kindling.config.plain import Config
 from kindling.config.rules import one_checkpoint_is_named
-from kindling.image_names import ALLOWED, IMAGE_SUFFIXES, MAGIC, STDIN, list_images
-from kindling.tables import ENDINGS, STDOUT
+from kindling.predicting import journal
+from kindling.predicting.image_names import ALLOWED, IMAGE_SUFFIXES, MAGIC, STDIN, list_images
+from kindling.predicting.tables import ENDINGS, STDOUT
 
 
 def faults(config: Config) -> Iterator[Fault]:

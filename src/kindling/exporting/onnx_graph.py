@@ -11,7 +11,7 @@ def simplified(model: Any) -> Any:
     """Without paths of this machine, the batch named, norms and ReLUs where they merge into convolutions."""
     graph = model.graph
     for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del each.metadata_props[:]  # stack traces
+        del each.metadata_props[:]  # how torch names it
         each.doc_string = ""
     for value in (*graph.input, *graph.output):
         dimension = value.type.tensor_type.shape.dim[0]

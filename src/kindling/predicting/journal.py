@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from kindling.errors import InUseError
-from kindling.image_names import shown
 from kindling.model_folder import sha256_of
-from kindling.tables import Row, Tally
+from kindling.predicting.image_names import shown
+from kindling.predicting.tables import Row, Tally
 from kindling.whole_file import remove_temporaries
 
 

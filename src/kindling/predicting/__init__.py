@@ -1,0 +1,1 @@
+"""Which images, what is done of them, and the table that they become."""
