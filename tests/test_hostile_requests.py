@@ -3,6 +3,8 @@
 import re
 import resource
 import socket
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -87,3 +89,15 @@ def test_many_silent_connections_hold_nobody_up_and_are_closed(server):
 def test_thousands_of_hostile_requests_change_nothing(server):
     for seed in range(1, 5):
         check(server, 50 * len(ATTACKS), seed)
+
+
+@pytest.mark.slow
+def test_what_the_openapi_schema_promises_is_kept_for_any_request(server, tmp_path):
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{server.address}/openapi.json"]
+    options = ["--max-examples=1000", "--seed=1", "--exclude-checks=positive_data_acceptance"]  # few texts are images
+    done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    found = re.search(r"(\d+) generated, \1 passed", done.stdout)
+    assert found, done.stdout
+    assert int(found[1]) >= 1000
+    assert server.predict(png()).status_code == 200
