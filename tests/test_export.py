@@ -122,8 +122,7 @@ def test_every_model_is_exported_in_every_format(train_run, monkeypatch, model, 
     described, compute = runtimes.open_model(folder, threads=1)
     pixels = random_pixels(3, described.image_size, described.channels)
     expected = kindling.load(run.folder, device="cpu").probabilities(pixels)
-    if format != "torchscript":  # which keeps the lines that it was compiled from
-        assert str(Path(kindling.__file__).parents[2]).encode() not in contents(folder / FILES[format])
+    assert str(Path(kindling.__file__).parents[2]).encode() not in contents(folder / FILES[format])
     assert np.abs(compute(pixels) - expected.numpy()).max() < (0.2 if format == "int8" else 1e-5)
     assert found["max_logit_difference"] <= 1e-4 or format == "int8"
 
@@ -151,6 +150,15 @@ def test_torchscript_says_how_it_was_made_and_that_it_is_deprecated(finished, ca
     assert np.abs(compute(pixels) - expected.numpy()).max() < 1e-5
     assert f"TorchScript by {described.about['method']}" in caplog.text
     assert "PyTorch has deprecated TorchScript" in caplog.text
+
+
+def test_a_mean_that_stands_for_all_channels_is_told_for_each(train_run):
+    run = train_run("trainer.max_epochs=1", "data.channels=3")
+    assert len(run.cfg.data.mean) == 1
+    export_run(run, "format=torchscript")
+    described, _ = runtimes.open_model(run.folder / "export" / "torchscript")
+    assert described.mean == [*run.cfg.data.mean] * 3
+    assert str(Path(torch.__file__).parent).encode() not in contents(run.folder / "export/torchscript/model.pt")
 
 
 def test_a_run_that_cannot_be_written_is_exported_to_the_logs(finished, tmp_path):

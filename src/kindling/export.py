@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from kindling import checkpoint
+from kindling import checkpoint, model_folder
 from kindling.classifier import rebuild
 from kindling.config.check import refuse
 from kindling.config.composition import to_plain
@@ -64,6 +64,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
         described.write(folder)
         with write_whole(folder / "README.md") as stream:
             stream.write(readme(described, str(found)))
+        model_folder.read(folder)
     Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
     return {
         "max_logit_difference": found.max_logit_difference,
@@ -156,12 +157,18 @@ def describe(data: ImageDataModule, cfg: DictConfig, folder: Path, about: dict[s
         classes=list(data.splits.classes),
         image_size=data.image_size,
         channels=data.channels,
-        mean=list(data.mean or []),
-        std=list(data.std or []),
+        mean=each_channel(data.mean, data.channels),
+        std=each_channel(data.std, data.channels),
         preprocessing=cfg.preprocessing,
         sha256=sha256_of(folder / FILES[cfg.format]),
         about=about | {"versions": {name: metadata.version(name) for name in ("torch", *PACKAGES[cfg.format])}},
     )
+
+
+def each_channel(numbers: list[float] | None, channels: int) -> list[float]:
+    """One number may stand for all channels."""
+    assert numbers, "checked with the splits"
+    return [*numbers] * (channels // len(numbers))
 
 
 def source(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import logging
 import warnings
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -94,6 +95,17 @@ def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> No
 
 def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> Method:
     """Returns how it was made: a script keeps what depends on the images, a trace holds what one batch did."""
+    with_lines = file.with_name("with_lines.pt")
+    found = _compile(graph, example, with_lines, method)
+    with zipfile.ZipFile(with_lines) as source, zipfile.ZipFile(file, "w") as target:
+        for each in source.infolist():
+            if not each.filename.endswith(".debug_pkl"):  # which file and line of this machine each came from
+                target.writestr(each, source.read(each))
+    with_lines.unlink()
+    return found
+
+
+def _compile(graph: nn.Module, example: Tensor, file: Path, method: Method) -> Method:
     with torch.no_grad():
         if method != "trace":
             try:
