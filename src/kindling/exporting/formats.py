@@ -20,7 +20,7 @@ from kindling.runtimes import DEPRECATED
 
 Method = Literal["auto", "script", "trace"]
 OTHERS = {"onnx": "torchscript", "int8": "torchscript", "pt2": "torchscript", "torchscript": "onnx or format=pt2"}
-CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch._inductor", "root")
+CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch._inductor", "torch.utils", "root")
 
 
 @contextmanager
