@@ -1,6 +1,9 @@
 import json
 import os
 import re
+import resource
+import shutil
+import signal
 import subprocess
 import sys
 import zipfile
@@ -18,7 +21,7 @@ import kindling
 from kindling import model_folder, runtimes
 from kindling.config.entry import compose
 from kindling.data.augment import Normalize
-from kindling.errors import ConfigError, DataError, ExportError
+from kindling.errors import CheckpointError, ConfigError, DataError, ExportError
 from kindling.export import NAMES, export
 from kindling.exporting import formats, int8, timing
 from kindling.exporting.exported_graph import exported_graph
@@ -66,7 +69,9 @@ def test_the_exported_model_gives_the_probabilities_of_the_trained_one(exported,
 def test_the_model_folder_tells_where_the_model_comes_from_without_a_path_of_this_machine(exported, trained):
     about = model_folder.read(exported).about
     assert about["run"] == trained.folder.name
-    assert about["metrics"]["test/accuracy"] == trained.metrics["test/accuracy"]
+    best = json.loads((trained.folder / "run.json").read_text())["best"]
+    tested = {name: value for name, value in trained.metrics.items() if name.startswith("test/")}
+    assert about["metrics"] == tested | {best["monitor"]: best["score"]}, "of this checkpoint, not of the last epoch"
     assert about["checkpoint_sha256"] == model_folder.sha256_of(trained.folder / "checkpoints" / "best.ckpt")
     assert about["parity"]["images"] == 64
     assert about["parity"]["max_logit_difference"] < 1e-4
@@ -97,7 +102,9 @@ def check_readme(folder: Path, predictor, image: Path) -> None:
 
 
 def test_the_readme_of_a_model_folder_classifies_an_image_without_kindling(exported, trained, tmp_path):
-    Image.fromarray(random_pixels(1, size=20)[0, :, :, 0]).save(tmp_path / "image.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # lies on its side
+    Image.fromarray(random_pixels(1, size=20)[0, :, :, 0]).save(tmp_path / "image.png", exif=turned)
     check_readme(exported, kindling.load(trained.folder, device="cpu"), tmp_path / "image.png")
 
 
@@ -125,6 +132,7 @@ def test_every_model_is_exported_in_every_format(train_run, monkeypatch, model, 
     assert str(Path(kindling.__file__).parents[2]).encode() not in contents(folder / FILES[format])
     assert np.abs(compute(pixels) - expected.numpy()).max() < (0.2 if format == "int8" else 1e-5)
     assert found["max_logit_difference"] <= 1e-4 or format == "int8"
+    assert described.about.get("method", "script") == "script", "of our own models and these of torchvision"
 
 
 def contents(file: Path) -> bytes:
@@ -148,7 +156,8 @@ def test_torchscript_says_how_it_was_made_and_that_it_is_deprecated(finished, ca
     pixels = random_pixels(3)
     expected = kindling.load(finished.folder, device="cpu").probabilities(pixels)
     assert np.abs(compute(pixels) - expected.numpy()).max() < 1e-5
-    assert f"TorchScript by {described.about['method']}" in caplog.text
+    assert described.about["method"] == "script"
+    assert "TorchScript by script" in caplog.text
     assert "PyTorch has deprecated TorchScript" in caplog.text
 
 
@@ -177,11 +186,12 @@ class Doubling(nn.Module):
 
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])
-def test_a_net_whose_way_depends_on_the_images_is_refused_in_one_line(tmp_path, format):
+def test_a_net_whose_way_depends_on_the_images_is_refused_in_one_line(tmp_path, capsys, format):
     example = torch.ones(2, 1, 4, 4)
     with pytest.raises(ExportError, match=f"given {format}, which cannot hold Doubling .*format=torchscript") as raised:
         formats.write(format, Doubling(), example, tmp_path, method="auto", aot=False)
     assert "\n" not in str(raised.value)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_script_keeps_what_depends_on_the_images(tmp_path):
@@ -246,6 +256,70 @@ def test_the_exported_net_is_contiguous_and_the_trained_one_is_left_alone():
     assert not graph.training
     assert net.training
     assert not next(net.parameters()).is_contiguous()
+
+
+class Mixed(nn.Module):
+    """Takes another way for bright images, in words that TorchScript does not know."""
+
+    def forward(self, images: Tensor, **settings: bool) -> Tensor:
+        return (-images if images.mean() > 0.9 else images).mean((2, 3))
+
+
+def test_what_only_a_trace_could_hold_is_refused_unless_it_is_asked_for(tmp_path, caplog):
+    example = torch.zeros(2, 1, 4, 4)
+    with pytest.raises(
+        ExportError, match=r"given torchscript, which cannot hold Mixed .*; try torchscript=trace"
+    ) as said:
+        formats.write("torchscript", Mixed(), example, tmp_path, method="auto", aot=False)
+    assert "\n" not in str(said.value)
+    formats.write("torchscript", Mixed(), example, tmp_path, method="trace", aot=False)
+    assert "a trace holds what it did for two images, and may do that for all others too" in caplog.text
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2", "torchscript"])
+def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, format):
+    net, before = nn.Sequential(nn.Flatten(), nn.Linear(4096, 10)), resource.getrlimit(resource.RLIMIT_FSIZE)
+    handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+        with pytest.raises(OSError, match="File too large") as raised:
+            formats.write(format, net.eval(), torch.zeros(2, 1, 64, 64), tmp_path, method="auto", aot=False)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handled)
+    assert raised.value.filename == str(tmp_path / FILES[format])
+
+
+def test_one_output_for_the_jobs_of_a_sweep_is_refused(finished, monkeypatch, tmp_path):
+    monkeypatch.setattr("kindling.export.in_sweep", lambda: True)
+    with pytest.raises(ConfigError, match=r"output: given .* to each job of --multirun; leave it out"):
+        export_run(finished, f"output={tmp_path}/model")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("mean", None),
+        ("std", [0.0]),
+        ("std", [float("nan")]),
+        ("classes", None),
+        ("classes", ["a", "a"]),
+        ("classes", ["\udcff", *"123456789"]),
+        ("channels", 3),
+        ("image_size", 0),
+        ("preprocessing", "yes"),
+        ("unknown", 1),
+    ],
+)
+def test_a_changed_description_is_refused_in_one_line(exported, tmp_path, key, value):
+    shutil.copytree(exported, tmp_path / "model")
+    file = tmp_path / "model" / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    with pytest.raises(CheckpointError, match=r"model\.json: is damaged .*export the model anew"):
+        model_folder.read(tmp_path / "model")
+    file.write_text("[" * 200_000)
+    with pytest.raises(CheckpointError, match=r"model\.json: is damaged"):
+        model_folder.read(tmp_path / "model")
 
 
 def parity_of(before: list[list[float]], after: list[list[float]], labels: list[int]) -> Parity:

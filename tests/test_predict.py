@@ -109,8 +109,8 @@ def bad(photos) -> dict[str, str]:
     os.mkfifo(photos / "pipe.png")
     return {
         "cut.png": "truncated",
-        "empty.png": "cannot identify",
-        "text.png": "cannot identify",
+        "empty.png": "of no known kind",
+        "text.png": "of no known kind",
         "gone.png": "No such file",
         "loop.png": "symbolic links",
         "pipe.png": "a pipe or a device",
@@ -132,7 +132,7 @@ def test_if_no_image_can_be_read_the_command_fails_but_tells_all_errors(predicte
     (photos / "text.png").write_text("no image")
     with pytest.raises(DataError, match="of whose 1 images none could be read"):
         predicted(photos / "text.png")
-    assert "cannot identify" in rows_of(photos.parent / "predictions.csv")[0]["error"]
+    assert "of no known kind" in rows_of(photos.parent / "predictions.csv")[0]["error"]
 
 
 def test_a_decoder_may_fail_in_any_way(predicted, photos, monkeypatch):
@@ -361,6 +361,31 @@ def test_damage_in_the_middle_of_a_journal_is_computed_again(predicted, photos, 
         file.write_bytes(header + first + damage + third)
         assert predicted(photos).read_bytes() == expected
         (tmp_path / "predictions.csv").unlink()
+
+
+def test_an_image_that_changed_meanwhile_is_computed_again(predicted, photos):
+    with pytest.MonkeyPatch.context() as patch:
+        stop_after(patch, 3, Interrupted("SIGINT"))
+        with pytest.raises(Interrupted):
+            predicted(photos)
+    Image.new("RGB", (24, 20)).save(photos / "4.png")
+    assert predicted(photos).read_bytes() == predicted(photos, output="again.csv").read_bytes()
+
+
+def test_a_journal_that_was_removed_is_told_and_nothing_is_said_to_be_kept(predicted, photos, tmp_path, caplog):
+    rows = Batches._rows
+
+    def removing(self, batch):
+        journal.file_of(tmp_path / "predictions.csv").unlink(missing_ok=True)
+        return rows(self, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Batches, "_rows", removing)
+        with pytest.raises(
+            DataError, match=r"predictions\.csv\.journal: was removed while it was written; give the same"
+        ):
+            predicted(photos)
+    assert "kept" not in caplog.text
 
 
 def test_images_that_came_meanwhile_are_where_they_belong(predicted, photos, tmp_path, trained):

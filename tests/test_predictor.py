@@ -100,6 +100,12 @@ def test_a_shape_that_could_be_both_is_read_as_its_library_does(predictor):
     assert len(np.unique(predictor.pixels(torch.from_numpy(array)))) > 1
 
 
+def test_integers_of_32_bits_are_read_as_8_bits_if_they_fit_and_else_as_16(predictor, images):
+    eight, sixteen = (Image.fromarray(images[0].astype(np.int32) * scale) for scale in (1, 257))
+    assert np.array_equal(predictor.pixels(eight), predictor.pixels(images[0]))
+    assert np.array_equal(predictor.pixels(sixteen), predictor.pixels(images[0]))
+
+
 def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
     assert not predictor.net.training
     assert not probabilities(predictor, list(images)).requires_grad
@@ -116,7 +122,12 @@ def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
         (np.full((7, 7), 255.0), "given floats of 255 to 255; allowed: 0 to 1, neither normalised nor up to 255"),
         (torch.full((1, 7, 7), torch.nan), "given floats of NaN"),
         (torch.full((1, 7, 7), -0.5), "given floats of -0.5 to -0.5"),
-        (b"no image", "cannot be read as an image"),
+        (b"no image", r"^image: cannot be read as an image \(of no known kind\)"),
+        (BytesIO(b"no image"), "image: given BytesIO; allowed: a path, bytes"),
+        (Image.new("L", (0, 5)), "image: given an image without pixels"),
+        (Image.new("LAB", (5, 5)), "image: cannot be read as an image .*LAB"),
+        (np.zeros((5, 7, 7), np.uint8), r"shape \(5, 7, 7\).*; several as \(N, H, W, C\) or \(N, C, H, W\)"),
+        (torch.zeros(5, 5).to_sparse(), "image: given a tensor of torch.sparse_coo, .* give its to_dense"),
         ("missing.png", "missing.png: cannot be read as an image"),
         (7, "given int; allowed: a path, bytes"),
         ([None], r"images\[0\]: given NoneType"),
@@ -141,6 +152,7 @@ def test_a_truncated_picture_that_was_opened_already_is_told_too(predictor):
         ({"output": "logits"}, "output: given 'logits'; allowed: 'labels' or 'probabilities'"),
         ({"views": "many"}, "views: given 'many'; allowed: none, flip, flip_and_shift"),
         ({"batch_size": 0}, "batch_size: given 0; allowed: 1 or more"),
+        ({"batch_size": True}, "batch_size: given True; allowed: 1 or more"),
     ],
 )
 def test_a_wrong_argument_is_told_with_those_allowed(predictor, images, settings, words):

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 from collections.abc import Callable
 from importlib import metadata
@@ -16,7 +17,7 @@ from rich.console import Console
 from kindling import checkpoint, model_folder
 from kindling.classifier import rebuild
 from kindling.config.check import refuse
-from kindling.config.composition import to_plain
+from kindling.config.composition import in_sweep, to_plain
 from kindling.config.rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
 from kindling.cores import available_cores
@@ -29,6 +30,7 @@ from kindling.exporting.readme import readme
 from kindling.exporting.trained import Trained
 from kindling.extras import optional
 from kindling.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
+from kindling.predicting.tables import encodable
 from kindling.runtimes import open_file
 from kindling.whole_file import write_whole
 from kindling.whole_folder import refuse_others, write_whole_folder
@@ -47,6 +49,8 @@ def export(cfg: DictConfig) -> dict[str, float]:
     """
     set_up_logging()
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
+    if in_sweep() and cfg.output is not None:
+        raise ConfigError(f"output: given {cfg.output} to each job of --multirun; leave it out: each has a folder then")
     refuse_what_is_missing(cfg)
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
     target = output_folder(path, cfg)
@@ -154,7 +158,7 @@ def describe(data: ImageDataModule, cfg: DictConfig, folder: Path, about: dict[s
         about["aot_sha256"] = sha256_of(folder / AOT_FILE)
     return ModelFolder(
         format=cfg.format,
-        classes=list(data.splits.classes),
+        classes=[encodable(name) for name in data.splits.classes],
         image_size=data.image_size,
         channels=data.channels,
         mean=each_channel(data.mean, data.channels),
@@ -179,11 +183,18 @@ def source(path: Path) -> dict[str, Any]:
         return found
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        metrics = {str(name): value for name, value in record["metrics"].items() if isinstance(value, float)}
+        metrics = metrics_of_the_best(record) if path.stem == "best" else {}
         commit = record["git"] and str(record["git"]["commit"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return found | {"run": folder.name}
     return found | {"run": folder.name, "git_commit": commit, "metrics": metrics}
+
+
+def metrics_of_the_best(record: dict[str, Any]) -> dict[str, float]:
+    """Of run.json, where those of training and validation are of the last epoch."""
+    found = {str(name): value for name, value in record["metrics"].items() if str(name).startswith("test/")}
+    found[str(record["best"]["monitor"])] = record["best"]["score"]
+    return {name: value for name, value in found.items() if isinstance(value, float) and math.isfinite(value)}
 
 
 def run_folder(path: Path) -> Path | None:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ def read(folder: Path) -> ModelFolder:
             raise CheckpointError(f"{given}, of format version {version!r}; allowed: {FORMAT_VERSION}; export it anew")
         described = ModelFolder(**told)
         model = folder / FILES[described.format]
-    except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(f"{file}: is damaged ({type(error).__name__}: {error}); export the model anew") from error
     _check(described, file)
     if not model.is_file():
@@ -76,17 +77,33 @@ def read(folder: Path) -> ModelFolder:
 
 
 def _check(described: ModelFolder, file: Path) -> None:
-    sizes = (described.image_size, described.channels, len(described.classes))
-    numbers = [*described.mean, *described.std]
+    sizes, classes = (described.image_size, described.channels), described.classes
     right = (
         all(type(size) is int and size > 0 for size in sizes)
-        and all(isinstance(name, str) for name in described.classes)
-        and len(described.mean) == len(described.std) == described.channels
-        and all(isinstance(number, int | float) for number in numbers)
+        and isinstance(classes, list)
+        and len(classes) > 0
+        and all(isinstance(name, str) and _is_text(name) for name in classes)
+        and len(set(classes)) == len(classes)
+        and all(_are_numbers(each, described.channels) for each in (described.mean, described.std))
+        and all(each > 0 for each in described.std)
         and isinstance(described.preprocessing, bool)
+        and isinstance(described.about, dict)
     )
     if not right:
         raise CheckpointError(f"{file}: is damaged (sizes, classes, mean and std do not fit); export the model anew")
+
+
+def _is_text(name: str) -> bool:
+    """Whether it can be sent: a file's name may hold bytes that are no text."""
+    return name == name.encode("utf-8", "ignore").decode()
+
+
+def _are_numbers(given: object, number: int) -> bool:
+    return (
+        isinstance(given, list)
+        and len(given) == number
+        and all(isinstance(each, int | float) and math.isfinite(each) for each in given)
+    )
 
 
 def sha256_of(file: Path) -> str:

@@ -28,7 +28,7 @@ from kindling.errors import CheckpointError, ConfigError, DataError, one_line
 from kindling.extras import optional
 from kindling.model_folder import sha256_of
 from kindling.predicting.image_names import ALLOWED, STDIN, list_images, shown
-from kindling.predicting.journal import Journal, is_of
+from kindling.predicting.journal import Journal, is_of, stamp_of
 from kindling.predicting.tables import ENDINGS, STDOUT, Columns, Row, Tally, write_csv
 from kindling.predictor import Predictor, load
 from kindling.views import Views
@@ -38,9 +38,10 @@ log = logging.getLogger(__name__)
 
 
 class Image(NamedTuple):
-    """A decoded image (H, W, C), or the error of one that cannot be."""
+    """A decoded image (H, W, C), or the error of one that cannot be; the stamp is that of its file before."""
 
     name: str
+    stamp: str
     pixels: np.ndarray | None
     error: str = ""
 
@@ -65,7 +66,7 @@ def predict(cfg: DictConfig) -> None:
         _to_stdout(batches, names, tally)
     else:
         options = {"views": batches.views, "batch_size": cfg.batch_size, "top_k": cfg.top_k}
-        header = {"format": 1, "checkpoint": sha256_of(file), "device": str(predictor.device), **options}
+        header = {"format": 2, "checkpoint": sha256_of(file), "device": str(predictor.device), **options}
         with closing(Journal(output, header | {"columns": columns.names}, cfg.batch_size, tally)) as journal:
             _to_file(batches, names, journal, output, overwrite=cfg.overwrite)
     errors = f", {tally.num_errors} of which could not be read: see the column error" if tally.num_errors else ""
@@ -83,24 +84,25 @@ class Batches:
         self.views: Views = cfg.views or "none"
         self.input: str = cfg.input
 
-    def of(self, names: Iterator[str], num_done: int = 0) -> Iterator[list[Row]]:
-        """While one batch is computed, the next one is decoded."""
+    def of(self, names: Iterator[str], num_done: int = 0) -> Iterator[tuple[list[Row], list[str]]]:
+        """Rows, and stamps of the files. While one batch is computed, the next one is decoded."""
         threads = available_cores()
         with (
             closing(decoded(names, self._read, threads, self.batch_size + 2 * threads)) as images,
             _progress(self.input, num_done) as advance,
         ):
             while batch := list(islice(images, self.batch_size)):
-                yield self._rows(batch)
+                yield self._rows(batch), [image.stamp for image in batch]
                 advance(len(batch))
 
     def _read(self, name: str) -> Image:
+        stamp = stamp_of(name)
         try:
             if not stat.S_ISREG(os.stat(name).st_mode):  # a pipe would wait for its writer
                 raise DataError("is a folder, a pipe or a device; allowed: a file")
-            return Image(name, read_image(Path(name), self.predictor.image_size, self.predictor.channels, name))
+            return Image(name, stamp, read_image(Path(name), self.predictor.image_size, self.predictor.channels, name))
         except Exception as error:  # decoders have errors of many classes
-            return Image(name, None, one_line(error).removeprefix(f"{name}: "))
+            return Image(name, stamp, None, one_line(error).removeprefix(f"{name}: "))
 
     def _rows(self, batch: list[Image]) -> list[Row]:
         pixels = [image.pixels for image in batch if image.pixels is not None]
@@ -153,10 +155,10 @@ def _columns(predictor: Predictor, file: Path, top_k: int | None) -> Columns:
 
 def _to_stdout(batches: Batches, names: Iterator[str], tally: Tally) -> None:
     def rows() -> Iterator[Row]:
-        for batch in batches.of(names):
-            yield from batch
+        for found, _ in batches.of(names):
+            yield from found
             sys.stdout.flush()
-            tally.add(batch)
+            tally.add(found)
 
     sys.stdout.reconfigure(encoding="utf-8", newline="")  # pyright: ignore[reportAttributeAccessIssue]
     write_csv(sys.stdout, batches.columns.names, rows())
@@ -178,8 +180,8 @@ def _to_file(batches: Batches, names: Iterator[str], journal: Journal, output: P
     elif fits:
         log.info("%d images are done already, by %s: going on with the rest", journal.tally.num_images, journal.file)
     try:
-        for rows in batches.of(names, journal.tally.num_images):
-            journal.append(rows)
+        for rows, stamps in batches.of(names, journal.tally.num_images):
+            journal.append(rows, stamps)
         mode, write = ENDINGS[output.suffix.lower()]
         with write_whole(output, mode, durable=True) as stream:
             write(stream, batches.columns.names, journal.rows())
@@ -188,7 +190,8 @@ def _to_file(batches: Batches, names: Iterator[str], journal: Journal, output: P
                 _refuse_existing(output)
             journal.finish(sha256_of(Path(stream.name)))
     except BaseException:  # Ctrl-C too
-        log.info("%d images are done, and kept; the same command goes on with the rest", journal.tally.num_images)
+        if journal.is_there():
+            log.info("%d images are done, and kept; the same command goes on with the rest", journal.tally.num_images)
         raise
     journal.remove()
 

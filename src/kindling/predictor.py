@@ -50,10 +50,9 @@ class Predictor:
         """The class of each image, or the probability of each class.
 
         Args:
-            images: paths, bytes of image files, PIL images, arrays or tensors: one, or any iterable of them; an
-                array or tensor may hold several. Arrays and tensors are uint8, or floats from 0 to 1, of shape
-                (H, W), (H, W, C) or (C, H, W), with a dimension before it if they are several; of any size, as
-                they are resized like the images of the training.
+            images: paths, bytes of image files, PIL images, arrays or tensors: one, or any iterable of them. Arrays
+                and tensors are uint8, or floats from 0 to 1, of shape (H, W), (H, W, C) or (C, H, W), several as
+                (N, H, W, C) or (N, C, H, W); of any size, as they are resized like the images of the training.
             output: "labels" gives names of classes, "probabilities" a tensor (K,), or (N, K) if given several.
             views: of each image whose logits are averaged.
             batch_size: images that are computed at a time.
@@ -66,7 +65,7 @@ class Predictor:
             raise ConfigError(f"output: given {output!r}; allowed: 'labels' or 'probabilities'")
         if views not in VIEWS:
             raise ConfigError(f"views: given {views!r}; allowed: {', '.join(VIEWS)}")
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ConfigError(f"batch_size: given {batch_size!r}; allowed: 1 or more")
         several = _several(images)
         each = self._each(images) if several else iter([self.pixels(images)])
@@ -86,7 +85,7 @@ class Predictor:
         return average_logits(self.net, images, views).float().softmax(1).cpu()
 
     def pixels(self, image: Any, name: str = "image") -> np.ndarray:
-        """One image as the model takes it: (H, W, C) uint8, exactly as an image of the validation.
+        """One image as the model takes it: (H, W, C) uint8; paths and bytes exactly as an image of the validation.
 
         Raises:
             DataError: it cannot be read, or is of another kind.
@@ -99,9 +98,7 @@ class Predictor:
         if isinstance(image, Image.Image):
             return fit(image, *size, name=name)
         if isinstance(image, Tensor):
-            array = image.detach().cpu()
-            array = array.float() if array.is_floating_point() else array  # NumPy has no bfloat16
-            return fit_array(array.numpy(), *size, name=name, channels_first=True)
+            return fit_array(_array_of(image, name), *size, name=name, channels_first=True)
         if isinstance(image, np.ndarray):
             return fit_array(image, *size, name=name)
         raise DataError(f"{name}: given {type(image).__name__}; allowed: {ALLOWED}")
@@ -142,7 +139,7 @@ def device_of(given: str | torch.device) -> torch.device:
         return accelerator or torch.device("cpu")
     try:
         device = torch.device(given)
-        torch.empty(0, device=device)
+        torch.empty(0, device=device).cpu()
     except Exception as error:  # each backend says in its own way that it is not there
         reason = str(error).splitlines()[0]
         raise ConfigError(
@@ -151,10 +148,19 @@ def device_of(given: str | torch.device) -> torch.device:
     return device
 
 
+def _array_of(tensor: Tensor, name: str) -> np.ndarray:
+    try:
+        array = tensor.detach().cpu()
+        return (array.float() if array.is_floating_point() else array).numpy()  # NumPy has no bfloat16
+    except (TypeError, RuntimeError) as error:  # also NotImplementedError
+        given = f"{name}: given a tensor of {tensor.layout}, {tensor.dtype} on {tensor.device}"
+        raise DataError(f"{given}; allowed: a dense one of numbers; give its to_dense() or dequantize()") from error
+
+
 def _several(images: Any) -> bool:
     """Whether it holds several images: an array has a dimension for them."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim > 3
-    return not isinstance(images, str | PathLike | bytes | bytearray | memoryview | Image.Image) and isinstance(
-        images, Iterable
-    )
+    if isinstance(images, str | PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
+        return False
+    return isinstance(images, Iterable)

@@ -12,7 +12,7 @@ from kindling.data.folder import FORMATS
 from kindling.errors import DataError
 
 CHANNELS = (1, 3, 4)  # grey, colour, colour and transparency
-ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels, or several of them in one more dimension"
+ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; several as (N, H, W, C) or (N, C, H, W)"
 
 
 def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: str = "") -> np.ndarray:
@@ -35,7 +35,9 @@ def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: st
 def _damage_told(name: str) -> Iterator[None]:
     try:
         yield
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UnidentifiedImageError as error:  # whose text holds an address in memory
+        raise DataError(f"{name}: cannot be read as an image (of no known kind); replace or remove the file") from error
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove the file") from error
 
 
@@ -45,9 +47,11 @@ def fit(image: Image.Image, image_size: int, channels: int, name: str) -> np.nda
     Raises:
         DataError: it is a damaged file's, or holds NaN or infinite pixels.
     """
+    if 0 in image.size:
+        raise DataError(f"{name}: given an image without pixels; allowed: 1 x 1 or more")
     with _damage_told(name):
         upright = ImageOps.exif_transpose(image)
-    image = to_8_bit(upright, name).convert("L" if channels == 1 else "RGB")
+        image = to_8_bit(upright, name).convert("L" if channels == 1 else "RGB")
     if image.size != (image_size, image_size):
         image = ImageOps.fit(image, (image_size, image_size), Image.Resampling.BILINEAR)
     return np.array(image).reshape(image_size, image_size, channels)
@@ -64,7 +68,10 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
         scale = 255 if values.max() <= 1 else 1
         return Image.fromarray((values * scale).round().astype(np.uint8))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return Image.fromarray((np.asarray(image).astype(np.int64) // 257).clip(0, 255).astype(np.uint8))
+        integers = np.asarray(image)
+        if image.mode != "I" or integers.max() > 255:  # else they are of 8 bits already
+            integers = integers // 257
+        return Image.fromarray(integers.clip(0, 255).astype(np.uint8))
     if image.mode == "P" or "transparency" in image.info:
         return image.convert("RGBA")
     return image

@@ -4,7 +4,8 @@ import logging
 import warnings
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,8 +20,9 @@ from kindling.model_folder import AOT_FILE, FILES
 from kindling.runtimes import DEPRECATED
 
 Method = Literal["auto", "script", "trace"]
-OTHERS = {"onnx": "torchscript", "int8": "torchscript", "pt2": "torchscript", "torchscript": "onnx or format=pt2"}
-CHATTY = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export", "torch._dynamo", "torch._inductor", "torch.utils", "root")
+OTHERS = dict.fromkeys(("onnx", "int8", "pt2"), "format=torchscript") | {"torchscript": "torchscript=trace"}
+CHATTY = ("onnxscript", "onnx_ir", "torch", "torch.onnx", "torch.export", "torch._dynamo", "torch._inductor", "root")
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -28,7 +30,7 @@ def quiet() -> Iterator[None]:
     """Without what exporters tell their own developers."""
     loggers = [logging.getLogger(None if name == "root" else name) for name in CHATTY]
     before = [logger.level for logger in loggers]
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.filterwarnings("ignore", message=DEPRECATED)
         warnings.filterwarnings("ignore", category=TracerWarning)  # of shapes; the parity is measured
         warnings.filterwarnings("ignore", module=r"onnx.*|torch\.(onnx|jit|export|fx|_dynamo|_inductor).*")
@@ -43,10 +45,10 @@ def quiet() -> Iterator[None]:
 
 def unable(format: str, net: nn.Module, error: Exception) -> ExportError:
     """One line for what an exporter says on many."""
-    reason = one_line(Exception(str(error).strip().partition("\n\n")[0] or type(error).__name__))
+    reason = one_line(Exception(str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__))
     given = f"format: given {format}, which cannot hold {type(net).__name__} ({reason})"
     return ExportError(
-        f"{given}; allowed: a net that does the same for all images; try format={OTHERS[format]}, or change its forward"
+        f"{given}; allowed: a net that does the same for all images; try {OTHERS[format]}, or change its forward"
     )
 
 
@@ -87,36 +89,45 @@ def write_onnx(graph: nn.Module, example: Tensor, file: Path) -> None:
 
 def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> None:
     with torch.no_grad():
-        found = program(graph, example)
-        torch.export.save(found, file)
+        found, written = program(graph, example), BytesIO()
+        torch.export.save(found, written)  # torch itself aborts where the disk is full
+        file.write_bytes(written.getbuffer())
         if aot:
             torch._inductor.aoti_compile_and_package(found, package_path=str(file.with_name(AOT_FILE)))
 
 
-def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> Method:
-    """Returns how it was made: a script keeps what depends on the images, a trace holds what one batch did."""
-    with_lines = file.with_name("with_lines.pt")
-    found = _compile(graph, example, with_lines, method)
-    with zipfile.ZipFile(with_lines) as source, zipfile.ZipFile(file, "w") as target:
+def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> tuple[Method, bool]:
+    """Returns how it was made, and whether it is surely the same for all images.
+
+    A script keeps what depends on the images, a trace holds what it did for one batch.
+    """
+    compiled, how, is_sure = _compiled(graph, example, method)
+    written = BytesIO()
+    torch.jit.save(compiled, written)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(file, "w") as target:
         for each in source.infolist():
             if not each.filename.endswith(".debug_pkl"):  # which file and line of this machine each came from
                 target.writestr(each, source.read(each))
-    with_lines.unlink()
-    return found
+    return how, is_sure
 
 
-def _compile(graph: nn.Module, example: Tensor, file: Path, method: Method) -> Method:
+def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, Method, bool]:
+    is_sure = True
     with torch.no_grad():
         if method != "trace":
             try:
-                torch.jit.save(torch.jit.script(graph), str(file))
-                return "script"
+                return torch.jit.script(graph), "script", True
             except Exception:  # the compiler's errors have no common class
                 if method == "script":
                     raise
+        try:
+            program(graph, example)
+        except Exception:  # of torch.export, for instance as the way through the net depends on the images
+            if method != "trace":
+                raise
+            is_sure = False
         with unfused():
-            torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), str(file))
-        return "trace"
+            return torch.jit.trace(graph, (example,), check_trace=False), "trace", is_sure
 
 
 def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, method: Method, aot: bool) -> dict[str, Any]:
@@ -127,16 +138,20 @@ def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, metho
     """
     file = folder / FILES[format]
     facts: dict[str, Any] = {}
+    is_sure = True
     try:
         with quiet():
             if format == "torchscript":
-                facts["method"] = write_torchscript(graph, example, file, method)
+                facts["method"], is_sure = write_torchscript(graph, example, file, method)
             elif format == "pt2":
                 write_pt2(graph, example, file, aot=aot)
             else:
                 write_onnx(graph, example, file)
-    except OSError:
+    except OSError as error:
+        error.filename = error.filename or str(file)
         raise
     except Exception as error:  # each exporter has many errors of its own
         raise unable(format, getattr(graph, "net", graph), error) from error
+    if not is_sure:
+        log.warning("warning: a trace holds what it did for two images, and may do that for all others too")
     return facts

@@ -40,7 +40,8 @@ def sample(described: ModelFolder) -> str:
         "from PIL import Image, ImageOps",
         "",
         'classes = json.load(open("model.json", encoding="utf-8"))["classes"]',
-        f'image = ImageOps.fit(Image.open(sys.argv[1]).convert("{mode}"), ({size}, {size}), Image.Resampling.BILINEAR)',
+        f'image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{mode}")  # 16 bits need scaling before',
+        f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)",
         f"pixels = np.array(image).reshape(1, {size}, {size}, {described.channels})",
     ]
     name, value = "pixels", "pixels"

@@ -3,6 +3,7 @@
 from itertools import pairwise
 from typing import Literal
 
+import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
@@ -36,8 +37,10 @@ class CNN(nn.Module):
         self.checkpoint_activations = checkpoint_activations
 
     def forward(self, images: Tensor) -> Tensor:
-        recompute = self.checkpoint_activations and self.training
-        features = recomputed(self.stages, images) if recompute else self.stages(images)
+        if not torch.jit.is_scripting() and self.checkpoint_activations and self.training:  # pyright: ignore
+            features = recomputed(self.stages, images)
+        else:
+            features = self.stages(images)
         # (B, channels[-1], H / 2^n, W / 2^n)
         return self.head(features.amax((2, 3)))
 

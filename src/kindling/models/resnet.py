@@ -83,7 +83,9 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.stem(images)  # (B, width, H, W)
-        recompute = self.checkpoint_activations and self.training
-        features = recomputed(self.blocks, features) if recompute else self.blocks(features)
+        if not torch.jit.is_scripting() and self.checkpoint_activations and self.training:  # pyright: ignore
+            features = recomputed(self.blocks, features)
+        else:
+            features = self.blocks(features)
         # (B, 4 width, H / 4, W / 4)
         return self.head(features)

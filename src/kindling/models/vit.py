@@ -68,7 +68,7 @@ class ViT(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, dim)
         tokens = torch.cat([self.class_token.expand(tokens.shape[0], -1, -1), tokens], dim=1) + self.positions
-        if self.checkpoint_activations and self.training:
+        if not torch.jit.is_scripting() and self.checkpoint_activations and self.training:  # pyright: ignore
             assert self.encoder.norm, "given above"
             tokens = self.encoder.norm(recomputed(self.encoder.layers, tokens))
         else:

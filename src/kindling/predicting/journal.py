@@ -1,7 +1,7 @@
 """The rows of predictions that are done, kept beside the output until all are: what a killed command goes on from.
 
-JSON lines: a header that tells of what model and options the rows are, then one line a batch, and at the end the
-checksum of the output. A line that is torn or damaged ends it. Needs no torch.
+JSON lines: a header that tells of what model and options the rows are, then one line a batch, each row followed by
+its file's stamp, and at the end the checksum of the output. A line that is torn or damaged ends it. Needs no torch.
 """
 
 import fcntl
@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from kindling.errors import InUseError
+from kindling.errors import DataError, InUseError
 from kindling.model_folder import sha256_of
 from kindling.predicting.image_names import shown
 from kindling.predicting.tables import Row, Tally
@@ -58,7 +58,7 @@ class Journal:
         self._append(self.header)
 
     def go_on(self, names: Iterator[str]) -> Iterator[str]:
-        """The names that are left to do; batches of other names than those that come first now are dropped."""
+        """The names that are left to do; from the first batch on whose files are others, or have changed, all are."""
         self._stream.seek(0)
         end = len(self._stream.readline())
         for line in self._stream:
@@ -66,11 +66,11 @@ class Journal:
             if not rows:
                 break
             batch = list(islice(names, self.num_rows))
-            if [shown(name) for name in batch] != [row[0] for row in rows]:
+            if [(shown(name), stamp_of(name)) for name in batch] != [(row[0], row[-1]) for row in rows]:
                 names = chain(batch, names)
                 break
             end += len(line)
-            self.tally.add(rows)
+            self.tally.add(row[:-1] for row in rows)
         self._stream.seek(end)
         self._stream.truncate()
         return names
@@ -80,11 +80,11 @@ class Journal:
         self._stream.seek(0)
         self._stream.readline()
         for line in self._stream:
-            yield from self._rows(line)
+            yield from (row[:-1] for row in self._rows(line))
 
     def _rows(self, line: bytes) -> list[Row]:
-        """Of a whole batch; none of another line."""
-        found, width = _parsed(line), len(self.header["columns"])
+        """Of a whole batch, each with its stamp; none of another line."""
+        found, width = _parsed(line), len(self.header["columns"]) + 1
         if not isinstance(found, list):
             return []
         right = all(isinstance(row, list) and len(row) == width and isinstance(row[0], str) for row in found)
@@ -93,10 +93,19 @@ class Journal:
     def count(self) -> None:
         self.tally.add(self.rows())
 
-    def append(self, rows: list[Row]) -> None:
-        """Keep a batch."""
-        self._append(rows)
+    def append(self, rows: list[Row], stamps: list[str]) -> None:
+        """Keep a batch.
+
+        Raises:
+            DataError: the journal was removed, and with it all that was done.
+        """
+        self._append([[*row, stamp] for row, stamp in zip(rows, stamps, strict=True)])
+        if not self.is_there():
+            raise DataError(f"{self.file}: was removed while it was written; give the same command again")
         self.tally.add(rows)
+
+    def is_there(self) -> bool:
+        return os.fstat(self._stream.fileno()).st_nlink > 0
 
     def finish(self, checksum: str) -> None:
         """Note the output's checksum before it takes its place, by which it is known if this process is killed then."""
@@ -122,6 +131,15 @@ class Journal:
 
 def file_of(output: Path) -> Path:
     return output.with_name(f".{output.name}.journal")
+
+
+def stamp_of(name: str) -> str:
+    """What changes with the content of a file, as far as can be told without reading it."""
+    try:
+        found = os.stat(name)
+    except (OSError, ValueError) as error:  # such as one of a null byte
+        return type(error).__name__
+    return f"{found.st_size} {found.st_mtime_ns}"
 
 
 def is_of(output: Path) -> bool:

@@ -21,7 +21,7 @@ class Columns:
     """
 
     def __init__(self, classes: Sequence[str], top_k: int | None):
-        self.classes, self.top_k = [_encodable(str(name)) for name in classes], top_k
+        self.classes, self.top_k = [encodable(str(name)) for name in classes], top_k
         if top_k is None:
             different = len(set(self.classes)) == len(self.classes)
             each = [name if different else f"{label}_{name}" for label, name in enumerate(self.classes)]
@@ -44,7 +44,7 @@ class Columns:
 
     def without(self, file: str, error: str) -> Row:
         """Of an image that cannot be read."""
-        return [file, *[None] * (len(self.names) - 2), _encodable(error)]
+        return [file, *[None] * (len(self.names) - 2), encodable(error)]
 
 
 class Tally:
@@ -58,7 +58,7 @@ class Tally:
             self.num_errors += bool(row[-1])
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
