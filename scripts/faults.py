@@ -189,6 +189,12 @@ FAULTS = [
     Fault("serving/batching.py", "self.waiting -= len(answers)", "pass"),
     Fault("serving/body.py", "if self.held > self.bodies.limits.max_body_bytes:", "if False:"),
     Fault("serving/pixels.py", "if _num_pixels(opened) > max_pixels:", "if False:"),
+    Fault("serving/pixels.py", "if time.thread_time() > self._end:", "if False:"),
+    Fault("serving/pixels.py", "file.count(START_OF_SCAN) > MOST_SCANS", "False"),
+    Fault("serving/connection.py", "        transport.set_write_buffer_limits(high=0)", "        "),
+    Fault("serving/connection.py", "for connection in _waiting_at(each)]", "for connection in ()]"),
+    Fault("serving/served.py", "== (model.id, model.described):", "== (model.id, self.current.described):"),
+    Fault("serving/served.py", "replace(self.source, folder=self.source.exported())", "self.source"),
     Fault("serving/gate.py", "if not hmac.compare_digest(given", "if given and not hmac.compare_digest(given"),
     Fault("serving/served.py", "        warm(model, self.max_batch)\n", ""),
     Fault("evaluate.py", 'run = trainer.validate if cfg.split == "val" else trainer.test', "run = trainer.test"),
@@ -380,7 +386,7 @@ CONTRACT_FAULTS = [
         "    for name, parameter in net.named_parameters():\n        if parameter.requires_grad:",
         "    for name, parameter in net.named_parameters():\n        if parameter.ndim > 1:",
     ),  # biases and norms stay
-    Fault("models/cnn.py", "else self.stages(images)", "else self.stages(images).detach()"),
+    Fault("models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
     Fault(
         "models/cnn.py",
         "self.head(features.amax((2, 3)))",

@@ -1,6 +1,7 @@
 """The page to try a model on, in a real browser without a screen."""
 
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -97,12 +98,49 @@ def test_a_dropped_image_is_answered_as_over_http(page, server):
     )
 
 
-@pytest.mark.slow
-def test_several_chosen_images_are_answered_each(page):
+def test_several_chosen_images_are_answered_each_and_a_wrong_one_is_named(page):
     chosen = [{"name": f"{value}.png", "mimeType": "image/png", "buffer": png(value, SIZE)} for value in (0, 90)]
     page.set_input_files("#files", chosen)
     expect(page.locator("#results figure")).to_have_count(2)
     assert page.locator("#results img").first.get_attribute("alt") == "0.png"
+    expect(page.locator("#results figure").last).to_contain_text("90.png")
+    page.set_input_files("#files", [*chosen, {"name": "b.png", "mimeType": "image/png", "buffer": b"no image"}])
+    expect(page.get_by_role("alert")).to_contain_text("b.png cannot be read as an image")
+
+
+def test_the_answer_to_a_file_comes_into_view_on_a_phone(page):
+    page.set_viewport_size({"width": 390, "height": 664})
+    page.evaluate("scrollTo(0, 0)")
+    drop(page, "digit.png", png(5, SIZE))
+    expect(page.locator("#results strong")).to_be_in_viewport()
+
+
+def test_clearing_ends_the_waiting_for_an_answer(page, server):
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        drop(page, "digit.png", png(5, SIZE))
+        expect(page.locator("#waiting")).to_be_visible()
+        page.locator("#clear").click()
+        expect(page.locator("#waiting")).to_be_hidden()
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+
+
+@pytest.mark.slow
+def test_a_second_finger_draws_nothing_and_ends_nothing(page):
+    drawn = """([kind, x, y, id]) => {
+        const box = document.getElementById("canvas").getBoundingClientRect();
+        const place = {clientX: box.left + x, clientY: box.top + y, pointerId: id, button: 0, bubbles: true};
+        document.getElementById("canvas").setPointerCapture = () => {};
+        document.getElementById("canvas").dispatchEvent(new PointerEvent("pointer" + kind, place));
+    }"""
+    for event in (["down", 40, 40, 1], ["down", 240, 240, 2], ["move", 240, 200, 2], ["up", 240, 200, 2]):
+        page.evaluate(drawn, event)
+    lit = "[...pen.getImageData(180, 180, 100, 100).data].some((value, index) => index % 4 < 3 && value)"
+    assert not page.evaluate(lit)
+    page.evaluate(drawn, ["move", 60, 40, 1])
+    page.evaluate(drawn, ["up", 60, 40, 1])
+    expect(page.locator("#results figure")).to_have_count(1)
 
 
 def test_a_pasted_image_is_answered(page):
@@ -180,6 +218,10 @@ def test_a_server_asks_for_its_key_and_one_that_is_gone_is_told(browser, tmp_pat
         page = context.new_page()
         page.goto(server.address)
         expect(page.get_by_role("alert")).to_have_text("This server asks for its API key.")
+        for wrong, says in (("other", "This key is not that of the server."), ("€", "letters, digits, signs")):
+            page.get_by_label("API key").fill(wrong)
+            page.keyboard.press("Enter")
+            expect(page.get_by_role("alert")).to_contain_text(says)
         page.get_by_label("API key").fill("of this test")
         page.keyboard.press("Enter")
         expect(page.locator("#about")).to_contain_text("3 classes")

@@ -26,10 +26,14 @@ from serving import CLASSES, PROJECT, SIZE, base64_of, files, png, serving, writ
 import kindling
 from kindling.config.entry import check_command_line, compose
 from kindling.errors import CheckpointError, ConfigError
+from kindling.model_folder import sha256_of
+from kindling.redaction import redact_text
 from kindling.runtimes import open_model
+from kindling.serve import _key
 from kindling.serving.batching import Batcher
 from kindling.serving.limits import Limits, Refused
-from kindling.serving.served import Served, Source, warm
+from kindling.serving.pixels import pixels_of
+from kindling.serving.served import Models, Served, Source, warm
 
 KEY = "a key of this test alone"
 LIMITS = Limits(max_batch=4, max_queue=3, max_images=2, max_body_bytes=10_000, max_pixels=1000, timeout_s=5.0)
@@ -246,6 +250,34 @@ def test_a_tile_of_many_pixels_is_refused_in_a_small_tiff(server):
     assert told(server.predict(file)) == (413, "image_too_large")
 
 
+def many_scans(number: int) -> bytes:
+    """A progressive JPEG whose last pass over the image comes again and again."""
+    whole = encoded(Image.new("L", (64, 64)), "JPEG", progressive=True)
+    last = whole.rindex(b"\xff\xda")
+    return whole[:last] + whole[last:-2] * number + whole[-2:]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        many_scans(101),
+        b"P3\n10 10\n255\n" + b"#\n" * 1000,
+        b"GIF89a" + bytes([10, 0, 10, 0, 128, 0, 0, *bytes(6), 33, 254]) + b"\1a" * 1_000_000 + b"\0",
+        b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000,
+    ],
+    ids=["scans", "text", "comments", "markers"],
+)
+def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatch):
+    monkeypatch.setattr("kindling.serving.pixels.MOST_DECODING_S", 0.05)
+    with pytest.raises(Refused, match="made to be decoded slowly; allowed: one that is decoded in") as raised:
+        pixels_of(image, 16, 1, 1_000_000, "images[0]")
+    assert (raised.value.status, raised.value.code) == (413, "image_too_slow")
+
+
+def test_an_ordinary_progressive_jpeg_is_decoded():
+    assert pixels_of(many_scans(1), 16, 1, 1_000_000, "images[0]").shape == (16, 16, 1)
+
+
 def test_a_damaged_image_is_refused_and_the_next_is_answered_alike(server):
     expected = server.probabilities(png())
     for file in (png()[:-20], b"GIF89a", b"not an image", b"", png().replace(b"IDAT", b"IDXT"), png()[:40] + png()):
@@ -303,13 +335,30 @@ def test_slow_clients_lose_their_connection_or_are_told(strict):
     assert time.monotonic() - started < 4.5
 
 
+def test_a_client_that_reads_no_answer_loses_its_connection(strict):
+    with socket.socket() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        connection.connect(("127.0.0.1", strict.port))
+        connection.settimeout(10)
+        with pytest.raises(ConnectionError):  # noqa: PT012
+            while True:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                time.sleep(0.01)
+    assert strict.get("/health").status_code == 200
+
+
 def test_what_is_no_http_is_told_and_closed(strict):
     for data in (
         b"\x16\x03\x01\x00\xa5" + bytes(100),
         b"GET /" + b"a" * 100_000,
         b"\r\n\r\n\r\nx\r\n\r\n",
     ):
-        assert b'"bad_request"' in strict.raw(data)
+        answer = strict.raw(data)
+        assert b'"bad_request"' in answer
+        found = re.search(rb"x-request-id: (\w+)\r\n", answer)
+        assert found
+        assert f'"request_id": "{found[1].decode()}"'.encode() in answer
+        assert [line["status"] for line in strict.lines() if line["request_id"] == found[1].decode()] == [400]
 
 
 def test_a_newer_model_answers_without_a_dropped_request(strict, home):
@@ -381,10 +430,44 @@ def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, fold
         assert "Traceback" not in found.log.read_text()
 
 
+def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
+    body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
+    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+    answers = []
+
+    def ask(port: int) -> None:
+        """New connections until there are none any more."""
+        while True:
+            try:
+                connection = socket.create_connection(("127.0.0.1", port), timeout=20)
+            except ConnectionRefusedError:
+                return
+            with connection:
+                connection.sendall(request)
+                answers.append(connection.recv(65536)[:12])
+
+    with serving(home / "busy.log", f"model={folder}") as found, ThreadPoolExecutor(8) as pool:
+        asking = [pool.submit(ask, found.port) for _ in range(8)]
+        time.sleep(0.5)
+        found.process.send_signal(signal.SIGTERM)
+        for each in asking:
+            each.result()
+        assert found.process.wait(timeout=20) == 0
+    assert set(answers) == {b"HTTP/1.1 200"}
+
+
+def test_a_signal_right_after_its_address_is_told_ends_it_with_success(home, folder):
+    with serving(home / "short.log", f"model={folder}", ready=False) as found:
+        assert found.stop() == 0
+        assert "Traceback" not in found.log.read_text()
+
+
 @pytest.mark.slow
 def test_a_missing_model_and_a_used_port_are_one_line(home, server):
     for given, code, line in (
-        ([f"model={home}/nowhere"], 1, "which lacks model.json"),
+        ([f"model={home}/nowhere"], 1, "which does not exist"),
+        ([f"model={home}"], 1, "which lacks model.json"),
         ([f"model={home}", f"port={server.port}"], 2, "Address already in use"),
         ([f"model={home}", f"run={home}"], 2, "run: given run and model.folder; allowed: run=<run folder>"),
         ([], 2, "run: given none of run, ckpt, model.folder"),
@@ -423,6 +506,49 @@ def test_a_runs_checkpoint_answers_as_in_python(trained):
 def test_a_runs_export_is_taken_before_its_checkpoint(finished):
     write_model(finished.folder / "export" / "onnx")
     assert Source(finished.folder, None, None).open(threads=1).format == "onnx"
+
+
+def models_of(source: Source) -> Models:
+    found = Models(source, 1, 2, watches=False, told=lambda what: None)
+    found._load()
+    return found
+
+
+def test_other_classes_of_the_same_weights_are_taken_over(tmp_path):
+    models = models_of(Source(None, None, write_model(tmp_path / "model")))
+    file = tmp_path / "model" / "model.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": ["a", "b", "c"]}))
+    models._try()
+    assert models.current
+    assert models.current.classes == ["a", "b", "c"]
+
+
+def test_an_export_that_is_gone_for_a_moment_is_not_replaced_by_the_checkpoint(finished):
+    write_model(finished.folder / "export" / "onnx")
+    models = models_of(Source(finished.folder, None, None))
+    before = models.current
+    (finished.folder / "export").rename(finished.folder / "away")
+    models._try()
+    assert models.current is before
+
+
+def test_an_export_of_another_checkpoint_is_served_with_a_warning(finished, caplog):
+    folder = write_model(finished.folder / "export" / "onnx")
+    best, told = finished.folder / "checkpoints" / "best.ckpt", folder / "model.json"
+    description = json.loads(told.read_text())
+    for checksum, warned in ((sha256_of(best), False), ("0" * 64, True)):
+        told.write_text(json.dumps(description | {"about": {"checkpoint_sha256": checksum}}))
+        best.touch()
+        models_of(Source(finished.folder, None, None))
+        assert ("was exported from another checkpoint than" in caplog.text) == warned
+
+
+@pytest.mark.parametrize("key", ["", " x", "\u00e9"])
+def test_a_key_that_no_header_can_hold_is_told_without_it(monkeypatch, key):
+    monkeypatch.setenv("KINDLING_API_KEY", key)
+    with pytest.raises(ConfigError) as raised:
+        _key("127.0.0.1")
+    assert "no header can hold; allowed: letters, digits, signs, or unset" in redact_text(str(raised.value))
 
 
 def test_a_model_that_gives_no_probabilities_is_refused():

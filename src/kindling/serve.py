@@ -44,15 +44,16 @@ def serve(cfg: DictConfig) -> None:
     limits = Limits(**{name: cfg[name] for name in LIMITS})
     batcher = Batcher(limits, seen=lambda num_images: metrics.batch(num_images))
     metrics = Metrics(waiting=lambda: batcher.waiting)
-    models = Models(_source(cfg), cfg.threads, cfg.max_batch, watches=cfg.reload, told=metrics.model)
+    source = _source(cfg)
+    source.refuse_missing()
+    models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, told=metrics.model)
     requests = RequestLog()
     app = Gate(make_app(models, batcher, metrics, limits, cfg.top_k), key, metrics, requests)
     listening = _listen(cfg.host, cfg.port)
-    server = make_server(app, models, limits.timeout_s)
+    server = make_server(app, models, limits.timeout_s, _address(listening))
     try:
         requests.start()
         models.start(failed=lambda: setattr(server, "should_exit", True))
-        print(f"serving at http://{_address(listening)} (Ctrl-C ends it)", flush=True)
         run(server, batcher, listening)
     finally:
         requests.stop()
@@ -60,7 +61,7 @@ def serve(cfg: DictConfig) -> None:
         raise models.failure
 
 
-def make_server(app: Gate, models: Models, timeout_s: float) -> GracefulServer:
+def make_server(app: Gate, models: Models, timeout_s: float, address: str) -> GracefulServer:
     connection = type("LimitedConnection", (Connection,), {"timeout_s": timeout_s})
     config = uvicorn.Config(
         app,
@@ -74,7 +75,9 @@ def make_server(app: Gate, models: Models, timeout_s: float) -> GracefulServer:
         proxy_headers=False,
         timeout_graceful_shutdown=int(2 * timeout_s) + 1,
     )
-    return GracefulServer(config, models.reload)
+    return GracefulServer(
+        config, lambda: print(f"serving at http://{address} (Ctrl-C ends it)", flush=True), models.reload
+    )
 
 
 def run(server: GracefulServer, batcher: Batcher, listening: socket.socket) -> None:
@@ -102,7 +105,9 @@ def _key(host: str) -> str | None:
     """
     key = os.environ.get(KEY)
     if key is not None and not (key.isascii() and key.isprintable() and key.strip() == key and key):
-        raise ConfigError(f"{KEY}: given a text that no header can hold; allowed: letters, digits and signs, or unset")
+        raise ConfigError(
+            f"{KEY} was given as a text that no header can hold; allowed: letters, digits, signs, or unset"
+        )
     if key is None and host not in ("127.0.0.1", "::1", "localhost"):
         log.warning("warning: host=%s lets anybody ask who can reach it; set %s", host, KEY)
     return key

@@ -131,15 +131,15 @@ def files_are_here(config: Config) -> Iterator[Fault]:
 
 def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
     """Of what takes a trained model; asked only when it runs, so that --cfg job shows the config without a run."""
-    if (config["run"] is None) == (config["ckpt"] is None):
-        given = "neither run nor ckpt" if config["ckpt"] is None else "both run and ckpt"
+    if bool(config["run"]) == bool(config["ckpt"]):
+        given = "both run and ckpt" if config["ckpt"] else "neither run nor ckpt"
         yield Fault("run", given, "run=<run folder> or ckpt=<checkpoint file>")
 
 
 def one_model_is_named(config: Config) -> Iterator[Fault]:
     """Of serve.py; asked only when it runs, likewise."""
     names = ("run", "ckpt", "model.folder")
-    given = [name for name in names if get(config, name) is not None]
+    given = [name for name in names if get(config, name)]
     if len(given) != 1:
         allowed = "run=<run folder>, ckpt=<checkpoint file> or model=<exported folder>"
         yield Fault("run", " and ".join(given) or f"none of {', '.join(names)}", allowed)

@@ -120,7 +120,7 @@ RANGES = {
     "max_queue": Range(1, 65536),
     "max_images": Range(1, 65536),
     "max_body_bytes": Range(1024, 2**31),
-    "max_pixels": Range(1, 178956970),  # beyond which Pillow takes any image for a bomb
+    "max_pixels": Range(1, 89478485),  # beyond which Pillow takes any image for a bomb
     "timeout_s": Range(0, 3600, open="low"),
     "data.batch_size": Range(1),
     "data.num_workers": NOT_NEGATIVE,

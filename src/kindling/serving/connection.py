@@ -1,32 +1,35 @@
-"""One client's connection, which may neither be slow with its headers nor send without end; and how a server stops."""
+"""One client's connection, which may be slow neither with its headers nor at reading; and how a server stops."""
 
 import asyncio
 import logging
-import secrets
 import signal
+import socket
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import h11
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from kindling.serving.gate import error_body
+from kindling.serving.gate import Gate, error_body
 from kindling.signals import leave_terminal, terminal_is_gone
 
 MOST_CONNECTIONS = 1000  # open files of a process are often 1,024
-logging.getLogger("uvicorn").setLevel(logging.ERROR)  # it warns of each client that is wrong
+STOPS_IN_S = 0.2  # for requests that are on their way already
+logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # it tells of each client that is wrong; the gate of ourselves
 
 
 class Connection(H11Protocol):
-    """Uvicorn's, with a limit of seconds for the headers, and for a body that nobody reads."""
+    """Uvicorn's, with a limit of seconds for the headers, for a body that nobody reads, and for who reads no answer."""
 
     timeout_s = 10.0
     _deadline: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)  # writing pauses as soon as the client does not keep up
         if len(self.connections) > MOST_CONNECTIONS:
             self._refuse(503, "too_many_connections", "given one connection more; ask again in a second")
             return
@@ -36,8 +39,22 @@ class Connection(H11Protocol):
         super().data_received(data)
         self._watch()
 
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._unread = self.loop.call_later(self.timeout_s, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._unread is not None:
+            self._unread.cancel()
+
+    def shutdown(self) -> None:
+        """Not at once: closing while a request arrives would reset it."""
+        self.loop.call_later(STOPS_IN_S, super().shutdown)
+
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
@@ -66,8 +83,11 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
-            content = error_body(code, message, secrets.token_hex(8))
+            assert isinstance(self.app, Gate)
+            request_id = self.app.note_unread(status)
+            content = error_body(code, message, request_id)
             names = {"content-type": "application/json", "content-length": str(len(content)), "connection": "close"}
+            names["x-request-id"] = request_id
             names |= {"retry-after": "1"} if status == 503 else {}
             response = h11.Response(status_code=status, headers=list(names.items()), reason=b"")
             for event in (response, h11.Data(data=content), h11.EndOfMessage()):
@@ -80,12 +100,35 @@ class GracefulServer(Server):
 
     Args:
         config: uvicorn's.
+        ready: is called once signals are heeded and clients accepted.
         reload: what SIGHUP does.
     """
 
-    def __init__(self, config: Config, reload: Callable[[], object]):
+    def __init__(self, config: Config, ready: Callable[[], object], reload: Callable[[], object]):
         super().__init__(config)
+        self.ready = ready
         self.reload = reload
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the listening sockets, whose waiting connections the system would reset: they are accepted before."""
+        assert isinstance(self.config.loaded_app, Gate)
+        self.config.loaded_app.is_closing = True
+        late = [connection for each in sockets or [] for connection in _waiting_at(each)]
+        for server in self.servers:
+            server.close()
+        loop = asyncio.get_running_loop()
+        for connection in late:
+            with suppress(OSError):  # its client has left
+                await loop.connect_accepted_socket(self._protocol, connection)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        return kind(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -112,3 +155,11 @@ class GracefulServer(Server):
             self._stop()
         else:
             self.reload()
+
+
+def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
+    with suppress(OSError):  # there is none any more
+        while True:
+            connection, _ = listening.accept()
+            connection.setblocking(False)
+            yield connection

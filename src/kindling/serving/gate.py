@@ -41,6 +41,7 @@ class Gate:
         self.key = key.encode() if key else None
         self.metrics = metrics
         self.log = log
+        self.is_closing = False  # each answer says that its connection takes no further request
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,6 +57,8 @@ class Gate:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *ALWAYS]
+                if self.is_closing:
+                    message["headers"].append((b"connection", b"close"))
             await send(message)
 
         try:
@@ -78,6 +81,13 @@ class Gate:
         if not hmac.compare_digest(given.encode("latin-1"), self.key):
             message = "given no valid API key; allowed: the server's, as X-API-Key or Authorization: Bearer"
             raise Refused(401, "unauthorized", message, {"www-authenticate": "Bearer"})
+
+    def note_unread(self, status: int) -> str:
+        """Count and log what was no request of the application; returns its new id."""
+        request_id = _id(None)
+        self.metrics.request("other", status, 0.0)
+        self.log.write(request_id=request_id, method="", path="", status=status, ms=0.0)
+        return request_id
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         path, state = scope["path"], scope["state"]

@@ -3,14 +3,14 @@
 import logging
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from kindling import model_folder
 from kindling.errors import CheckpointError, KindlingError, one_line
-from kindling.model_folder import DESCRIPTION, FILES
+from kindling.model_folder import DESCRIPTION, FILES, ModelFolder
 from kindling.runtimes import Runtime, open_model
 
 log = logging.getLogger(__name__)
@@ -26,6 +26,7 @@ class Served:
     Args:
         id: the first digits of its file's checksum.
         format: one of model_folder.FILES, or "checkpoint".
+        described: what else decides on an answer.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Served:
     image_size: int
     channels: int
     run: Runtime
+    described: ModelFolder | None = None
 
 
 @dataclass(frozen=True)
@@ -71,14 +73,23 @@ class Source:
         described, run = open_model(folder, threads)
         if FILES[described.format] != "model.onnx":
             _limit_torch(threads)
-        self._warn_of_a_newer_checkpoint(folder)
-        identity = described.sha256[:ID_LENGTH]
-        return Served(identity, described.format, described.classes, described.image_size, described.channels, run)
+        self._warn_of_another_checkpoint(folder, described.about.get("checkpoint_sha256"))
+        facts = described.format, described.classes, described.image_size, described.channels
+        return Served(described.sha256[:ID_LENGTH], *facts, run, replace(described, about={}))
 
-    def _warn_of_a_newer_checkpoint(self, folder: Path) -> None:
+    def refuse_missing(self) -> None:
+        """
+        Raises:
+            CheckpointError: there is nothing at that path.
+        """
+        for name, path in (("run", self.run), ("ckpt", self.ckpt), ("model", self.folder)):
+            if path and not path.exists():
+                raise CheckpointError(f"{name}: given {path}, which does not exist; allowed: the path of one that does")
+
+    def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
         best = self.run / "checkpoints" / "best.ckpt" if self.run else None
-        if best and best.is_file() and best.stat().st_mtime > (folder / DESCRIPTION).stat().st_mtime:
-            log.warning("warning: %s is newer than %s, which is served; export it anew, or give ckpt=", best, folder)
+        if best and best.is_file() and exported and model_folder.sha256_of(best) != exported:
+            log.warning("warning: %s was exported from another checkpoint than %s; export it anew", folder, best)
 
 
 def _state(file: Path) -> tuple[object, ...]:
@@ -183,9 +194,11 @@ class Models:
 
     def _load(self) -> None:
         model = self.source.open(self.threads)
-        if self.current and self.current.id == model.id:
+        if self.current and (self.current.id, self.current.described) == (model.id, model.described):
             return
         warm(model, self.max_batch)
+        if model.described:  # if its folder is gone later, no checkpoint takes its place
+            self.source = replace(self.source, folder=self.source.exported())
         self.current = model
         self.told("loaded")
         size = f"{model.image_size} x {model.image_size} x {model.channels}"
