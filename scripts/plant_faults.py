@@ -49,6 +49,7 @@ NEAREST = {
     "classifier": "train",
     "cnn": "models",
     "conditions": "resumption",
+    "connection": "serve",
     "csv_logger": "run_folder",
     "data_rules": "doctor",
     "datamodule": "data",

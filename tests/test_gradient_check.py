@@ -52,6 +52,7 @@ def wrong_of(net: nn.Module, seed: int = 0) -> list[str]:
     return [name for name, is_right in checks.items() if not is_right]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHIPPED)
 def test_every_gradient_of_a_shipped_model_is_right(name):
     assert wrong_of(model_of(name.partition(",")[0], "data.image_size=16", *SHIPPED[name])) == []

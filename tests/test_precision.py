@@ -54,7 +54,7 @@ def test_activations_lie_channels_last_in_memory(train_run, seen):
     assert all(output.is_contiguous(memory_format=torch.channels_last) for output, _ in seen[1:])
 
 
-@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
+@pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_no_gradient_is_larger_than_the_clip(train_run, monkeypatch, precision, algorithm):
     sizes, limit = [], 0.1 if algorithm == "norm" else 0.01

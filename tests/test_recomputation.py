@@ -35,7 +35,7 @@ def saved_bytes(net: nn.Module) -> int:
     return kept.num_bytes
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", RANDOM)
 def test_recomputing_changes_neither_loss_nor_gradients_nor_statistics(name, autocast):
     plain, thrifty = model_of(name, *RANDOM[name]), model_of(name, *RANDOM[name], ON)

@@ -87,7 +87,7 @@ def test_the_saved_config_is_resolved_and_composes_the_same_run(train_run):
     assert "${" not in (run.folder / "config.yaml").read_text()
 
 
-@pytest.mark.parametrize("model", ["cnn", "vit"])
+@pytest.mark.parametrize("model", ["cnn", pytest.param("vit", marks=pytest.mark.slow)])
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(train_run, model):
     small = [f"model={model}", "data.num_images=64", "trainer.max_epochs=1", "model.dropout=0.1"]
     first, again, other = (train_run(*small, f"seed={seed}") for seed in (0, 0, 1))

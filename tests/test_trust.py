@@ -248,7 +248,13 @@ def test_no_address_is_asked_for_anything(hostile, server, monkeypatch, door):
     assert {path.name for path in hostile.iterdir()} == {"x.ckpt", "stdout", "stderr"}
 
 
-@pytest.mark.parametrize("door", [*CHECKPOINT, "train.py data.root"])
+@pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(door, marks=[pytest.mark.slow] if door in ("train.py fork", "train.py weights") else [])
+        for door in (*CHECKPOINT, "train.py data.root")
+    ],
+)
 def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     command, _, argument = door.partition(" ")
     loop = hostile / "loop"
