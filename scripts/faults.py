@@ -106,7 +106,6 @@ FAULTS = [
         "        given",
     ),
     Fault("callbacks/gradient_check.py", "{name: value})", "{})"),
-    Fault("callbacks/gradient_check.py", "torch.random.fork_rng(devices=[]), ", ""),
     Fault("callbacks/gradient_check.py", "copy.deepcopy(each).cpu()", "each.cpu()"),
     Fault("config/rules.py", "if init and weights:", "if False:"),
     Fault("resuming/resumption.py", "(*RATES, *FREE)", "RATES"),

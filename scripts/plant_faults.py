@@ -101,6 +101,7 @@ NEAREST = {
     "start": "resumption",
     "syntax": "check",
     "tables": "predict",
+    "timings": "tensorboard",
     "torchvision": "models",
     "torchvision_sets": "data",
     "tracking": "loggers",

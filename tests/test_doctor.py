@@ -92,7 +92,7 @@ def test_parameters_without_a_gradient_are_told_and_frozen_ones_are_not(told, mo
     original = MLP.__init__
     monkeypatch.setattr(MLP, "__init__", with_unused)
     (sentence,) = told(*QUICK)
-    assert sentence.startswith("model: no gradient reaches 2 of ")
+    assert sentence.startswith("model: no gradient reaches 2 of 8 ")
     assert sentence.endswith(
         " trainable parameters: unused.weight, unused.bias; usual: all; "
         "use them in forward(), or freeze them with requires_grad_(False)"

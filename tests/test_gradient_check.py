@@ -70,6 +70,11 @@ def test_a_wrong_gradient_of_one_weight_is_found_by_its_name():
     assert wrong_of(net) == ["hidden.4.weight"]
 
 
+def test_images_without_any_contrast_are_no_tie_for_the_largest(monkeypatch):
+    monkeypatch.setattr(torch.Tensor, "clamp", lambda images, least: images.zero_())
+    assert wrong_of(nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(196, 7))) == []
+
+
 def test_a_wrong_function_between_layers_is_wrong_for_all_before_it():
     net = model_of("mlp", "data.image_size=16", "model.hidden=[8,8]")
     layers_of(net)[2].forward = Doubled.apply  # in place of the first ReLU

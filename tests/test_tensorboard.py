@@ -93,7 +93,12 @@ def last_validation(run: Run) -> tuple[Any, torch.Tensor, torch.Tensor]:
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory) -> Run:
     """A run that draws everything in each of its two epochs."""
-    few = ["optimizer.lr=0.0003", "data.batch_size=32", AUGMENT]  # so that it makes mistakes
+    few = [
+        "optimizer.lr=0.0003",
+        "data.batch_size=32",
+        "trainer.num_sanity_val_steps=1",
+        AUGMENT,
+    ]  # so that it makes mistakes
     cfg = compose([*FAST, *ON, *few, f"paths.logs={tmp_path_factory.mktemp('drawn')}"])
     metrics = train(cfg)
     return Run(cfg, Path(cfg.paths.run), metrics)
@@ -217,12 +222,12 @@ class Stubborn(nn.Module):
         return None if len(images) else 1 / 0
 
 
-def graph_of(net: nn.Module, tmp_path, **config) -> tuple[LightningModule, list[str]]:
+def graph_of(net: nn.Module, tmp_path, global_step: int = 0, **config) -> tuple[LightningModule, list[str]]:
     """What is drawn when training starts."""
     module = Classifier(net, nn.CrossEntropyLoss(), config=config)
     added = []
     trainer = SimpleNamespace(
-        global_step=5 if config else 0,
+        global_step=global_step,
         datamodule=SimpleNamespace(channels=3, image_size=8),
         precision_plugin=SimpleNamespace(convert_input=lambda images: images),
     )
@@ -257,8 +262,9 @@ def test_a_net_that_cannot_be_traced_is_one_warning(tmp_path, caplog, capsys):
 
 def test_a_fork_draws_its_graph_and_a_resumed_run_does_not_draw_it_again(tmp_path):
     net = nn.Sequential(nn.Flatten(), nn.Linear(192, 4))
-    assert graph_of(net, tmp_path, resume=None, fork="x")[1]
-    assert not graph_of(net, tmp_path, resume="x", fork=None)[1]
+    assert graph_of(net, tmp_path, 5, resume=None, fork="x")[1]
+    assert graph_of(net, tmp_path, 0, resume="auto", fork=None)[1], "as there was nothing to go on from"
+    assert not graph_of(net, tmp_path, 5, resume="x", fork=None)[1]
 
 
 @pytest.mark.parametrize("accumulated", [1, 2])
