@@ -379,6 +379,22 @@ def test_a_folder_takes_the_place_of_an_earlier_one_only_when_it_is_whole(tmp_pa
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_folder_whose_place_cannot_be_taken_stays(tmp_path, monkeypatch):
+    target, rename = tmp_path / "model", Path.rename
+    with write_whole_folder(target, *NAMED) as folder:
+        (folder / "model.json").write_text("first")
+
+    def fail_for_the_new(self: Path, to: Path) -> Path:
+        if self == folder:
+            raise OSError("disk")
+        return rename(self, to)
+
+    with pytest.raises(OSError, match="disk"), write_whole_folder(target, *NAMED) as folder:
+        monkeypatch.setattr(Path, "rename", fail_for_the_new)
+    assert (target / "model.json").read_text() == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
 def test_nothing_but_an_earlier_export_is_replaced(tmp_path):
     things = {name: tmp_path / name for name in ("file", "link", "other", "more")}
     things["file"].write_text("mine")

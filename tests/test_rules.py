@@ -102,6 +102,11 @@ def test_what_watches_a_validation_needs_one():
     assert told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
     message = told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
     assert "callbacks.best_checkpoint watch a val/ metric" in message
+    rare = {"max_epochs": 4, "check_val_every_n_epoch": 4}
+    assert told(callback_rules.something_validates, callbacks=callbacks, trainer=rare) == ""
+    message = told(callback_rules.something_validates, callbacks=callbacks, trainer=rare | {"max_epochs": 3})
+    given = "warning: trainer.check_val_every_n_epoch: given 4; allowed: at most trainer.max_epochs, 3, "
+    assert message == given + "while callbacks.best_checkpoint watch a val/ metric"
 
 
 def test_early_stopping_and_the_best_checkpoint_watch_the_same():
@@ -130,7 +135,7 @@ def test_a_patience_counts_validations():
     rare = {"max_epochs": 20, "check_val_every_n_epoch": 4}
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
         "warning: callbacks.early_stopping.patience: given 5; "
-        "allowed: less than 5, the validations of the run; it has no effect so"
+        "allowed: less than 5, the run's validations; it has no effect so"
     )
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""

@@ -139,10 +139,17 @@ def test_mistakes_and_confusion_are_those_of_the_validation_of_each_epoch(drawn,
         "val/confusion_matrix": plot_confusion_matrix(logits, labels, classes),
     }
     for tag, figure in figures.items():
-        assert [value.step for value in found[tag]] == [FIRST, SECOND], "no sanity check is drawn"
+        assert [value.step for value in found[tag]] == [FIRST, SECOND]
         first, second = map(image_of, found[tag])
         np.testing.assert_array_equal(second, np.moveaxis(figure_to_image(figure), 0, 2))
         assert not np.array_equal(first, second)
+
+
+def test_no_sanity_check_is_drawn(tmp_path):
+    rarely = ["trainer.check_val_every_n_epoch=2", "trainer.num_sanity_val_steps=1"]
+    cfg = compose([*FAST, *ON, *rarely, f"paths.logs={tmp_path}"])
+    train(cfg)
+    assert [value.step for value in values_of(Run(cfg, Path(cfg.paths.run), {}))["val/mistakes"]] == [SECOND]
 
 
 def test_a_confusion_matrix_counts_true_classes_by_row(monkeypatch):

@@ -41,11 +41,16 @@ def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
 
 
 def something_validates(config: Config) -> Iterator[Fault]:
+    watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
+    if not watchers or get(config, "trainer.fast_dev_run"):
+        return
+    because = f"while {', '.join(f'callbacks.{name}' for name in watchers)} watch a val/ metric"
     if get(config, "trainer.limit_val_batches") in (0, 0.0) and get(config, "trainer.limit_val_batches") is not False:
-        watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
-        if watchers and not get(config, "trainer.fast_dev_run"):
-            names = ", ".join(f"callbacks.{name}" for name in watchers)
-            yield Fault("trainer.limit_val_batches", "0", f"1 or more, or null, while {names} watch a val/ metric")
+        yield Fault("trainer.limit_val_batches", "0", f"1 or more, or null, {because}")
+    epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch")
+    if isinstance(epochs, int) and isinstance(every, int) and every > epochs > 0:
+        allowed = f"at most trainer.max_epochs, {epochs}, {because}"
+        yield Fault("trainer.check_val_every_n_epoch", str(every), allowed, warning=True)
 
 
 def _watches_val(callback: Any) -> bool:
@@ -67,12 +72,9 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
         validations = epochs // every if _watches_val(_parent(config, path)) else epochs
-        if patience >= epochs:
-            allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
-            yield Fault(path, str(patience), allowed, warning=True)
-        elif patience >= validations > 0:
-            allowed = f"less than {validations}, the validations of the run; it has no effect so"
-            yield Fault(path, str(patience), allowed, warning=True)
+        if patience >= validations > 0:
+            most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
+            yield Fault(path, str(patience), f"less than {most}; it has no effect so", warning=True)
 
 
 def _parent(config: Config, path: str) -> Any:
