@@ -71,11 +71,11 @@ def _open_torch(file: Path) -> Outputs:
 
 def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
     """Of a model that takes normalised images (B, C, H, W) and gives logits."""
-    mean, std = (np.array(each, dtype=np.float32) for each in (described.mean, described.std))
+    mean, std = (np.array(each, dtype=np.float32).reshape(-1, 1, 1) for each in (described.mean, described.std))
 
     def whole(pixels: np.ndarray) -> np.ndarray:
-        images = (pixels.astype(np.float32) / 255 - mean) / std
-        (logits,) = outputs(np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+        images = (pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C") / 255 - mean) / std
+        (logits,) = outputs(images)
         powers = np.exp(logits - logits.max(1, keepdims=True))
         return powers / powers.sum(1, keepdims=True)
 
