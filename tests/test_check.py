@@ -294,6 +294,8 @@ def test_hydra_builds_nothing_but_its_own(problems, line):
         ("optimizer.lr=${paths.logs}", "optimizer.lr: given "),
         ("trainer.strategy=1", "trainer.strategy: given 1"),
         ("trainer.val_check_interval=abc", "trainer.val_check_interval: given abc"),
+        ("fork=12", "fork: given 12; allowed: text or null; did you mean \"fork='12'\" for a text?"),
+        ("fork=true", "fork: given true; allowed: text or null"),
         ("~trainer.max_epochs=21", "~trainer.max_epochs: given 21; allowed: its value, 20"),
         ("hydra=null", "hydra: given null; allowed: keys below it"),
         ("data.root=x", "data.root: given a key that is not there"),

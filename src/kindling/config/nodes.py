@@ -170,7 +170,9 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
 def _type_fault(value: Any, annotation: Any, path: str) -> Fault | None:
     if annotation is None or annotations.accepts(annotation, value):
         return None
-    return Fault(path, shown(value), annotations.describe(annotation))
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    meant = f"\"{path}='{value}'\" for a text" if is_number and annotations.accepts(annotation, str(value)) else ""
+    return Fault(path, shown(value), annotations.describe(annotation), meant)
 
 
 def _own_fault(value: Any, path: str, known: Signature | None) -> Fault | None:
