@@ -1,6 +1,7 @@
 """serve.py: what it answers, what it refuses, how it shares batches, takes over a newer model, and ends."""
 
 import asyncio
+import base64
 import io
 import json
 import os
@@ -196,7 +197,8 @@ def test_pages_load_nothing_from_elsewhere(server):
         (b"", "", (415, "unsupported_media_type")),
         (b"x", "text/plain", (415, "unsupported_media_type")),
         (b"", "application/json", (400, "bad_json")),
-        (b"[" * 100_000, "application/json", (400, "bad_json")),
+        (b"[" * 9000, "application/json", (400, "bad_json")),
+        (b'{"images": [' + b"[]," * 10_000 + b"[]]}", "application/json", (422, "bad_images")),
         (b'{"images": 1' + b"0" * 5000 + b"}", "application/json", (400, "bad_json")),
         (b"\xff\xfe{", "application/json", (400, "bad_json")),
         (b"[]", "application/json", (422, "bad_images")),
@@ -216,7 +218,13 @@ def test_pages_load_nothing_from_elsewhere(server):
             "multipart/form-data; boundary=a",
             (400, "bad_form"),
         ),
+        (
+            b"--a\r\nContent-Disposition: form-data; filename=" + b"x" * 4096 + b"\r\n\r\nx\r\n--a--\r\n",
+            "multipart/form-data; boundary=a",
+            (400, "bad_form"),
+        ),
         (b"--a--\r\n", "multipart/form-data; boundary=a", (422, "no_image")),
+        (b"--a--\r\n", "multipart/form-data; x=" + ";" * 60_000 + "; boundary=a", (415, "unsupported_media_type")),
     ],
 )
 def test_what_is_no_request_for_a_prediction_is_told_why(server, content, kind, error):
@@ -257,25 +265,53 @@ def many_scans(number: int) -> bytes:
     return whole[:last] + whole[last:-2] * number + whole[-2:]
 
 
+def jpeg_in_tiff(more: bytes = b"", height: int = 64) -> bytes:
+    """With a strip for each eight rows."""
+    return encoded(Image.new("L", (64, height)), "TIFF", compression="jpeg", tiffinfo={278: 8}) + more
+
+
 @pytest.mark.parametrize(
     "image",
     [
         many_scans(101),
+        jpeg_in_tiff(b"\xff\xda" * 1000),
         b"P3\n10 10\n255\n" + b"#\n" * 1000,
         b"GIF89a" + bytes([10, 0, 10, 0, 128, 0, 0, *bytes(6), 33, 254]) + b"\1a" * 1_000_000 + b"\0",
         b"\xff\xd8" + b"\xff\xfe\0\2" * 1_000_000,
     ],
-    ids=["scans", "text", "comments", "markers"],
+    ids=["scans", "scans of a TIFF", "text", "comments", "markers"],
 )
 def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatch):
     monkeypatch.setattr("kindling.serving.pixels.MOST_DECODING_S", 0.05)
-    with pytest.raises(Refused, match="made to be decoded slowly; allowed: one that is decoded in") as raised:
+    with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in") as raised:
         pixels_of(image, 16, 1, 1_000_000, "images[0]")
     assert (raised.value.status, raised.value.code) == (413, "image_too_slow")
 
 
-def test_an_ordinary_progressive_jpeg_is_decoded():
-    assert pixels_of(many_scans(1), 16, 1, 1_000_000, "images[0]").shape == (16, 16, 1)
+@pytest.mark.parametrize(
+    "image",
+    [many_scans(1), many_scans(1) + b"\xff\xda" * 1000, jpeg_in_tiff(height=2048), b"P2\n2 2\n255\n# four\n1 2 3 4"],
+    ids=["progressive", "a film behind it", "TIFF of many strips", "numbers as text"],
+)
+def test_an_image_that_only_looks_slow_is_decoded(image):
+    assert pixels_of(image, 16, 1, 1_000_000, "images[0]").shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.encodebytes])
+def test_base64_may_have_lines_and_be_a_data_url(server, form, encode):
+    answer = server.client.post("/predict", json={"images": [form.format(encode(png(3)).decode())]})
+    assert [answer.json()["predictions"][0]["probabilities"]] == server.probabilities(png(3))
+
+
+def test_what_is_no_base64_is_told_of_which_image(server):
+    answer = server.client.post("/predict", json={"images": [base64.b64encode(png()).decode(), "aaa"]})
+    assert "images[1]: given no base64 (incorrect padding); allowed: " in answer.text
+
+
+def test_a_field_without_a_file_is_no_image(server):
+    fields = {"filename": "a.png", "other": 'b; filename="c"'}
+    assert server.client.post("/predict", files={"image": png()}, data=fields).status_code == 200
 
 
 def test_a_damaged_image_is_refused_and_the_next_is_answered_alike(server):

@@ -3,6 +3,7 @@
 import asyncio
 import binascii
 import json
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.message import Message
@@ -15,6 +16,12 @@ from kindling.serving.limits import Gone, Limits, Refused, busy
 
 HELD = 16  # bodies of the largest size that memory has room for at a time
 MAX_OTHER_PARTS = 16  # of a form, without a file
+MOST_HEADER_BYTES = 4096  # of a part of a form
+MOST_TYPE_LETTERS = 256  # of a Content-Type, whose reader takes the square of its length
+MOST_VALUES = 10_000  # of JSON: the parser lets nobody else compute, and each costs 50 bytes and more
+QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
+DATA_URL = re.compile(r"data:[^,]{0,100};base64,")  # as a browser's canvas gives
 KINDS = "multipart/form-data with files, or application/json with base64 under images"
 
 
@@ -102,6 +109,8 @@ def _kind(content_type: str) -> tuple[str, bytes]:
     """The type, and the boundary that parts the files of a form."""
     if content_type.startswith("multipart/form-data; boundary=") and content_type[30:].isalnum():
         return "multipart/form-data", content_type[30:].encode()  # as nearly all clients write it
+    if len(content_type) > MOST_TYPE_LETTERS:
+        return "", b""
     message = Message()
     message["content-type"] = content_type.replace("\r", " ").replace("\n", " ")
     try:
@@ -136,7 +145,9 @@ class _Form:
 
     def on_header_end(self) -> None:
         if self.header.lower() == b"content-disposition":
-            self.is_file = b"filename" in self.value.lower()
+            if len(self.value) > MOST_HEADER_BYTES:
+                raise FormParserError(f"a header has more than {MOST_HEADER_BYTES} bytes")
+            self.is_file = bool(FILE_NAME.search(QUOTED.sub(b"", self.value)))
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         if self.is_file:
@@ -173,18 +184,29 @@ def _of_form(boundary: bytes, body: bytes, limits: Limits) -> list[bytes]:
 
 
 def _of_json(body: bytes, limits: Limits) -> list[bytes]:
+    wrong = Refused(422, "bad_images", 'given other JSON; allowed: {"images": ["<base64>", ...]}')
+    if sum(map(body.count, (b"[", b"{", b","))) > MOST_VALUES:
+        raise wrong
     try:
         given = json.loads(body)
     except (ValueError, RecursionError) as error:
         raise Refused(400, "bad_json", "given a body that is no JSON") from error
     images = given.get("images") if isinstance(given, dict) else None
     if not isinstance(images, list) or not all(isinstance(each, str) for each in images):
-        raise Refused(422, "bad_images", 'given other JSON; allowed: {"images": ["<base64>", ...]}')
+        raise wrong
     _count(images, limits)
+    return [_decoded(text, f"images[{index}]") for index, text in enumerate(images)]
+
+
+def _decoded(text: str, name: str) -> bytes:
+    """Of base64, in one line or many, or of a data URL."""
+    url = DATA_URL.match(text)
+    lines = text[url.end() :] if url else text
     try:
-        return [binascii.a2b_base64(each, strict_mode=True) for each in images]
-    except ValueError as error:  # also of a text that is not ASCII
-        raise Refused(422, "bad_base64", "images: given no base64; allowed: an image file in base64") from error
+        return binascii.a2b_base64(lines.replace("\n", "").replace("\r", ""), strict_mode=True)
+    except ValueError as error:
+        message = f"{name}: given no base64 ({str(error).lower()}); allowed: an image file in base64, or as a data URL"
+        raise Refused(422, "bad_base64", message) from error
 
 
 def _count(images: list[Any], limits: Limits) -> None:

@@ -1,5 +1,7 @@
 """Image files of strangers as pixels: nothing is decoded that would not fit, and whatever is wrong is told."""
 
+import math
+import re
 import time
 from io import BytesIO
 
@@ -10,10 +12,13 @@ from kindling.data.decoding import fit
 from kindling.data.folder import FORMATS
 from kindling.serving.limits import Refused
 
-TILE_SIZE = (322, 323)  # tags of a TIFF, whose tiles may be larger than the image
-START_OF_SCAN = b"\xff\xda"  # of a JPEG; nothing else in its compressed data looks like that
+WIDTH, HEIGHT, STRIP_HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 278, 322, 323  # tags of a TIFF
+MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # of a JPEG; nothing else in its compressed data looks like that
+SCAN, END, WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
 MOST_SCANS = 100  # cameras and browsers make about ten; each costs as much as the whole image
-PLAIN = (b"P1", b"P2", b"P3")  # numbers as text, which Pillow reads slowly
+MOST_MARKERS = 10_000
+PLAIN = (b"P1", b"P2", b"P3")  # numbers as text, whose comments Pillow reads in the square of their number
+MOST_COMMENTS = 100
 MOST_DECODING_S = 2.0  # of a core, for one image
 ALLOWED = f"an image file ({', '.join(FORMATS)})"
 
@@ -28,7 +33,7 @@ def pixels_of(file: bytes, image_size: int, channels: int, max_pixels: int, name
         with Image.open(TimedFile(file), formats=FORMATS) as opened:
             if _num_pixels(opened) > max_pixels:
                 raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}")
-            if file.startswith(PLAIN) or (_is_jpeg(opened) and file.count(START_OF_SCAN) > MOST_SCANS):
+            if _is_made_slow(opened, file):
                 raise _too_slow(name)
             opened.draft(None, (image_size, image_size))
             return fit(opened, image_size, channels, name)
@@ -63,19 +68,47 @@ class TimedFile(BytesIO):
 def _too_slow(name: str) -> Refused:
     allowed = f"one that is decoded in {MOST_DECODING_S:g} s; save it as PNG or as an ordinary JPEG"
     return Refused(
-        413, "image_too_slow", f"{name}: given an image that is made to be decoded slowly; allowed: {allowed}"
+        413, "image_too_slow", f"{name}: given an image that takes too long to be decoded; allowed: {allowed}"
     )
 
 
-def _is_jpeg(image: Image.Image) -> bool:
-    """A JPEG, or a TIFF that holds one."""
-    return image.format in ("JPEG", "MPO") or "jpeg" in str(image.info.get("compression"))
+def _is_made_slow(image: Image.Image, file: bytes) -> bool:
+    """What is decoded for long between two looks at the file, which are when its time is looked at."""
+    if image.format in ("JPEG", "MPO"):
+        return _num_scans(file) > MOST_SCANS
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a JPEG for each strip or tile
+        return "jpeg" in str(image.info.get("compression")) and file.count(b"\xff\xda") > MOST_SCANS * _num_parts(image)
+    return file.startswith(PLAIN) and file.count(b"#") > MOST_COMMENTS
+
+
+def _num_scans(jpeg: bytes) -> float:
+    """Up to the end of the image, behind which phones put films (ITU-T T.81, annex B)."""
+    found = position = 0
+    for _ in range(MOST_MARKERS):
+        marker = MARKER.search(jpeg, position)
+        if marker is None or marker[1][0] == END:
+            return found
+        kind, position = marker[1][0], marker.end()
+        found += kind == SCAN
+        if kind not in WITHOUT_LENGTH:
+            position += int.from_bytes(jpeg[position : position + 2])
+    return math.inf
+
+
+def _num_parts(tiff: TiffImagePlugin.TiffImageFile) -> int:
+    width, height, tile_width, tile_height = (_tag(tiff, tag) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT))
+    if tile_width and tile_height:
+        return math.ceil(width / tile_width) * math.ceil(height / tile_height)
+    return math.ceil(height / (_tag(tiff, STRIP_HEIGHT) or height))
 
 
 def _num_pixels(image: Image.Image) -> int:
     """The most that has to be in memory at a time."""
     found = image.width * image.height
-    if isinstance(image, TiffImagePlugin.TiffImageFile):
-        width, length = (int(image.tag_v2.get(tag) or 0) for tag in TILE_SIZE)
-        found = max(found, width * length)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose tiles may be larger than the image
+        found = max(found, _tag(image, TILE_WIDTH) * _tag(image, TILE_HEIGHT))
     return found
+
+
+def _tag(tiff: TiffImagePlugin.TiffImageFile, number: int) -> int:
+    return int(tiff.tag_v2.get(number) or 0)
