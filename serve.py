@@ -7,13 +7,15 @@ from kindling.config.composition import to_plain
 from kindling.config.entry import entry
 from kindling.config.rules import one_model_is_named
 from kindling.extras import optional
+from kindling.signals import not_swallowed
 
 
 def main(cfg: DictConfig) -> None:
     refuse([*one_model_is_named(to_plain(cfg))])
-    for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "onnxruntime"):
-        optional(package)
-    from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
+    with not_swallowed():
+        for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "onnxruntime"):
+            optional(package)
+        from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
 
     serve(cfg)
 

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -144,14 +145,18 @@ class Server:
 
 
 @contextmanager
-def serving(log: Path, *overrides: str, ready: bool = True, **environment: str) -> Iterator[Server]:
-    """A server that runs as long as the context."""
+def serving(
+    log: Path, *overrides: str, ready: bool = True, open_files: int | None = None, **environment: str
+) -> Iterator[Server]:
+    """A server that runs as long as the context, with so many open files at most."""
     command = [sys.executable, str(PROJECT / "serve.py"), "port=0", *overrides]
     with log.open("w") as stderr:
         environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment}
         process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=stderr, env=environment, cwd=log.parent, text=True
         )
+    if open_files:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (open_files, open_files))
     try:
         server = Server(process, log)
         if ready:

@@ -4,6 +4,7 @@ Importing torch takes seconds, so most runs are forked from this process, which 
 """
 
 import json
+import math
 import multiprocessing
 import os
 import pty
@@ -15,6 +16,7 @@ import sys
 import time
 import traceback
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +24,7 @@ import pytest
 
 import kindling.train  # noqa: F401  for the forked runs
 from kindling import signals
+from kindling.errors import Interrupted
 
 PROJECT = Path(__file__).resolve().parents[1]
 FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
@@ -189,6 +192,23 @@ def test_what_is_ignored_by_the_shell_stays_ignored(monkeypatch):
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+@pytest.mark.parametrize("becomes", [None, ImportError("numpy failed")], ids=["nothing", "another error"])
+def test_a_signal_that_an_import_swallows_ends_the_command_after_it(monkeypatch, becomes):
+    monkeypatch.setattr(signals._State, "ended_by", None)
+    monkeypatch.setattr(signals._State, "received_at", -math.inf)
+
+    def swallow() -> None:
+        with suppress(Interrupted):
+            signals._handle(signal.SIGTERM, None)
+        if becomes:
+            raise becomes
+
+    with pytest.raises(Interrupted, match="SIGTERM"), signals.not_swallowed():
+        swallow()
+    with pytest.raises(ImportError, match="missing"), signals.not_swallowed():
+        raise ImportError("missing")
 
 
 @pytest.mark.slow

@@ -143,16 +143,28 @@ def test_a_second_finger_draws_nothing_and_ends_nothing(page):
     expect(page.locator("#results figure")).to_have_count(1)
 
 
-def test_a_pasted_image_is_answered(page):
-    page.evaluate(
-        """content => {
-            const data = new DataTransfer();
-            data.items.add(new File([new Uint8Array(content)], "pasted.png"));
-            dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
-        }""",
-        list(png(7, SIZE)),
-    )
+def test_a_pasted_image_is_answered_and_a_pasted_text_told(page):
+    paste = """content => {
+        const data = new DataTransfer();
+        if (content.length) data.items.add(new File([new Uint8Array(content)], "pasted.png"));
+        dispatchEvent(new ClipboardEvent("paste", {clipboardData: data}));
+    }"""
+    page.evaluate(paste, [])
+    expect(page.get_by_role("alert")).to_have_text("There is no image in the clipboard.")
+    page.evaluate(paste, list(png(7, SIZE)))
     expect(page.locator("#results figure")).to_have_count(1)
+
+
+def test_a_dropped_folder_is_told(page, tmp_path):
+    box = page.locator("#drop").bounding_box()
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    browser = page.context.new_cdp_session(page)
+    for kind in ("dragEnter", "dragOver", "drop"):
+        data = {"items": [], "files": [str(folder)], "dragOperationsMask": 1}
+        event = {"type": kind, "x": box["x"] + 30, "y": box["y"] + 30, "data": data}
+        browser.send("Input.dispatchDragEvent", event)
+    expect(page.get_by_role("alert")).to_have_text("photos cannot be read: it is a folder, or no longer there.")
 
 
 def test_a_wrong_file_is_told_and_the_next_one_answered(page):

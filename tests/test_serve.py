@@ -16,8 +16,10 @@ import threading
 import time
 import zlib
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pytest
 import torch
@@ -30,7 +32,7 @@ from kindling.errors import CheckpointError, ConfigError
 from kindling.model_folder import sha256_of
 from kindling.redaction import redact_text
 from kindling.runtimes import open_model
-from kindling.serve import _key
+from kindling.serve import _key, _listen
 from kindling.serving.batching import Batcher
 from kindling.serving.limits import Limits, Refused
 from kindling.serving.pixels import pixels_of
@@ -333,6 +335,23 @@ def test_a_key_is_asked_for_but_not_for_health_and_pages(strict):
         assert strict.get(path, headers={"x-api-key": ""}).status_code == 200
 
 
+def test_connections_beyond_what_there_are_open_files_for_are_refused(home, folder):
+    with serving(home / "connections.log", f"model.folder={folder}", open_files=160) as server, ExitStack() as clients:
+        server.process.send_signal(signal.SIGSTOP)  # so that all wait at once
+        for _ in range(400):
+            clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))
+        server.process.send_signal(signal.SIGCONT)
+        answer = server.raw(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 20)
+        assert answer.startswith(b"HTTP/1.1 503 ")
+        assert b"too_many_connections" in answer
+        clients.close()
+        server.client.close()
+        server.client = httpx.Client(base_url=server.address, timeout=30, trust_env=False)
+        assert server.predict(png()).status_code == 200
+        assert {line["status"] for line in server.lines()} == {200, 503}
+        assert "Traceback" not in server.log.read_text()
+
+
 def test_a_body_is_counted_while_it_comes_with_and_without_its_length(strict):
     assert told(strict.predict(bytes(30_000))) == (413, "body_too_large")
     sent = 0
@@ -577,6 +596,18 @@ def test_an_export_of_another_checkpoint_is_served_with_a_warning(finished, capl
         best.touch()
         models_of(Source(finished.folder, None, None))
         assert ("was exported from another checkpoint than" in caplog.text) == warned
+
+
+def test_a_host_that_is_none_is_told():
+    with pytest.raises(ConfigError, match=r"host: given 'nope\.invalid', which is none; allowed: a name or an address"):
+        _listen("nope.invalid", 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.0.2", "::1", "localhost", "0.0.0.0", "example.com"])
+def test_who_can_ask_without_a_key_is_told(monkeypatch, caplog, host):
+    monkeypatch.delenv("KINDLING_API_KEY", raising=False)
+    _key(host)
+    assert ("lets anybody ask" in caplog.text) == (host in ("0.0.0.0", "example.com"))
 
 
 @pytest.mark.parametrize("key", ["", " x", "\u00e9"])

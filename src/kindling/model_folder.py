@@ -61,6 +61,8 @@ def read(folder: Path) -> ModelFolder:
         raise CheckpointError(f"{given}, which lacks {DESCRIPTION}; allowed: a folder that export.py wrote")
     try:
         told = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(told, dict):
+            raise TypeError("no mapping")
         version = told.pop("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{given}, of format version {version!r}; allowed: {FORMAT_VERSION}; export it anew")

@@ -15,7 +15,7 @@ from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
-from kindling.signals import ENDING
+from kindling.signals import ENDING, not_swallowed
 
 PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -32,8 +32,9 @@ def importing() -> Iterator[None]:
     gc.disable()
     atexit.register(gc.unfreeze)  # or triton tells at exit of everything that was kept
     try:
-        _import_torchmetrics()
-        yield
+        with not_swallowed():
+            _import_torchmetrics()
+            yield
     finally:
         gc.freeze()
         gc.enable()

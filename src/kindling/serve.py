@@ -1,10 +1,12 @@
 """Answer requests over HTTP with a trained model: a queue, one thread that computes, limits on all that comes in."""
 
 import asyncio
+import ipaddress
 import logging
 import os
 import socket
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -17,7 +19,7 @@ from kindling.config.rules import one_model_is_named
 from kindling.errors import ConfigError
 from kindling.serving.app import make_app
 from kindling.serving.batching import Batcher
-from kindling.serving.connection import Connection, GracefulServer
+from kindling.serving.connection import ACCEPTED_AT_ONCE, BACKLOG, Connection, GracefulServer, most_connections
 from kindling.serving.gate import Gate
 from kindling.serving.limits import Limits
 from kindling.serving.logs import RequestLog
@@ -62,13 +64,14 @@ def serve(cfg: DictConfig) -> None:
 
 
 def make_server(app: Gate, models: Models, timeout_s: float, address: str) -> GracefulServer:
-    connection = type("LimitedConnection", (Connection,), {"timeout_s": timeout_s})
+    connection = type("LimitedConnection", (Connection,), {"timeout_s": timeout_s, "most": most_connections()})
     config = uvicorn.Config(
         app,
         http=connection,
         loop="asyncio",
         ws="none",
         lifespan="off",
+        backlog=ACCEPTED_AT_ONCE,
         log_config=None,
         access_log=False,  # ours tells more
         server_header=False,
@@ -108,9 +111,16 @@ def _key(host: str) -> str | None:
         raise ConfigError(
             f"{KEY} was given as a text that no header can hold; allowed: letters, digits, signs, or unset"
         )
-    if key is None and host not in ("127.0.0.1", "::1", "localhost"):
+    if key is None and not _is_own(host):
         log.warning("warning: host=%s lets anybody ask who can reach it; set %s", host, KEY)
     return key
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this machine reaches it."""
+    with suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"
 
 
 def _source(cfg: DictConfig) -> Source:
@@ -125,12 +135,15 @@ def _listen(host: str, port: int) -> socket.socket:
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listening = socket.create_server(address[:2], family=family, backlog=2048)
+        listening = socket.create_server(address[:2], family=family, backlog=BACKLOG)
         # Headers and body are two writes: the second would wait 40 ms for a receipt of the first.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listening
-    except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
+    except (socket.gaierror, UnicodeError) as error:
+        allowed = "a name or an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"
+        raise ConfigError(f"host: given {host!r}, which is none; allowed: {allowed}") from error
+    except OSError as error:
+        reason = error.strerror or str(error)
         allowed = "an address of this machine and a port that is free, or port=0"
         raise ConfigError(f"port: given {host}:{port}, which cannot be used ({reason}); allowed: {allowed}") from error
 

@@ -24,7 +24,7 @@ class _State:
     """What signals have come."""
 
     is_open = False  # `deferred`
-    is_ending = False  # `Interrupted` was raised
+    ended_by: Interrupted | None = None  # what was raised
     request: Interrupted | None = None  # what one asked for while `deferred` was open
     received_at = -math.inf
     first_pid: int | None = None  # of the process that ends this one
@@ -55,7 +55,7 @@ def _handle(signum: int, frame: Any) -> None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
         os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
-    elif _State.is_ending:  # without cleaning up
+    elif _State.ended_by:  # without cleaning up
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
     else:
@@ -84,8 +84,26 @@ def _end(signum: signal.Signals) -> None:
     if _State.first_pid is not None:
         os.kill(_State.first_pid, signum)
         return
-    _State.is_ending = True
-    raise Interrupted(signum.name)
+    _State.ended_by = Interrupted(signum.name)
+    raise _State.ended_by
+
+
+@contextmanager
+def not_swallowed() -> Iterator[None]:
+    """For imports: where a signal comes in the middle of one, Python or C code may make nothing or an error of it.
+
+    Raises:
+        Interrupted: what a signal has raised within.
+    """
+    _State.ended_by = None
+    try:
+        yield
+    except Exception:
+        if _State.ended_by:
+            raise _State.ended_by from None
+        raise
+    if _State.ended_by:
+        raise _State.ended_by
 
 
 def requested() -> Interrupted | None:
@@ -107,14 +125,14 @@ def deferred(by: object) -> Iterator[None]:
     for signum in ENDING:
         if before[signum] != signal.SIG_IGN:  # a launched process leaves Ctrl-C to the first one
             signal.signal(signum, _handle)
-    _State.is_open, _State.is_ending, _State.request = True, False, None
+    _State.is_open, _State.ended_by, _State.request = True, None, None
     try:
         yield
         if _State.request:
             _State.is_open = False
             _end(signal.Signals[str(_State.request)])
-    except Interrupted:
-        _State.is_ending = True
+    except Interrupted as error:
+        _State.ended_by = error
         raise
     finally:
         _State.is_open, _State.request = False, None

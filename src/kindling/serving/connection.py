@@ -1,7 +1,9 @@
 """One client's connection, which may be slow neither with its headers nor at reading; and how a server stops."""
 
 import asyncio
+import errno
 import logging
+import resource
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -15,22 +17,27 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from kindling.serving.gate import Gate, error_body
 from kindling.signals import leave_terminal, terminal_is_gone
 
-MOST_CONNECTIONS = 1000  # open files of a process are often 1,024
-STOPS_IN_S = 0.2  # for requests that are on their way already
-logging.getLogger("uvicorn").setLevel(logging.CRITICAL)  # it tells of each client that is wrong; the gate of ourselves
+MOST_CONNECTIONS = 1000
+BACKLOG = 2048  # connections that the system holds until they are accepted
+ACCEPTED_AT_ONCE = 8  # before those that are too many are refused
+STOPS_IN_S = 0.5  # for requests that are on their way already
+log = logging.getLogger(__name__)
+for each in ("uvicorn", "python_multipart"):  # they tell of each client that is wrong; the gate of ourselves
+    logging.getLogger(each).setLevel(logging.CRITICAL)
 
 
 class Connection(H11Protocol):
     """Uvicorn's, with a limit of seconds for the headers, for a body that nobody reads, and for who reads no answer."""
 
     timeout_s = 10.0
+    most = MOST_CONNECTIONS
     _deadline: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # writing pauses as soon as the client does not keep up
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > self.most:
             self._refuse(503, "too_many_connections", "given one connection more; ask again in a second")
             return
         self._watch()
@@ -110,17 +117,23 @@ class GracefulServer(Server):
         self.reload = reload
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_tell)
         await super().startup(sockets)
+        for each in sockets or []:
+            each.listen(BACKLOG)  # asyncio's backlog is also how many it accepts at once
         self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the listening sockets, whose waiting connections the system would reset: they are accepted before."""
         assert isinstance(self.config.loaded_app, Gate)
         self.config.loaded_app.is_closing = True
+        loop = asyncio.get_running_loop()
+        for each in sockets or []:
+            loop.remove_reader(each)
         late = [connection for each in sockets or [] for connection in _waiting_at(each)]
         for server in self.servers:
             server.close()
-        loop = asyncio.get_running_loop()
         for connection in late:
             with suppress(OSError):  # its client has left
                 await loop.connect_accepted_socket(self._protocol, connection)
@@ -155,6 +168,25 @@ class GracefulServer(Server):
             self._stop()
         else:
             self.reload()
+
+
+def most_connections() -> int:
+    """That this process has open files for, as many of which as it may have it lets itself have."""
+    wanted, unlimited = 2 * MOST_CONNECTIONS, resource.RLIM_INFINITY
+    soft, hard = (
+        wanted if each == unlimited else min(each, wanted) for each in resource.getrlimit(resource.RLIMIT_NOFILE)
+    )
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    return hard // 2
+
+
+def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Asyncio's telling, but for the many traces of a connection that there is no open file for."""
+    if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
+        log.debug("a connection waits for an open file")
+    else:
+        loop.default_exception_handler(context)
 
 
 def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
