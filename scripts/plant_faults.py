@@ -97,7 +97,7 @@ NEAREST = {
     "run_lock": "processes",
     "seeds": "loader",
     "served": "serve",
-    "signals": "processes",
+    "signals": "entries",
     "start": "resumption",
     "syntax": "check",
     "tables": "predict",
