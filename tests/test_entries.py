@@ -211,6 +211,15 @@ def test_a_signal_that_an_import_swallows_ends_the_command_after_it(monkeypatch,
         raise ImportError("missing")
 
 
+def test_closed_streams_are_no_files_of_the_run():
+    code = (
+        "import os, sys; from kindling.config.entry import _occupy_closed_streams as occupy; occupy(); "
+        "sys.exit(os.open('.', os.O_RDONLY) < 3 or sys.stderr.fileno() != 2)"
+    )
+    shell = ["bash", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]
+    assert subprocess.run(shell, check=False).returncode == 0
+
+
 @pytest.mark.slow
 def test_a_sweep_goes_on_with_its_jobs_in_the_folder_that_is_named(tmp_path):
     sweep = ["-m", *FAST, "seed=0,1", f"paths.logs={tmp_path}", "resume=auto"]

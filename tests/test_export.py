@@ -396,14 +396,17 @@ def test_a_folder_whose_place_cannot_be_taken_stays(tmp_path, monkeypatch):
 
 
 def test_nothing_but_an_earlier_export_is_replaced(tmp_path):
-    things = {name: tmp_path / name for name in ("file", "link", "other", "more")}
+    things = {name: tmp_path / name for name in ("file", "link", "other", "more", "deep")}
     things["file"].write_text("mine")
     things["link"].symlink_to(tmp_path)
     for name in ("other", "more"):
         things[name].mkdir()
         (things[name] / "notes.txt").write_text("mine")
     (things["more"] / "model.json").write_text("{}")
+    (things["deep"] / "README.md").mkdir(parents=True)
+    (things["deep"] / "model.json").write_text("{}")
     says = {"file": "is a file", "link": "is a link", "other": "holds notes.txt", "more": "holds notes.txt"}
+    says["deep"] = "holds README.md/"
     for name, path in things.items():
         with pytest.raises(ConfigError, match=f"output: given {path}, which {says[name]}; allowed: a new folder"):
             write_whole_folder(path, *NAMED).__enter__()

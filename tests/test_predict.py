@@ -17,6 +17,7 @@ from PIL import Image
 from test_entries import Fork, run
 
 import kindling
+from kindling.config import predict_rules
 from kindling.config.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted, InUseError
 from kindling.predict import Batches, decoded, predict
@@ -214,6 +215,13 @@ def test_a_folder_is_listed_sorted_without_hidden_files_others_and_loops(photos)
     assert found == [f"{photos}/{n}.png" for n in (0, 2, 4, 6, 8)] + [f"{photos}/SHOUT.JPG"] + [
         f"{photos}/below/{n}.png" for n in (1, 3, 5, 7, 9)
     ]
+
+
+def test_a_link_to_a_folder_hides_the_folder_nowhere(photos):
+    (photos / "album").symlink_to("below")
+    below = [f"{n}.png" for n in (1, 3, 5, 7, 9)]
+    assert names_of(photos)[-10:] == [f"{photos}/{folder}/{name}" for folder in ("album", "below") for name in below]
+    assert names_of(photos / "**" / "below" / "*.png") == [f"{photos}/below/{name}" for name in below]
 
 
 def test_a_folder_that_cannot_be_listed_is_named_for_its_error(photos, monkeypatch):
@@ -516,6 +524,20 @@ def test_an_output_that_somebody_wrote_meanwhile_is_kept(predicted, photos, tmp_
         predicted(photos)
     assert (tmp_path / "predictions.csv").read_text() == "precious"
     assert journal.file_of(tmp_path / "predictions.csv").exists()
+
+
+def test_a_file_where_the_journal_would_be_is_kept(predicted, photos, tmp_path):
+    precious = journal.file_of(tmp_path / "predictions.csv")
+    precious.write_text("irreplaceable")
+    with pytest.raises(ConfigError, match=r"is in the way, which predict\.py has not written; move it away"):
+        predicted(photos)
+    assert precious.read_text() == "irreplaceable"
+
+
+def test_a_stdout_that_is_closed_is_told(photos, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    (fault,) = predict_rules.the_output_is_free({"output": "-", "input": str(photos), "overwrite": False})
+    assert str(fault) == "output: given -, and stdout is closed; allowed: a file that ends in .csv, .json, .parquet"
 
 
 def test_a_journal_that_is_a_link_is_not_written(predicted, photos, tmp_path):

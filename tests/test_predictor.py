@@ -129,6 +129,8 @@ def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
         (np.zeros((5, 7, 7), np.uint8), r"shape \(5, 7, 7\).*; several as \(N, H, W, C\) or \(N, C, H, W\)"),
         (torch.zeros(5, 5).to_sparse(), "image: given a tensor of torch.sparse_coo, .* give its to_dense"),
         ("missing.png", "missing.png: cannot be read as an image"),
+        ("/dev/null", "/dev/null: is a folder, a pipe or a device; allowed: a file"),
+        (Image.fromarray(np.full((5, 5), -1, np.int32)), "image: given integers down to -1; allowed: 0 to 255"),
         (7, "given int; allowed: a path, bytes"),
         ([None], r"images\[0\]: given NoneType"),
     ],

@@ -14,6 +14,7 @@ from torchvision import models
 from kindling.config import callback_rules, data_rules, machine, rules, trainer_rules
 from kindling.config.entry import compose
 from kindling.config.values import CHOICES, RANGES, Range, value_fault
+from kindling.cores import available_cores
 from kindling.errors import ConfigError
 from kindling.train import train
 
@@ -128,6 +129,12 @@ def test_a_patience_that_cannot_run_out_warns():
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=6) == ""
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=5).startswith("warning: ")
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
+
+
+def test_more_threads_than_cores_are_refused():
+    cores = available_cores()
+    assert told(rules.threads_have_cores, threads=cores) == ""
+    assert told(rules.threads_have_cores, threads=cores + 1).startswith(f"threads: given {cores + 1}; allowed: 1 to")
 
 
 def test_a_patience_counts_validations():

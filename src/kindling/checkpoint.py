@@ -11,7 +11,7 @@ from torch import nn
 
 from kindling.checkpoint_content import problems, with_own_files
 from kindling.config.targets import absolute, relative
-from kindling.errors import CheckpointError
+from kindling.errors import CheckpointError, one_line
 from kindling.whole_file import write_whole
 
 FORMAT = 2
@@ -56,7 +56,7 @@ def load(path: Path) -> dict[str, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # the unpickler's errors have no common class
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = one_line(error).partition(". ")[0]  # torch goes on with how to run what is in it
         raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import stat
 import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -98,8 +97,8 @@ class Batches:
     def _read(self, name: str) -> Image:
         stamp = stamp_of(name)
         try:
-            if not stat.S_ISREG(os.stat(name).st_mode):  # a pipe would wait for its writer
-                raise DataError("is a folder, a pipe or a device; allowed: a file")
+            if os.path.isdir(name):
+                os.scandir(name).close()  # such as that of a folder which may not be listed, whose images are missing
             return Image(name, stamp, read_image(Path(name), self.predictor.image_size, self.predictor.channels, name))
         except Exception as error:  # decoders have errors of many classes
             return Image(name, stamp, None, one_line(error).removeprefix(f"{name}: "))

@@ -45,7 +45,8 @@ def refuse_others(target: Path, mark: str, names: Collection[str]) -> None:
     """
     if not os.path.lexists(target):
         return
-    found = {each.name for each in target.iterdir()} if target.is_dir() and not target.is_symlink() else None
+    is_folder = target.is_dir() and not target.is_symlink()
+    found = {each.name + "/" * each.is_dir() for each in target.iterdir()} if is_folder else None
     if found is None:
         given = "is a link" if target.is_symlink() else "is a file"
     elif not found or (mark in found and found <= set(names)):

@@ -45,6 +45,7 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
     full_trace = full_trace and not ranks.is_launched()  # which finds the first process's next line
+    _occupy_closed_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
     signals.install()
     ranks.end_with_launcher()
@@ -74,6 +75,14 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
         _report(error, full_trace)
         return _exit_code(error)
     return 0
+
+
+def _occupy_closed_streams() -> None:
+    """Under some daemons they are closed: no file that is opened later is to be written to as one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictConfig], Any]:
@@ -232,8 +241,9 @@ def _report(error: Exception, full_trace: bool) -> None:
     error.reported = True  # type: ignore[attr-defined]
     own = own_error(error)
     if isinstance(error, OSError) and (error.filename or error.errno in FULL_DISK):
-        file = error.filename or "the run folder"
-        own = KindlingError(f"{file}: {error.strerror}; free space, or give a path that can be read and written")
+        file = error.filename or "stdout, or the run folder"
+        to_do = "free space" if error.errno in FULL_DISK else "give a path that can be read and written"
+        own = KindlingError(f"{file}: {error.strerror}; {to_do}")
     if full_trace or not (own or isinstance(error, HydraException | OmegaConfBaseException)):
         text = "".join(traceback.format_exception(error))
     else:

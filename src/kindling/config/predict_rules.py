@@ -36,6 +36,8 @@ def there_are_images(config: Config) -> Iterator[Fault]:
 
 def the_output_is_free(config: Config) -> Iterator[Fault]:
     given = config["output"]
+    if given == STDOUT and sys.stdout is None:
+        yield Fault("output", f"{STDOUT}, and stdout is closed", f"a file that ends in {', '.join(ENDINGS)}")
     if given == STDOUT:
         return
     output = Path(given or "").expanduser()

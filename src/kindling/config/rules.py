@@ -11,6 +11,7 @@ from kindling.config import callback_rules, data_rules, logger_rules, trainer_ru
 from kindling.config.callback_rules import TRY_OUT
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
+from kindling.cores import available_cores
 
 Rule = Callable[[Config], Iterator[Fault]]
 PACKAGE = __name__.partition(".")[0]
@@ -145,6 +146,13 @@ def one_model_is_named(config: Config) -> Iterator[Fault]:
         yield Fault("run", " and ".join(given) or f"none of {', '.join(names)}", allowed)
 
 
+def threads_have_cores(config: Config) -> Iterator[Fault]:
+    """Of what exports and serves: more threads than cores wait for each other, hundreds of them for minutes."""
+    threads, cores = get(config, "threads"), available_cores()
+    if isinstance(threads, int) and threads > cores:
+        yield Fault("threads", str(threads), f"1 to {cores}, the cores that there are; null for all of them")
+
+
 RULES: tuple[Rule, ...] = (
     *trainer_rules.RULES,
     *data_rules.RULES,
@@ -155,6 +163,7 @@ RULES: tuple[Rule, ...] = (
     muon_sees_whole_matrices,
     gradients_are_whole,
     something_is_done,
+    threads_have_cores,
     pretrained_weights_stay,
     files_are_here,
     one_origin,

@@ -26,6 +26,8 @@ def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: st
         DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
     """
     name = name or str(source)
+    if isinstance(source, Path) and source.exists() and not source.is_file():  # a pipe would wait for its writer
+        raise DataError(f"{name}: is a folder, a pipe or a device; allowed: a file")
     with _damage_told(name), Image.open(source, formats=FORMATS) as opened:
         opened.draft(None, (image_size, image_size))  # JPEG decodes at a fraction of the size
         return fit(opened, image_size, channels, name)
@@ -69,6 +71,8 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
         return Image.fromarray((values * scale).round().astype(np.uint8))
     if image.mode == "I" or image.mode.startswith("I;16"):
         integers = np.asarray(image)
+        if integers.min() < 0:
+            raise DataError(f"{name}: given integers down to {integers.min()}; allowed: 0 to 255, or to 65,535")
         if image.mode != "I" or integers.max() > 255:  # else they are of 8 bits already
             integers = integers // 257
         return Image.fromarray(integers.clip(0, 255).astype(np.uint8))

@@ -52,18 +52,20 @@ def _split(path: str) -> tuple[str, list[str]]:
 def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
     """The images below a folder whose path fits the patterns; a folder that cannot be listed is named instead.
 
-    How far into the patterns a path has come is told by the positions that its next part may be at.
+    A folder that a link leads to is listed there too, as by Python's glob, but for one above the link. How far into
+    the patterns a path has come is told by the positions that its next part may be at.
     """
-    seen: set[tuple[int, int]] = set()
     levels = [iter([(base, _with_skipped({0}, patterns))])]
+    above: list[object] = []
     while levels:
         path, positions = next(levels[-1], ("", None))
         if positions is None:
             levels.pop()
+            del above[-1:]
         elif path != base and not os.path.isdir(path):
             if len(patterns) in positions and _is_image(path):
                 yield path
-        elif positions - {len(patterns)} and _is_new(path, seen):
+        elif positions - {len(patterns)} and (identity := _identity(path)) not in above:
             try:
                 names = sorted(os.listdir(path or "."))
             except (FileNotFoundError, NotADirectoryError):
@@ -72,6 +74,7 @@ def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
                 yield path
                 continue
             levels.append(_fitting(path, names, positions, patterns))
+            above.append(identity)
 
 
 def _fitting(
@@ -91,15 +94,13 @@ def _with_skipped(positions: set[int], patterns: Sequence[str]) -> set[int]:
     return positions | {at + 1 for at in positions if at < len(patterns) and patterns[at] == ANY_DEPTH}
 
 
-def _is_new(folder: str, seen: set[tuple[int, int]]) -> bool:
-    """Whether it was not listed yet, as it was if it is a link to a folder above."""
+def _identity(folder: str) -> object:
+    """The same for all paths of a folder."""
     try:
         found = os.stat(folder or ".")
     except OSError:
-        return True
-    known = (found.st_dev, found.st_ino) in seen
-    seen.add((found.st_dev, found.st_ino))
-    return not known
+        return folder
+    return found.st_dev, found.st_ino
 
 
 def _is_image(path: str) -> bool:

@@ -13,11 +13,13 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
-from kindling.errors import DataError, InUseError
+from kindling.errors import ConfigError, DataError, InUseError
 from kindling.model_folder import sha256_of
 from kindling.predicting.image_names import shown
 from kindling.predicting.tables import Row, Tally
 from kindling.whole_file import remove_temporaries
+
+START = b'{"format": '
 
 
 class Journal:
@@ -47,9 +49,16 @@ class Journal:
         remove_temporaries(output)
 
     def fits(self) -> bool | None:
-        """Whether its rows are of this model and these options; None if there are none."""
+        """Whether its rows are of this model and these options; None if there are none.
+
+        Raises:
+            ConfigError: a file of somebody else is there.
+        """
         self._stream.seek(0)
-        found = _parsed(self._stream.readline())
+        line = self._stream.readline()
+        if not (line.startswith(START) or START.startswith(line)):
+            raise ConfigError(f"output: {self.file} is in the way, which predict.py has not written; move it away")
+        found = _parsed(line)
         return None if found is None else found == self.header
 
     def start_over(self) -> None:
