@@ -69,7 +69,7 @@ NEAREST = {
     "gradients": "tensorboard",
     "graph": "tensorboard",
     "guarded_fit": "divergence",
-    "decoding": "image_folder",
+    "decoding": "predictor",
     "histograms": "tensorboard",
     "image_names": "predict",
     "journal": "predict",
