@@ -4,6 +4,7 @@ import csv
 import inspect
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -39,6 +40,11 @@ GROUPS = {
     ],
     "experiment": ["cifar10_speed", "cnn", "mlp", "resnet", "vit"],
 }
+
+
+def some(names: list[str], *quick: str) -> list[Any]:
+    """Of which the others are left to the long run."""
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in quick)) for name in names]
 
 
 def options() -> dict[str, list[str]]:
@@ -89,7 +95,7 @@ def test_each_optimizer_lowers_the_loss(train_run, name):
     assert train_run(f"optimizer={name}", "optimizer.lr=0.01").metrics["train/loss"] < 2.0
 
 
-@pytest.mark.parametrize("name", GROUPS["scheduler"])
+@pytest.mark.parametrize("name", some(GROUPS["scheduler"], "cosine", "onecycle", "plateau"))
 def test_each_schedule_trains(train_run, name):
     assert train_run(f"scheduler={name}", "trainer.max_epochs=1").metrics["train/loss"] > 0
 
@@ -101,7 +107,7 @@ def test_each_logger_writes_what_it_promises(train_run, name):
     assert ("tensorboard" in files) == (name in ("tensorboard", "default"))
 
 
-@pytest.mark.parametrize("name", GROUPS["callbacks"])
+@pytest.mark.parametrize("name", some(GROUPS["callbacks"], "default", "none"))  # the others have tests of their own
 def test_each_callbacks_config_trains(train_run, name):
     run = train_run(f"callbacks={name}", "trainer.max_epochs=1")
     assert (run.folder / "checkpoints").exists() == (name != "none")

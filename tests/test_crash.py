@@ -9,7 +9,7 @@ import pytest
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 
 
-QUICK = ("plain", "image folder, 2 workers")
+QUICK = ("plain",)
 EACH = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in crash.SCENARIOS]
 
 

@@ -16,7 +16,7 @@ def evaluate_run(*overrides: str) -> dict[str, float]:
     return evaluate(compose([*overrides, "trainer.accelerator=cpu"], name="evaluate"))
 
 
-@pytest.mark.parametrize("split", ["val", "test"])
+@pytest.mark.parametrize("split", [pytest.param("val", marks=pytest.mark.slow), "test"])
 def test_evaluation_equals_what_training_reported_to_the_bit(train_run, split):
     run = train_run("trainer.max_epochs=1", "model=resnet", "model.depth=8", "data.batch_size=24")
     found = evaluate_run(f"run={run.folder}", f"split={split}")

@@ -198,6 +198,7 @@ def test_the_config_names_every_argument_and_biases_do_not_decay():
     assert [group["weight_decay"] > 0 for group in optimizer.param_groups] == [True, True, False]
 
 
+@pytest.mark.slow
 def test_it_trains_with_clipped_gradients_in_mixed_precision(train_run):
     run = train_run("optimizer=muon", "trainer.precision=bf16-mixed", "trainer.gradient_clip_val=0.5")
     assert run.metrics["train/loss"] < 2.0

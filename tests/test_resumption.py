@@ -63,7 +63,11 @@ def set_status(folder, given: str) -> None:
     (Path(folder) / "run.json").write_text(json.dumps(record | {"status": given}))
 
 
-@pytest.mark.parametrize("recipe", [[], [*SPEED, "model.widths=[8,16]"]], ids=["default", "speed"])
+@pytest.mark.parametrize(
+    "recipe",
+    [[], pytest.param([*SPEED, "model.widths=[8,16]"], marks=pytest.mark.slow)],
+    ids=["default", "speed"],
+)
 def test_a_resumed_run_goes_on_in_its_folder_to_the_same_bits(train_run, stop_at, caplog, recipe):
     whole = train_run(*recipe, "trainer.max_epochs=4")
     step = 5 if recipe else 21
@@ -84,7 +88,7 @@ def test_a_run_killed_before_its_first_checkpoint_starts_over_in_its_folder(trai
     assert rows_of(resumed) == rows_of(trained)
 
 
-@pytest.mark.parametrize("given", ["last", "auto"])
+@pytest.mark.parametrize("given", [pytest.param("last", marks=pytest.mark.slow), "auto"])
 def test_resume_last_and_auto_take_the_newest_run_that_did_not_finish(train_run, stop_at, config, given):
     train_run()
     older, newer = stop_at(3, EVERY_STEP), stop_at(4, EVERY_STEP)

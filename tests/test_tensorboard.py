@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 import torch
 from conftest import FAST, Run
-from lightning.pytorch import LightningModule
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.trainer.states import TrainerFn
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
@@ -27,7 +29,7 @@ from torchvision.utils import make_grid
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
 from kindling.callbacks.training_images import pixels
-from kindling.callbacks.validation_pictures import in_order
+from kindling.callbacks.validation_pictures import ValidationPictures, in_order
 from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
 from kindling.config.entry import compose
@@ -146,10 +148,12 @@ def test_mistakes_and_confusion_are_those_of_the_validation_of_each_epoch(drawn,
 
 
 def test_no_sanity_check_is_drawn(tmp_path):
-    rarely = ["trainer.check_val_every_n_epoch=2", "trainer.num_sanity_val_steps=1"]
-    cfg = compose([*FAST, *ON, *rarely, f"paths.logs={tmp_path}"])
-    train(cfg)
-    assert [value.step for value in values_of(Run(cfg, Path(cfg.paths.run), {}))["val/mistakes"]] == [SECOND]
+    for is_sanity_check in (False, True):
+        eye = ValidationPictures(None, num_mistakes=9, confusion_matrix=True, pr_curves=True)
+        trainer = Trainer(logger=TensorBoardLogger(tmp_path), accelerator="cpu", enable_model_summary=False)
+        trainer.sanity_checking, trainer.state.fn = is_sanity_check, TrainerFn.FITTING
+        eye.on_validation_epoch_start(trainer, LightningModule())
+        assert (eye._kept is None) == is_sanity_check
 
 
 def test_a_confusion_matrix_counts_true_classes_by_row(monkeypatch):
@@ -274,7 +278,7 @@ def test_a_fork_draws_its_graph_and_a_resumed_run_does_not_draw_it_again(tmp_pat
     assert not graph_of(net, tmp_path, 5, resume="x", fork=None)[1]
 
 
-@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("accumulated", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_gradient_norm_is_that_of_all_gradients_before_clipping(train_run, monkeypatch, accumulated):
     norms, step = [], Classifier.on_before_optimizer_step
 
@@ -330,7 +334,7 @@ def test_nothing_is_drawn_when_they_are_off(train_run):
     assert "train/grad_norm" not in rows_of(run)[0]
 
 
-@pytest.mark.parametrize("name", EYES)
+@pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each != "graph")) for each in EYES])
 def test_each_draws_its_own_and_can_be_switched_off(train_run, found, name):
     assert {each for each in compose(["callbacks=tensorboard"]).callbacks if each in EYES} == set(EYES)
     whole = kinds_of(found)
