@@ -221,7 +221,7 @@ FAULTS = [
     Fault("predicting/image_names.py", "            del above[-1:]\n", ""),
     Fault("predicting/journal.py", "if not (line.startswith(START) or START.startswith(line))", "if False"),
     Fault("config/rules.py", "threads > cores", "threads > 1024"),
-    Fault("config/entry.py", "or open(2", "or None and open(2"),
+    Fault("process.py", "or open(2", "or None and open(2"),
     Fault("whole_folder.py", ' + "/" * each.is_dir()', ""),
     Fault("data/decoding.py", "if integers.min() < 0:", "if False:"),
     Fault("predicting/tables.py", "order = order[: self.top_k]", "order = order[-self.top_k :]"),

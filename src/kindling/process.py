@@ -52,6 +52,14 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def occupy_closed_streams() -> None:
+    """Under some daemons they are closed: no file that is opened later is to be written to as one of them."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(descriptor)
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
 class _Deferred(ModuleType):
     """scipy.signal, loaded when something in it is asked for."""
 

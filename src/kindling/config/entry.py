@@ -45,7 +45,7 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
     full_trace = full_trace and not ranks.is_launched()  # which finds the first process's next line
-    _occupy_closed_streams()
+    process.occupy_closed_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
     signals.install()
     ranks.end_with_launcher()
@@ -75,14 +75,6 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
         _report(error, full_trace)
         return _exit_code(error)
     return 0
-
-
-def _occupy_closed_streams() -> None:
-    """Under some daemons they are closed: no file that is opened later is to be written to as one of them."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(descriptor)
-    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
 
 
 def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictConfig], Any]:
