@@ -295,10 +295,11 @@ def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatc
     [
         many_scans(1),
         many_scans(1) + b"\0\2" + b"\xff\xda\0\2" * 1000,
+        many_scans(1)[:-2] + b"\xff" * 500_000 + b"\0\xff\xd9",
         jpeg_in_tiff(height=2048),
         b"P2\n2 2\n255\n# four\n1 2 3 4",
     ],
-    ids=["progressive", "a film behind it", "TIFF of many strips", "numbers as text"],
+    ids=["progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
 )
 def test_an_image_that_only_looks_slow_is_decoded(image):
     assert pixels_of(image, 16, 1, 1_000_000, "images[0]").shape == (16, 16, 1)

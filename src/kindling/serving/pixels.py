@@ -13,7 +13,7 @@ from kindling.data.folder import FORMATS
 from kindling.serving.limits import Refused
 
 WIDTH, HEIGHT, STRIP_HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 278, 322, 323  # tags of a TIFF
-MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # of a JPEG; nothing else in its compressed data looks like that
+MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # of a JPEG; nothing else in its compressed data looks like that
 SCAN, END, WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
 MOST_SCANS = 100  # cameras and browsers make about ten; each costs as much as the whole image
 MOST_MARKERS = 10_000
