@@ -19,7 +19,7 @@ MAX_OTHER_PARTS = 16  # of a form, without a file
 MOST_HEADER_BYTES = 4096  # of a part of a form
 MOST_TYPE_LETTERS = 256  # of a Content-Type, whose reader takes the square of its length
 MOST_VALUES = 10_000  # of JSON: the parser lets nobody else compute, and each costs 50 bytes and more
-QUOTED = re.compile(rb'"(?:\\.|[^"\\])*"')
+QUOTED = re.compile(rb'"(?:\\.|[^"\\])*+"?')  # to the end if it is not closed, so that each byte is read once
 FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
 DATA_URL = re.compile(r"data:[^,]{0,100};base64,")  # as a browser's canvas gives
 KINDS = "multipart/form-data with files, or application/json with base64 under images"
