@@ -1,12 +1,15 @@
 """Export a trained model as a folder that other programs can use: python export.py run=logs/cnn/<run> format=onnx"""
 
-from omegaconf import DictConfig
+try:
+    from omegaconf import DictConfig
 
-from kindling.config.check import refuse
-from kindling.config.composition import to_plain
-from kindling.config.entry import entry
-from kindling.config.rules import one_checkpoint_is_named
-from kindling.process import importing
+    from kindling.config.check import refuse
+    from kindling.config.composition import to_plain
+    from kindling.config.entry import entry
+    from kindling.config.rules import one_checkpoint_is_named
+    from kindling.process import importing
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
 def main(cfg: DictConfig) -> dict[str, float]:
@@ -18,4 +21,4 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    entry("export", main)
+    entry(__file__, main)

@@ -1,12 +1,15 @@
 """Predict the classes of images: python predict.py run=logs/cnn/<run> input=photos output=predictions.csv"""
 
-from omegaconf import DictConfig
+try:
+    from omegaconf import DictConfig
 
-from kindling.config.check import refuse
-from kindling.config.composition import to_plain
-from kindling.config.entry import entry
-from kindling.config.predict_rules import faults
-from kindling.process import importing
+    from kindling.config.check import refuse
+    from kindling.config.composition import to_plain
+    from kindling.config.entry import entry
+    from kindling.config.predict_rules import faults
+    from kindling.process import importing
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
 def main(cfg: DictConfig) -> None:
@@ -18,4 +21,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    entry("predict", main)
+    entry(__file__, main)

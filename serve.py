@@ -1,13 +1,16 @@
 """Serve a run or an exported model over HTTP: python serve.py run=logs/cnn/<run>"""
 
-from omegaconf import DictConfig
+try:
+    from omegaconf import DictConfig
 
-from kindling.config.check import refuse
-from kindling.config.composition import to_plain
-from kindling.config.entry import entry
-from kindling.config.rules import one_model_is_named
-from kindling.extras import optional
-from kindling.signals import not_swallowed
+    from kindling.config.check import refuse
+    from kindling.config.composition import to_plain
+    from kindling.config.entry import entry
+    from kindling.config.rules import one_model_is_named
+    from kindling.extras import optional
+    from kindling.signals import not_swallowed
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
 def main(cfg: DictConfig) -> None:
@@ -21,4 +24,4 @@ def main(cfg: DictConfig) -> None:
 
 
 if __name__ == "__main__":
-    entry("serve", main)
+    entry(__file__, main)

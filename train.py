@@ -1,9 +1,12 @@
 """Train a model and test its best checkpoint: python train.py experiment=cnn"""
 
-from omegaconf import DictConfig
+try:
+    from omegaconf import DictConfig
 
-from kindling.config.entry import entry
-from kindling.process import importing
+    from kindling.config.entry import entry
+    from kindling.process import importing
+except ModuleNotFoundError as error:
+    raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
 def main(cfg: DictConfig) -> dict[str, float]:
@@ -17,4 +20,4 @@ def main(cfg: DictConfig) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    entry("train", main)
+    entry(__file__, main)

@@ -14,11 +14,14 @@ import torch
 import yaml
 from PIL import Image
 
-from kindling.config.composition import CONFIGS, instantiate
+from kindling.config import project
+from kindling.config.composition import instantiate
 from kindling.config.entry import compose
 from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError, KindlingError
 from kindling.train import check_shapes
+
+CONFIGS = project.use(Path(__file__).parents[1]).configs
 
 GROUPS = ConfigFiles(CONFIGS).groups
 

@@ -183,7 +183,7 @@ FAULTS = [
     Fault("config/syntax.py", "if parse(line).value() == value:", "if True:"),
     Fault("config/tree.py", 'if "HydraConfig was not set" not in str(error)', "if True"),
     Fault("config/values.py", "and math.isfinite(value)", ""),
-    Fault("config/targets.py", "or not origin.startswith(ALLOWED_PREFIXES)", ""),
+    Fault("config/targets.py", "or not origin.startswith(allowed_prefixes())", ""),
     Fault("serving/batching.py", "        while room > 0:", "        while False:"),  # no batch is shared
     Fault("serving/batching.py", "zip(wanted, np.split", "zip(wanted[::-1], np.split"),  # another's answer
     Fault("serving/batching.py", "self.waiting -= len(answers)", "pass"),
@@ -287,7 +287,11 @@ FAULTS = [
     Fault("resuming/agreement.py", "int(POLL_S / max(slowest_s, 1e-6))", "POLL_STEPS"),
     Fault("resuming/conditions.py", "if changed and strict:", "if False:"),
     Fault("checkpoint_content.py", "if inside == Path() or re.fullmatch", "if re.fullmatch"),
-    Fault("config/foreign.py", 'for path, key, value in nodes(absolute(config), ""):', "for path, key, value in ():"),
+    Fault(
+        "config/foreign.py",
+        'for path, key, value in nodes(absolute(upgrade(config, written)), ""):',
+        "for path, key, value in ():",
+    ),
     Fault("classifier.py", '_results.pop("training_step.train/loss_step", None)', "_results"),
     Fault("data/loader.py", "        return self._decoder._iterator\n", "        return None\n"),
     Fault("resuming/start.py", "        resume_files.bring_back(saved.path)\n", ""),

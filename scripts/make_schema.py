@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+from kindling.config import project
 from kindling.config.schema import schemas
 
-FOLDER = Path(__file__).resolve().parents[1] / ".schema"
+PROJECT = project.use(Path(__file__).parents[1])
+FOLDER = PROJECT.root / ".schema"
 
 
 def main() -> None:

@@ -247,16 +247,16 @@ PLACES: dict[str, Callable[[dict[str, Any], Any], object]] = {
     "a section of no known name": lambda config, node: config.update(evil=[{"evil": node}]),
 }
 MISPLACED: dict[str, Any] = {
-    "a function of the project as model": {"model": {"_target_": ".data.folder.class_names", "root": "/"}},
-    "a private function as model": {"model": {"_target_": ".data.loader._belong_to_parent", "parent": 0, "worker": 0}},
-    "a callback as model": {"model": {"_target_": ".callbacks.timings.Timings", "folder": "/"}},
+    "a function of the project as model": {"model": {"_target_": "kindling.data.folder.class_names", "root": "/"}},
+    "a private function as model": {"model": {"_target_": "kindling.data.loader._belong_to_parent", "parent": 0}},
+    "a callback as model": {"model": {"_target_": "kindling.callbacks.timings.Timings", "folder": "/"}},
     "a trainer as model": {"model": {"_target_": "lightning.pytorch.Trainer", "logger": False}},
     "a logger that is not installed as model": {"model": {"_target_": "lightning.pytorch.loggers.WandbLogger"}},
     "what a module imports as model": {"model": {"_target_": "lightning.pytorch.loggers.wandb.os.system"}},
     "a download as model": {"model": {"_target_": "torchvision.models.resnet18", "pretrained": True}},
     "a loss as data": {"data": {"_target_": "torch.nn.CrossEntropyLoss"}},
-    "a partial as data": {"data": {"_target_": ".data.mnist_5k.MNIST5k", "_partial_": True}},
-    "data as criterion": {"criterion": {"_target_": ".data.images.ImageFiles", "paths": [], "labels": 0, "decode": 0}},
+    "a partial as data": {"data": {"_target_": "kindling.data.mnist_5k.MNIST5k", "_partial_": True}},
+    "data as criterion": {"criterion": {"_target_": "kindling.data.images.ImageFiles", "paths": []}},
     "a number as model": {"model": 3},
     "a list as criterion": {"criterion": []},
     "a text as data": {"data": "torch"},
@@ -475,7 +475,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "another format": Attack(
             CHECKPOINT,
             in_checkpoint(lambda c, _: c["description"].update(format=99) or c),
-            "of format 99; allowed: format 2 and older; use it with the version that wrote it",
+            "of format 99; allowed: format 3 and older; use it with the version that wrote it",
         ),
         "links to themselves": Attack(CHECKPOINT, link("run/checkpoints/*.ckpt", "{itself}")),
         "a folder that links to itself": Attack(CHECKPOINT, link("run/checkpoints", "{itself}")),
@@ -485,7 +485,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
             f"{name} as model": Attack(
                 spread(number),
                 in_config(lambda config, world, name=name: config.update(model=target(world, name))),
-                f"model._target_: given '{name}'; allowed: names that start with kindling.data.",
+                f"model._target_: given '{name}'; allowed: names that start with my_project.",
             )
             for number, name in enumerate(TARGETS)
         },

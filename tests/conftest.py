@@ -17,9 +17,12 @@ import torch
 from omegaconf import DictConfig
 from PIL import Image
 
-from kindling.config.composition import CONFIGS, Composer
+from kindling.config import project
+from kindling.config.composition import Composer
 from kindling.config.entry import compose
 from kindling.train import train
+
+CONFIGS = project.use(Path(__file__).parents[1]).configs
 
 SMALL = ["data=fake", "data.image_size=16", "logger=csv", "trainer=cpu", "trainer.max_epochs=2"]
 FAST = [*SMALL, "trainer.log_every_n_steps=1"]

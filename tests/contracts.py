@@ -15,13 +15,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 from kindling.classifier import PRETRAINED
-from kindling.config.composition import CONFIGS, instantiate, to_plain
+from kindling.config import project
+from kindling.config.composition import instantiate, to_plain
 from kindling.config.entry import compose
 from kindling.config.files import ConfigFiles
 from kindling.data.datamodule import ImageDataModule
 from kindling.data.images import Images
 from kindling.data.torchvision_sets import TorchvisionImages
 from kindling.train import check_shapes
+
+CONFIGS = project.current().configs
 
 MODELS: list[str] = ConfigFiles(CONFIGS).groups["model"]
 DATA: list[str] = ConfigFiles(CONFIGS).groups["data"]

@@ -5,9 +5,11 @@ from typing import NamedTuple
 
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.composition import CONFIGS
+from kindling.config import project
 from kindling.config.files import ConfigFiles
 from kindling.config.tree import paths
+
+CONFIGS = project.current().configs
 
 EXPERIMENTS = ("mlp", "cnn", "resnet", "vit")
 WRONG_VALUES = {

@@ -6,13 +6,15 @@ import shutil
 import pytest
 from mistakes import all_mistakes, as_text, misspelt, valid_lines
 
-from kindling.config import signatures
+from kindling.config import project, signatures
 from kindling.config.check import Check
-from kindling.config.composition import CONFIGS, Composer
+from kindling.config.composition import Composer
 from kindling.config.entry import check_command_line, compose
 from kindling.config.fault import Fault
-from kindling.config.targets import PACKAGE
 from kindling.errors import ConfigError
+
+CONFIGS = project.current().configs
+PACKAGE = project.current().package
 
 
 @pytest.fixture
@@ -333,18 +335,18 @@ OWN_CLASSES = {
     "if True:\n    class Net(CNN):\n        def __init__(this, **kwargs):\n            kwargs.setdefault('x', 1)": [],
     "import functools\n@functools.cache\ndef Net(*args): ...": [],
     "class Net(CNN": [
-        f"model._target_: given {PACKAGE}.models.own_net.Net, whose file is no Python: '(' was never closed in line 2"
+        f"model._target_: given {PACKAGE}.own_net.Net, whose file is no Python: '(' was never closed in line 2"
     ],
 }
 
 
 @pytest.mark.parametrize("source", OWN_CLASSES)
 def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
-    file = CONFIGS.parent / "src" / PACKAGE / "models" / "own_net.py"
-    file.write_text(f"from {PACKAGE}.models.cnn import CNN\n{source}\n")
+    file = CONFIGS.parent / "src" / PACKAGE / "own_net.py"
+    file.write_text(f"from kindling.models.cnn import CNN\n{source}\n")
     clear_caches()
     try:
-        errors, _ = problems(f"model._target_={PACKAGE}.models.own_net.Net")
+        errors, _ = problems(f"model._target_={PACKAGE}.own_net.Net")
     finally:
         file.unlink()
         clear_caches()

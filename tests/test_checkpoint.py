@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from kindling import checkpoint
+from kindling.config import project
 from kindling.config.targets import absolute, relative
 from kindling.errors import CheckpointError
 
@@ -25,9 +26,10 @@ def test_what_is_saved_is_loaded(tmp_path):
     assert saved["description"]["config"]["model"]["_target_"] == "kindling.models.cnn.CNN"
 
 
-def test_targets_are_stored_from_the_package_on():
-    config = {"a": [{"_target_": "kindling.models.x.X"}], "b": {"_target_": "torch.optim.SGD"}}
-    assert relative(config) == {"a": [{"_target_": ".models.x.X"}], "b": {"_target_": "torch.optim.SGD"}}
+def test_targets_of_the_project_are_stored_from_its_package_on():
+    package = project.current().package
+    config = {"a": [{"_target_": f"{package}.models.x.X"}], "b": {"_target_": "kindling.optimization.warmup"}}
+    assert relative(config) == {"a": [{"_target_": ".models.x.X"}], "b": {"_target_": "kindling.optimization.warmup"}}
     assert absolute(relative(config)) == config
 
 
@@ -70,7 +72,7 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path):
 
 
 def test_another_format_is_refused_by_its_number(tmp_path):
-    with pytest.raises(CheckpointError, match="of format 99; allowed: format 2 and older"):
+    with pytest.raises(CheckpointError, match="of format 99; allowed: format 3 and older"):
         checkpoint.load(write(tmp_path / "a.ckpt", format=99))
 
 

@@ -11,9 +11,12 @@ import yaml
 from lightning.pytorch import Trainer
 from omegaconf import OmegaConf
 
-from kindling.config.composition import CONFIGS, instantiate
+from kindling.config import project
+from kindling.config.composition import instantiate
 from kindling.config.entry import compose
 from kindling.data.datamodule import ImageDataModule
+
+CONFIGS = project.current().configs
 
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {

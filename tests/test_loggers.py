@@ -11,12 +11,13 @@ import pytest
 from test_resumption import stop_at  # noqa: F401  a fixture
 
 from kindling.classifier import Classifier
-from kindling.config import logger_rules
-from kindling.config.composition import CONFIGS
+from kindling.config import logger_rules, project
 from kindling.config.entry import compose
 from kindling.errors import ConfigError
 from kindling.tracking import name_of
 from kindling.train import train
+
+CONFIGS = project.current().configs
 
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
 pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")  # MLflow 3.17 on sqlalchemy 2.1

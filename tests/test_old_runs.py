@@ -16,6 +16,7 @@ import kindling
 from kindling import checkpoint
 from kindling.config.entry import compose
 from kindling.config.targets import absolute, locate
+from kindling.config.upgrade import upgrade
 from kindling.data.datamodule import ImageDataModule
 from kindling.described import build, section
 from kindling.errors import ConfigError
@@ -203,6 +204,7 @@ def test_whatever_a_config_has_named_is_found_also_as_checkpoints_name_it(monkey
     fake_trackers.install(monkeypatch)
     assert len(TARGETS) == 39
     for target in TARGETS:
-        (found,) = absolute({"_target_": target}).values()
-        (saved,) = absolute({"_target_": target.removeprefix("kindling")}).values()
+        (found,) = absolute(upgrade({"_target_": target}, 2)).values()
+        (saved,) = absolute(upgrade({"_target_": target.removeprefix("kindling")}, 2)).values()
         assert locate(found, target) is locate(saved, target)
+        assert locate(found, target).__name__ == target.rpartition(".")[2]

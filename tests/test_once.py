@@ -5,13 +5,13 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from kindling.config import composition, once
+from kindling.config import once, project
 from kindling.config.composition import Composer
 
 LINES = ["experiment=cnn", "optimizer.lr=0.5", "hydra.job.name=x"]
 
 
-def composed(folder=composition.CONFIGS) -> str:
+def composed(folder=None) -> str:
     with Composer("train", folder) as composer:
         return OmegaConf.to_yaml(composer.compose(LINES))
 
@@ -23,9 +23,9 @@ def plain_hydra(monkeypatch):
 
 
 def test_a_config_is_that_of_plain_hydra(request):
-    ours = composed(composition.CONFIGS.parent / "configs")
+    ours = composed(project.current().configs.parent / "configs")
     request.getfixturevalue("plain_hydra")
-    assert composed(composition.CONFIGS.parent / "configs") == ours
+    assert composed(project.current().configs.parent / "configs") == ours
 
 
 def test_a_file_that_was_changed_is_read_again(tmp_path):

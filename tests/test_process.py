@@ -26,7 +26,7 @@ def main(cfg):
     threading.Thread(target=lambda: (time.sleep(0.2), print("thread"))).start()
     print("main", end=" ")
 
-entry("train", main)
+entry({str(PROJECT / "train.py")!r}, main)
 """
 
 

@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from kindling import run_folder
+from kindling.config import project
 from kindling.csv_logger import MetricsCSV
 from kindling.errors import Interrupted
 from kindling.run_folder import git_state, recorded
@@ -55,7 +56,7 @@ def test_only_the_first_process_writes(config, monkeypatch):
 
 
 def test_git_tells_commit_and_a_capped_redacted_diff(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_folder, "PROJECT", tmp_path)
+    monkeypatch.setattr(project, "_current", project.Project(tmp_path, "my_project"))
     assert git_state() is None
     git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
     (tmp_path / "file").write_text("a\n")

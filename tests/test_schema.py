@@ -6,8 +6,10 @@ import yaml
 from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
-from kindling.config.composition import CONFIGS
+from kindling.config import project
 from kindling.config.schema import schema_of, schemas
+
+CONFIGS = project.current().configs
 
 FOLDER = CONFIGS.parent / ".schema"
 FILES = sorted(CONFIGS.rglob("*.yaml"))

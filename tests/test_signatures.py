@@ -5,11 +5,12 @@ import fake_trackers
 import pytest
 from omegaconf import OmegaConf
 
-from kindling.config import annotations
-from kindling.config.composition import CONFIGS
+from kindling.config import annotations, project
 from kindling.config.signatures import TargetMissing, constant, signature
 from kindling.config.targets import locate
 from kindling.data.datamodule import ImageDataModule
+
+CONFIGS = project.current().configs
 
 
 def shipped_targets() -> list[str]:

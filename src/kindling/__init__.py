@@ -1,16 +1,17 @@
 """Kindling: fork it, train, never lose a run."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kindling.config.entry import compose
     from kindling.predictor import load
 
-__all__ = ["load"]
+__all__ = ["compose", "load"]
+HOMES = {"compose": "kindling.config.entry", "load": "kindling.predictor"}  # the second imports torch, for seconds
 
 
 def __getattr__(name: str) -> Any:
-    if name == "load":  # with torch, which commands import when their config has been accepted
-        from kindling.predictor import load
-
-        return load
+    if name in HOMES:
+        return getattr(import_module(HOMES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

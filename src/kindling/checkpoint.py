@@ -10,12 +10,12 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from kindling.checkpoint_content import problems, with_own_files
+from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
+from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.whole_file import write_whole
 
-FORMAT = 2
-READABLE = (1, FORMAT)  # format 1 lacks what it takes to resume, and nothing else
 DESCRIPTION = "description"
 PROGRESS = "progress"  # where training goes on, in resume checkpoints alone
 log = logging.getLogger(__name__)
@@ -62,15 +62,15 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
     version = description.get("format")
-    if not isinstance(version, int) or version not in READABLE:
+    if not isinstance(version, int) or version not in range(1, FORMAT + 1):
         raise CheckpointError(
             f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"
         )
     for problem in problems(saved):
         raise CheckpointError(f"ckpt: given {path}, {problem}")
-    description["config"] = absolute(description["config"])
-    return saved
+    description["config"] = absolute(upgrade(description["config"], version))
+    return upgrade_states(saved, version)
 
 
 def damaged_record(path: Any) -> str | None:

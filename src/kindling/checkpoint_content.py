@@ -35,7 +35,8 @@ def problems(saved: dict[str, Any]) -> Iterator[str]:
         if not isinstance(found, expected):
             yield f"which has {'nothing' if found is None else f'a {type(found).__name__}'} as {place}"
             return
-    yield from (f"whose config holds {fault}" for fault in faults(saved["description"]["config"]))
+    description = saved["description"]
+    yield from (f"whose config holds {fault}" for fault in faults(description["config"], description["format"]))
 
 
 def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:

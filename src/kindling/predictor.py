@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kindling import checkpoint
 from kindling.classifier import Classifier, rebuild
+from kindling.config import project
 from kindling.data.augment import Normalize
 from kindling.data.decoding import fit, fit_array, read_image
 from kindling.described import section
@@ -108,17 +109,20 @@ class Predictor:
             yield self.pixels(image, f"images[{index}]")
 
 
-def load(run: str | PathLike[str], device: str | torch.device = "auto") -> Predictor:
+def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root: str | Path | None = None) -> Predictor:
     """The trained model of a run.
 
     Args:
         run: a run folder, whose best checkpoint is taken, or a checkpoint file.
         device: "auto" takes the best there is.
+        root: the folder of the project, from then on that of this process; by default the installed one.
 
     Raises:
         CheckpointError: there is no checkpoint, it is damaged, or it does not say what images it takes.
         ConfigError: the device is not there.
     """
+    if root is not None:
+        project.use(root)
     path = checkpoint.find(str(run))
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]

@@ -18,8 +18,11 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from kindling.config import project
 from kindling.config.composition import in_sweep, to_plain
-from kindling.config.resolvers import PROJECT, is_first_process, stamp
+from kindling.config.renames import FORMAT
+from kindling.config.resolvers import is_first_process, stamp
+from kindling.config.targets import relative
 from kindling.errors import ConfigError, interruption, one_line
 from kindling.redaction import redact_command, redact_config, redact_text
 from kindling.resuming import run_lock
@@ -71,9 +74,10 @@ class RunRecord:
                 return
         remove_leftovers(self.folder)
         with write_whole(self.folder / "config.yaml", durable=True) as stream:
-            OmegaConf.save(OmegaConf.create(self.config), stream)
+            OmegaConf.save(OmegaConf.create(relative(self.config)), stream)
         self.update(
             durable=True,
+            format=FORMAT,
             status="running",
             reason=None,
             started_at=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -224,7 +228,7 @@ def git_state() -> dict[str, Any] | None:
     """The project's commit and its uncommitted diff, capped and redacted; None outside a repository."""
 
     def git(*arguments: str) -> str:
-        command = ["git", "-C", str(PROJECT), *arguments]
+        command = ["git", "-C", str(project.current().root), *arguments]
         return subprocess.run(command, capture_output=True, text=True, errors="replace", check=True).stdout
 
     try:

@@ -17,7 +17,7 @@ from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoint import Saved, WholeCheckpointIO
 from kindling.classifier import Classifier
 from kindling.compilation import compile_net
-from kindling.config import machine
+from kindling.config import machine, project
 from kindling.config.check import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
 from kindling.console import print_results, set_up_logging, warn
@@ -42,12 +42,18 @@ SWITCHES = {
 }
 
 
-def train(cfg: DictConfig) -> dict[str, float]:
+def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float]:
     """Train and test as the config says; returns the final metrics, such as test/accuracy.
+
+    Args:
+        cfg: as `kindling.compose` gives it.
+        root: the folder of the project, from then on that of this process; by default the one that `cfg` is of.
 
     Raises:
         KindlingError: the config, the data or a checkpoint cannot be right, or the loss became NaN.
     """
+    if root is not None:
+        project.use(root)
     warnings = check_config(cfg)
     with recorded(cfg) as run:
         set_up_logging()

@@ -8,7 +8,7 @@ from kindling.config.fault import Fault, nearest
 from kindling.config.plain import Config, get
 from kindling.config.signatures import constant
 
-PACKAGE = __name__.partition(".")[0]
+ENGINE = __name__.partition(".")[0]
 TRY_OUT = 2  # epochs of a run that nobody expects a result of
 
 
@@ -24,7 +24,7 @@ def watched(config: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def monitor_is_logged(config: Config) -> Iterator[Fault]:
-    metrics = constant(f"{PACKAGE}.metrics.MODES")
+    metrics = constant(f"{ENGINE}.metrics.MODES")
     logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
     for path, (monitor, _) in watched(config).items():
         if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
@@ -32,7 +32,7 @@ def monitor_is_logged(config: Config) -> Iterator[Fault]:
 
 
 def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
-    modes = constant(f"{PACKAGE}.metrics.MODES")
+    modes = constant(f"{ENGINE}.metrics.MODES")
     for path, (monitor, mode) in watched(config).items():
         right = modes.get(str(monitor).partition("/")[2])
         if right and mode in ("min", "max") and mode != right:
@@ -105,8 +105,8 @@ def pictures_have_a_board(config: Config) -> Iterator[Fault]:
 
 
 def named(config: Config, classes: str) -> list[str]:
-    """The paths of the package's callbacks of these classes."""
-    target = re.compile(rf"{PACKAGE}\.callbacks\.\w+\.({classes})")
+    """The paths of the engine's callbacks of these classes."""
+    target = re.compile(rf"{ENGINE}\.[\w.]+\.({classes})")
     callbacks = (get(config, "callbacks") or {}).items()
     there = {name: str(each.get("_target_")) for name, each in callbacks if isinstance(each, dict)}
     return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]

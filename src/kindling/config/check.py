@@ -17,8 +17,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kindling.config import keys
-from kindling.config.composition import CONFIGS, Composer
+from kindling.config import keys, project
+from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.files import ConfigFiles, not_yaml
 from kindling.config.nodes import problems_of
@@ -35,7 +35,7 @@ def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
     Raises:
         KindlingError: one line for each mistake.
     """
-    files = ConfigFiles(CONFIGS)
+    files = ConfigFiles(project.current().configs)
     problems = [*keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
     refuse(problems)
     return [problem for problem in problems if isinstance(problem, Fault)]

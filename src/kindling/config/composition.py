@@ -18,11 +18,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config import once, resolvers
+from kindling.config import once, project, resolvers
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
-CONFIGS = resolvers.PROJECT / "configs"
 VERSION_BASE = "1.3"
 
 once.install()
@@ -30,10 +29,17 @@ resolvers.register()
 
 
 class Composer:
-    """Composes configs/<name>.yaml with overrides; Hydra has room for one composer at a time in a process."""
+    """Composes <name>.yaml with overrides; Hydra has room for one composer at a time in a process.
 
-    def __init__(self, name: str, folder: Path = CONFIGS, further: str | None = None):
+    Args:
+        name: of the primary config.
+        folder: it and its groups lie in; by default the project's configs/.
+        further: another folder of groups and options.
+    """
+
+    def __init__(self, name: str, folder: Path | None = None, further: str | None = None):
         self.name = name
+        folder = folder or project.current().configs
         self.folders = (folder, Path(further).absolute()) if further else (folder,)
 
     def __enter__(self) -> "Composer":
@@ -124,7 +130,7 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 def main(name: str, job: Callable[[DictConfig], Any]) -> None:
     """Let Hydra read the command line, and run the job or all jobs of a sweep."""
-    hydra.main(version_base=VERSION_BASE, config_path=str(CONFIGS), config_name=name)(job)()
+    hydra.main(version_base=VERSION_BASE, config_path=str(project.current().configs), config_name=name)(job)()
 
 
 def instantiate(config: Any, path: str, **given: Any) -> Any:

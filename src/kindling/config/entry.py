@@ -17,9 +17,9 @@ from omegaconf import DictConfig, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling import process, ranks, signals
-from kindling.config import composition, keys, resolvers
+from kindling.config import composition, keys, project, resolvers
 from kindling.config.check import Check, refuse
-from kindling.config.composition import CONFIGS, Composer, in_sweep, own_error
+from kindling.config.composition import Composer, in_sweep, own_error
 from kindling.config.fault import Fault, nearest
 from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
@@ -33,15 +33,19 @@ SHORT = {"serve": {"model": "model.folder"}}  # as Hydra takes model=... for a c
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
-def entry(name: str, task: Callable[[DictConfig], Any]) -> None:
+def entry(file: str, task: Callable[[DictConfig], Any]) -> None:
     """Compose configs/<name>.yaml with the command line, run `task`, exit with a code that tells the outcome.
+
+    Args:
+        file: of the command, `__file__`: the folder that it lies in is the project, its stem the name.
+        task: takes the config.
 
     0 done, 1 failed, 2 wrong config or arguments, 129 terminal closed, 130 interrupted by Ctrl-C, 143 by SIGTERM.
     """
-    process.end(_run(name, task))
+    process.end(_run(Path(file).resolve(), task))
 
 
-def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
+def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
     full_trace = full_trace and not ranks.is_launched()  # which finds the first process's next line
@@ -51,6 +55,8 @@ def _run(name: str, task: Callable[[DictConfig], Any]) -> int:
     ranks.end_with_launcher()
 
     try:
+        project.check_origin(project.use(file.parent))
+        name = file.stem
         arguments = _checked(name, sys.argv[1:])
         if arguments is not None:
             sys.argv[1:] = arguments
@@ -135,7 +141,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         raise ConfigError("--experimental-rerun: given a pickle, which may run any code; allowed: resume=<run folder>")
     if given.hydra_help or given.shell_completion:
         return [*flags, *given.overrides]
-    folder = Path(given.config_path or CONFIGS).absolute()
+    folder = Path(given.config_path or project.current().configs).absolute()
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     with Composer(given.config_name, folder, given.config_dir) as composer:
         if given.help:
@@ -163,14 +169,21 @@ def _in_full(name: str, arguments: Sequence[str]) -> list[str]:
     return ["".join([SHORT.get(name, {}).get(key, key), equals, value]) for key, equals, value in split]
 
 
-def compose(overrides: Sequence[str] = (), name: str = "train") -> DictConfig:
+def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | Path | None = None) -> DictConfig:
     """The config that `python <name>.py <overrides>` would run with, for a notebook or a test.
+
+    Args:
+        overrides: as on the command line.
+        name: of the command.
+        root: the folder of the project, from then on that of this process; by default the installed one.
 
     Raises:
         KindlingError: one line for each mistake.
     """
     if isinstance(overrides, str):
         raise ConfigError(f"overrides: given the text {overrides!r}; allowed: a list of texts, such as [{overrides!r}]")
+    if root is not None:
+        project.use(root)
     resolvers.stamp.cache_clear()  # each call is a run of its own
     newest_unfinished.cache_clear()
     with Composer(name) as composer:

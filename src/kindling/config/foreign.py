@@ -5,16 +5,17 @@ from typing import Any
 
 from kindling.config.fault import Fault
 from kindling.config.targets import absolute, interpolation_fault, nodes, prefix_fault
+from kindling.config.upgrade import upgrade
 
 MOST_NODES, DEEPEST = 100_000, 50
 
 
-def faults(config: Any) -> Iterator[Fault]:
-    """What does not belong into a saved config: targets that are not allowed, and what would still be resolved."""
+def faults(config: Any, written: int) -> Iterator[Fault]:
+    """What does not belong into a config that was saved in a format: targets that are not allowed, interpolations."""
     if not is_plain(config):
         yield Fault("config", "more than plain values", "texts, numbers, lists and mappings")
         return
-    for path, key, value in nodes(absolute(config), ""):
+    for path, key, value in nodes(absolute(upgrade(config, written)), ""):
         fault = prefix_fault(value, path) if key == "_target_" else interpolation_fault(value, path)
         if fault:
             yield fault

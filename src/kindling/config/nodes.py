@@ -13,6 +13,7 @@ from kindling.config.rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
 from kindling.config.tree import Problem, paths, plain, source
+from kindling.config.upgrade import name_today
 from kindling.config.values import told, value_fault
 
 # Nodes of train.yaml that say what to build, by whether they may be null.
@@ -138,6 +139,9 @@ def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
         return None, signature(target)
     except TargetMissing as error:
         module = error.module or target.rpartition(".")[0]
+        today = name_today(target)
+        if today:
+            return Fault(path, f"{target}, which is not there", "what it is called today", today), None
         name = target.removeprefix(f"{module}.").partition(".")[0]
         near = nearest(name, error.names)
         meant = ".".join([module, near, *error.rest]) if near else ""

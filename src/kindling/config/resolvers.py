@@ -8,12 +8,11 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from kindling.config import project
 from kindling.data import folder
 from kindling.errors import ConfigError, DataError
 from kindling.ranks import is_first_process, job
 from kindling.resuming.resumption import goes_on_with, newest_unfinished
-
-PROJECT = Path(__file__).resolve().parents[3]
 
 
 @cache
@@ -75,4 +74,4 @@ def image_folder(root: str, fact: str) -> int:
 def register() -> None:
     for resolver in (run_folder, sweep_folder, log_file, image_folder):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
-    OmegaConf.register_new_resolver("project", lambda: str(PROJECT), replace=True)
+    OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)

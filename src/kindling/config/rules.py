@@ -14,7 +14,7 @@ from kindling.config.plain import Config, get
 from kindling.cores import available_cores
 
 Rule = Callable[[Config], Iterator[Fault]]
-PACKAGE = __name__.partition(".")[0]
+ENGINE = __name__.partition(".")[0]
 
 
 def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
@@ -33,7 +33,7 @@ def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
 
 
 def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
-    if get(config, "optimizer._target_") == f"{PACKAGE}.muon.Muon" and _cuts_up(config):
+    if get(config, "optimizer._target_") == f"{ENGINE}.muon.Muon" and _cuts_up(config):
         given = f"Muon with {_strategy(config)}, which cuts up its matrices"
         yield Fault("optimizer", given, "optimizer=adamw, or trainer=ddp")
 

@@ -8,8 +8,7 @@ from typing import Any
 
 import yaml
 
-from kindling.config import annotations
-from kindling.config.composition import CONFIGS
+from kindling.config import annotations, project
 from kindling.config.files import ConfigFiles
 from kindling.config.keys import HYDRA_KEYS
 from kindling.config.signatures import signature
@@ -25,9 +24,10 @@ WHOLE = ("experiment", "debug")  # groups whose files override any other
 
 def schemas() -> dict[str, Schema]:
     """The schema of each kind of file, by name: config (train.yaml, recipes), one a further verb, and one a group."""
-    files = ConfigFiles(CONFIGS)
+    configs = project.current().configs
+    files = ConfigFiles(configs)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
-    verbs = {name: yaml.safe_load((CONFIGS / f"{name}.yaml").read_text(encoding="utf-8")) for name in VERBS}
+    verbs = {name: yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")) for name in VERBS}
     return {
         "config": _whole(files, list(groups)),
         **{name: _plain(_without(found, ("defaults", "trainer"))) for name, found in verbs.items()},
@@ -39,7 +39,7 @@ def schema_of(file: Path) -> str:
     """The name of the schema of a YAML file."""
     if "# @package _global_" in file.read_text(encoding="utf-8") or file.stem == "train":
         return "config"
-    return file.stem if file.parent == CONFIGS else file.parent.name
+    return file.stem if file.parent == project.current().configs else file.parent.name
 
 
 def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
-    train = yaml.safe_load((CONFIGS / "train.yaml").read_text(encoding="utf-8"))
+    train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
     whole = _plain(_without(train, ("defaults", "criterion")))
     whole["properties"]["criterion"] = _node("criterion", [train["criterion"]["_target_"]])
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}

@@ -9,7 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-PACKAGE = __name__.partition(".")[0]
+from kindling.config import project
+
 Definition = ast.ClassDef | ast.FunctionDef
 
 
@@ -114,7 +115,7 @@ def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
 
 def _definition(module: Path, name: str) -> Definition | None:
     """The class or function, if the module defines it at its top level, be it below an `if` or a `try`."""
-    if PACKAGE not in module.parts:  # files of other packages are long, so only what is needed is parsed
+    if not _is_ours(module):  # files of other packages are long, so only what is needed is parsed
         text = _cut_out(module, name)
         with suppress(SyntaxError):
             parsed = ast.parse(text).body
@@ -130,6 +131,11 @@ def _definition(module: Path, name: str) -> Definition | None:
         if not isinstance(node, Definition):
             nodes += ast.iter_child_nodes(node)
     return None
+
+
+def _is_ours(module: Path) -> bool:
+    now = project.current()
+    return project.ENGINE in module.parts or module.is_relative_to(now.root / "src" / now.package)
 
 
 def _cut_out(module: Path, name: str) -> str:

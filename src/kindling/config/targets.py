@@ -4,22 +4,24 @@ import importlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from kindling.config import project
 from kindling.config.fault import Fault
+from kindling.config.plain import map_targets
+from kindling.config.upgrade import name_today
 from kindling.errors import ConfigError
 
-PACKAGE = __name__.partition(".")[0]
-
-# To let configs name classes of another package, add its prefix here; no override or checkpoint can.
-ALLOWED_PREFIXES = (
-    f"{PACKAGE}.data.",
-    f"{PACKAGE}.models.",
-    f"{PACKAGE}.callbacks.",
-    f"{PACKAGE}.criterion.",
-    f"{PACKAGE}.csv_logger.",
-    f"{PACKAGE}.loggers.",
-    f"{PACKAGE}.muon.",
-    f"{PACKAGE}.optimization.",
-    f"{PACKAGE}.profiling.",
+ENGINE = __name__.partition(".")[0]
+# Beside these, what `[tool.kindling]` of the project names; no override and no checkpoint adds to it.
+PREFIXES = (
+    f"{ENGINE}.data.",
+    f"{ENGINE}.models.",
+    f"{ENGINE}.callbacks.",
+    f"{ENGINE}.criterion.",
+    f"{ENGINE}.csv_logger.",
+    f"{ENGINE}.loggers.",
+    f"{ENGINE}.muon.",
+    f"{ENGINE}.optimization.",
+    f"{ENGINE}.profiling.",
     "lightning.pytorch.callbacks.",
     "lightning.pytorch.loggers.",
     "lightning.pytorch.profilers.",
@@ -33,11 +35,17 @@ ALLOWED_PREFIXES = (
 )
 
 
+def allowed_prefixes() -> tuple[str, ...]:
+    """What the name of a target may start with."""
+    now = project.current()
+    return (f"{now.package}.", *PREFIXES, *now.targets)
+
+
 def check_targets(config: Any, path: str = "") -> None:
     """Check every `_target_` of a plain config, which Hydra would resolve once more before it builds it.
 
     Raises:
-        ConfigError: one lies outside `ALLOWED_PREFIXES`, or is no class or function at the level of a module; or a
+        ConfigError: one lies outside `allowed_prefixes()`, or is no class or function at the level of a module; or a
             text is an interpolation.
     """
     for where, key, value in nodes(config, path):
@@ -65,7 +73,7 @@ def locate(target: Any, path: str) -> Callable[..., Any]:
         raise ConfigError(f"{where} at the level of a module; {error}") from error
     # A module also holds what it imported from elsewhere.
     origin = f"{getattr(found, '__module__', None)}."
-    if not callable(found) or not origin.startswith(ALLOWED_PREFIXES):
+    if not callable(found) or not origin.startswith(allowed_prefixes()):
         raise ConfigError(f"{where} that its module defines, not one that it imports")
     return found
 
@@ -90,31 +98,19 @@ def prefix_fault(target: Any, path: str) -> Fault | None:
     """What is wrong with a target's name, without importing it; None if it is allowed."""
     if isinstance(target, str) and "._" in target:
         return Fault(path, repr(target), "public names, which do not begin with _")
-    if isinstance(target, str) and target.startswith(ALLOWED_PREFIXES):
+    if isinstance(target, str) and target.startswith(allowed_prefixes()):
         return None
-    allowed = f"names that start with {', '.join(ALLOWED_PREFIXES)}; add a prefix in {PACKAGE}/config/targets.py"
-    return Fault(path, repr(target), allowed)
+    allowed = f"names that start with {', '.join(allowed_prefixes())}; add a prefix to [tool.kindling] targets"
+    return Fault(path, repr(target), f"{allowed} in pyproject.toml", name_today(target))
 
 
 def relative(config: Any) -> Any:
-    """A plain config with the project's own targets written from the package on, for a checkpoint.
-
-    A fork that renames the package can still read it.
-    """
-    return _map_targets(config, lambda name: name.removeprefix(PACKAGE) if name.startswith(f"{PACKAGE}.") else name)
+    """A plain config with the project's own targets written from its package on, for files that outlive its name."""
+    package = project.current().package
+    return map_targets(config, lambda name: name.removeprefix(package) if name.startswith(f"{package}.") else name)
 
 
 def absolute(config: Any) -> Any:
     """The reverse of `relative`."""
-    return _map_targets(config, lambda name: f"{PACKAGE}{name}" if name.startswith(".") else name)
-
-
-def _map_targets(config: Any, change: Callable[[str], str]) -> Any:
-    if isinstance(config, dict):
-        return {
-            key: change(value) if key == "_target_" and isinstance(value, str) else _map_targets(value, change)
-            for key, value in config.items()
-        }
-    if isinstance(config, list):
-        return [_map_targets(value, change) for value in config]
-    return config
+    package = project.current().package
+    return map_targets(config, lambda name: f"{package}{name}" if name.startswith(".") else name)

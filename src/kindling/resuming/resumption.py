@@ -11,6 +11,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.foreign import faults
+from kindling.config.renames import FORMAT, UNNAMED
+from kindling.config.targets import absolute
+from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 from kindling.redaction import redact_config
 from kindling.resuming.run_lock import is_held
@@ -110,12 +113,18 @@ def saved_config(folder: Path) -> dict[str, Any]:
     given = f"resume: given {folder}, whose config.yaml holds"
     if not isinstance(config, dict) or not isinstance(config.get("paths"), dict):
         raise ConfigError(f"{given} no config ({str(config)[:200]}); give another run")
-    for fault in faults(config):
+    written = (run_of(folder) or {}).get("format", UNNAMED)
+    if written not in range(1, FORMAT + 1):
+        raise ConfigError(
+            f"resume: given {folder}, of format {written!r}; allowed: format {FORMAT} and older; "
+            "use it with the version that wrote it"
+        )
+    for fault in faults(config, written):
         raise ConfigError(f"{given} {fault}")
     for key in ORIGIN:
         if not isinstance(config.get(key), str | None):
             raise ConfigError(f"{given} {config[key]!r} as {key}; allowed: a path")
-    return config
+    return absolute(upgrade(config, written))
 
 
 def run_of(folder: Path) -> dict[str, Any] | None:

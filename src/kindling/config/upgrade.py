@@ -1,0 +1,104 @@
+"""Checkpoints and configs of older formats, with the names of today."""
+
+from pathlib import Path
+from typing import Any
+
+from kindling.config import project
+from kindling.config.plain import map_targets
+from kindling.config.renames import FORMAT, RENAMES, Renames
+from kindling.config.signatures import TargetMissing, signature
+
+ENGINE = project.ENGINE
+SOURCE = Path(__file__).parents[1]
+WEIGHTS = ("state_dict", "current_model_state")  # the second: of a run with an average of its weights
+
+
+def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
+    """A plain config of a checkpoint or a run folder that was written in an older format."""
+    for renames in _since(written):
+        config = map_targets(config, lambda name, renames=renames: _renamed(_from_package(name), renames.targets))
+        for old, new in renames.keys.items():
+            config = _with_key_moved(config, old.split("."), new.split("."))
+    return config
+
+
+def upgrade_states(saved: dict[str, Any], written: int) -> dict[str, Any]:
+    """A checkpoint with the keys of its callbacks' states and of its weights as they are today."""
+    for renames in _since(written):
+        tables = {"callbacks": renames.callbacks} | dict.fromkeys(WEIGHTS, renames.weights)
+        for name, table in tables.items():
+            if table and isinstance(saved.get(name), dict):
+                renamed = {_with_start(key, table): value for key, value in saved[name].items()}
+                saved = saved | {name: renamed}
+    return saved
+
+
+def name_today(target: object) -> str:
+    """What a class or function of an older version is called today; "" if it is not there, or was never ours."""
+    if not isinstance(target, str) or not target.startswith((f"{ENGINE}.", f"{project.current().package}.")):
+        return ""
+    name = target
+    for renames in _since(1):
+        name = _renamed(_from_package(name), renames.targets)
+    name = f"{project.current().package}{name}" if name.startswith(".") else name
+    try:
+        return name if name != target and signature(name) else ""
+    except (TargetMissing, SyntaxError):
+        return ""
+
+
+def _since(written: int) -> list[Renames]:
+    return [RENAMES[number] for number in range(written, FORMAT) if number in RENAMES]
+
+
+def _from_package(name: str) -> str:
+    """A name of ours from the package on, as in checkpoints of format 2; config.yaml had it in full."""
+    first, _, rest = name.partition(".")
+    if first == ENGINE and _is_in_engine(rest):  # a resume was killed after it had written config.yaml anew
+        return name
+    return f".{rest}" if first in (ENGINE, project.current().package) else name
+
+
+def _is_in_engine(rest: str) -> bool:
+    module = SOURCE.joinpath(*rest.split(".")[:-1])
+    old = f".{rest}".rpartition(".")[0]
+    return module.with_suffix(".py").is_file() and all(old not in each.targets for each in RENAMES.values())
+
+
+def _renamed(name: str, table: dict[str, str]) -> str:
+    """By the longest part of a dotted name, from its start, that has a new one."""
+    head, tail = name, ""
+    while head:
+        if head in table:
+            return table[head] + tail
+        head, dot, last = head.rpartition(".")
+        tail = f"{dot}{last}{tail}"
+    return name
+
+
+def _with_start(key: str, table: dict[str, str]) -> str:
+    old = next((each for each in table if key.startswith(each)), None)
+    return key if old is None else table[old] + key.removeprefix(old)
+
+
+def _with_key_moved(config: dict[str, Any], old: list[str], new: list[str]) -> dict[str, Any]:
+    moved, missing = dict(config), object()
+    value: Any = moved
+    for key in old:
+        value = value.get(key, missing) if isinstance(value, dict) else missing
+    if value is missing:
+        return config
+    return _with(_without(moved, old), new, value)
+
+
+def _without(config: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    first, *rest = keys
+    if rest:
+        return config | {first: _without(config[first], rest)}
+    return {key: value for key, value in config.items() if key != first}
+
+
+def _with(config: dict[str, Any], keys: list[str], value: Any) -> dict[str, Any]:
+    first, *rest = keys
+    inner = config.get(first)
+    return config | {first: _with(inner if isinstance(inner, dict) else {}, rest, value) if rest else value}
