@@ -9,10 +9,10 @@ help: ## this list
 
 setup: $(READY) ## .venv with the pinned packages; the other targets do it when it is needed
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml engine/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable './engine[dev]' --editable . --constraint constraints.txt
 	@touch $(READY)
 
 train: $(READY) ## train and test a small CNN on real digits: about a minute

@@ -21,7 +21,7 @@ import torchvision  # noqa: F401  these are imported once, for all the forks
 from faults import CONTRACT_FAULTS, FAULTS, Fault
 
 PROJECT = Path(__file__).resolve().parents[1]
-FOLDERS = (".schema", "src", "configs", "tests", "scripts", "docs")
+FOLDERS = (".schema", "src", "engine", "configs", "tests", "scripts", "docs")
 FILES = (
     "train.py",
     "evaluate.py",
@@ -143,7 +143,7 @@ def main() -> int:
 
 def plant(copy: Path, number: int, fault: Fault, pattern: str, nearest: bool) -> bool:
     """Whether no test catches the fault; prints two lines."""
-    file = copy / "src" / "kindling" / fault.file
+    file = copy / fault.file
     text = file.read_text()
     assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
     file.write_text(text.replace(fault.right, fault.wrong))
@@ -181,8 +181,9 @@ def run_tests(copy: Path, tests: list[str], output: Path) -> None:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
     os.chdir(copy)
-    sys.path.insert(0, str(copy / "src"))
-    os.environ["PYTHONPATH"] = str(copy / "src")  # for the commands that tests start
+    source = [str(copy / "engine" / "src"), str(copy / "src")]
+    sys.path[:0] = source
+    os.environ["PYTHONPATH"] = os.pathsep.join(source)  # for the commands that tests start
     sys.dont_write_bytecode = True
     # One test compares the code with the list above: it would catch every fault, and prove nothing.
     others = ["-k", "not each_fault_to_plant"]

@@ -445,7 +445,7 @@ def test_wrong_arguments_are_answered_with_what_is_allowed(finished, overrides, 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"onnxscript is not installed; run: pip install -e '\.\[export\]' -c cons"):
+    with pytest.raises(ConfigError, match=r"onnxscript is not installed; run: pip install -e '\./engine\[export\]' -c cons"):
         export_run(finished)
 
 

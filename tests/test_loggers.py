@@ -21,7 +21,7 @@ CONFIGS = project.current().configs
 
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
 pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")  # MLflow 3.17 on sqlalchemy 2.1
-NOT_THERE = "needs the extra: pip install -e '.[mlflow,wandb]'"
+NOT_THERE = "needs the extra: pip install -e './engine[mlflow,wandb]'"
 
 
 @pytest.fixture(params=["played", "installed"])
@@ -55,7 +55,7 @@ def steps(client, run, metric):
 def test_an_extra_that_is_missing_is_named_in_one_line_before_anything_is_created(config, tmp_path, monkeypatch):
     monkeypatch.setattr(logger_rules, "find_spec", lambda name: None)
     line = (
-        r"^logger\.{0}: given {1}, whose package is not installed; install it with pip install -e '\.\[{0}\]' \(\S+\)$"
+        r"^logger\.{0}: given {1}, whose package is not installed; install it with pip install -e '\./engine\[{0}\]' \(\S+\)$"
     )
     for name, target in (("mlflow", "MLflowRun"), ("wandb", "WandbRun")):
         with pytest.raises(ConfigError, match=line.format(name, target)):
@@ -66,7 +66,7 @@ def test_an_extra_that_is_missing_is_named_in_one_line_before_anything_is_create
 
 
 def test_each_extra_that_is_named_is_there():
-    extras = (CONFIGS.parent / "pyproject.toml").read_text()
+    extras = (CONFIGS.parent / "engine" / "pyproject.toml").read_text()
     for extra, modules in logger_rules.EXTRAS.values():
         (line,) = [line for line in extras.splitlines() if line.startswith(f"{extra} = ")]
         assert all(name in line for name in modules)

@@ -198,7 +198,7 @@ def test_each_format_holds_what_csv_holds(predicted, photos, bad, ending):
 
 def test_parquet_without_its_package_is_one_line(predicted, photos, monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(ConfigError, match=r"pyarrow is not installed; run: pip install -e '\.\[parquet\]'"):
+    with pytest.raises(ConfigError, match=r"pyarrow is not installed; run: pip install -e '\./engine\[parquet\]'"):
         predicted(photos, output="predictions.parquet")
 
 

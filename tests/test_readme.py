@@ -79,7 +79,7 @@ def test_each_fault_to_plant_is_a_line_of_the_code():
     assert len(plant_faults.FAULTS) >= 20
     assert len(plant_faults.CONTRACT_FAULTS) >= 40
     for fault in plant_faults.FAULTS + plant_faults.CONTRACT_FAULTS:
-        text = (PROJECT / "src" / "kindling" / fault.file).read_text()
+        text = (PROJECT / fault.file).read_text()
         assert text.count(fault.right) == 1, fault
         assert fault.right != fault.wrong
 

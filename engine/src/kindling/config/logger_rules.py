@@ -21,7 +21,7 @@ def loggers_are_installed(config: Config) -> Iterator[Fault]:
         target = str(get(config, f"logger.{name}._target_")).rpartition(".")[2]
         extra, modules = EXTRAS.get(target, ("", ()))
         if not all(map(find_spec, modules)):
-            given = f"{target}, whose package is not installed; install it with pip install -e '.[{extra}]'"
+            given = f"{target}, whose package is not installed; install it with pip install -e './engine[{extra}]'"
             yield Fault(f"logger.{name}", given)
 
 
