@@ -81,7 +81,7 @@ FAULTS = [
     Fault("engine/src/kindling/callbacks/finetuning.py", "trainer.current_epoch)  # a resumed", "0)  # a resumed"),
     Fault("engine/src/kindling/models/pretrained.py", "return bool(misfits)", "return False"),
     Fault("engine/src/kindling/data/splits.py", "(~held).nonzero()", "(held >= 0).nonzero()"),
-    Fault("engine/src/kindling/data/mnist_5k.py", "fraction=0.125", "fraction=0.12"),
+    Fault("src/my_project/data/mnist_5k.py", "fraction=0.125", "fraction=0.12"),
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
     Fault("engine/src/kindling/data/decoding.py", "// 257", "// 256 * 2"),
     Fault("engine/src/kindling/data/decoding.py", "channels_first or not is_last", "channels_first"),
@@ -126,31 +126,31 @@ FAULTS = [
         'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
         "pass",
     ),
-    Fault("engine/src/kindling/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
-    Fault("engine/src/kindling/models/cnn.py", 'nonlinearity="relu"', 'nonlinearity="linear"'),
-    Fault("engine/src/kindling/models/norms.py", "channels // 2", "channels"),
-    Fault("engine/src/kindling/models/norms.py", 'kind == "layer" else', 'kind == "group" else'),
+    Fault("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    Fault("src/my_project/models/cnn.py", 'nonlinearity="relu"', 'nonlinearity="linear"'),
+    Fault("src/my_project/models/norms.py", "channels // 2", "channels"),
+    Fault("src/my_project/models/norms.py", 'kind == "layer" else', 'kind == "group" else'),
     Fault(
-        "engine/src/kindling/models/stochastic_depth.py",
+        "src/my_project/models/stochastic_depth.py",
         "last * number / num_blocks",
         "last * (number - 1) / num_blocks",
     ),
-    Fault("engine/src/kindling/models/stochastic_depth.py", '"row")', '"batch")'),
-    Fault("engine/src/kindling/models/vit.py", "layer.dropout2 = nn.Sequential(nn.Dropout(dropout), drop)", "pass"),
+    Fault("src/my_project/models/stochastic_depth.py", '"row")', '"batch")'),
+    Fault("src/my_project/models/vit.py", "layer.dropout2 = nn.Sequential(nn.Dropout(dropout), drop)", "pass"),
     Fault(
-        "engine/src/kindling/models/resnet.py",
+        "src/my_project/models/resnet.py",
         "self.drop(self.norm2(self.conv2(residual)))",
         "self.norm2(self.conv2(residual))",
     ),
     Fault("engine/src/kindling/models/recomputation.py", "setattr(norm, name, buffer.clone())", "pass"),
     Fault("engine/src/kindling/models/recomputation.py", "setattr(norm, name, buffer)\n", "pass\n"),
     Fault(
-        "engine/src/kindling/models/vit.py",
+        "src/my_project/models/vit.py",
         "self.encoder.norm(recomputed(self.encoder.layers, tokens))",
         "self.encoder(tokens)",
     ),
     Fault(
-        "engine/src/kindling/models/resnet.py",
+        "src/my_project/models/resnet.py",
         "self.checkpoint_activations and self.training",
         "self.checkpoint_activations",
     ),
@@ -175,11 +175,11 @@ FAULTS = [
     Fault("engine/src/kindling/callbacks/gradient_check.py", "copy.deepcopy(each).cpu()", "each.cpu()"),
     Fault("engine/src/kindling/config/rules.py", "if init and weights:", "if False:"),
     Fault("engine/src/kindling/resuming/resumption.py", "(*RATES, *FREE)", "RATES"),
-    Fault("engine/src/kindling/models/resnet.py", "residual + self.shortcut(x)", "residual + x.mean()"),
-    Fault("engine/src/kindling/models/airbench.py", "conv.weight[: conv.in_channels]", "conv.weight[:1]"),
-    Fault("engine/src/kindling/models/whitening.py", "(variances + EPS).sqrt()).T", "(variances + EPS).sqrt())"),
-    Fault("engine/src/kindling/models/whitening.py", "- mean.outer(mean)", ""),
-    Fault("engine/src/kindling/callbacks/whitening.py", " and not each.is_fitted", ""),
+    Fault("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + x.mean()"),
+    Fault("src/my_project/models/airbench.py", "conv.weight[: conv.in_channels]", "conv.weight[:1]"),
+    Fault("src/my_project/models/whitening.py", "(variances + EPS).sqrt()).T", "(variances + EPS).sqrt())"),
+    Fault("src/my_project/models/whitening.py", "- mean.outer(mean)", ""),
+    Fault("src/my_project/callbacks/whitening.py", " and not each.is_fitted", ""),
     Fault("engine/src/kindling/classifier.py", "parameter.grad = None", "pass"),
     Fault(
         "engine/src/kindling/classifier.py",
@@ -192,7 +192,7 @@ FAULTS = [
     Fault("engine/src/kindling/muon.py", "self._kinds, has_head=False", "self._kinds"),
     Fault("engine/src/kindling/muon.py", "len(parameter) ** 0.5 / (norm + EPS)", "1 / norm"),
     Fault("engine/src/kindling/muon.py", "max(1.0, rows / columns) ** 0.5", "1.0"),
-    Fault("engine/src/kindling/models/vit.py", "dim=1) + self.positions", "dim=1)"),
+    Fault("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1)"),
     Fault("engine/src/kindling/models/pretrained.py", "if surplus or len(heads) > 1", "if surplus"),
     Fault("engine/src/kindling/optimization.py", "parameter.ndim <= 1", "parameter.ndim <= 0"),
     Fault("engine/src/kindling/optimization.py", "(step + 1) / warmup_steps", "step / warmup_steps"),
@@ -549,10 +549,10 @@ CONTRACT_FAULTS = [
     ),
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
     Fault(
-        "engine/src/kindling/data/mnist_5k.py", "test=everything.take(test)", "test=everything.take(rest)"
+        "src/my_project/data/mnist_5k.py", "test=everything.take(test)", "test=everything.take(rest)"
     ),  # the training images
-    Fault("engine/src/kindling/data/mnist_5k.py", "val=everything.take(rest[val])", "val=everything.take(val)"),
-    Fault("engine/src/kindling/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    Fault("src/my_project/data/mnist_5k.py", "val=everything.take(rest[val])", "val=everything.take(val)"),
+    Fault("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
     Fault(
         "engine/src/kindling/data/image_folder.py",
         'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
@@ -626,61 +626,55 @@ CONTRACT_FAULTS = [
         "    for name, parameter in net.named_parameters():\n        if parameter.requires_grad:",
         "    for name, parameter in net.named_parameters():\n        if parameter.ndim > 1:",
     ),  # biases and norms stay
+    Fault("src/my_project/models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
     Fault(
-        "engine/src/kindling/models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"
-    ),
-    Fault(
-        "engine/src/kindling/models/cnn.py",
+        "src/my_project/models/cnn.py",
         "self.head(features.amax((2, 3)))",
         "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",  # in evaluation too
     ),
+    Fault("src/my_project/models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"),
     Fault(
-        "engine/src/kindling/models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"
-    ),
-    Fault(
-        "engine/src/kindling/models/cnn.py",
+        "src/my_project/models/cnn.py",
         "self.head(features.amax((2, 3)))",
         "self.head(features.amax((2, 3))).softmax(1)",
     ),
     Fault(
-        "engine/src/kindling/models/cnn.py",
+        "src/my_project/models/cnn.py",
         "self.head(features.amax((2, 3)))",
         "self.head(features.amax((2, 3))).double()",
     ),
     Fault(
-        "engine/src/kindling/models/cnn.py",
+        "src/my_project/models/cnn.py",
         "a quarter\n        norm_of(norm, out_channels)",
         "a quarter\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
     ),
     Fault(
-        "engine/src/kindling/models/cnn.py",
+        "src/my_project/models/cnn.py",
         "a quarter\n        norm_of(norm, out_channels)",
         "a quarter\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
     ),
+    Fault("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),
+    Fault("src/my_project/models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),
     Fault(
-        "engine/src/kindling/models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"
-    ),
-    Fault("engine/src/kindling/models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),
-    Fault(
-        "engine/src/kindling/models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"
+        "src/my_project/models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"
     ),  # not a submodule
-    Fault("engine/src/kindling/models/mlp.py", "self.hidden(images)", "self.hidden(images - images.mean(0))"),
-    Fault("engine/src/kindling/models/mlp.py", "self.hidden(images)", "self.hidden(images.sub_(0.1))"),
+    Fault("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images - images.mean(0))"),
+    Fault("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images.sub_(0.1))"),
     Fault(
-        "engine/src/kindling/models/mlp.py",
+        "src/my_project/models/mlp.py",
         'kaiming_normal_(module.weight, nonlinearity="relu")',
         "normal_(module.weight)",
     ),
-    Fault("engine/src/kindling/models/vit.py", "batch_first=True", "batch_first=False"),  # images attend to each other
-    Fault("engine/src/kindling/models/vit.py", "dim=1) + self.positions", "dim=1) + self.positions.detach()"),
-    Fault("engine/src/kindling/models/vit.py", "self.head.weight, std=0.02", "self.head.weight, std=2.0"),
+    Fault("src/my_project/models/vit.py", "batch_first=True", "batch_first=False"),  # images attend to each other
+    Fault("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1) + self.positions.detach()"),
+    Fault("src/my_project/models/vit.py", "self.head.weight, std=0.02", "self.head.weight, std=2.0"),
     Fault(
-        "engine/src/kindling/models/vit.py",
+        "src/my_project/models/vit.py",
         "self.patches(images).flatten(2).transpose(1, 2)",
         "self.patches(images).flatten(2).permute(2, 0, 1).reshape(len(images), -1, self.class_token.shape[2])",
     ),
-    Fault("engine/src/kindling/models/airbench.py", " / self.head.in_features", ""),
-    Fault("engine/src/kindling/models/airbench.py", "NORM_MOMENTUM = 0.4", "NORM_MOMENTUM = 0.0"),
-    Fault("engine/src/kindling/models/torchvision.py", "images.expand(", "images[:, :1].expand("),
-    Fault("engine/src/kindling/models/torchvision.py", "self.net(images", "self.net.train()(images"),
+    Fault("src/my_project/models/airbench.py", " / self.head.in_features", ""),
+    Fault("src/my_project/models/airbench.py", "NORM_MOMENTUM = 0.4", "NORM_MOMENTUM = 0.0"),
+    Fault("src/my_project/models/torchvision.py", "images.expand(", "images[:, :1].expand("),
+    Fault("src/my_project/models/torchvision.py", "self.net(images", "self.net.train()(images"),
 ]

@@ -255,7 +255,7 @@ MISPLACED: dict[str, Any] = {
     "what a module imports as model": {"model": {"_target_": "lightning.pytorch.loggers.wandb.os.system"}},
     "a download as model": {"model": {"_target_": "torchvision.models.resnet18", "pretrained": True}},
     "a loss as data": {"data": {"_target_": "torch.nn.CrossEntropyLoss"}},
-    "a partial as data": {"data": {"_target_": "kindling.data.mnist_5k.MNIST5k", "_partial_": True}},
+    "a partial as data": {"data": {"_target_": "my_project.data.mnist_5k.MNIST5k", "_partial_": True}},
     "data as criterion": {"criterion": {"_target_": "kindling.data.images.ImageFiles", "paths": []}},
     "a number as model": {"model": 3},
     "a list as criterion": {"criterion": []},

@@ -21,8 +21,8 @@ from kindling.config.entry import compose
 from kindling.config.files import ConfigFiles
 from kindling.data.datamodule import ImageDataModule
 from kindling.data.images import Images
-from kindling.data.torchvision_sets import TorchvisionImages
 from kindling.train import check_shapes
+from my_project.data.torchvision_sets import TorchvisionImages
 
 CONFIGS = project.current().configs
 

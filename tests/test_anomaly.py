@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from kindling.errors import DivergedError
-from kindling.models.mlp import MLP
+from my_project.models.mlp import MLP
 
 SMALL = ["model=mlp", "model.hidden=[8]", "data.image_size=8", "data.num_images=32", "trainer.max_epochs=1"]
 

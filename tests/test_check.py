@@ -159,7 +159,7 @@ SPOILED = {
     "model: {dropout: '${data.nmu_classes}'}": ("model.dropout", 3, "${data.num_classes}?"),
     "callbacks: {early_stoping: {patience: 3}}": ("callbacks.early_stoping", 3, "callbacks.early_stopping?"),
     "model: {_target_: os.system}": ("model._target_", 3, "allowed"),
-    "model: {_target_: kindling.models.cnn.CNNN}": ("model._target_", 3, "kindling.models.cnn.CNN?"),
+    "model: {_target_: my_project.models.cnn.CNNN}": ("model._target_", 3, "my_project.models.cnn.CNN?"),
     "defaults: [{override /model: cnnn}]": ("defaults: model", 3, "cnn?"),
     "defaults: [{override /modle: cnn}]": ("defaults: modle", 3, "model?"),
     "model: {dropout: 0.1": ("configs/experiment/mine.yaml", 4, "YAML"),
@@ -343,7 +343,7 @@ OWN_CLASSES = {
 @pytest.mark.parametrize("source", OWN_CLASSES)
 def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
     file = CONFIGS.parent / "src" / PACKAGE / "own_net.py"
-    file.write_text(f"from kindling.models.cnn import CNN\n{source}\n")
+    file.write_text(f"from my_project.models.cnn import CNN\n{source}\n")
     clear_caches()
     try:
         errors, _ = problems(f"model._target_={PACKAGE}.own_net.Net")

@@ -13,7 +13,7 @@ from kindling.errors import CheckpointError
 
 def write(path: Path, **changes) -> Path:
     saved = {"state_dict": {"weight": torch.arange(1000.0)}}
-    checkpoint.describe(saved, {"model": {"_target_": "kindling.models.cnn.CNN"}}, {"classes": ["a", "b"]})
+    checkpoint.describe(saved, {"model": {"_target_": "my_project.models.cnn.CNN"}}, {"classes": ["a", "b"]})
     saved["description"] |= changes
     checkpoint.WholeCheckpointIO().save_checkpoint(saved, path)
     return path
@@ -23,7 +23,7 @@ def test_what_is_saved_is_loaded(tmp_path):
     saved = checkpoint.load(write(tmp_path / "a.ckpt"))
     assert torch.equal(saved["state_dict"]["weight"], torch.arange(1000.0))
     assert saved["description"]["classes"] == ["a", "b"]
-    assert saved["description"]["config"]["model"]["_target_"] == "kindling.models.cnn.CNN"
+    assert saved["description"]["config"]["model"]["_target_"] == "my_project.models.cnn.CNN"
 
 
 def test_targets_of_the_project_are_stored_from_its_package_on():

@@ -7,7 +7,7 @@ from torch import nn
 
 from kindling.compilation import compile_net
 from kindling.config import machine
-from kindling.models.mlp import MLP
+from my_project.models.mlp import MLP
 
 
 @pytest.fixture

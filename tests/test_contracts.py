@@ -40,10 +40,10 @@ from kindling.classifier import Classifier, rebuild
 from kindling.config.composition import instantiate, to_plain
 from kindling.config.entry import compose
 from kindling.data.datamodule import ImageDataModule
-from kindling.data.torchvision_sets import TorchvisionImages
 from kindling.errors import ConfigError, DataError
 from kindling.seeds import mix_seeds, seed_all
 from kindling.train import train
+from my_project.data.torchvision_sets import TorchvisionImages
 
 SHIPPED = {"cifar10", "cifar100", "fake", "fashion_mnist", "image_folder", "mnist", "mnist_5k"}
 SHAPES = one_for_each_shape(DATA)

@@ -22,9 +22,9 @@ from kindling.callbacks import resume_checkpoint
 from kindling.classifier import Classifier
 from kindling.data.loader import EpochLoader
 from kindling.errors import DivergedError, Interrupted
-from kindling.models.mlp import MLP
 from kindling.optimization import scale_rates
 from kindling.train import train
+from my_project.models.mlp import MLP
 
 # Two epochs of four batches, with a checkpoint before each but the first.
 SMALL = [

@@ -19,8 +19,8 @@ from kindling.data.images import ImageTensors
 from kindling.doctor import fetching
 from kindling.doctor.seen import Seen
 from kindling.doctor.training_rules import entropy, rate_is_near
-from kindling.models.mlp import MLP
 from kindling.train import train
+from my_project.models.mlp import MLP
 
 QUICK = ["model=mlp", "trainer.max_epochs=1", "test=false"]
 

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 import kindling
 from kindling import model_folder, runtimes
+from kindling.config import project
 from kindling.config.entry import compose
 from kindling.data.augment import Normalize
 from kindling.errors import CheckpointError, ConfigError, DataError, ExportError
@@ -144,7 +145,7 @@ def contents(file: Path) -> bytes:
 
 
 def test_every_shipped_model_is_among_the_exported():
-    shipped = {file.stem for file in (Path(kindling.__file__).parents[2] / "configs" / "model").glob("*.yaml")}
+    shipped = {file.stem for file in (project.current().configs / "model").glob("*.yaml")}
     assert {model.partition(" ")[0] for model in MODELS} == shipped
 
 
@@ -445,7 +446,7 @@ def test_wrong_arguments_are_answered_with_what_is_allowed(finished, overrides, 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(finished, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
-    with pytest.raises(ConfigError, match=r"onnxscript is not installed; run: pip install -e '\./engine\[export\]' -c cons"):
+    with pytest.raises(ConfigError, match=r"onnxscript is not installed; run: pip install -e '\./engine\[export\]' -c"):
         export_run(finished)
 
 

@@ -22,8 +22,8 @@ from kindling.data import image_folder
 from kindling.data.fake import FakeImages
 from kindling.errors import DataError, KindlingError
 from kindling.failures import num_parts
-from kindling.models.mlp import MLP
 from kindling.train import train
+from my_project.models.mlp import MLP
 
 Given = Callable[..., DictConfig]
 # Two epochs of four batches, with a checkpoint before each but the first.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from kindling.callbacks.gradient_check import gradient_checks
 from kindling.errors import GradientError
-from kindling.models.mlp import MLP
+from my_project.models.mlp import MLP
 
 RANDOM = ["model.dropout=0.3", "model.stochastic_depth=0.5"]
 SHIPPED = {

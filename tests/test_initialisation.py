@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from kindling.config.values import CHOICES
 from kindling.errors import ConfigError
 from kindling.initialisation import HEAD_STD, SCHEMES, STD, initialise
-from kindling.models.whitening import Whitening
+from my_project.models.whitening import Whitening
 
 OURS = ["mlp", "cnn", "resnet", "vit", "airbench"]
 MODELS = [*OURS, "squeezenet1_1", "mobilenet_v3_small"]

@@ -55,7 +55,8 @@ def steps(client, run, metric):
 def test_an_extra_that_is_missing_is_named_in_one_line_before_anything_is_created(config, tmp_path, monkeypatch):
     monkeypatch.setattr(logger_rules, "find_spec", lambda name: None)
     line = (
-        r"^logger\.{0}: given {1}, whose package is not installed; install it with pip install -e '\./engine\[{0}\]' \(\S+\)$"
+        r"^logger\.{0}: given {1}, whose package is not installed; "
+        r"install it with pip install -e '\./engine\[{0}\]' \(\S+\)$"
     )
     for name, target in (("mlflow", "MLflowRun"), ("wandb", "WandbRun")):
         with pytest.raises(ConfigError, match=line.format(name, target)):

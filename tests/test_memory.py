@@ -7,7 +7,7 @@ from torch import nn
 from kindling import memory
 from kindling.callbacks.memory import Memory, counted_peaks, estimated
 from kindling.memory import Estimate, kept_for_backward, num_bytes
-from kindling.models.cnn import CNN
+from my_project.models.cnn import CNN
 
 SMALL = ["debug=memory", "model=mlp", "model.hidden=[8]", "model.dropout=0", "data.image_size=8", "data.batch_size=8"]
 WEIGHTS = 4 * (64 * 8 + 8 + 8 * 10 + 10)  # bytes

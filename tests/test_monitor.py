@@ -10,8 +10,8 @@ from torch import nn
 from kindling.activations import recording
 from kindling.callbacks.monitor import LayerMonitor
 from kindling.classifier import Classifier
-from kindling.models.cnn import CNN
-from kindling.models.mlp import MLP
+from my_project.models.cnn import CNN
+from my_project.models.mlp import MLP
 
 LOOK = ["callbacks=monitor", "callbacks.monitor.every_n_steps=1", "trainer.max_epochs=1"]
 SMALL = ["model=mlp", "model.hidden=[8,8]", "data.image_size=8", "model.dropout=0"]

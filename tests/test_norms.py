@@ -8,7 +8,7 @@ from torch import nn
 from kindling.checkpoint import DESCRIPTION
 from kindling.classifier import rebuild
 from kindling.config.targets import absolute
-from kindling.models.norms import norm_of, num_groups
+from my_project.models.norms import norm_of, num_groups
 
 
 @pytest.mark.parametrize(

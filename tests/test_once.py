@@ -65,7 +65,7 @@ def test_each_job_of_a_sweep_is_composed_once_and_another_sweep_anew(monkeypatch
         ["optimizer.lr=0.5", "model=mlp", "seed=2"],
         ["experiment=cnn", "data.augment=null", "+optimizer.amsgrad=true", "~callbacks.early_stopping"],
         ["+callbacks/monitor=x", "seed=3"],
-        ["model={_target_: kindling.models.mlp.MLP}", "seed=4"],
+        ["model={_target_: my_project.models.mlp.MLP}", "seed=4"],
         ["seed=5", "hydra.job.name=other", "hydra/help=default"],
         ["hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=6", "test=false"],
         ["seed=7", "seed=8"],

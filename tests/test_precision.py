@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from kindling.classifier import Classifier
-from kindling.models.cnn import CNN
+from my_project.models.cnn import CNN
 
 PLAIN = ["model.dropout=0", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=constant", "trainer.max_epochs=1"]
 

@@ -9,8 +9,8 @@ import torch
 from kindling.criterion import CrossEntropy
 from kindling.csv_logger import MetricsCSV
 from kindling.data.loader import EpochLoader
-from kindling.models.mlp import MLP
 from kindling.profiling.phases import PHASES, PhaseClock, phase_of
+from my_project.models.mlp import MLP
 
 QUICK = [
     *("debug=profile", "model=mlp", "trainer.profiler.wait=1", "trainer.profiler.warmup=1"),

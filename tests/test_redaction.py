@@ -63,7 +63,7 @@ def test_a_config_keeps_its_shape_but_nothing_below_a_secret_key():
 
 def test_a_target_is_never_changed(monkeypatch):
     monkeypatch.setenv("DB_PASSWORD", "kindling")
-    config = {"_target_": "kindling.models.cnn.CNN"}
+    config = {"_target_": "my_project.models.cnn.CNN"}
     assert redact_config(config) == config
 
 

@@ -56,8 +56,8 @@ def test_no_shipped_file_is_marked(faults, file):
         ("config", {"trainer": {"max_epochs": "many"}}, "many"),
         ("config", {"defaults": [{"override /model": "cnnn"}]}, "cnnn"),
         ("config", {"seed": -1}, "-1"),
-        ("data", {"_target_": "kindling.data.mnist_5k.MNIST5k", "batch_size": 0}, "0"),
-        ("model", {"_target_": "kindling.models.cnn.CNN", "channels": 16}, "16"),
+        ("data", {"_target_": "my_project.data.mnist_5k.MNIST5k", "batch_size": 0}, "0"),
+        ("model", {"_target_": "my_project.models.cnn.CNN", "channels": 16}, "16"),
         ("optimizer", {"_target_": "torch.optim.AdamW", "lrr": 1}, "lrr"),
         ("callbacks", {"early_stopping": {"patience": -1}}, "-1"),
         ("scheduler", {"interval": "weekly"}, "weekly"),
@@ -74,7 +74,7 @@ def test_an_editor_marks_a_mistake(faults, name, content, marked):
 
 
 def test_a_reference_stands_for_any_value(faults):
-    assert faults("model", {"_target_": "kindling.models.cnn.CNN", "dropout": "${model.dropout}"}) == []
+    assert faults("model", {"_target_": "my_project.models.cnn.CNN", "dropout": "${model.dropout}"}) == []
     assert faults("data", {"_target_": "kindling.data.image_folder.ImageFolder", "root": "???"}) == []
 
 

@@ -8,7 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from kindling.callbacks.shapes import as_it_was, shape, table, trace
 from kindling.console import as_text
-from kindling.models.cnn import CNN
+from my_project.models.cnn import CNN
 
 
 def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):

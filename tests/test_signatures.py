@@ -56,7 +56,7 @@ def test_all_shipped_targets_are_read():
 
 @pytest.mark.parametrize(
     ("target", "name"),
-    [("torch.optim.AdmaW", "AdamW"), ("kindling.models.cnn.CMM", "CNN"), ("kindling.models.cnnn.CNN", "cnn")],
+    [("torch.optim.AdmaW", "AdamW"), ("my_project.models.cnn.CMM", "CNN"), ("my_project.models.cnnn.CNN", "cnn")],
 )
 def test_a_target_that_is_missing_names_what_is_there(target, name):
     with pytest.raises(TargetMissing) as missing:

@@ -5,8 +5,8 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from kindling.errors import ConfigError
-from kindling.models.resnet import Block
-from kindling.models.stochastic_depth import branch_drops
+from my_project.models.resnet import Block
+from my_project.models.stochastic_depth import branch_drops
 
 
 def rates_of(net: nn.Module) -> list[float]:

@@ -16,7 +16,7 @@ from kindling.errors import ConfigError
         "kindling.classifier.Classifier.load_from_checkpoint",
         "lightning.pytorch.loggers.wandb.os.system",
         "torch.optim.adam.torch.load",
-        "kindling.data.mnist_5k.find_spec",
+        "my_project.data.mnist_5k.find_spec",
         "kindling.data.image_folder.os.system",
         "torchvision.models.resnet.partial",
         "torch.optim",
@@ -37,7 +37,7 @@ def test_a_target_outside_the_allowed_ones_is_refused(target):
         "torch.optim.AdamW",
         "torch.nn.CrossEntropyLoss",
         "lightning.pytorch.Trainer",
-        "kindling.models.cnn.CNN",
+        "my_project.models.cnn.CNN",
     ],
 )
 def test_classes_of_the_allowed_packages_are_found(target):
@@ -47,13 +47,13 @@ def test_classes_of_the_allowed_packages_are_found(target):
 def test_a_refused_target_is_not_run(tmp_path):
     config = {"_target_": "os.mkdir", "path": str(tmp_path / "made")}
     with pytest.raises(ConfigError, match="model"):
-        instantiate({"_target_": "kindling.models.mlp.MLP", "hidden": config}, "model")
+        instantiate({"_target_": "my_project.models.mlp.MLP", "hidden": config}, "model")
     assert not (tmp_path / "made").exists()
 
 
 def test_a_misspelt_class_is_named():
-    with pytest.raises(ConfigError, match=r"model: given 'kindling\.models\.cnn\.CMM'.*CMM"):
-        locate("kindling.models.cnn.CMM", "model")
+    with pytest.raises(ConfigError, match=r"model: given 'my_project\.models\.cnn\.CMM'.*CMM"):
+        locate("my_project.models.cnn.CMM", "model")
 
 
 def test_an_unknown_argument_names_the_node():

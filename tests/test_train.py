@@ -291,7 +291,7 @@ def test_a_failed_run_says_why(train_run, config, monkeypatch):
     [
         (
             ["model=cnn", "data.image_size=4"],
-            r"model: given kindling.models.cnn.CNN for images of .*\(1, 4, 4\)",
+            r"model: given my_project.models.cnn.CNN for images of .*\(1, 4, 4\)",
         ),
         (["model.num_classes=3"], r"gives logits \(2, 3\); allowed: \(2, 10\)"),
         (["trainer=gpu"], "trainer.(accelerator|devices): given (gpu|99)"),
@@ -313,7 +313,7 @@ def test_a_config_that_cannot_train_is_refused_before_the_first_step(train_run, 
 def test_checkpoints_load_without_the_projects_classes_and_know_no_package_name(finished):
     run = finished
     saved = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
-    assert saved["description"]["config"]["model"]["_target_"] == "kindling.models.cnn.CNN"
+    assert saved["description"]["config"]["model"]["_target_"] == ".models.cnn.CNN"
     assert saved["description"]["classes"] == [f"class {i}" for i in range(10)]
     assert project.current().package not in json.dumps(saved["description"]["config"])
 

@@ -5,9 +5,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from kindling.config.composition import instantiate
-from kindling.models.whitening import EPS, IMAGES_AT_ONCE, Whitening
+from my_project.models.whitening import EPS, IMAGES_AT_ONCE, Whitening
 
-FIT = "+callbacks.whitening={_target_: kindling.callbacks.whitening.FitWhitening, num_images: 40}"
+FIT = "+callbacks.whitening={_target_: my_project.callbacks.whitening.FitWhitening, num_images: 40}"
 SMALL = ["model=airbench", "model.widths=[4,8]", "data.image_size=8", "data.num_images=64"]
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from kindling.models.cnn import CNN
+from my_project.models.cnn import CNN
 
 Batch = tuple[Tensor, Tensor]
 

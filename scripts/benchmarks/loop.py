@@ -29,10 +29,10 @@ from kindling.csv_logger import MetricsCSV
 from kindling.data.augment import Augment, Normalize
 from kindling.data.images import ImageTensors
 from kindling.data.loader import EpochLoader
-from kindling.models.cnn import CNN
-from kindling.models.mlp import MLP
 from kindling.optimization import cosine, parameter_groups
 from kindling.overhead import lean
+from my_project.models.cnn import CNN
+from my_project.models.mlp import MLP
 
 NUM_STEPS = 310  # of one round
 UNTIMED = 30  # steps before the clock starts

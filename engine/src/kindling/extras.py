@@ -22,4 +22,6 @@ def optional(package: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(package, package)
-        raise ConfigError(f"{package} is not installed; run: pip install -e './engine[{extra}]' -c constraints.txt") from error
+        raise ConfigError(
+            f"{package} is not installed; run: pip install -e './engine[{extra}]' -c constraints.txt"
+        ) from error

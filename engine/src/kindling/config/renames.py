@@ -53,15 +53,6 @@ RENAMES = {
             ".loggers.mlflow": "kindling.loggers.mlflow",
             ".loggers.wandb": "kindling.loggers.wandb",
             ".muon": "kindling.muon",
-            ".models.airbench": "kindling.models.airbench",  # for now
-            ".models.cnn": "kindling.models.cnn",  # for now
-            ".models.mlp": "kindling.models.mlp",  # for now
-            ".models.resnet": "kindling.models.resnet",  # for now
-            ".models.torchvision": "kindling.models.torchvision",  # for now
-            ".models.vit": "kindling.models.vit",  # for now
-            ".data.mnist_5k": "kindling.data.mnist_5k",  # for now
-            ".data.torchvision_sets": "kindling.data.torchvision_sets",  # for now
-            ".callbacks.whitening": "kindling.callbacks.whitening",  # for now
             ".optimization": "kindling.optimization",
             ".profiling.profiler": "kindling.profiling.profiler",
         }

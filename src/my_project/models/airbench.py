@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.whitening import Whitening
+from my_project.models.whitening import Whitening
 
 NORM_MOMENTUM = 0.4  # a run of some hundred steps needs statistics that follow quickly
 NORM_EPS = 1e-12

@@ -6,7 +6,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from kindling.data.augment import Normalize
 from kindling.data.datamodule import ImageDataModule
 from kindling.data.splits import SPLIT_SEED
-from kindling.models.whitening import Whitening
+from my_project.models.whitening import Whitening
 
 
 class FitWhitening(Callback):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.models.recomputation import recomputed
-from kindling.models.stochastic_depth import branch_drops
+from my_project.models.stochastic_depth import branch_drops
 
 
 class ViT(nn.Module):

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.norms import norm_of
 from kindling.models.recomputation import recomputed
-from kindling.models.stochastic_depth import branch_drops
+from my_project.models.norms import norm_of
+from my_project.models.stochastic_depth import branch_drops
 
 
 class Block(nn.Module):

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.norms import norm_of
 from kindling.models.recomputation import recomputed
+from my_project.models.norms import norm_of
 
 
 class CNN(nn.Module):
