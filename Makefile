@@ -7,54 +7,62 @@ READY := .venv/ready
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## .venv with the pinned packages; the other targets do it when it is needed
+setup: $(READY) ## .venv with the pinned packages, and what editors know of the YAML files; the other targets do it when needed
 
 $(READY): pyproject.toml engine/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
 	test -d .venv || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable './engine[dev]' --editable . --constraint constraints.txt
+	$(BIN)/python scripts/make_schema.py
 	@touch $(READY)
 
 train: $(READY) ## train and test a small CNN on real digits: about a minute
 	$(BIN)/python train.py experiment=cnn
 
 test: $(READY) ## all tests
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 tests
+	$(BIN)/pytest -n 2 engine/tests
+
+test-project: $(READY) ## the tests of src, configs and scripts alone: half a minute
+	$(BIN)/pytest -n 2 tests
 
 test-crash: $(READY) ## kill, damage and resume hundreds of runs: about half an hour
-	$(BIN)/pytest -n 2 -m slow
-	$(BIN)/python tests/crash.py
+	$(BIN)/pytest -n 2 -m slow tests
+	$(BIN)/pytest -n 2 -m slow engine/tests
+	$(BIN)/python engine/tests/crash.py
 
 test-gpu: $(READY) ## what only a CUDA GPU can show
-	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu
+	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
 check: $(READY) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 tests
+	$(BIN)/pytest -n 2 engine/tests
 
 format: $(READY) ## format and mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 coverage: $(READY) ## which lines no test reaches
-	$(BIN)/pytest -n 2 --cov --cov-report=term-missing:skip-covered
+	$(BIN)/pytest -n 2 --cov tests
+	$(BIN)/pytest -n 2 --cov --cov-append --cov-report=term-missing:skip-covered engine/tests
 
 golden: $(READY) ## accept changed configs: write tests/golden anew, then read the diff
-	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_configs.py -k golden
+	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_recipes.py -k golden
 
-schema: $(READY) ## write .schema/ anew: what editors know of the YAML files
+schema: $(READY) ## write .schema anew: what editors know of the YAML files
 	$(BIN)/python scripts/make_schema.py
 
 check-configs: $(READY) ## every recipe with every data set and every model that fits
 	$(BIN)/python scripts/check_configs.py
 
 faults: $(READY) ## plant faults, one by one, and see which test catches each: about ten minutes
-	$(BIN)/python scripts/plant_faults.py
+	$(BIN)/python engine/scripts/plant_faults.py
 
 contracts: $(READY) ## plant classical bugs, and see which contract of models, data and runs catches each
-	$(BIN)/python scripts/plant_faults.py --contracts
+	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
 clean: ## delete caches; asks before it deletes results in logs/
 	rm -rf .pytest_cache .ruff_cache .coverage* build

@@ -78,7 +78,9 @@ def read(root: Path) -> Project:
         raise ConfigError(f"{file}: {error}; allowed: TOML") from error
     section = content.get("tool", {}).get("kindling")
     if not isinstance(section, dict):
-        raise ConfigError(f'{file}: given no [tool.kindling]; allowed: [tool.kindling] with package = "my_project"')
+        raise ConfigError(
+            f'{file}: given no [tool.kindling]; allowed: [tool.kindling] with package = "<folder in src/>"'
+        )
     for key in section.keys() - set(KEYS):
         near = nearest(key, KEYS)
         raise ConfigError(str(Fault(f"{file}: tool.kindling.{key}", "an unknown key", ", ".join(KEYS), near)))

@@ -1,0 +1,85 @@
+"""Measure what engine/docs/benchmarks.md states.
+
+    python engine/scripts/benchmark.py step            a training step against a loop written by hand
+    python engine/scripts/benchmark.py validation      a validation step, likewise
+    python engine/scripts/benchmark.py mlp             an epoch of MNIST with an MLP, likewise
+    python engine/scripts/benchmark.py cnn             an epoch of experiment=cnn, likewise
+    python engine/scripts/benchmark.py resume          what it costs that a run may be killed at any time
+    python engine/scripts/benchmark.py monitor         what callbacks=monitor costs in experiment=cnn
+    python engine/scripts/benchmark.py eyes            what it costs to show more in TensorBoard than curves
+    python engine/scripts/benchmark.py techniques      what recomputation, transforms and mixed batches cost
+    python engine/scripts/benchmark.py export          parity and latency of exported models against PyTorch
+    python engine/scripts/benchmark.py data            batches against torchvision and PIL
+    python engine/scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
+    python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
+    python engine/scripts/benchmark.py compile         the second run with torch.compile against the first
+    python engine/scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
+    python engine/scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
+    python engine/scripts/benchmark.py finder          the rate that debug=find_lr suggests against a grid of rates
+    python engine/scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
+    python engine/scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
+    python engine/scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
+    python engine/scripts/benchmark.py serving run=logs/cnn/<run>    requests a second against a plain endpoint, memory
+
+Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits` take
+overrides of train.py, `serving` those of serve.py. Each round measures all variants in turn; the least of at least
+five rounds counts.
+"""
+
+import logging
+import sys
+
+from benchmarks import (
+    commands,
+    data,
+    export,
+    eyes,
+    finder,
+    loop,
+    monitor,
+    profiles,
+    recipes,
+    resume,
+    serving,
+    techniques,
+)
+from benchmarks.table import show
+
+TABLES = {
+    "step": loop.step,
+    "validation": loop.validation,
+    "mlp": loop.mlp,
+    "cnn": loop.cnn,
+    "resume": resume.resume,
+    "monitor": monitor.monitor,
+    "eyes": eyes.eyes,
+    "techniques": techniques.techniques,
+    "export": export.export,
+    "data": data.data,
+    "start": commands.start,
+    "sweep": commands.sweep,
+    "compile": commands.compiled,
+    "memory": commands.memory,
+    "profile": profiles.profile,
+    "finder": finder.finder,
+    "answers": recipes.answers,
+}
+OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits, "serving": serving.serving}
+
+
+def main() -> None:
+    arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
+    name, overrides = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if name in ("-h", "--help"):
+        sys.exit(print(__doc__))
+    if name not in TABLES and name not in OF_OVERRIDES:
+        sys.exit(f"{__doc__}\nerror: given {name!r}; allowed: {', '.join([*TABLES, *OF_OVERRIDES])}")
+    if name in TABLES and overrides:
+        sys.exit(f"error: given {overrides} with {name}; allowed: --json")
+    logging.disable(logging.WARNING)
+    rows = TABLES[name]() if name in TABLES else OF_OVERRIDES[name](overrides)
+    show(" ".join([name, *overrides]), rows, as_json="--json" in sys.argv)
+
+
+if __name__ == "__main__":
+    main()

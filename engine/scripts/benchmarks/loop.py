@@ -1,0 +1,320 @@
+"""Kindling's loop against the bare one: a step, a validation step, an epoch, a checkpoint. No Hydra here."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from benchmarks import bare
+from benchmarks.measured import CNN, MLP
+from benchmarks.table import Row, least
+from kindling.callbacks.doctor import Doctor
+from kindling.callbacks.progress import EpochLines
+from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
+from kindling.callbacks.summary import Summary
+from kindling.callbacks.timings import Timings
+from kindling.checkpoint import WholeCheckpointIO
+from kindling.classifier import Classifier
+from kindling.csv_logger import MetricsCSV
+from kindling.data.augment import Augment, Normalize
+from kindling.data.images import ImageTensors
+from kindling.data.loader import EpochLoader
+from kindling.optimization import cosine, parameter_groups
+from kindling.overhead import lean
+
+NUM_STEPS = 310  # of one round
+UNTIMED = 30  # steps before the clock starts
+WINDOW = 40  # steps, two of which are logged, that are timed together
+MNIST = {"mean": [0.1307], "std": [0.3081]}
+
+
+def step() -> list[Row]:
+    """A step of a linear layer on ready batches of 64: what is left is the loop itself."""
+    torch.set_num_threads(1)
+    kinds = {"quiet": quiet, "defaults": defaults, "on a terminal": on_a_terminal}
+    micros = least({"bare": bare_step} | {name: partial(step_of, settings) for name, settings in kinds.items()}, 15)
+    over = {name: micros[name] - micros["bare"] for name in kinds}
+    return [
+        Row("a bare step with the same metrics and schedule", micros["bare"], "µs"),
+        Row("the same", 64e6 / micros["bare"], "images/s"),
+        Row("Kindling, without loggers and callbacks", over["quiet"], "µs more"),
+        Row("Kindling, all defaults", over["defaults"], "µs more", "<= 430"),
+        Row("Kindling, all defaults", micros["defaults"] / micros["bare"], "times"),
+        Row("Kindling, all defaults, with the bar of a terminal", over["on a terminal"], "µs more"),
+    ]
+
+
+def validation() -> list[Row]:
+    """A validation step of the same layer."""
+    torch.set_num_threads(1)
+    micros = least({"bare": bare_validation_step, "defaults": validation_step}, 15)
+    return [
+        Row("a bare validation step with the same metrics", micros["bare"], "µs"),
+        Row("Kindling's validation step, all defaults", micros["defaults"], "µs"),
+        Row("Kindling's validation step, all defaults", micros["defaults"] / micros["bare"], "times", "<= 6"),
+    ]
+
+
+def mlp() -> list[Row]:
+    """An epoch of 55,000 + 5,000 MNIST-sized images, batch 128: hidden layers 64, 128, 64, one thread."""
+    torch.set_num_threads(1)
+    train, val = random_images(55_000), random_images(5_000)
+    ready, ready_val = floats(train), floats(val)
+    make = partial(MLP, 1, 28, 10, [64, 128, 64], 0.0)
+    seconds = least(
+        {
+            "bare": lambda: bare_epoch(make(), lambda: bare.shuffled(*ready, 128), ready_val),
+            "quiet": lambda: epoch_of(make(), loaders(train, val, augment=None), quiet),
+            "defaults": lambda: epoch_of(make(), loaders(train, val, augment=None), defaults),
+        },
+        rounds=9,
+    )
+    return [
+        Row("a bare epoch on float tensors", seconds["bare"], "s"),
+        Row("the same", 55_000 / seconds["bare"], "images/s"),
+        Row("Kindling, without loggers and callbacks", seconds["quiet"] / seconds["bare"], "times", "<= 1.35"),
+        Row("Kindling, all defaults", seconds["defaults"] / seconds["bare"], "times", "<= 1.5"),
+    ]
+
+
+def cnn_parts() -> tuple[Callable[[], nn.Module], Callable[[], tuple[EpochLoader, EpochLoader]]]:
+    """What makes the net and the loaders of experiment=cnn: 27 steps an epoch."""
+    train, val = random_images(3_500), random_images(500)
+    augment = Augment(
+        crop_padding=2,
+        padding_mode="constant",
+        horizontal_flip=0.0,
+        alternating_flip=False,
+        rotation=10,
+        random_erasing=0.0,
+    )
+    return partial(CNN, 1, 10, [16, 32, 64], 0.2), partial(loaders, train, val, augment)
+
+
+def cnn() -> list[Row]:
+    """An epoch of experiment=cnn, with its augmentation, validation and checkpoints, on all cores."""
+    make, data = cnn_parts()
+    ready, val = list(data()[0]), list(data()[1])
+    ready_val = torch.cat([images for images, _ in val]), torch.cat([labels for _, labels in val])
+    channels_last = partial(nn.Module.to, memory_format=torch.channels_last)
+    seconds = least(
+        {
+            "bare": lambda: bare_epoch(channels_last(make()), lambda: ready, ready_val),
+            "defaults": lambda: epoch_of(make(), data(), defaults),
+            "checkpoint": lambda: checkpoint_of(make(), data()),
+        },
+        rounds=9,
+    )
+    return [
+        Row("a bare epoch on ready batches", seconds["bare"], "s"),
+        Row("the same", 3_500 / seconds["bare"], "images/s"),
+        Row("Kindling, all defaults", seconds["defaults"] / seconds["bare"], "times", "<= 1.08"),
+        Row("one more checkpoint in mid-epoch", 100 * seconds["checkpoint"] / seconds["defaults"], "% of it", "<= 3"),
+    ]
+
+
+class Repeated:
+    """The same few batches again and again, and the instant at which each is asked for."""
+
+    def __init__(self, num_steps: int = NUM_STEPS):
+        self.num_steps = num_steps
+        self.batches = [(torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))) for _ in range(20)]
+        self.instants: list[float] = []
+
+    def __len__(self) -> int:
+        return self.num_steps
+
+    def __iter__(self) -> Iterator[bare.Batch]:
+        self.instants = []
+        for index in range(self.num_steps):
+            self.instants.append(time.perf_counter())
+            yield self.batches[index % len(self.batches)]
+
+    @property
+    def micros(self) -> float:
+        """Of one step, in the quickest of several windows: a shared machine is seldom quiet for long."""
+        ends = self.instants[UNTIMED::WINDOW]
+        return min(end - start for start, end in pairwise(ends)) / WINDOW * 1e6
+
+
+def linear() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
+
+
+def optimizer_of(net: nn.Module) -> Optimizer:
+    return AdamW(parameter_groups(net), lr=0.001, fused=True)
+
+
+def bare_step() -> float:
+    net, batches = linear(), Repeated()
+    optimizer = optimizer_of(net)
+    bare.train_epoch(net, optimizer, cosine(optimizer, NUM_STEPS, warmup=0.05, final=0.0), batches)
+    return batches.micros
+
+
+def step_of(settings: Callable[[Path], dict[str, Any]]) -> float:
+    train = Repeated()
+    fit(linear(), train, Repeated(2), settings, max_epochs=1)
+    return train.micros
+
+
+def bare_validation_step() -> float:
+    batches = Repeated()
+    bare.validate(linear(), batches)
+    return batches.micros
+
+
+def validation_step() -> float:
+    val = Repeated()
+    fit(linear(), Repeated(2), val, defaults, max_epochs=1)
+    return val.micros
+
+
+def bare_epoch(
+    net: nn.Module, batches: Callable[[], Iterable[bare.Batch]], val: tuple[torch.Tensor, torch.Tensor]
+) -> float:
+    """Seconds of the second epoch, with its validation."""
+    optimizer, seconds = optimizer_of(net), 0.0
+    scheduler = cosine(optimizer, 2 * 430, warmup=0.05, final=0.0)
+    for _ in range(2):
+        started = time.perf_counter()
+        bare.train_epoch(net, optimizer, scheduler, batches())
+        bare.validate(net, zip(*(part.split(128) for part in val), strict=True))
+        seconds = time.perf_counter() - started
+    return seconds
+
+
+class EpochClock(Callback):
+    """The instant at which each epoch starts and the last one is over, with all that the others do then."""
+
+    def __init__(self) -> None:
+        self.instants: list[float] = []
+
+    def on_train_epoch_start(self, *_: Any) -> None:
+        self.instants.append(time.perf_counter())
+
+    def on_train_end(self, *_: Any) -> None:
+        self.instants.append(time.perf_counter())
+
+
+def epoch_of(
+    net: nn.Module, data: tuple[EpochLoader, EpochLoader], settings: Callable[[Path], dict[str, Any]]
+) -> float:
+    """Seconds of the second epoch, with its validation, logs and checkpoints."""
+    clock = EpochClock()
+    fit(net, *data, settings, max_epochs=2, further=clock)
+    return clock.instants[2] - clock.instants[1]
+
+
+class MidEpoch(ResumeCheckpoint):
+    """A checkpoint within each of two epochs of 27 steps, and the seconds that its hook took in all."""
+
+    def __init__(self, folder: Path):
+        super().__init__(folder=str(folder), every_n_steps=20, every_minutes=None, keep=3, max_time=None, strict=False)
+        self.seconds = 0.0
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        started = time.perf_counter()
+        super().on_train_batch_start(*arguments)
+        self.seconds += time.perf_counter() - started
+
+
+def checkpoint_of(net: nn.Module, data: tuple[EpochLoader, EpochLoader]) -> float:
+    """Seconds of an epoch that one more checkpoint takes."""
+    with tempfile.TemporaryDirectory() as folder:
+        middle = MidEpoch(Path(folder))
+        fit(net, *data, defaults, max_epochs=2, further=middle)
+    return middle.seconds / 2
+
+
+def fit(
+    net: nn.Module,
+    train: Any,
+    val: Any,
+    settings: Callable[[Path], dict[str, Any]],
+    max_epochs: int,
+    further: Callback | None = None,
+) -> None:
+    """Train with Kindling's LightningModule and Lightning's Trainer."""
+    scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
+    optimizer = partial(AdamW, lr=0.001, fused=True)
+    classifier = Classifier(net, nn.CrossEntropyLoss(), optimizer, scheduler)
+    with tempfile.TemporaryDirectory() as folder:
+        chosen = settings(Path(folder))
+        if further:
+            chosen["callbacks"] = [*chosen.get("callbacks", []), further]
+        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
+        lean(trainer).fit(classifier, train, val)
+
+
+def quiet(folder: Path) -> dict[str, Any]:
+    """No logger, no callback."""
+    return {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+    }
+
+
+def defaults(folder: Path) -> dict[str, Any]:
+    """What configs/callbacks/default.yaml and configs/logger/default.yaml ask for."""
+    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", enable_version_counter=False)
+    return {
+        "callbacks": [
+            best,
+            resume_checkpoint(folder),
+            EarlyStopping(monitor="val/loss", patience=10, strict=False),
+            LearningRateMonitor("epoch"),
+            Summary(max_depth=2),
+            EpochLines(),
+            Timings(str(folder)),
+            Doctor(),
+        ],
+        "logger": [
+            MetricsCSV(str(folder)),
+            TensorBoardLogger(folder, "", "tensorboard", default_hp_metric=False),
+        ],
+        "plugins": [WholeCheckpointIO()],
+    }
+
+
+def resume_checkpoint(folder: Path) -> ResumeCheckpoint:
+    return ResumeCheckpoint(
+        folder=str(folder), every_n_steps=None, every_minutes=0.5, keep=3, max_time=None, strict=False
+    )
+
+
+def on_a_terminal(folder: Path) -> dict[str, Any]:
+    """All defaults, where there is a terminal to draw a progress bar on."""
+    chosen = defaults(folder)
+    nowhere = open(os.devnull, "w")  # noqa: SIM115
+    bar = RichProgressBar(20, console_kwargs={"file": nowhere, "force_terminal": True})
+    callbacks = [bar if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
+    return chosen | {"callbacks": callbacks}
+
+
+def random_images(num_images: int) -> ImageTensors:
+    pixels = torch.randint(0, 256, (num_images, 28, 28, 1), dtype=torch.uint8)
+    return ImageTensors(pixels, torch.randint(0, 10, (num_images,)))
+
+
+def floats(images: ImageTensors) -> bare.Batch:
+    return Normalize(**MNIST)(images.images), images.labels
+
+
+def loaders(train: ImageTensors, val: ImageTensors, augment: Augment | None) -> tuple[EpochLoader, EpochLoader]:
+    settings = {"batch_size": 128, "normalize": Normalize(**MNIST)}
+    shuffled = EpochLoader(train, train=True, shuffle=True, augment=augment, **settings)
+    return shuffled, EpochLoader(val, **settings)

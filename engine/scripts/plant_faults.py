@@ -1,0 +1,195 @@
+"""Plant one-line faults in a copy of the project, one by one, and print which test catches each.
+
+A fault that no test catches is a test that is missing. Run: python engine/scripts/plant_faults.py --help
+"""
+
+import argparse
+import importlib
+import multiprocessing
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import pytest
+import torchvision  # noqa: F401  these are imported once, for all the forks
+
+from faults import CONTRACT_FAULTS, FAULTS, Fault
+
+PROJECT = Path(__file__).resolve().parents[2]
+FOLDERS = (".schema", "src", "engine", "configs", "tests", "scripts", "docs")
+FILES = (
+    "train.py",
+    "evaluate.py",
+    "predict.py",
+    "export.py",
+    "serve.py",
+    "pyproject.toml",
+    "Makefile",
+    "README.md",
+    "CONTRIBUTING.md",
+)
+
+
+# Where the test file has another name than the module.
+NEAREST = {
+    "activations": "monitor",
+    "agreement": "processes",
+    "airbench": "models",
+    "app": "serve",
+    "batching": "serve",
+    "body": "serve",
+    "annotations": "signatures",
+    "callback_rules": "rules",
+    "checkpoint_content": "trust",
+    "classifier": "train",
+    "cnn": "models",
+    "conditions": "resumption",
+    "connection": "serve",
+    "csv_logger": "run_folder",
+    "data_rules": "doctor",
+    "datamodule": "data",
+    "entry": "entries",
+    "epoch_sums": "resumption",
+    "exported_graph": "export",
+    "fault": "check",
+    "fetching": "doctor",
+    "files": "check",
+    "find_batch_size": "finders",
+    "find_lr": "finders",
+    "folder": "image_folder",
+    "foreign": "trust",
+    "formats": "export",
+    "gradient_norm": "tensorboard",
+    "gate": "serve",
+    "gradients": "tensorboard",
+    "graph": "tensorboard",
+    "guarded_fit": "divergence",
+    "decoding": "predictor",
+    "histograms": "tensorboard",
+    "image_names": "predict",
+    "journal": "predict",
+    "int8": "export",
+    "keys": "check",
+    "logger_rules": "loggers",
+    "loop_counters": "crash",
+    "machine": "rules",
+    "metrics": "train",
+    "mlflow": "loggers",
+    "mnist_5k": "data",
+    "nodes": "check",
+    "onnx_graph": "export",
+    "parity": "export",
+    "phases": "profiling",
+    "pixels": "serve",
+    "plots": "evaluate",
+    "pretrained": "finetuning",
+    "predict_rules": "predict",
+    "profiler": "profiling",
+    "report": "profiling",
+    "resnet": "models",
+    "resume_checkpoint": "crash",
+    "resume_files": "resumption",
+    "run_lock": "processes",
+    "seeds": "loader",
+    "served": "serve",
+    "signals": "entries",
+    "start": "resumption",
+    "syntax": "check",
+    "tables": "predict",
+    "timings": "tensorboard",
+    "torchvision": "models",
+    "torchvision_sets": "data",
+    "tracking": "loggers",
+    "training_images": "tensorboard",
+    "training_rules": "doctor",
+    "tree": "check",
+    "validation_pictures": "tensorboard",
+    "values": "rules",
+    "vit": "models",
+    "wandb": "loggers",
+    "whole_file": "checkpoint",
+    "whole_folder": "export",
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", default="", help="plant the faults whose file name holds this, and trust the tests")
+    parser.add_argument("--contracts", action="store_true", help="classical bugs, and tests/test_contracts.py alone")
+    parser.add_argument("--nearest", action="store_true", help="run only the test file likeliest to catch a fault")
+    given = parser.parse_args()
+    only, pattern = given.only, "test_contracts.py" if given.contracts else "test_*.py"
+    faults = [fault for fault in (CONTRACT_FAULTS if given.contracts else FAULTS) if only in fault.file]
+    if given.contracts:
+        importlib.import_module("lightning.pytorch")  # once too, as no contract is about imports
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder)
+        for name in FOLDERS:
+            shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in FILES:
+            shutil.copy(PROJECT / name, copy / name)
+        if not only and not given.nearest and (catcher := caught_by(copy, tests_from("", copy, pattern))):
+            print(f"a test fails without any fault: {catcher}; mend it first")
+            return 1
+        missed = sum(plant(copy, number, fault, pattern, given.nearest) for number, fault in enumerate(faults, start=1))
+    print(f"{len(faults) - missed} of {len(faults)} faults caught")
+    return int(missed > 0)
+
+
+def plant(copy: Path, number: int, fault: Fault, pattern: str, nearest: bool) -> bool:
+    """Whether no test catches the fault; prints two lines."""
+    file = copy / fault.file
+    text = file.read_text()
+    assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
+    file.write_text(text.replace(fault.right, fault.wrong))
+    started = time.perf_counter()
+    catcher = caught_by(copy, tests_from(file.stem, copy, pattern)[: 1 if nearest else None])
+    file.write_text(text)
+    print(f"{number:2} {fault.file}: {fault.wrong.strip() or 'line removed'}")
+    print(f"   {catcher or 'MISSED'}  ({time.perf_counter() - started:.0f} s)", flush=True)
+    return catcher is None
+
+
+def tests_from(stem: str, copy: Path, pattern: str) -> list[str]:
+    """The test files, those likeliest to catch a fault of the module first and the slow ones last."""
+    nearest = f"test_{NEAREST.get(stem, stem)}"
+    slow = ("test_configs", "test_crash", "test_entries", "test_processes")
+    files = sorted(copy.glob(f"tests/{pattern}"), key=lambda file: (file.stem != nearest, file.stem in slow))
+    return [str(file) for file in files]
+
+
+def caught_by(copy: Path, tests: list[str]) -> str | None:
+    """The first test that fails, or None if all pass; in a forked process, which need not import torch again."""
+    output = copy / "output"
+    process = multiprocessing.get_context("fork").Process(target=run_tests, args=(copy, tests, output))
+    process.start()
+    process.join()
+    if process.exitcode == 0:
+        return None
+    text = output.read_text()
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", text, re.MULTILINE)
+    return failed[1] if failed else f"exit {process.exitcode}: {text.strip().splitlines()[-1]}"
+
+
+def run_tests(copy: Path, tests: list[str], output: Path) -> None:
+    with output.open("w") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    os.chdir(copy)
+    source = [str(copy / "engine" / "src"), str(copy / "src")]
+    sys.path[:0] = source
+    os.environ["PYTHONPATH"] = os.pathsep.join(source)  # for the commands that tests start
+    sys.dont_write_bytecode = True
+    # One test compares the code with the list above: it would catch every fault, and prove nothing.
+    others = ["-k", "not each_fault_to_plant"]
+    sys.exit(int(pytest.main(["-x", "-p", "no:cacheprovider", *others, *tests])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

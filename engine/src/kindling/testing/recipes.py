@@ -1,0 +1,56 @@
+"""What every recipe of configs/experiment keeps: it composes, runs, and its header tells its command."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from kindling.config import project
+from kindling.config.entry import compose
+from kindling.config.files import ConfigFiles
+from kindling.errors import DataError
+from kindling.train import train
+
+RECIPES: list[str] = ConfigFiles(project.current().configs).groups.get("experiment", [])
+# Half precision is emulated on many processors, and slow.
+SMALL = ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none", "debug=fast"]
+
+
+@pytest.fixture(params=RECIPES)
+def recipe(request: pytest.FixtureRequest) -> str:
+    """Each recipe of configs/experiment in turn."""
+    return request.param
+
+
+def test_a_recipe_runs_one_batch_of_everything(recipe, offline, tmp_path):
+    lines = [f"experiment={recipe}", *SMALL, f"paths.logs={tmp_path}", f"paths.data={offline}/data"]
+    if OmegaConf.is_missing(compose(lines[:1]).data, "root"):
+        lines.append(f"data.root={offline}/tree")
+    cfg = compose(lines)
+    try:
+        metrics = train(cfg)
+    except DataError as error:
+        pytest.skip(f"its files are missing: {error}")
+    assert cfg.monitor in metrics
+    assert (Path(cfg.paths.run) / "run.json").is_file()
+
+
+def test_a_recipe_tells_its_command(recipe):
+    text = (project.current().configs / "experiment" / f"{recipe}.yaml").read_text(encoding="utf-8")
+    assert re.search(rf"^# command: +python train\.py experiment={recipe}\b", text, re.MULTILINE), "in its header"
+
+
+def test_a_changed_default_shows_in_the_golden_config(recipe, request):
+    """To accept a change: make golden, and read the diff. A recipe without a golden file is skipped."""
+    file = request.path.parent / "golden" / f"{recipe}.yaml"
+    if not file.is_file() and not os.environ.get("UPDATE_GOLDEN"):
+        pytest.skip(f"there is no {file.name}")
+    cfg = compose([f"experiment={recipe}", "paths.logs=logs", "paths.data=data"])
+    cfg.paths.run = "logs/run"
+    resolved = OmegaConf.to_yaml(cfg, resolve=True, sort_keys=True)
+    if os.environ.get("UPDATE_GOLDEN"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(resolved)
+    assert resolved == file.read_text()

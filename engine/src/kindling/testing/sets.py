@@ -1,0 +1,152 @@
+"""Data sets made small and offline, and what is read from them."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torchvision.datasets
+import yaml
+from PIL import Image
+from torch import Tensor
+
+from kindling.config import project
+from kindling.config.composition import instantiate
+from kindling.config.entry import compose
+from kindling.config.files import ConfigFiles
+from kindling.data.datamodule import ImageDataModule
+from kindling.data.images import Images
+
+DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
+SPLITS = ("train", "val", "test")
+IMAGES_A_CLASS = {True: 12, False: 4}  # of a stand-in: train, test
+
+
+def written(name: str) -> dict[str, Any]:
+    return yaml.safe_load((project.current().configs / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def one_for_each_shape(names: list[str]) -> list[str]:
+    """The last data set of each shape (C, H, W), by what their files say; of CIFAR, that with a hundred classes."""
+    shapes: dict[Any, str] = {}
+    for name in names:
+        facts = [written(name).get(key) for key in ("channels", "image_size")]
+        shapes[name if None in facts else tuple(facts)] = name
+    return list(shapes.values())
+
+
+SHAPES = one_for_each_shape(DATA)
+
+
+def lines_of(data: str, folder: Path) -> list[str]:
+    """The overrides of a data set that finds its files nowhere but below a folder."""
+    root = [f"data.root={folder}/tree"] if written(data).get("root") == "???" else []
+    return [f"data={data}", f"paths.data={folder}/data", "data.batch_size=16", *root]
+
+
+@cache
+def config_of(name: str, folder: Path) -> Any:
+    """The data node of a config, to copy: checking it anew would take a fifth of a second."""
+    return compose(lines_of(name, folder)).data
+
+
+@cache
+def read(name: str, folder: Path, seed: int = 0) -> ImageDataModule:
+    """A data set, without `prepare_data`, which may download.
+
+    Raises:
+        DataError: its files are missing.
+    """
+    cfg = config_of(name, folder).copy()
+    cfg.seed = seed
+    data: ImageDataModule = instantiate(cfg, "data")
+    data.setup("fit")
+    return data
+
+
+def write_tree(root: Path) -> None:
+    """A folder of dark, a folder of bright and a folder of grey images, with noise."""
+    rng = np.random.default_rng(0)
+    for name, brightness in (("bright", 180), ("dark", 0), ("grey", 90)):
+        (root / name).mkdir(parents=True)
+        for index in range(20):
+            pixels = brightness + rng.integers(0, 70, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / name / f"{index:02}.png")
+
+
+def make_tree(
+    root: Path,
+    *,
+    splits: tuple[str, ...] = ("",),
+    classes: str = "abc",
+    images: int = 10,
+    size: int = 12,
+    channels: int = 3,
+) -> Path:
+    """A class-per-folder tree of random PNGs, grey or colour."""
+    rng = np.random.default_rng(0)
+    for split in splits:
+        for name in classes:
+            folder = root / split / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for index in range(images):
+                pixels = rng.integers(0, 256, (size, size, channels), dtype=np.uint8)
+                Image.fromarray(pixels.squeeze()).save(folder / f"{index:03}.png")
+    return root
+
+
+def replace_torchvisions(patch: pytest.MonkeyPatch) -> None:
+    """Let the class of torchvision.datasets that a data config names make its images, of the shape promised there."""
+    for name in DATA:
+        facts = written(name)
+        if isinstance(getattr(torchvision.datasets, str(facts.get("name")), None), type):
+            patch.setattr(torchvision.datasets, facts["name"], stand_in(facts))
+
+
+def stand_in(facts: dict[str, Any]) -> type:
+    """A pattern a class, with the mean and std that the config promises."""
+    size, channels, num_classes = facts["image_size"], facts["channels"], facts["num_classes"]
+    mean, std = np.array(facts["mean"]), np.array(facts["std"])
+
+    class StandIn:
+        def __init__(self, root: str, train: bool = True, **_: Any):
+            patterns = np.random.default_rng(0).random((num_classes, size, size, channels))
+            labels = np.arange(IMAGES_A_CLASS[train] * num_classes) % num_classes
+            noise = np.random.default_rng(1 + train).random((len(labels), *patterns.shape[1:]))
+            chances = np.where(noise < 0.2, noise * 5, patterns[labels])  # a fifth of the pixels is an image's own
+            pixels = (two_values(chances, mean, std) * 255).round().astype(np.uint8)
+            self.data = pixels[..., 0] if channels == 1 else pixels
+            self.targets = labels.tolist()
+            self.classes = [f"class {label}" for label in range(num_classes)]
+
+    return StandIn
+
+
+def two_values(chances: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Uniform numbers -> two values at most with a given mean and std: mean - std or 0, and a higher one."""
+    low = np.maximum(mean - std, 0)
+    share = (mean - low) ** 2 / ((mean - low) ** 2 + std**2)  # of the higher value
+    return np.where(chances < share, low + (mean - low) / share, low)
+
+
+def pixels_of(images: Images) -> Tensor:  # (N, H, W, C) uint8
+    return torch.stack([images[index] for index in range(len(images))])
+
+
+def as_bytes(data: ImageDataModule, images: Tensor) -> Tensor:
+    """Normalised images (N, C, H, W) -> (N, H, W, C) uint8, as they were read."""
+    raw = images.permute(0, 2, 3, 1) * torch.tensor(data.std) + torch.tensor(data.mean)
+    return (raw * 255).round().to(torch.uint8)
+
+
+def read_all(loader: Any, epoch: int = 0) -> tuple[Tensor, Tensor]:
+    """All images (N, C, H, W) and labels (N,) of an epoch."""
+    loader.order.set_epoch(epoch)
+    images, labels = zip(*loader, strict=True)
+    return torch.cat(images), torch.cat(labels)
+
+
+def labelled(images: Tensor, labels: Tensor) -> list[tuple[bytes, int]]:
+    return [(image.numpy().tobytes(), label) for image, label in zip(images.contiguous(), labels.tolist(), strict=True)]

@@ -1,0 +1,66 @@
+"""The fixtures of kindling.testing, over bench/, and some more that several files take."""
+
+from pathlib import Path
+
+import pytest
+
+import bench_root
+from kindling.config import project
+
+if project.current().root != bench_root.PROJECT:
+    raise pytest.UsageError("engine/tests: given beside tests/, whose project is another; run one after the other")
+
+import torch
+
+import crash
+from kindling.classifier import Classifier
+from kindling.errors import Interrupted
+from kindling.train import train
+
+pytest_plugins = ["kindling.testing"]
+crash.heed_signals()
+
+
+@pytest.fixture
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets a test import what lies in engine/scripts/."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "scripts"))
+
+
+@pytest.fixture
+def stop_at(config, monkeypatch):
+    """Trains a run until a step, at which it is interrupted, and returns its config."""
+
+    def stop(step: int, *overrides: str):
+        cfg = config(*overrides)
+        original = Classifier.training_step
+
+        def stopping(self, batch, batch_idx):
+            if self.global_step == step:
+                raise Interrupted("SIGTERM")
+            return original(self, batch, batch_idx)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Classifier, "training_step", stopping)
+            with pytest.raises(Interrupted):
+                train(cfg)
+        return cfg
+
+    return stop
+
+
+@pytest.fixture
+def weights_after(monkeypatch):
+    """Collects the weights each time that a hook of the classifier has done its work."""
+
+    def collect(hook: str) -> list[dict[str, torch.Tensor]]:
+        weights, original = [], getattr(Classifier, hook)
+
+        def keep(self, *arguments, **named):
+            original(self, *arguments, **named)
+            weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
+
+        monkeypatch.setattr(Classifier, hook, keep)
+        return weights
+
+    return collect

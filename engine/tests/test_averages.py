@@ -1,0 +1,67 @@
+import pytest
+import torch
+from torch import nn
+
+from kindling.classifier import Classifier
+from kindling.config.composition import instantiate
+from kindling.errors import ConfigError
+from kindling.testing.runs import same_weights
+
+SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]
+LATE = "callbacks.ema.update_starting_at_step=999"
+
+
+def test_the_average_is_that_of_a_loop_by_hand(train_run, weights_after):
+    weights = weights_after("optimizer_step")
+    run = train_run(*SMALL, "trainer.max_epochs=1")
+    average = weights[0]  # the first step starts it
+    for now in weights[1:]:
+        average = {name: 0.9 * average[name] + 0.1 * now[name] for name in now}
+    saved = run.weights("last")
+    assert all(torch.allclose(saved[name], average[name], atol=1e-6) for name in average)
+    assert not any(torch.allclose(saved[name], weights[-1][name], atol=1e-6) for name in average)
+
+
+def test_what_is_tested_is_the_average_that_is_saved_as_the_best(train_run):
+    run = train_run(*SMALL, "optimizer.lr=0.05")
+    data = instantiate(run.cfg.data, "data")
+    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net.load_state_dict(run.weights("best"))
+    net.eval()
+    with torch.inference_mode():
+        losses = [nn.functional.cross_entropy(net(x), y, reduction="sum") for x, y in data.test_dataloader()]
+    assert run.metrics["test/loss"] == pytest.approx(torch.stack(losses).sum().item() / 64)
+
+
+def test_the_mean_over_epochs_is_that_of_a_loop_by_hand(train_run, weights_after):
+    weights = weights_after("on_train_epoch_end")
+    plain = ["model=mlp", "model.dropout=0", "scheduler=constant", "optimizer.lr=0.02", "trainer.max_epochs=5"]
+    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=2", *plain)
+    saved = run.weights("last")
+    for name in weights[0]:
+        mean = torch.stack([each[name] for each in weights[2:]]).mean(0)
+        torch.testing.assert_close(saved[name], mean, atol=1e-6, rtol=0)
+        assert not torch.equal(mean, weights[-1][name])
+
+
+@pytest.mark.parametrize("start", [["callbacks=swa", "callbacks.swa.start_epoch=9"], [*SMALL, LATE]])
+def test_before_it_begins_an_average_changes_nothing(train_run, start):
+    plain = [each for each in SMALL if "callbacks" not in each]
+    averaged, expected = train_run(*plain, *start), train_run(*plain)
+    assert averaged.metrics == expected.metrics
+    for name in ("best", "last"):
+        assert same_weights(averaged.weights(name), expected.weights(name))
+
+
+def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, weights_after):
+    seen = weights_after("on_validation_epoch_start")
+    run = train_run("callbacks=swa", "callbacks.swa.start_epoch=0", "model=mlp", "trainer.num_sanity_val_steps=0")
+    assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())
+
+
+def test_a_fork_of_an_average_without_it_is_refused(train_run):
+    run = train_run(*SMALL, "trainer.max_epochs=1")
+    plain = [each for each in SMALL if "callbacks" not in each]
+    with pytest.raises(ConfigError, match=r"fork: given .*, whose weights are an average; allowed: a fork with that"):
+        train_run(*plain, f"fork={run.folder}", "trainer.max_epochs=2")
+    assert train_run(*SMALL, f"fork={run.folder}", "trainer.max_epochs=2").metrics

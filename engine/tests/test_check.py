@@ -1,0 +1,383 @@
+import random
+import re
+import shlex
+import shutil
+
+import pytest
+
+from bench_root import CONFIGS
+from kindling.config import project, signatures
+from kindling.config.check import Check
+from kindling.config.composition import Composer
+from kindling.config.entry import check_command_line, compose
+from kindling.config.fault import Fault
+from kindling.errors import ConfigError
+from mistakes import all_mistakes, as_text, misspelt, valid_lines
+
+PACKAGE = project.current().package
+
+
+@pytest.fixture
+def composer():
+    with Composer("train") as entered:
+        yield entered
+
+
+@pytest.fixture
+def problems(composer):
+    """The lines that a command line is answered with, warnings apart."""
+
+    def run(*lines, sweep=False):
+        found = Check(composer, sweep=sweep).run(lines)
+        errors = [str(problem) for problem in found if not is_warning(problem)]
+        warnings = [str(problem) for problem in found if is_warning(problem)]
+        return errors, warnings
+
+    return run
+
+
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
+def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_first(composer, every):
+    with_experiment = composer.compose(["experiment=cnn"])
+    mistakes = all_mistakes(with_experiment)[::every]
+    assert len(mistakes) >= 200 / every
+    wrongly_advised = []
+    for mistake in mistakes:
+        replaces = mistake.line.startswith(("experiment", "+model", "expe"))
+        found = Check(composer).run([*([] if replaces else ["experiment=cnn"]), mistake.line])
+        (fault,) = [problem for problem in found if not is_warning(problem)]
+        assert isinstance(fault, Fault)
+        assert "\n" not in str(fault)
+        assert "given " in str(fault)
+        assert "allowed: " in str(fault)
+        if mistake.kind.startswith("misspelt"):
+            meant = fault.meant if mistake.kind == "misspelt option" else fault.meant.partition("=")[0]
+            if meant != mistake.meant:
+                wrongly_advised.append((mistake, fault.meant))
+        else:
+            assert mistake.meant in str(fault), mistake
+    misspelt = [mistake for mistake in mistakes if mistake.kind.startswith("misspelt")]
+    assert len(wrongly_advised) <= 0.05 * len(misspelt), wrongly_advised
+
+
+def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(composer):
+    rng = random.Random(0)
+    num_overrides = 0
+    for number in range(12):
+        lines = valid_lines(rng)
+        num_overrides += len(lines)
+        check = Check(composer)
+        errors = [problem for problem in check.run(lines) if not is_warning(problem)]
+        assert errors == [], lines
+        if number % 5 == 0:
+            ours, hydras = check.configs[0], composer.compose(lines)
+            del ours.hydra, hydras.hydra
+            assert as_text(ours) == as_text(hydras), lines
+    assert num_overrides >= 65
+
+
+def test_all_mistakes_are_told_at_once(problems):
+    errors, _ = problems("optimzer.lr=1", "model=cnnn", "data.batch_size=0", "paths.logs='a", "trainer.max_epochs=x")
+    assert sorted(line.partition(":")[0] for line in errors) == [
+        "data.batch_size",
+        "model",
+        "optimzer.lr",
+        "paths.logs",
+        "trainer.max_epochs",
+    ]
+
+
+def test_a_mistake_of_any_job_of_a_sweep_is_told_once(problems):
+    errors, _ = problems("seed=0,1,2", "optimizer.lr=0.1,-1", "model=cnn,cnnn", sweep=True)
+    assert [line.partition(";")[0] for line in errors] == ["model: given 'cnnn'", "optimizer.lr: given -1"]
+
+
+def test_a_sweep_over_an_interval_is_refused(problems):
+    errors, _ = problems("optimizer.lr=interval(0,1)", sweep=True)
+    assert "allowed: values with commas between, choice(...), range(...) or glob(*)" in errors[0]
+
+
+def test_all_ways_to_name_several_values_are_checked(problems):
+    lines = ["seed=range(0,3)", "model=glob(*)", "optimizer.lr=choice(0.1,0.2)", "data=fake"]
+    assert problems(*lines, sweep=True) == ([], [])
+
+
+def test_a_key_that_nothing_reads_only_warns_if_it_was_added_on_purpose(problems):
+    errors, warnings = problems("+note=hello", "+my.thing=1")
+    assert errors == []
+    assert [line.partition(";")[0] for line in warnings] == [
+        "note: given a key that nothing reads",
+        "my: given a key that nothing reads",
+    ]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "builtins.open",
+        "kindling.classifier.Classifier.load_from_checkpoint",
+        "kindling.checkpoint.load",
+        "lightning.pytorch.Trainer.fit",
+    ],
+)
+def test_a_target_that_is_not_allowed_or_no_class_is_refused(problems, target):
+    errors, _ = problems(f"model._target_={target}")
+    assert len(errors) == 1
+    assert "allowed" in errors[0]
+
+
+def test_a_target_that_is_not_there_is_told_the_nearest(problems):
+    errors, _ = problems("optimizer._target_=torch.optim.AdmaW")
+    assert "did you mean torch.optim.AdamW?" in errors[0]
+
+
+def test_a_needed_group_that_was_deleted_is_named(problems):
+    errors, _ = problems("~scheduler", "~test")
+    assert [line.partition(":")[0] for line in errors] == ["scheduler", "test"]
+
+
+def test_the_options_of_hydras_own_groups_are_known(problems):
+    assert problems("hydra/launcher=basic", "hydra.verbose=true") == ([], [])
+    errors, _ = problems("hydra/launcher=basci", "hydra/lancher=basic")
+    assert [line.rpartition("did you mean ")[2] for line in errors] == ["basic?", "hydra/launcher?"]
+
+
+@pytest.fixture
+def configs(tmp_path):
+    """A copy of the configs, to spoil."""
+    folder = tmp_path / "configs"
+    shutil.copytree(CONFIGS, folder)
+    return folder
+
+
+SPOILED = {
+    "trainer: {max_epoch: 3}": ("trainer.max_epoch", 3, "trainer.max_epochs?"),
+    "optimzer: {lr: 3}": ("optimzer", 3, "optimizer?"),
+    "optimizer: {lr: -3}": ("optimizer.lr", 3, "0 or more"),
+    "model: {dropout: '${data.nmu_classes}'}": ("model.dropout", 3, "${data.num_classes}?"),
+    "callbacks: {early_stoping: {patience: 3}}": ("callbacks.early_stoping", 3, "callbacks.early_stopping?"),
+    "model: {_target_: os.system}": ("model._target_", 3, "allowed"),
+    "model: {_target_: bench.models.cnn.CNNN}": ("model._target_", 3, "bench.models.cnn.CNN?"),
+    "defaults: [{override /model: cnnn}]": ("defaults: model", 3, "cnn?"),
+    "defaults: [{override /modle: cnn}]": ("defaults: modle", 3, "model?"),
+    "model: {dropout: 0.1": ("configs/experiment/mine.yaml", 4, "YAML"),
+    "seed: 1\nseed: 2": ("configs/experiment/mine.yaml", 4, "duplicate key seed"),
+}
+
+
+@pytest.mark.parametrize("spoiled", SPOILED)
+def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
+    path, line, words = SPOILED[spoiled]
+    (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\n# Mine\n{spoiled}\n")
+    with Composer("train", configs) as composer:
+        errors = [str(problem) for problem in Check(composer).run(["experiment=mine"]) if not is_warning(problem)]
+    (error,) = errors
+    assert error.startswith(f"{path}: ")
+    assert words in error
+    assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
+
+
+@pytest.mark.parametrize(
+    ("option", "key", "misspelt"), [("cnn", "_target_", "_tagret_"), ("pretrained", "weights", "wieghts")]
+)
+def test_what_a_node_cannot_do_without_is_told_where_it_is_misspelt(configs, option, key, misspelt):
+    file = configs / "model" / f"{option}.yaml"
+    file.write_text(file.read_text().replace(f"{key}:", f"{misspelt}:"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(each) for each in Check(composer).run([f"model={option}"]) if not is_warning(each)]
+    assert error.startswith(f"model.{misspelt}: ")
+    assert f"did you mean model.{key}? (configs/model/{option}.yaml:" in error
+
+
+def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
+    """Letters dropped, doubled or swapped in keys of the shipped files."""
+    rng = random.Random(0)
+    folders = ("data", "model", "optimizer", "trainer")
+    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!i]*.yaml"))]
+    for _ in range(6):
+        file = rng.choice(files)
+        text = file.read_text()
+        keys = re.findall(r"^(\w{4,}):", text, re.MULTILINE)
+        keys = [key for key in keys if key not in ("defaults", "strategy")]
+        if not keys:
+            continue
+        key = rng.choice(keys)
+        file.write_text(re.sub(rf"^{key}:", f"{misspelt(key, rng)}:", text, flags=re.MULTILINE))
+        with Composer("train", configs) as composer:
+            choice = f"{file.parent.name}={file.stem}"
+            errors = [str(problem) for problem in Check(composer).run([choice]) if not is_warning(problem)]
+        file.write_text(text)
+        named = [error for error in errors if f"configs/{file.parent.name}/{file.stem}.yaml:" in error]
+        assert any(f"did you mean {file.parent.name}.{key}?" in error for error in named), (choice, key, errors)
+
+
+def test_a_mistake_in_the_primary_config_is_told_with_its_line(configs):
+    text = (configs / "train.yaml").read_text()
+    (configs / "train.yaml").write_text(text.replace("- model: cnn", "- model: cnnn").replace("seed: 0", "seed: x"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run([])]
+    assert "did you mean" in error
+    assert re.search(r"\(configs/train.yaml:\d+\)$", error)
+
+
+def test_a_mistake_in_a_file_that_another_names_is_told(configs):
+    (configs / "experiment" / "base.yaml").write_text("# @package _global_\ndefaults: [{override /model: cnnn}]\n")
+    (configs / "experiment" / "mine.yaml").write_text("# @package _global_\ndefaults: [base]\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert error.endswith("did you mean model=cnn? (configs/experiment/base.yaml:2)")
+
+
+def test_what_only_the_job_knows_is_left_to_it(problems):
+    assert problems("paths.data=${hydra:runtime.cwd}") == ([], [])
+    assert problems("model.weights=${oc.env:HOME}", "model=pretrained") == ([], [])
+    errors, _ = problems("paths.data=${oc.env:NOT_THERE}")
+    assert errors[0].startswith("paths.data: given ${oc.env:NOT_THERE}; allowed: ")
+
+
+@pytest.mark.parametrize("value", ["~/ada's runs", '~/a "b"'])
+def test_the_quoted_form_of_a_value_with_quotes_is_one_that_a_shell_and_hydra_take(problems, composer, value):
+    (error,), _ = problems(f"paths.logs={value}")
+    meant = error.partition("did you mean ")[2].removesuffix("?")
+    (line,) = shlex.split(meant)
+    assert composer.parse(line).value() == value
+
+
+def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 3\n")
+    check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mine"])
+    with pytest.raises(ConfigError, match="did you mean experiment=mine"):
+        check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mien"])
+
+
+def test_compose_tells_all_mistakes_in_lines():
+    with pytest.raises(ConfigError) as refused:
+        compose(["optimzer.lr=1", "data.batch_size=0"])
+    assert len(str(refused.value).splitlines()) == 2
+
+
+def is_warning(problem):
+    return getattr(problem, "warning", False)
+
+
+def clear_caches():
+    for function in vars(signatures).values():
+        if hasattr(function, "cache_clear"):
+            function.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+hydra.callbacks.x={_target_:builtins.open,file:x,mode:w}",
+        "hydra.launcher._target_=os.system",
+        "+hydra.job_logging.handlers.x={'()':os.system}",
+        "+hydra.job_logging.handlers.console.class=os.system",
+    ],
+)
+def test_hydra_builds_nothing_but_its_own(problems, line):
+    errors, _ = problems(line)
+    assert errors
+    assert all("allowed: " in error and "hydra." in error for error in errors)
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("criterion=null", "criterion: given null; allowed: a node with _target_"),
+        ("callbacks.early_stopping=false", "callbacks.early_stopping: given false; allowed: a node with _target_, or"),
+        ("scheduler.scheduler=null", "scheduler.scheduler: given null"),
+        ("+model._partial_=true", "model._partial_: given true; allowed: false"),
+        ("+scheduler.frequncy=2", "scheduler.frequncy: given a key that nothing reads"),
+        ("trainer.max_epochs=${oc.env:NOT_THERE,5}", "trainer.max_epochs: given '5'; allowed: a whole number"),
+        ("optimizer.lr=${paths.logs}", "optimizer.lr: given "),
+        ("trainer.strategy=1", "trainer.strategy: given 1"),
+        ("trainer.val_check_interval=abc", "trainer.val_check_interval: given abc"),
+        ("fork=12", "fork: given 12; allowed: text or null; did you mean \"fork='12'\" for a text?"),
+        ("fork=true", "fork: given true; allowed: text or null"),
+        ("~trainer.max_epochs=21", "~trainer.max_epochs: given 21; allowed: its value, 20"),
+        ("hydra=null", "hydra: given null; allowed: keys below it"),
+        ("data.root=x", "data.root: given a key that is not there"),
+    ],
+)
+def test_a_hostile_line_is_one_line_too(problems, line, told):
+    (error,), _ = problems(line)
+    assert error.startswith(told)
+
+
+def test_names_of_other_frameworks_and_signs_are_understood(problems):
+    lines = ["trainer.epochs=5", "optimizer.learning_rate=1", "~optimizer.lrr", "+optimizer.amsgrd=true"]
+    meant = [problems(line)[0][0].rpartition("did you mean ")[2] for line in lines]
+    assert meant == ["trainer.max_epochs=5?", "optimizer.lr=1?", "~optimizer.lr?", "+optimizer.amsgrad?"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "+callbacks.gas={_target_:lightning.pytorch.callbacks.GradientAccumulationScheduler,scheduling:{0:4}}",
+        "+callbacks.every={_target_:lightning.pytorch.callbacks.ModelCheckpoint,monitor:epoch,mode:max}",
+        "+data@second=fake",
+        "experiment=cnn.yaml",
+        "model.dropout=1.0",
+    ],
+)
+def test_what_is_unusual_but_right_is_let_through(problems, line):
+    assert problems(line)[0] == []
+
+
+OWN_CLASSES = {
+    "class Net(CNN): pass": [],
+    'class Net(CNN):\n    """Text\nat column zero.\n    """\n    def __init__(self, heads, **rest):\n'
+    "        super().__init__(**rest)": ["model.heads: given nothing"],
+    "if True:\n    class Net(CNN):\n        def __init__(this, **kwargs):\n            kwargs.setdefault('x', 1)": [],
+    "import functools\n@functools.cache\ndef Net(*args): ...": [],
+    "class Net(CNN": [
+        f"model._target_: given {PACKAGE}.own_net.Net, whose file is no Python: '(' was never closed in line 2"
+    ],
+}
+
+
+@pytest.mark.parametrize("source", OWN_CLASSES)
+def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
+    file = CONFIGS.parent / "src" / PACKAGE / "own_net.py"
+    file.write_text(f"from bench.models.cnn import CNN\n{source}\n")
+    clear_caches()
+    try:
+        errors, _ = problems(f"model._target_={PACKAGE}.own_net.Net")
+    finally:
+        file.unlink()
+        clear_caches()
+    assert [error.partition(";")[0] for error in errors] == OWN_CLASSES[source]
+
+
+@pytest.mark.parametrize("flag", [True, False])
+def test_a_sweep_that_a_file_defines_is_checked_before_its_first_job(configs, flag):
+    mode = "" if flag else "mode: MULTIRUN, "
+    text = f"# @package _global_\nhydra: {{{mode}sweeper: {{params: {{seed: '1,abc', optimizer.lr: '1,-1'}}}}}}\n"
+    (configs / "experiment" / "mine.yaml").write_text(text)
+    with Composer("train", configs) as composer:
+        errors = [str(problem) for problem in Check(composer, sweep=flag).run(["experiment=mine"])]
+    assert [error.partition(";")[0] for error in errors] == ["optimizer.lr: given -1", "seed: given 'abc'"]
+
+
+def test_a_recipe_that_forgets_its_package_is_told(configs):
+    (configs / "experiment" / "mine.yaml").write_text("trainer: {max_epochs: 3}\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert "allowed: a first line `# @package _global_`" in error
+
+
+@pytest.mark.parametrize("defaults", ["{model: vit}", "cnn", "[mine]"])
+def test_a_defaults_list_that_is_none_or_a_circle_is_told(configs, defaults):
+    (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\ndefaults: {defaults}\n")
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
+    assert error.startswith("defaults: given ")
+
+
+def test_a_sweep_over_nothing_is_refused(problems):
+    (error,), _ = problems("experiment=glob(x*)", sweep=True)
+    assert error == "experiment: given glob(x*), which is nothing; allowed: at least one value"

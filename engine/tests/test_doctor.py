@@ -1,0 +1,316 @@
+"""A planted mistake is told in its sentence; what is shipped is told nothing."""
+
+import logging
+import warnings
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from bench.models.mlp import MLP
+from kindling import train as train_module
+from kindling.callbacks.doctor import Doctor
+from kindling.criterion import CrossEntropy
+from kindling.data.datamodule import Splits
+from kindling.data.fake import FakeImages
+from kindling.data.images import ImageTensors
+from kindling.doctor import fetching
+from kindling.doctor.seen import Seen
+from kindling.doctor.training_rules import entropy, rate_is_near
+from kindling.testing.runs import same_weights
+from kindling.train import train
+
+QUICK = ["model=mlp", "trainer.max_epochs=1", "test=false"]
+
+
+@pytest.fixture
+def told(train_run, caplog):
+    """What a run warns of."""
+
+    def run(*overrides: str) -> list[str]:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING):
+            train_run(*overrides)
+        return [each.message.removeprefix("warning: ") for each in caplog.records if "warning: " in each.message]
+
+    return run
+
+
+@pytest.fixture
+def splits(monkeypatch):
+    """Gives the fake images other splits."""
+
+    def change(make) -> None:
+        read = FakeImages.read
+        monkeypatch.setattr(FakeImages, "read", lambda self: make(read(self)))
+
+    return change
+
+
+def planted(monkeypatch, forward) -> None:
+    """Lets the MLP end in another way."""
+    original = MLP.forward
+    monkeypatch.setattr(MLP, "forward", lambda self, images: forward(original(self, images)))
+
+
+@pytest.mark.parametrize(
+    ("end", "sentence"),
+    [
+        (
+            lambda logits: logits.softmax(1),
+            "model: gives probabilities to the cross-entropy, which takes a softmax itself; usual: logits; "
+            "end the model without it",
+        ),
+        (
+            lambda logits: logits.log_softmax(1),
+            "model: gives log-probabilities to the cross-entropy, in vain; usual: logits; end the model without it",
+        ),
+        (
+            torch.sigmoid,
+            "model: gives a sigmoid to the cross-entropy, so no loss gets low; usual: logits; end the model without it",
+        ),
+    ],
+)
+def test_a_softmax_before_the_cross_entropy_is_told(told, monkeypatch, end, sentence):
+    planted(monkeypatch, end)
+    assert told(*QUICK) == [sentence]
+
+
+def test_batch_norm_of_one_image_is_told(told):
+    assert told("model=cnn", *QUICK[1:], "data.batch_size=1", "data.num_images=40") == [
+        "data.batch_size: given 1 with batch norm, which then knows one image; usual: 16 or more; give more"
+    ]
+
+
+def test_parameters_without_a_gradient_are_told_and_frozen_ones_are_not(told, monkeypatch):
+    def with_unused(self, *arguments, **settings):
+        original(self, *arguments, **settings)
+        self.unused, self.frozen = nn.Linear(2, 2), nn.Linear(2, 2).requires_grad_(False)
+
+    original = MLP.__init__
+    monkeypatch.setattr(MLP, "__init__", with_unused)
+    (sentence,) = told(*QUICK)
+    assert sentence.startswith("model: no gradient reaches 2 of 8 ")
+    assert sentence.endswith(
+        " trainable parameters: unused.weight, unused.bias; usual: all; "
+        "use them in forward(), or freeze them with requires_grad_(False)"
+    )
+
+
+def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, monkeypatch):
+    planted(monkeypatch, lambda logits: logits.masked_fill(torch.arange(10) == 3, -1e9))
+    short = [*QUICK, "optimizer.lr=0.01", "criterion.label_smoothing=0", "callbacks.early_stopping=null"]
+    assert told(*short, "trainer.max_epochs=3") == []
+    assert told(*short, "trainer.max_epochs=5") == [
+        "model: after 4 epochs predicts class 'class 3' for no val image; usual: each class; "
+        "look at its labels, lower optimizer.lr, or train longer"
+    ]
+
+
+def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
+    forward = CrossEntropy.forward
+    monkeypatch.setattr(CrossEntropy, "forward", lambda self, *given: 0.1 * forward(self, *given))
+    assert told(*QUICK) == []
+    (sentence,) = told(*QUICK, "criterion.label_smoothing=0.2")
+    assert sentence.startswith("criterion: train/loss is 0.")
+    assert sentence.endswith(
+        "; with label_smoothing=0.2 it cannot be below 0.8669; look at criterion and at the model's output"
+    )
+
+
+def test_the_floor_of_a_smoothed_loss_is_what_torch_gives_the_best_logits():
+    criterion, smoothed = nn.CrossEntropyLoss(label_smoothing=0.1), torch.full((1, 5), 0.02)
+    smoothed[0, 2] += 0.9
+    assert entropy(0.1, 5) == pytest.approx(criterion(smoothed.log(), torch.tensor([2])).item())
+    assert entropy(0.0, 5) == 0
+
+
+def test_a_shuffled_validation_is_told(told, monkeypatch):
+    monkeypatch.setattr(FakeImages, "val_dataloader", lambda self: self.loader("val", shuffle=True))
+    sentence = "data: validation is shuffled; usual: one order; give val_dataloader() a loader with shuffle=False"
+    assert told(*QUICK) == [sentence]
+    hidden = [torch.randn(16, 1, 16, 16), torch.arange(16) % 10]
+
+    class Shuffled:
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self):
+            hidden[:] = [part.roll(1, 0) for part in hidden]
+            yield tuple(hidden)
+
+    monkeypatch.setattr(FakeImages, "val_dataloader", lambda self: Shuffled())
+    assert told(*QUICK) == []
+    assert told(*QUICK, "trainer.max_epochs=2") == [sentence]
+
+
+def test_images_of_two_splits_are_told(told, splits):
+    def leak(read: Splits) -> Splits:
+        images = read.val.images.clone()
+        images[:2] = read.train.images[5]
+        return Splits(read.train, ImageTensors(images, read.val.labels), read.test, read.classes)
+
+    splits(leak)
+    assert told(*QUICK) == [
+        "data: 2 of 64 val images are in train too; usual: none; take them out of one, or val/accuracy is too good"
+    ]
+
+
+def test_files_of_two_splits_are_told(told, make_tree):
+    root = make_tree(splits=("train", "val", "test"))  # of other pixels each
+    tree = ["data=image_folder", f"data.root={root}", "data.image_size=12", "data.batch_size=8", "data.num_workers=0"]
+    files = [*tree, "data.in_memory=false", f"paths.data={root.parent}"]
+    assert told(*QUICK, *files) == []
+    (root / "test" / "a" / "again.png").write_bytes((root / "val" / "b" / "003.png").read_bytes())
+    assert told(*QUICK, *files) == [
+        "data: 1 of 31 test images are in val too; usual: none; take them out of one, or test/accuracy is too good"
+    ]
+
+
+def test_a_class_that_is_not_trained_is_told(told, splits):
+    def without(read: Splits) -> Splits:
+        kept = (read.train.labels != 7).nonzero().flatten()
+        return Splits(read.train.take(kept), read.val, read.val.take(torch.arange(5)), read.classes)
+
+    splits(without)
+    assert "data: train lacks class 'class 7' of val; usual: images of each class; add some, or drop the class" in told(
+        *QUICK
+    )
+
+
+@pytest.mark.parametrize("given", ["data.mean=[0] data.std=[1]", "data.mean=[128] data.std=[64]"])
+def test_a_normalization_of_other_images_is_told(told, given):
+    (sentence,) = told(*QUICK, *given.split())
+    assert sentence.startswith(f"data.mean, data.std: given {given[10:].split(']')[0]}")
+    assert sentence.endswith("; the training pixels have [0.4944], [0.2284]; set them so")
+
+
+def test_a_loader_that_takes_most_of_an_epoch_is_told(told, monkeypatch):
+    share = "data: waiting for batches took 71% of an epoch; usual: below 50%; take a lighter data.augment"
+    monkeypatch.setattr(fetching.Fetching, "share", 0.71)
+    assert told(*QUICK) == [share]
+    monkeypatch.setattr(fetching.Fetching, "share", 0.5)
+    assert told(*QUICK) == []
+
+
+def test_the_share_of_waiting_is_that_of_the_clock(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(fetching.time, "perf_counter", lambda: now[0])
+    watch = fetching.Fetching()
+    for batch in range(6):
+        assert watch.share is None, "too few batches"
+        now[0] += 0.2 * (batch > 0)
+        watch.start()
+        now[0] += 0.6
+        watch.stop()
+    assert watch.share == pytest.approx(3.6 / 4.6)
+
+
+def test_the_loader_of_each_epoch_is_watched(train_run, monkeypatch):
+    seen = []
+    share = property(lambda self: seen.append((self.num_batches, self.seconds)))
+    monkeypatch.setattr(fetching.Fetching, "share", share)
+    train_run(*QUICK, "trainer.max_epochs=2")
+    assert [num for num, _ in seen] == [8, 8]
+    assert all(seconds > 0 for _, seconds in seen)
+
+
+def test_a_rate_far_from_the_suggested_one_is_told():
+    assert list(rate_is_near(0.09, 0.01)) == []
+    assert list(rate_is_near(0.5, 0.01)) == [
+        "optimizer.lr: given 0.5; usual: within 10 times of what the range test suggests, 0.01; try optimizer.lr=0.01"
+    ]
+    assert len(list(rate_is_near(0.0009, 0.01))) == 1
+
+
+def test_each_warning_is_told_once_a_run_even_if_it_is_resumed(config, monkeypatch, caplog):
+    planted(monkeypatch, lambda logits: logits.softmax(1))
+    cfg = config(*QUICK, "trainer.max_epochs=2")
+    with caplog.at_level(logging.WARNING):
+        train(cfg)
+        assert caplog.text.count("gives probabilities") == 1
+        train(config(*QUICK, f"resume={cfg.paths.run}", "trainer.max_epochs=4"))
+    assert caplog.text.count("gives probabilities") == 1
+
+
+def test_the_doctor_changes_no_bit(train_run):
+    usual = ["model=cnn", "model.dropout=0.5", "trainer.max_epochs=2"]
+    with_it, without = train_run(*usual), train_run(*usual, "callbacks.doctor=null")
+    assert with_it.metrics == without.metrics
+    assert same_weights(with_it.weights(), without.weights())
+    assert (with_it.folder / "metrics.csv").read_text() == (without.folder / "metrics.csv").read_text()
+
+
+@pytest.mark.parametrize("name", ["mlp", "cnn"])
+def test_what_is_shipped_is_told_nothing(told, name):
+    data = ["data=patterns", "data.image_size=28", "data.batch_size=32"]
+    assert told(f"experiment={name}", *data, "debug=limit", "test=false") == []
+
+
+class Branches(nn.Module):
+    """A linear net with a branch that is left out at random, or counts nothing."""
+
+    def __init__(self, share: float, factor: float):
+        super().__init__()
+        self.share, self.factor = share, factor
+        self.head, self.branch = nn.Linear(256, 10), nn.Linear(256, 256)
+
+    def forward(self, images):
+        x = images.flatten(1)
+        if not self.training or torch.rand(()) < self.share:
+            x = x + self.factor * self.branch(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("share", "factor", "is_told"), [(0.5, 1.0, False), (1.0, 0.0, True), (0.0, 1.0, True)])
+def test_a_branch_is_told_if_none_of_the_first_steps_trains_it(told, monkeypatch, share, factor, is_told):
+    build = train_module.build_classifier
+
+    def with_branches(cfg, config):
+        classifier = build(cfg, config)
+        classifier.net = Branches(share, factor)
+        return classifier
+
+    monkeypatch.setattr(train_module, "build_classifier", with_branches)
+    sentences = told(*QUICK, "data.num_images=320", "data.batch_size=32")
+    assert [
+        each.startswith("model: no gradient reaches 2 of 4 trainable parameters: branch.weight") for each in sentences
+    ] == ([True] if is_told else [])
+
+
+def test_a_module_of_another_kind_is_left_alone(tmp_path):
+    class Other(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 2)
+
+        def training_step(self, batch, batch_idx):
+            return self.layer(batch[0]).sum()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), lr=0.1)
+
+    batches = DataLoader(TensorDataset(torch.zeros(4, 2)), batch_size=2)
+    trainer = Trainer(
+        max_epochs=1,
+        callbacks=[Doctor()],
+        logger=False,
+        enable_checkpointing=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer.fit(Other(), batches)
+    assert trainer.global_step == 2
+
+
+def test_a_resumed_run_is_not_asked_for_its_first_steps_again(train_run, caplog, monkeypatch):
+    settings = ["model=mlp", "test=false", "data.num_images=320"]
+    run = train_run(*settings, "trainer.max_epochs=1")
+    monkeypatch.setattr(Seen, "note_gradients", lambda self: pytest.fail("asked again"))
+    train_run(*settings, "trainer.max_epochs=3", f"resume={run.folder}")

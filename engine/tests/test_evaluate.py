@@ -1,0 +1,157 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from bench.models.pretrained import Pretrained
+from kindling.config.entry import compose
+from kindling.errors import CheckpointError, ConfigError, DataError
+from kindling.evaluate import evaluate, per_class, summary
+from kindling.plots import plot_mistakes, save
+
+
+def evaluate_run(*overrides: str) -> dict[str, float]:
+    return evaluate(compose([*overrides, "trainer.accelerator=cpu"], name="evaluate"))
+
+
+@pytest.mark.parametrize("split", [pytest.param("val", marks=pytest.mark.slow), "test"])
+def test_evaluation_equals_what_training_reported_to_the_bit(train_run, split):
+    run = train_run("trainer.max_epochs=1", "model=cnn", "data.batch_size=24")
+    found = evaluate_run(f"run={run.folder}", f"split={split}")
+    for name in ("loss", "accuracy"):
+        assert found[f"{split}/{name}"] == run.metrics[f"{split}/{name}"]
+
+
+@pytest.mark.slow
+def test_evaluation_averages_the_views_of_the_run_unless_it_is_given_others(train_run):
+    run = train_run("trainer.max_epochs=1", "model=cnn", "views=flip")
+    assert evaluate_run(f"run={run.folder}")["test/loss"] == run.metrics["test/loss"]
+    plain = evaluate_run(f"run={run.folder}", "views=none")
+    assert plain["test/loss"] != run.metrics["test/loss"]
+    on_val = {
+        views: evaluate_run(f"run={run.folder}", "split=val", f"views={views}") for views in ("null", "none", "flip")
+    }
+    assert on_val["null"] == on_val["none"]
+    assert on_val["none"]["val/loss"] == run.metrics["val/loss"], "training validates without views"
+    assert on_val["flip"]["val/loss"] != run.metrics["val/loss"]
+
+
+def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
+    run = finished
+    found = evaluate_run(f"run={run.folder}")
+    folder = run.folder / "evaluation" / "test"
+    report = json.loads((folder / "metrics.json").read_text())
+    assert found.items() <= report.items()
+    assert len(report["classes"]) == 10
+    assert sum(row["images"] for row in report["classes"].values()) == 64
+    for name in ("confusion_matrix.png", "mistakes.png"):
+        with Image.open(folder / name) as picture:
+            assert min(picture.size) > 200
+
+
+def test_a_moved_run_is_evaluated_where_it_lies(finished, tmp_path):
+    run = finished
+    moved = tmp_path / "elsewhere ö" / "run"
+    moved.parent.mkdir()
+    shutil.move(run.folder, moved)
+    found = evaluate_run(f"run='{moved}'")
+    assert found["test/loss"] == run.metrics["test/loss"]
+    assert (moved / "evaluation" / "test" / "metrics.json").exists()
+
+
+def test_results_of_a_run_that_cannot_be_written_go_to_the_logs(finished, tmp_path):
+    run = finished
+    (run.folder / "evaluation").write_text("a file where the folder would be")
+    evaluate_run(f"run={run.folder}", f"paths.logs={tmp_path}/other")
+    assert (tmp_path / "other" / "evaluation" / run.folder.name / "test" / "metrics.json").exists()
+
+
+def test_a_checkpoint_outside_any_run_is_enough(finished, tmp_path):
+    run = finished
+    file = shutil.copy(run.folder / "checkpoints" / "best.ckpt", tmp_path / "mine.ckpt")
+    found = evaluate_run(f"ckpt={file}", f"paths.logs={tmp_path}/other")
+    assert found["test/loss"] == run.metrics["test/loss"]
+    assert (tmp_path / "other" / "evaluation" / "mine" / "test" / "metrics.json").exists()
+
+
+def test_the_last_checkpoint_does_not_overwrite_the_results_of_the_best(finished):
+    run = finished
+    evaluate_run(f"ckpt={run.folder}/checkpoints/last.ckpt")
+    assert (run.folder / "evaluation" / "test-last" / "metrics.json").exists()
+
+
+def test_another_root_with_the_same_classes_is_taken(train_run, make_tree, tmp_path):
+    root = make_tree()
+    run = train_run(
+        "data=image_folder",
+        f"data.root={root}",
+        f"data.cache_dir={tmp_path}",
+        "data.batch_size=8",
+        "trainer.log_every_n_steps=1",
+    )
+    moved = shutil.move(root, tmp_path / "moved")
+    found = evaluate_run(f"run={run.folder}", f"data.root={moved}")
+    assert found["test/loss"] == run.metrics["test/loss"]
+    (moved / "c").rename(moved / "d")
+    with pytest.raises(DataError, match="the model knows"):
+        evaluate_run(f"run={run.folder}", f"data.root={moved}")
+
+
+def test_evaluation_needs_no_weights_from_elsewhere(train_run, tmp_path):
+    torch.save(Pretrained(1, 16, 10, None).state_dict(), tmp_path / "weights.pt")
+    model = ["model=pretrained"]
+    run = train_run(*model, f"model.weights={tmp_path}/weights.pt", "trainer.max_epochs=1")
+    (tmp_path / "weights.pt").unlink()
+    assert evaluate_run(f"run={run.folder}")["test/loss"] == run.metrics["test/loss"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([], "neither run nor ckpt; allowed: run=<run folder> or ckpt=<checkpoint file>"),
+        (["run=a", "ckpt=b"], "both run and ckpt"),
+        (["run=a", "split=train"], "split: given 'train'; allowed: test or val"),
+    ],
+)
+def test_wrong_arguments_are_answered_with_what_is_allowed(overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        evaluate_run(*overrides)
+
+
+def test_a_missing_run_is_named(tmp_path):
+    with pytest.raises(CheckpointError, match="nowhere, which does not exist; allowed: a run folder"):
+        evaluate_run(f"run={tmp_path}/nowhere")
+    with pytest.raises(CheckpointError, match=r"lacks checkpoints/best\.ckpt"):
+        evaluate_run(f"run={tmp_path}")
+
+
+def test_per_class_numbers_equal_their_definitions():
+    labels = torch.tensor([0, 0, 0, 1, 1, 2])
+    logits = torch.eye(3)[torch.tensor([0, 0, 1, 1, 2, 2])]
+    found = per_class(logits, labels, ["a", "b", "c"])
+    assert found["a"] == pytest.approx({"precision": 1.0, "recall": 2 / 3, "f1": 0.8, "images": 3})
+    assert found["b"] == pytest.approx({"precision": 0.5, "recall": 0.5, "f1": 0.5, "images": 2})
+    assert found["c"] == pytest.approx({"precision": 0.5, "recall": 1.0, "f1": 2 / 3, "images": 1})
+
+
+def test_top_k_and_calibration_equal_their_definitions():
+    logits = torch.log(torch.tensor([[0.05, 0.8, 0.1, 0.05], [0.7, 0.1, 0.15, 0.05]]))
+    found = summary(logits, torch.tensor([1, 3]), "test")
+    assert found["test/top3_accuracy"] == 0.5
+    assert "test/top5_accuracy" not in found
+    assert found["test/calibration_error"] == pytest.approx((abs(0.8 - 1) + abs(0.7 - 0)) / 2, abs=1e-5)
+
+
+def test_mistakes_show_only_wrong_images_worst_first(tmp_path, monkeypatch):
+    from kindling.data.images import ImageTensors
+
+    shown = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **_: shown.append(text))
+    images = ImageTensors(torch.zeros(3, 4, 4, 1, dtype=torch.uint8), torch.tensor([0, 1, 1]))
+    logits = torch.tensor([[5.0, 0.0], [1.0, 0.0], [4.0, 0.0]])
+    save(plot_mistakes(images, logits, images.labels, ["cat", "dog"]), tmp_path / "mistakes.png")
+    assert shown == ["dog → cat  0.98", "dog → cat  0.73"]
+    assert Path(tmp_path / "mistakes.png").exists()

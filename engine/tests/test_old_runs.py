@@ -1,0 +1,217 @@
+"""Runs that older code wrote, in old_runs/, live on: they evaluate, resume, fork, predict, export and serve."""
+
+import csv
+import json
+import os
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import fake_trackers
+import kindling
+from kindling import checkpoint
+from kindling.config.entry import compose
+from kindling.config.targets import absolute, locate
+from kindling.config.upgrade import upgrade
+from kindling.data.datamodule import ImageDataModule
+from kindling.described import build, section
+from kindling.errors import ConfigError
+from kindling.evaluate import evaluate
+from kindling.export import export
+from kindling.runtimes import open_model
+from kindling.serving.served import Source, warm
+from kindling.train import train
+
+OLD = Path(__file__).parent / "old_runs"
+FINISHED = ("finished", "format_1")
+TARGETS = (OLD / "targets.txt").read_text().split()
+# Models and data sets of the project, of which bench/ has its own.
+OF_THE_PROJECT = tuple(
+    f"kindling.{each}." for each in ("models", "data.mnist_5k", "data.torchvision_sets", "callbacks.whitening")
+)
+CLOSE = {"rel": 1e-4, "abs": 1e-5}  # another processor rounds otherwise; what is lost costs more
+
+
+@pytest.fixture
+def old(tmp_path):
+    """Copies an old run, with the names of its checkpoints that git would keep twice."""
+
+    def copy(name: str) -> Path:
+        folder = tmp_path / "old" / name
+        shutil.copytree(OLD / name, folder)
+        checkpoints = folder / "checkpoints"
+        *_, newest = sorted(checkpoints.iterdir())
+        os.link(newest, checkpoints / "last.ckpt")
+        if newest.stem != "best":
+            (checkpoints / f".{newest.stem}.best").mkdir()
+            os.link(checkpoints / "best.ckpt", checkpoints / f".{newest.stem}.best" / "best.ckpt")
+        return folder
+
+    return copy
+
+
+@pytest.fixture
+def again(tmp_path):
+    """Trains with the arguments that an old run was given, and more; returns the folder and its metrics."""
+
+    def run(name: str, *more: str) -> tuple[Path, dict[str, float]]:
+        _, *arguments = shlex.split(record(OLD / name)["command"])
+        given = {each.partition("=")[0]: each for each in [*arguments, f"paths.logs={tmp_path}/logs", *more]}
+        cfg = compose(list(given.values()))
+        return Path(cfg.paths.run), train(cfg)
+
+    return run
+
+
+def record(folder: Path) -> dict:
+    return json.loads((folder / "run.json").read_text())
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as stream:
+        return list(csv.DictReader(stream))
+
+
+def numbers_of(folder: Path) -> list[dict[str, float]]:
+    return [{key: float(value) for key, value in row.items() if value} for row in rows_of(folder)]
+
+
+def contents_of(folder: Path) -> dict[str, bytes]:
+    return {str(file): file.read_bytes() for file in folder.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+def images_of(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The test images (N, H, W, C) of a run, and their labels (N,)."""
+    config = checkpoint.load(folder / "checkpoints" / "best.ckpt")["description"]["config"]
+    images = build(section(config, "data"), "data", ImageDataModule).splits.test
+    return images.images.numpy(), images.labels.numpy()
+
+
+def evaluated(*overrides: str) -> dict[str, float]:
+    return evaluate(compose([*overrides, "trainer.accelerator=cpu"], name="evaluate"))
+
+
+def same_run(one: Path, other: Path) -> None:
+    """The same rows of metrics, weights, averages and optimizer states, but for rounding."""
+    ours, theirs = rows_of(one), rows_of(other)
+    assert [(row["step"], row["epoch"]) for row in ours] == [(row["step"], row["epoch"]) for row in theirs]
+    for ours, theirs in zip(numbers_of(one), numbers_of(other), strict=True):
+        assert ours == pytest.approx(theirs, **CLOSE)
+    saved = [checkpoint.load(folder / "checkpoints" / "last.ckpt") for folder in (one, other)]
+    for key in ("state_dict", "current_model_state", "averaging_state"):
+        torch.testing.assert_close(saved[0].get(key), saved[1].get(key), rtol=CLOSE["rel"], atol=CLOSE["abs"])
+    states = [each["optimizer_states"][0]["state"] for each in saved]
+    torch.testing.assert_close(*states, rtol=CLOSE["rel"], atol=CLOSE["abs"])
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_an_old_run_evaluates_to_what_it_has_recorded(old, name):
+    folder = old(name)
+    metrics = record(folder)["metrics"]
+    found = evaluated(f"run={folder}")
+    assert found["test/loss"] == pytest.approx(metrics["test/loss"], **CLOSE)
+    assert found["test/accuracy"] == pytest.approx(metrics["test/accuracy"])
+    last = evaluated(f"ckpt={folder}/checkpoints/last.ckpt", "split=val")
+    assert last["val/loss"] == pytest.approx(metrics["val/loss"], **CLOSE)
+
+
+def test_an_old_run_that_was_stopped_evaluates_to_its_row_of_validation(old):
+    folder = old("unfinished")
+    assert record(folder)["status"] == "interrupted"
+    (row,) = (row for row in numbers_of(folder) if "val/loss" in row)
+    found = evaluated(f"run={folder}", "split=val")
+    assert found["val/loss"] == pytest.approx(row["val/loss"], **CLOSE)
+    assert found["val/accuracy"] == pytest.approx(row["val/accuracy"])
+
+
+@pytest.mark.parametrize("key", ["resume", "fork"])
+def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, again, key):
+    stopped = old("unfinished")
+    before = contents_of(stopped)
+    folder, metrics = again("unfinished", f"{key}={stopped}")
+    whole, expected = again("unfinished")
+    assert (folder == stopped) == (key == "resume")
+    assert (contents_of(stopped) == before) == (key == "fork")
+    assert record(folder)["status"] == "finished"
+    assert metrics == pytest.approx(expected, **CLOSE)
+    same_run(folder, whole)
+
+
+def test_an_old_run_forks_as_one_of_today(old, again):
+    longer = "trainer.max_epochs=4"
+    finished = old("finished")
+    before = contents_of(finished)
+    folder, metrics = again("finished", longer, f"fork={finished}")
+    today, expected = again("finished", longer, f"fork={again('finished')[0]}")
+    assert len(rows_of(folder)) > len(rows_of(finished))
+    assert metrics == pytest.approx(expected, **CLOSE)
+    same_run(folder, today)
+    assert contents_of(finished) == before
+
+
+def test_an_old_run_that_has_finished_says_so_and_stays_as_it_was(old, again, caplog):
+    caplog.set_level("INFO")
+    folder = old("finished")
+    before = contents_of(folder)
+    _, metrics = again("finished", f"resume={folder}")
+    assert f"resume: {folder} has finished; nothing is left to do" in caplog.text
+    assert metrics == record(folder)["metrics"]
+    assert contents_of(folder) == before
+
+
+def test_a_run_of_format_1_has_nothing_to_go_on_from_but_its_weights(old, again):
+    folder = old("format_1")
+    assert torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["description"]["format"] == 1
+    with pytest.raises(ConfigError, match=r"fork: given .*format_1, which holds nothing to go on from; .*; weights="):
+        again("format_1", f"fork={folder}")
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_the_weights_of_an_old_run_are_those_that_it_was_tested_with(old, again, name):
+    folder = old(name)
+    _, metrics = again(name, "train=false", f"weights={folder}")
+    assert metrics["test/loss"] == pytest.approx(record(folder)["metrics"]["test/loss"], **CLOSE)
+
+
+@pytest.mark.parametrize("name", FINISHED)
+def test_an_old_run_predicts_as_often_right_as_it_has_recorded(old, name):
+    folder = old(name)
+    pixels, expected = images_of(folder)
+    predictor = kindling.load(folder, device="cpu")
+    labels = predictor.predict(list(pixels))
+    assert len(set(labels)) > 2
+    right = np.array(labels) == np.array(predictor.classes)[expected]
+    assert np.mean(right) == pytest.approx(record(folder)["metrics"]["test/accuracy"])
+
+
+@pytest.mark.parametrize("name", ["unfinished", "finished"])
+def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
+    folder = old(name)
+    model = tmp_path / "model"
+    export(compose([f"run={folder}", "format=pt2", "benchmark=false", f"output={model}"], name="export"))
+    served = Source(run=folder, ckpt=None, folder=None).open(threads=None)
+    warm(served, max_batch=3)
+    pixels, _ = images_of(folder)
+    expected = kindling.load(folder, device="cpu").probabilities(pixels).numpy()
+    assert np.array_equal(served.run(pixels), expected)
+    assert expected.std(0).max() > 0.01, "other images, other probabilities"
+    described, run = open_model(model, threads=1)
+    assert described.classes == served.classes
+    assert np.abs(run(pixels) - expected).max() < 1e-6
+
+
+def test_whatever_a_config_has_named_is_found_also_as_checkpoints_name_it(monkeypatch):
+    fake_trackers.install(monkeypatch)
+    assert len(TARGETS) == 39
+    for target in TARGETS:
+        if target.startswith(OF_THE_PROJECT):
+            assert upgrade({"_target_": target}, 2) == {"_target_": target.removeprefix("kindling")}
+            continue
+        (found,) = absolute(upgrade({"_target_": target}, 2)).values()
+        (saved,) = absolute(upgrade({"_target_": target.removeprefix("kindling")}, 2)).values()
+        assert locate(found, target) is locate(saved, target)
+        assert locate(found, target).__name__ == target.rpartition(".")[2]

@@ -1,0 +1,377 @@
+from typing import get_args
+
+import pytest
+from lightning.fabric.plugins.precision.precision import (
+    _PRECISION_INPUT_INT,
+    _PRECISION_INPUT_STR,
+    _PRECISION_INPUT_STR_ALIAS,
+)
+from lightning.pytorch.accelerators import AcceleratorRegistry
+from lightning.pytorch.strategies import StrategyRegistry
+from torch import nn
+from torchvision import models
+
+from kindling.config import callback_rules, data_rules, machine, rules, trainer_rules
+from kindling.config.entry import compose
+from kindling.config.values import CHOICES, RANGES, Range, value_fault
+from kindling.cores import available_cores
+from kindling.errors import ConfigError
+from kindling.train import train
+
+
+def told(rule, **settings):
+    """The line of a rule's only fault; "" if it has none. Settings are given as trainer__devices=2."""
+    config = {}
+    for path, value in settings.items():
+        node = config
+        *above, last = path.split("__")
+        for key in above:
+            node = node.setdefault(key, {})
+        node[last] = value
+    faults = list(rule(config))
+    assert len(faults) <= 1
+    return ("warning: " if faults[0].warning else "") + str(faults[0]) if faults else ""
+
+
+def test_a_rule_says_nothing_of_a_config_that_lacks_what_it_asks_for():
+    assert [list(rule({})) for rule in rules.RULES] == [[]] * len(rules.RULES)
+    assert len(rules.RULES) >= 15
+
+
+@pytest.mark.parametrize("devices", [1, 8, -1, "auto", "0,1", "2", [0, 2]])
+def test_devices_may_be_a_number_all_or_a_list(devices):
+    assert told(trainer_rules.devices, trainer__devices=devices) == ""
+
+
+@pytest.mark.parametrize("devices", [0, -2, "two", [], [-1], True, 1.5])
+def test_other_devices_are_refused(devices):
+    assert "allowed: auto, a number of devices" in told(trainer_rules.devices, trainer__devices=devices)
+
+
+@pytest.mark.parametrize("name", [*StrategyRegistry.available_strategies(), "auto"])
+def test_each_strategy_of_lightning_is_allowed(name):
+    assert told(trainer_rules.strategy, trainer__strategy=name) == ""
+
+
+def test_a_misspelt_strategy_is_told_the_nearest():
+    assert told(trainer_rules.strategy, trainer__strategy="fspd").endswith("did you mean fsdp?")
+
+
+def test_lightnings_accelerators_and_precisions_are_those_that_are_allowed():
+    assert set(AcceleratorRegistry.available_accelerators()) <= set(CHOICES["trainer.accelerator"])
+    precisions = (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS)
+    assert {name for group in precisions for name in get_args(group)} == set(CHOICES["trainer.precision"]) - {None}
+
+
+@pytest.mark.parametrize(
+    ("batches", "fits"), [(0, True), (10, True), (0.5, True), (1.0, True), (-1, False), (1.5, False)]
+)
+def test_a_limit_is_a_number_of_batches_or_a_share(batches, fits):
+    assert (told(trainer_rules.amounts, trainer__limit_val_batches=batches) == "") == fits
+
+
+@pytest.mark.parametrize(("interval", "fits"), [(0.25, True), (100, True), (0, False), (1.5, False)])
+def test_validation_comes_after_batches_or_a_share_of_the_epoch(interval, fits):
+    assert (told(trainer_rules.validation_interval, trainer__val_check_interval=interval) == "") == fits
+
+
+def test_the_longest_time_is_days_hours_minutes_seconds():
+    assert told(trainer_rules.longest_time, trainer__max_time="00:12:00:00") == ""
+    assert "such as '00:12:00:00'" in told(trainer_rules.longest_time, trainer__max_time="12h")
+
+
+def test_a_monitor_that_nothing_logs_is_told_the_nearest():
+    message = told(callback_rules.monitor_is_logged, monitor="val/acc", monitor_mode="max")
+    assert message.endswith("did you mean val/accuracy?")
+    assert "test/loss" in told(callback_rules.monitor_is_logged, monitor="test/loss", monitor_mode="min")
+    callbacks = {"mine": {"monitor": "val/lose", "mode": "min"}}
+    assert told(callback_rules.monitor_is_logged, callbacks=callbacks).startswith(
+        "callbacks.mine.monitor: given val/lose"
+    )
+
+
+def test_a_monitor_has_the_mode_of_its_metric():
+    assert told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="max") == ""
+    message = told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="min")
+    assert message == "monitor_mode: given min for val/accuracy; allowed: max; did you mean monitor_mode=max?"
+    callbacks = {"mine": {"monitor": "val/loss", "mode": "max"}}
+    assert told(callback_rules.mode_fits_the_monitor, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
+
+
+def test_what_watches_a_validation_needs_one():
+    callbacks = {"best_checkpoint": {"monitor": "val/loss"}}
+    assert told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
+    message = told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
+    assert "callbacks.best_checkpoint watch a val/ metric" in message
+    rare = {"max_epochs": 4, "check_val_every_n_epoch": 4}
+    assert told(callback_rules.something_validates, callbacks=callbacks, trainer=rare) == ""
+    message = told(callback_rules.something_validates, callbacks=callbacks, trainer=rare | {"max_epochs": 3})
+    given = "warning: trainer.check_val_every_n_epoch: given 4; allowed: at most trainer.max_epochs, 3, "
+    assert message == given + "while callbacks.best_checkpoint watch a val/ metric"
+
+
+def test_early_stopping_and_the_best_checkpoint_watch_the_same():
+    callbacks = {"early_stopping": {"monitor": "train/loss"}, "best_checkpoint": {"monitor": "val/loss"}}
+    assert "allowed: what callbacks.best_checkpoint watches" in told(
+        callback_rules.one_metric_decides, callbacks=callbacks
+    )
+    callbacks["early_stopping"]["monitor"] = "val/loss"
+    assert told(callback_rules.one_metric_decides, callbacks=callbacks) == ""
+
+
+def test_the_fewest_epochs_are_not_more_than_the_most():
+    assert told(trainer_rules.epochs_are_in_order, trainer={"min_epochs": 5, "max_epochs": 5}) == ""
+    assert "min_epochs" in told(trainer_rules.epochs_are_in_order, trainer={"min_epochs": 6, "max_epochs": 5})
+
+
+def test_a_patience_that_cannot_run_out_warns():
+    stop = {"early_stopping": {"patience": 5}}
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=6) == ""
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=5).startswith("warning: ")
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
+
+
+def test_more_threads_than_cores_are_refused():
+    cores = available_cores()
+    assert told(rules.threads_have_cores, threads=cores) == ""
+    assert told(rules.threads_have_cores, threads=cores + 1).startswith(f"threads: given {cores + 1}; allowed: 1 to")
+
+
+def test_a_patience_counts_validations():
+    stop = {"early_stopping": {"patience": 5, "monitor": "val/loss"}}
+    rare = {"max_epochs": 20, "check_val_every_n_epoch": 4}
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
+        "warning: callbacks.early_stopping.patience: given 5; "
+        "allowed: less than 5, the run's validations; it has no effect so"
+    )
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
+    assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""
+
+
+def test_a_schedule_longer_than_the_run_warns():
+    schedule = {"interval": "epoch", "scheduler": {"step_size": 10}}
+    assert told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=11) == ""
+    assert "longer than the run" in told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=10)
+
+
+def test_half_precision_needs_a_gpu():
+    trainer = {"precision": "16-mixed", "accelerator": "cpu"}
+    assert "did you mean trainer.precision=bf16-mixed?" in told(trainer_rules.half_precision_has_a_gpu, trainer=trainer)
+    trainer["accelerator"] = "auto"
+    assert told(trainer_rules.half_precision_has_a_gpu, trainer=trainer) == "", "not known before torch is loaded"
+    assert len(list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=0))) == 1
+    assert list(machine.half_precision_has_a_gpu({"trainer": trainer}, gpus=1)) == []
+
+
+def test_more_workers_than_cores_warn(monkeypatch):
+    monkeypatch.setattr(data_rules, "available_cores", lambda: 4)
+    assert told(data_rules.workers_have_cores, data__num_workers=4) == ""
+    assert told(data_rules.workers_have_cores, data__num_workers=5).startswith("warning: data.num_workers: given 5")
+
+
+def test_workers_of_a_set_in_memory_warn():
+    assert told(data_rules.workers_have_work, data={"num_workers": 2, "in_memory": "auto"}) == ""
+    assert "without effect" in told(data_rules.workers_have_work, data={"num_workers": 2, "in_memory": True})
+
+
+def test_an_algorithm_that_clips_nothing_warns():
+    trainer = {"gradient_clip_algorithm": "norm", "gradient_clip_val": None}
+    assert "without effect" in told(trainer_rules.clipping_has_a_value, trainer=trainer)
+    assert told(trainer_rules.clipping_has_a_value, trainer=trainer | {"gradient_clip_val": 1}) == ""
+
+
+def test_nesterov_needs_momentum():
+    assert told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0.9}) == ""
+    assert "more than 0" in told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0})
+
+
+def test_statistics_are_one_number_or_one_for_each_channel():
+    assert told(data_rules.statistics_fit_the_channels, data={"channels": 3, "mean": [0.5]}) == ""
+    assert "one for each" in told(data_rules.statistics_fit_the_channels, data={"channels": 3, "std": [0.5, 0.5]})
+
+
+def test_something_is_trained_or_tested():
+    assert told(rules.something_is_done, train=False, test=True) == ""
+    assert "nothing would be done" in told(rules.something_is_done, train=False, test=False)
+
+
+def test_gpus_that_are_not_there_are_refused():
+    def told_with(gpus, **trainer):
+        return [str(fault) for fault in machine.devices_are_there({"trainer": trainer}, gpus)]
+
+    assert told_with(0, accelerator="auto", devices=1) == []
+    assert told_with(2, accelerator="gpu", devices=2) == []
+    assert told_with(2, accelerator="gpu", devices="auto") == []
+    assert "no GPU is there" in told_with(0, accelerator="gpu", devices=1)[0]
+    assert "the 2 GPUs that are there" in told_with(2, accelerator="cuda", devices=4)[0]
+    assert "the 2 GPUs that are there" in told_with(2, accelerator="gpu", devices="0,2")[0]
+
+
+def test_an_operation_of_changing_order_is_named_where_bits_are_to_be_fixed():
+    fixed = {"trainer": {"deterministic": True}}
+    (fault,) = machine.order_is_fixed(fixed, models.vgg11())
+    assert "given true with model's avgpool, AdaptiveAvgPool2d" in str(fault)
+    assert list(machine.order_is_fixed(fixed, models.resnet18())) == [], "a mean over all has a fixed order"
+    assert list(machine.order_is_fixed({"trainer": {"deterministic": "warn"}}, nn.AdaptiveAvgPool2d(3))) == []
+
+
+@pytest.mark.parametrize("decay", [0, 1, 1.5, -0.1])
+def test_the_decay_of_a_moving_average_lies_between_0_and_1(decay):
+    assert "allowed: more than 0 and less than 1" in str(value_fault("callbacks.ema.decay", decay))
+    assert value_fault("callbacks.ema.decay", 0.999) is None
+
+
+def test_a_range_holds_its_ends_unless_they_are_open():
+    assert [value in Range(0, 1) for value in (-1, 0, 0.5, 1, 2, float("nan"))] == [
+        False,
+        True,
+        True,
+        True,
+        False,
+        False,
+    ]
+    assert [value in Range(0, 1, open="both") for value in (0, 0.5, 1)] == [False, True, False]
+    assert [value in Range(0, open="low") for value in (0, 1e9, float("inf"))] == [False, True, False]
+    assert [0.5, 2] not in Range(0, 1)
+
+
+def test_every_range_is_of_a_setting_that_a_config_has_or_may_have(make_tree):
+    lines = [f"experiment={name}" for name in ("mlp", "cnn", "mlp", "cnn")]
+    schedules = ("cosine", "onecycle", "step", "plateau")
+    configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
+    configs += [
+        compose(["optimizer=sgd", "data=coloured", "callbacks=ema"]),
+        compose(["callbacks=[swa,finetune]", "mix=mixup"]),
+        compose(["debug=find_lr", "data=image_folder", f"data.root={make_tree()}"]),
+        compose(["debug=find_batch_size"]),
+        compose(["optimizer=muon", "model=vit"]),
+        *(compose([], name) for name in ("export", "predict", "serve")),
+    ]
+    flat = "\n".join(str(config) for config in configs)
+    for pattern in RANGES:
+        name = pattern.rpartition(".")[2].strip("*_")
+        assert f"{name}'" in flat or name in ("decay", "eps", "frequency") or pattern.startswith("model."), pattern
+
+
+def test_a_config_changed_by_hand_is_checked_again(config):
+    cfg = config()
+    cfg.trainer.max_epochs = "many"
+    cfg.optimizer.lr = -1
+    with pytest.raises(ConfigError) as refused:
+        train(cfg)
+    assert [line.partition(":")[0] for line in str(refused.value).splitlines()] == [
+        "optimizer.lr",
+        "trainer.max_epochs",
+    ]
+
+
+def test_reflected_padding_is_smaller_than_the_image():
+    settings = {"data__augment__padding_mode": "reflect", "data__image_size": 8}
+    assert told(data_rules.reflection_fits_the_image, data__augment__crop_padding=7, **settings) == ""
+    answer = told(data_rules.reflection_fits_the_image, data__augment__crop_padding=8, **settings)
+    assert (
+        answer == "data.augment.crop_padding: given 8 with padding_mode=reflect; allowed: less than data.image_size, 8"
+    )
+
+
+def test_alternating_flips_need_halves():
+    assert told(data_rules.alternating_flips_are_halves, data__augment__alternating_flip=True) == ""
+    settings = {"data__augment__alternating_flip": True, "data__augment__horizontal_flip": 0.2}
+    assert "given true with horizontal_flip=0.2; allowed: true with" in told(
+        data_rules.alternating_flips_are_halves, **settings
+    )
+
+
+@pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", {"_target_": "lightning.strategies.FSDPStrategy"}])
+def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
+    settings = {"optimizer___target_": "kindling.muon.Muon", "trainer__strategy": strategy}
+    assert "which cuts up its matrices; allowed: optimizer=adamw" in told(rules.muon_sees_whole_matrices, **settings)
+    assert told(rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
+
+
+def test_two_averages_are_refused_and_one_that_never_begins_warns():
+    both = {
+        "ema": {"_target_": "kindling.callbacks.averages.EMA"},
+        "swa": {"_target_": "kindling.callbacks.averages.SWA"},
+    }
+    assert told(callback_rules.one_average, callbacks=both) == (
+        "callbacks.swa: given beside callbacks.ema; allowed: one average of the weights"
+    )
+    late = {"swa": {"start_epoch": 9}}
+    assert "allowed: less than trainer.max_epochs, 9" in told(
+        callback_rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 9}
+    )
+    assert told(callback_rules.an_average_can_begin, callbacks=late, trainer={"max_epochs": 10}) == ""
+
+
+def test_a_fold_beyond_the_last_is_refused():
+    assert told(data_rules.the_fold_is_there, data__fold=4, data__num_folds=5) == ""
+    message = "data.fold: given 5; allowed: 0 to 4, as data.num_folds is 5"
+    assert told(data_rules.the_fold_is_there, data__fold=5, data__num_folds=5) == message
+
+
+def test_two_remedies_for_rare_classes_are_one_too_many():
+    rule = data_rules.rare_classes_are_made_up_for_once
+    assert told(rule, data__balanced_sampling=True) == ""
+    assert told(rule, data__balanced_sampling=True, criterion__class_weights="balanced").startswith("warning: ")
+
+
+def test_pretrained_weights_are_not_drawn_anew():
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights="DEFAULT") == (
+        "model.weights: given DEFAULT with init=orthogonal, which would undo them; allowed: null, or init=null"
+    )
+    assert told(rules.pretrained_weights_stay, init=None, model__weights="DEFAULT", weights="logs/run") == ""
+    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights=None) == ""
+    for origin in ("fork", "weights"):
+        told_so = told(rules.pretrained_weights_stay, init="orthogonal", **{origin: "logs/run"})
+        assert (
+            told_so
+            == f"warning: init: given orthogonal, without effect; allowed: null, as {origin} brings weights along"
+        )
+
+
+def eyes(*names: str) -> dict[str, dict[str, str]]:
+    cfg = compose(["callbacks=tensorboard"])
+    return {name: {"_target_": cfg.callbacks[name]._target_} for name in names}
+
+
+def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
+    told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
+    for logger in ({}, {"csv": {"_target_": "kindling.csv_logger.MetricsCSV"}}):
+        assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
+            "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
+            "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; they have no effect so"
+        )
+    board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
+    assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""
+    assert told(callback_rules.pictures_have_a_board, callbacks=eyes("gradient_norm", "timings"), logger={}) == ""
+
+
+@pytest.mark.parametrize("name", ["gradient_norm", "histograms", "graph"])
+def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
+    callbacks = eyes("training_images", "validation_pictures", name)
+    answer = told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
+    assert answer == (f"callbacks.{name}: given with fsdp, which cuts up the net; allowed: null, or trainer=ddp")
+    assert told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
+
+
+def test_a_weight_for_each_class_is_asked_for():
+    rule = data_rules.each_class_has_a_weight
+    assert told(rule, criterion__class_weights="balanced", data__num_classes=3) == ""
+    assert told(rule, criterion__class_weights=[1, 2, 3], data__num_classes=3) == ""
+    message = "criterion.class_weights: given 2 numbers; allowed: null, balanced, or 3, one a class"
+    assert told(rule, criterion__class_weights=[1, 2], data__num_classes=3) == message
+
+
+def test_layers_that_never_thaw_are_told():
+    late = {"finetuning": {"head_epochs": 9}}
+    assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 10}) == ""
+    message = "warning: callbacks.finetuning.head_epochs: given 9; allowed: less than trainer.max_epochs, 5, or null"
+    assert told(callback_rules.layers_can_thaw, callbacks=late, trainer={"max_epochs": 5}).startswith(message)
+
+
+def test_finders_are_given_their_steps_and_a_rate():
+    rule, finder = callback_rules.finders_have_their_steps, {"find_lr": {"num_steps": 9}}
+    assert told(rule, callbacks=finder, optimizer__lr=0.1) == ""
+    assert told(rule, callbacks=finder, optimizer__lr=0).startswith("optimizer.lr: given 0 with callbacks.find_lr")
+    assert "false; it needs more steps" in told(rule, callbacks=finder, trainer__fast_dev_run=True)

@@ -1,0 +1,115 @@
+import json
+import secrets
+import subprocess
+
+import pytest
+import yaml
+
+from kindling import run_folder
+from kindling.config import project
+from kindling.csv_logger import MetricsCSV
+from kindling.errors import Interrupted
+from kindling.run_folder import git_state, recorded
+
+
+def test_a_run_that_is_on_says_running(config, tmp_path):
+    cfg = config()
+    with recorded(cfg) as run:
+        assert json.loads((run.folder / "run.json").read_text())["status"] == "running"
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
+    secret = f"s{secrets.token_hex(4)}"  # no number
+    comet = ["+logger.comet._target_=lightning.pytorch.loggers.CometLogger", f"+logger.comet.api_key={secret}"]
+    monkeypatch.setattr("sys.argv", ["train.py", *comet])
+    with pytest.raises(RuntimeError), recorded(config(*comet)) as run:
+        raise RuntimeError(f"login with token={secret} failed")
+    for file in ("run.json", "config.yaml"):
+        text = (run.folder / file).read_text()
+        assert secret not in text
+        assert "<redacted>" in text
+
+
+def test_an_earlier_attempt_stays_in_the_record(config):
+    cfg = config()
+    with pytest.raises(ZeroDivisionError), recorded(cfg):
+        raise ZeroDivisionError
+    cfg.resume = cfg.paths.run
+    with recorded(cfg) as run:
+        pass
+    record = json.loads((run.folder / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert [attempt["status"] for attempt in record["earlier"]] == ["failed"]
+
+
+def test_the_record_inside_a_record_is_the_same(config):
+    with recorded(config()) as outer, recorded(config()) as inner:
+        assert inner is outer
+
+
+def test_only_the_first_process_writes(config, monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    with recorded(config()) as run:
+        run.update(metrics={"x": 1.0})
+    assert not (run.folder / "run.json").exists()
+
+
+def test_git_tells_commit_and_a_capped_redacted_diff(tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "_current", project.Project(tmp_path, "bench"))
+    assert git_state() is None
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=x", "-c", "user.email=x@x"]
+    (tmp_path / "file").write_text("a\n")
+    for command in (["init", "-q"], ["add", "file"], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "file").write_text("a\napi_key = 'S3CRET'\n" + "line\n" * 100_000)
+    state = git_state()
+    assert state is not None
+    assert len(state["commit"]) == 40
+    assert "api_key" in state["diff"]
+    assert "S3CRET" not in state["diff"]
+    assert len(state["diff"]) < run_folder.DIFF_LIMIT + 100
+
+
+def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):
+    first = MetricsCSV(str(tmp_path))
+    first.log_metrics({"loss": 0.5, "epoch": 0}, 1)
+    state = first.state_dict()
+    first.log_metrics({"loss": 1.0, "epoch": 0}, 2)
+    first.log_metrics({"loss": 1.5, "epoch": 0}, 3)
+    resumed = MetricsCSV(str(tmp_path))
+    resumed.load_state_dict(state)
+    resumed.log_metrics({"loss": 9.0, "epoch": 1}, 2)
+    resumed.log_metrics({"val": 1.0, "epoch": 1}, 2)
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == [
+        "step,epoch,loss,val",
+        "1,0,0.5,",
+        "2,1,9.0,1.0",
+    ]
+
+
+def test_config_yaml_is_plain_yaml(config):
+    with recorded(config("seed=5")) as run:
+        pass
+    assert yaml.safe_load((run.folder / "config.yaml").read_text())["seed"] == 5
+
+
+def test_metrics_csv_is_on_disk_after_each_call_and_grows_new_columns(tmp_path):
+    logger = MetricsCSV(str(tmp_path))
+    expected = []
+    for step in range(3):
+        logger.log_metrics({"loss": 0.5, "epoch": 0}, step)
+        expected.append(f"{step},0,0.5")
+        assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,epoch,loss", *expected]
+    logger.log_metrics({"accuracy": 1.0, "epoch": 0}, 2)
+    rows = ["0,0,,0.5", "1,0,,0.5", "2,0,1.0,0.5"]
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["step,epoch,accuracy,loss", *rows]
+
+
+def test_a_signal_that_cuts_off_a_write_is_an_interruption(config):
+    """torch.save raises an error of its own when a signal's exception passes through it."""
+    error = RuntimeError("unexpected pos")
+    error.__context__ = Interrupted("SIGTERM")
+    with pytest.raises(RuntimeError), recorded(config()) as run:
+        raise error
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "interrupted"

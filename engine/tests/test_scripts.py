@@ -1,0 +1,30 @@
+"""What the engine's scripts say of themselves is true."""
+
+import re
+
+import pytest
+
+from bench_root import REPOSITORY
+
+pytestmark = pytest.mark.usefixtures("scripts")
+
+
+def test_each_fault_to_plant_is_a_line_of_the_code():
+    import plant_faults
+
+    for fault in plant_faults.FAULTS + plant_faults.CONTRACT_FAULTS:
+        text = (REPOSITORY / fault.file).read_text()
+        assert text.count(fault.right) == 1, fault
+        assert fault.right != fault.wrong
+
+
+def test_a_benchmark_knows_its_names(monkeypatch):
+    import benchmark
+
+    monkeypatch.setattr("sys.argv", ["benchmark.py", "setp"])
+    with pytest.raises(SystemExit, match="given 'setp'; allowed: step, validation, mlp"):
+        benchmark.main()
+    assert set(re.findall(r"^    python engine/scripts/benchmark.py (\w+)", str(benchmark.__doc__), re.MULTILINE)) == {
+        *benchmark.TABLES,
+        *benchmark.OF_OVERRIDES,
+    }

@@ -1,0 +1,105 @@
+import ast
+import inspect
+
+import pytest
+from omegaconf import OmegaConf
+
+import fake_trackers
+from bench_root import CONFIGS
+from kindling.config import annotations
+from kindling.config.signatures import TargetMissing, constant, signature
+from kindling.config.targets import locate
+from kindling.data.datamodule import ImageDataModule
+
+
+def shipped_targets() -> list[str]:
+    found = set()
+    for file in CONFIGS.rglob("*.yaml"):
+        nodes = [OmegaConf.to_container(OmegaConf.load(file))]
+        while nodes:
+            node = nodes.pop()
+            if isinstance(node, dict):
+                found |= {node["_target_"]} if "_target_" in node else set()
+                nodes += node.values()
+    return sorted(found)
+
+
+FURTHER = [
+    "torch.optim.RMSprop",
+    "torch.optim.lr_scheduler.CosineAnnealingLR",
+    "lightning.pytorch.callbacks.EMAWeightAveraging",
+    "lightning.pytorch.loggers.WandbLogger",
+    "torch.nn.TransformerEncoderLayer",
+]
+
+
+@pytest.mark.parametrize("target", [*shipped_targets(), *FURTHER])
+def test_a_signature_read_from_source_is_that_of_the_imported_class(target, monkeypatch):
+    if target.startswith("kindling.loggers."):
+        fake_trackers.install(monkeypatch)
+    found = signature(target)
+    assert found
+    built = locate(target, target)
+    parameters = dict(inspect.signature(built).parameters)
+    if "settings" in parameters:  # goes on to the base class
+        parameters |= inspect.signature(ImageDataModule).parameters
+    several = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    named = {name: each for name, each in parameters.items() if each.kind not in several}
+    assert set(found.annotations) == set(named)
+    assert found.required == {name for name, each in named.items() if each.default is each.empty}
+
+
+def test_all_shipped_targets_are_read():
+    assert len(shipped_targets()) >= 25
+
+
+@pytest.mark.parametrize(
+    ("target", "name"),
+    [("torch.optim.AdmaW", "AdamW"), ("bench.models.cnn.CMM", "CNN"), ("bench.models.cnnn.CNN", "cnn")],
+)
+def test_a_target_that_is_missing_names_what_is_there(target, name):
+    with pytest.raises(TargetMissing) as missing:
+        signature(target)
+    assert name in missing.value.names
+
+
+@pytest.mark.parametrize("target", ["os.system", "nowhere.Class", "torch", "", "1.x", ".models.cnn.CNN"])
+def test_what_is_no_python_package_is_missing(target):
+    with pytest.raises(TargetMissing):
+        signature(target)
+
+
+def test_a_constant_is_read_without_importing():
+    assert constant("kindling.metrics.MODES") == {"loss": "min", "accuracy": "max"}
+    with pytest.raises(TargetMissing):
+        constant("kindling.metrics.MODEZ")
+
+
+@pytest.mark.parametrize(
+    ("annotation", "right", "wrong"),
+    [
+        ("int", [0, -1], [1.0, True, "1", None, [1]]),
+        ("float", [0, 1.5], [True, "1"]),
+        ("bool", [True], [1, "true"]),
+        ("str", ["a"], [1, None]),
+        ("Optional[int]", [1, None], ["1"]),
+        ("int | Literal['auto']", [1, "auto"], ["atuo", 1.5]),
+        ("'Optional[float]'", [None, 1], ["x"]),
+        ("typing.Union[list[int], str]", [[1, 2], "a", []], [1, ["a"]]),
+        ("tuple[float, float]", [[0.9, 1]], [[0.9], [0.9, "x"], 0.9]),
+        ("tuple[int, ...]", [[1, 2, 3]], [["x"]]),
+        ("float | Tensor", [0.1, {"_target_": "torch.zeros"}], ["fast"]),
+        ("Literal[True, 'warn']", [True, "warn"], [1, "warm"]),
+        ("dict[str, int]", [{"a": 1}], [1, "a"]),
+        ("_UNKNOWN_ALIAS", ["anything", 3, None], []),
+    ],
+)
+def test_a_value_is_held_against_an_annotation(annotation, right, wrong):
+    parsed = annotations.parse(annotation)
+    assert [value for value in right if not annotations.accepts(parsed, value)] == []
+    assert [value for value in wrong if annotations.accepts(parsed, value)] == []
+
+
+def test_an_annotation_is_told_in_words():
+    words = annotations.describe(ast.parse("Optional[Union[int, list[float], Tensor]]", mode="eval").body)
+    assert words == "a whole number or a list, each item a number or null"
