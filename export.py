@@ -3,11 +3,11 @@
 try:
     from omegaconf import DictConfig
 
-    from kindling.config.check import refuse
+    from kindling.cli.entry import entry
+    from kindling.config.check.command_line import refuse
     from kindling.config.composition import to_plain
-    from kindling.config.entry import entry
-    from kindling.config.rules import one_checkpoint_is_named
-    from kindling.process import importing
+    from kindling.config.rules.run_rules import one_checkpoint_is_named
+    from kindling.process.start_and_end import importing
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 

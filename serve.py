@@ -3,12 +3,12 @@
 try:
     from omegaconf import DictConfig
 
-    from kindling.config.check import refuse
+    from kindling.cli.entry import entry
+    from kindling.config.check.command_line import refuse
     from kindling.config.composition import to_plain
-    from kindling.config.entry import entry
-    from kindling.config.rules import one_model_is_named
-    from kindling.extras import optional
-    from kindling.signals import not_swallowed
+    from kindling.config.rules.run_rules import one_model_is_named
+    from kindling.inference.extras import optional
+    from kindling.process.signals import not_swallowed
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 

@@ -3,14 +3,14 @@
 try:
     from omegaconf import DictConfig
 
-    from kindling.config.entry import entry
-    from kindling.process import importing
+    from kindling.cli.entry import entry
+    from kindling.process.start_and_end import importing
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
 def main(cfg: DictConfig) -> dict[str, float]:
-    from kindling.run_folder import recorded
+    from kindling.run_folders.record import recorded
 
     with recorded(cfg):  # run.json tells the story even if an import fails
         with importing():

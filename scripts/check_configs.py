@@ -14,10 +14,10 @@ import torch
 import yaml
 from PIL import Image
 
+from kindling.cli.entry import compose
 from kindling.config import project
+from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError, KindlingError
 from kindling.train import check_shapes
 

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from kindling.config import project
-from kindling.config.schema import schemas
+from kindling.config.check.schema import schemas
 
 PROJECT = project.use(Path(__file__).parents[1])
 FOLDER = PROJECT.root / ".schema"

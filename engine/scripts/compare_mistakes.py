@@ -39,7 +39,7 @@ MISTAKES = (
 )
 PLAIN = """
 import hydra
-from kindling.config import resolvers
+from kindling.cli import resolvers
 
 resolvers.register()
 

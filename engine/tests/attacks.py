@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kindling.data.image_folder import ImageFolder
+from kindling.images.image_folder import ImageFolder
 
 SECRET = "what only the environment knows"
 HOSTILE = {  # whatever may loosen what torch, Hydra and OmegaConf allow
@@ -245,8 +245,8 @@ PLACES: dict[str, Callable[[dict[str, Any], Any], object]] = {
     "a section of no known name": lambda config, node: config.update(evil=[{"evil": node}]),
 }
 MISPLACED: dict[str, Any] = {
-    "a function of the project as model": {"model": {"_target_": "kindling.data.folder.class_names", "root": "/"}},
-    "a private function as model": {"model": {"_target_": "kindling.data.loader._belong_to_parent", "parent": 0}},
+    "a function of the project as model": {"model": {"_target_": "kindling.images.folder.class_names", "root": "/"}},
+    "a private function as model": {"model": {"_target_": "kindling.images.loader._belong_to_parent", "parent": 0}},
     "a callback as model": {"model": {"_target_": "kindling.callbacks.timings.Timings", "folder": "/"}},
     "a trainer as model": {"model": {"_target_": "lightning.pytorch.Trainer", "logger": False}},
     "a logger that is not installed as model": {"model": {"_target_": "lightning.pytorch.loggers.WandbLogger"}},
@@ -254,7 +254,7 @@ MISPLACED: dict[str, Any] = {
     "a download as model": {"model": {"_target_": "torchvision.models.resnet18", "pretrained": True}},
     "a loss as data": {"data": {"_target_": "torch.nn.CrossEntropyLoss"}},
     "a partial as data": {"data": {"_target_": "bench.data.patterns.Patterns", "_partial_": True}},
-    "data as criterion": {"criterion": {"_target_": "kindling.data.images.ImageFiles", "paths": []}},
+    "data as criterion": {"criterion": {"_target_": "kindling.images.images.ImageFiles", "paths": []}},
     "a number as model": {"model": 3},
     "a list as criterion": {"criterion": []},
     "a text as data": {"data": "torch"},

@@ -13,8 +13,8 @@ if project.current().root != bench_root.PROJECT:
 import torch
 
 import crash
-from kindling.classifier import Classifier
 from kindling.errors import Interrupted
+from kindling.images.classifier import Classifier
 from kindling.train import train
 
 pytest_plugins = ["kindling.testing"]

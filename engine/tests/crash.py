@@ -46,17 +46,16 @@ import numpy as np
 import torch
 from PIL import Image
 
-from kindling import checkpoint
-from kindling.classifier import Classifier
-from kindling.config.entry import compose
-from kindling.cores import available_cores
-from kindling.resuming import resume_files
-from kindling.run_folder import remove_leftovers
-from kindling.signals import ENDING
+from kindling.checkpoints import checkpoint, resume_files
+from kindling.cli.entry import compose
+from kindling.images.classifier import Classifier
+from kindling.process.cores import available_cores
+from kindling.process.signals import ENDING
+from kindling.run_folders.record import remove_leftovers
 from kindling.train import train
 
 AUGMENTED = [
-    "+data.augment={_target_: kindling.data.augment.Augment, crop_padding: 1, padding_mode: constant, "
+    "+data.augment={_target_: kindling.images.augment.Augment, crop_padding: 1, padding_mode: constant, "
     "horizontal_flip: 0.5, alternating_flip: false, rotation: 5, random_erasing: 0.1}"
 ]
 SMALL = [

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from omegaconf import DictConfig, OmegaConf
 
 from bench_root import CONFIGS
-from kindling.config.files import ConfigFiles
-from kindling.config.tree import paths
+from kindling.config.check.files import ConfigFiles
+from kindling.config.check.tree import paths
 
 EXPERIMENTS = ("mlp", "cnn")
 WRONG_VALUES = {

@@ -3,8 +3,8 @@
 import torch
 from torch import nn
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
 
 
 def model_of(name: str, *overrides: str) -> nn.Module:

@@ -23,7 +23,7 @@ from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 from bench_root import PROJECT
-from kindling.model_folder import ModelFolder, sha256_of
+from kindling.inference.model_folder import ModelFolder, sha256_of
 
 CLASSES = ["zero", "one", "two"]
 SIZE = 4

@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import functional as reference
 
-from kindling.data.augment import NUM_DRAWS, Augment, Normalize
+from kindling.images.augment import NUM_DRAWS, Augment, Normalize
 
 IMAGES = torch.randint(0, 256, (32, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 DRAWS = torch.rand(32, NUM_DRAWS, generator=torch.Generator().manual_seed(3))

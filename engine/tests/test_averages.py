@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
-from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
+from kindling.images.classifier import Classifier
 from kindling.testing.runs import same_weights
 
 SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]

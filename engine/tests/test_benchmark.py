@@ -112,7 +112,7 @@ def test_the_first_step_of_a_run_is_seen_from_outside(tmp_path):
 
 def test_the_defaults_of_the_benchmark_are_those_of_the_configs(tmp_path):
     from benchmarks.loop import defaults
-    from kindling.config.entry import compose
+    from kindling.cli.entry import compose
     from kindling.train import instantiate_all
 
     cfg = compose([f"paths.logs={tmp_path}"])
@@ -126,7 +126,7 @@ def test_a_profile_counts_builtin_functions_for_their_callers():
 
     stats = {
         ("site-packages/lightning/call.py", 1, "hook"): (1, 1, 2.0, 9.0, {}),
-        ("src/kindling/metrics.py", 1, "update"): (1, 1, 1.0, 1.0, {}),
+        ("src/kindling/images/metrics.py", 1, "update"): (1, 1, 1.0, 1.0, {}),
         ("~", 0, "<built-in isinstance>"): (
             3,
             3,
@@ -139,7 +139,7 @@ def test_a_profile_counts_builtin_functions_for_their_callers():
             1,
             4.0,
             4.0,
-            {("src/kindling/metrics.py", 1, "update"): (1, 1, 4.0, 4.0)},
+            {("src/kindling/images/metrics.py", 1, "update"): (1, 1, 4.0, 4.0)},
         ),
     }
     seconds = profiles.by_package(type("Stats", (), {"stats": stats})())

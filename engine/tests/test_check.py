@@ -6,10 +6,10 @@ import shutil
 import pytest
 
 from bench_root import CONFIGS
+from kindling.cli.entry import check_command_line, compose
 from kindling.config import project, signatures
-from kindling.config.check import Check
+from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer
-from kindling.config.entry import check_command_line, compose
 from kindling.config.fault import Fault
 from kindling.errors import ConfigError
 from mistakes import all_mistakes, as_text, misspelt, valid_lines
@@ -117,8 +117,8 @@ def test_a_key_that_nothing_reads_only_warns_if_it_was_added_on_purpose(problems
         "os.system",
         "torch.load",
         "builtins.open",
-        "kindling.classifier.Classifier.load_from_checkpoint",
-        "kindling.checkpoint.load",
+        "kindling.images.classifier.Classifier.load_from_checkpoint",
+        "kindling.checkpoints.checkpoint.load",
         "lightning.pytorch.Trainer.fit",
     ],
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling import checkpoint
+from kindling.checkpoints import checkpoint
 from kindling.config import project
 from kindling.config.targets import absolute, relative
 from kindling.errors import CheckpointError
@@ -28,8 +28,11 @@ def test_what_is_saved_is_loaded(tmp_path):
 
 def test_targets_of_the_project_are_stored_from_its_package_on():
     package = project.current().package
-    config = {"a": [{"_target_": f"{package}.models.x.X"}], "b": {"_target_": "kindling.optimization.warmup"}}
-    assert relative(config) == {"a": [{"_target_": ".models.x.X"}], "b": {"_target_": "kindling.optimization.warmup"}}
+    config = {"a": [{"_target_": f"{package}.models.x.X"}], "b": {"_target_": "kindling.training.optimization.cosine"}}
+    assert relative(config) == {
+        "a": [{"_target_": ".models.x.X"}],
+        "b": {"_target_": "kindling.training.optimization.cosine"},
+    }
     assert absolute(relative(config)) == config
 
 

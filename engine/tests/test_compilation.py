@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from bench.models.mlp import MLP
-from kindling.compilation import compile_net
-from kindling.config import machine
+from kindling.training import machine
+from kindling.training.compilation import compile_net
 
 
 @pytest.fixture

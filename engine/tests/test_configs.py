@@ -10,9 +10,9 @@ import yaml
 from lightning.pytorch import Trainer
 
 from bench_root import CONFIGS
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.data.datamodule import ImageDataModule
+from kindling.images.datamodule import ImageDataModule
 
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {

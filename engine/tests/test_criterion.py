@@ -5,9 +5,9 @@ import torch
 import torch.nn.functional as F
 from torchvision.ops import sigmoid_focal_loss
 
-from kindling.criterion import CrossEntropy
-from kindling.data.images import NO_LABEL
 from kindling.errors import ConfigError
+from kindling.images.criterion import CrossEntropy
+from kindling.images.images import NO_LABEL
 
 WEIGHTS = [0.5, 1.0, 2.0, 4.0]
 LOGITS = 3 * torch.randn(9, 4, generator=torch.Generator().manual_seed(0))

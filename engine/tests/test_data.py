@@ -3,11 +3,11 @@
 import pytest
 import torch
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.data.datamodule import ImageDataModule
-from kindling.data.images import ImageTensors
 from kindling.errors import ConfigError, DataError
+from kindling.images.datamodule import ImageDataModule
+from kindling.images.images import ImageTensors
 
 
 def data_of(*overrides: str) -> ImageDataModule:

@@ -18,13 +18,13 @@ from torch.optim import SGD, lr_scheduler
 
 import crash
 from bench.models.mlp import MLP
-from kindling import run_folder
-from kindling.callbacks import resume_checkpoint
-from kindling.classifier import Classifier
-from kindling.data.loader import EpochLoader
+from kindling.checkpoints import resume_checkpoint
 from kindling.errors import DivergedError, Interrupted
-from kindling.optimization import scale_rates
+from kindling.images.classifier import Classifier
+from kindling.images.loader import EpochLoader
+from kindling.run_folders import record as run_folder
 from kindling.train import train
+from kindling.training.optimization import scale_rates
 
 # Two epochs of four batches, with a checkpoint before each but the first.
 SMALL = [

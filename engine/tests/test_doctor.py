@@ -11,14 +11,14 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from bench.models.mlp import MLP
 from kindling import train as train_module
-from kindling.callbacks.doctor import Doctor
-from kindling.criterion import CrossEntropy
-from kindling.data.datamodule import Splits
-from kindling.data.fake import FakeImages
-from kindling.data.images import ImageTensors
-from kindling.doctor import fetching
-from kindling.doctor.seen import Seen
-from kindling.doctor.training_rules import entropy, rate_is_near
+from kindling.images.criterion import CrossEntropy
+from kindling.images.datamodule import Splits
+from kindling.images.doctor import fetching
+from kindling.images.doctor.callback import Doctor
+from kindling.images.doctor.seen import Seen
+from kindling.images.doctor.training_rules import entropy, rate_is_near
+from kindling.images.fake import FakeImages
+from kindling.images.images import ImageTensors
 from kindling.testing.runs import same_weights
 from kindling.train import train
 

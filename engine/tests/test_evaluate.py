@@ -7,10 +7,10 @@ import torch
 from PIL import Image
 
 from bench.models.pretrained import Pretrained
-from kindling.config.entry import compose
+from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate, per_class, summary
-from kindling.plots import plot_mistakes, save
+from kindling.images.plots import plot_mistakes, save
 
 
 def evaluate_run(*overrides: str) -> dict[str, float]:
@@ -146,7 +146,7 @@ def test_top_k_and_calibration_equal_their_definitions():
 
 
 def test_mistakes_show_only_wrong_images_worst_first(tmp_path, monkeypatch):
-    from kindling.data.images import ImageTensors
+    from kindling.images.images import ImageTensors
 
     shown = []
     monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **_: shown.append(text))

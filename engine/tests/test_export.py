@@ -18,16 +18,16 @@ from PIL import Image
 from torch import Tensor, nn
 
 import kindling
-from kindling import model_folder, runtimes
-from kindling.config.entry import compose
-from kindling.data.augment import Normalize
+from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, ExportError
 from kindling.export import NAMES, export
-from kindling.exporting import formats, int8, timing
-from kindling.exporting.exported_graph import exported_graph
-from kindling.exporting.parity import Parity
-from kindling.model_folder import FILES
-from kindling.whole_folder import write_whole_folder
+from kindling.files.whole_folder import write_whole_folder
+from kindling.images.augment import Normalize
+from kindling.inference import model_folder, runtimes
+from kindling.inference.exporting import formats, int8, timing
+from kindling.inference.exporting.exported_graph import exported_graph
+from kindling.inference.exporting.parity import Parity
+from kindling.inference.model_folder import FILES
 
 FORMATS = ("onnx", "pt2", "torchscript", "int8")
 MODELS = {
@@ -109,7 +109,7 @@ def test_the_readme_of_a_model_folder_classifies_an_image_without_kindling(expor
 @pytest.mark.parametrize("preprocessing", ["true", "false"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_each_readme_classifies_an_image_without_kindling(finished, tmp_path, monkeypatch, format, preprocessing):
-    monkeypatch.setattr("kindling.exporting.parity.LARGEST_LOSS", 10)  # one of 64 images is more than a point
+    monkeypatch.setattr("kindling.inference.exporting.parity.LARGEST_LOSS", 10)  # one of 64 images is more than a point
     export_run(finished, f"format={format}", f"output={tmp_path}/model", f"preprocessing={preprocessing}")
     Image.fromarray(random_pixels(1, size=20)[0, :, :, 0]).save(tmp_path / "image.png")
     check_readme(tmp_path / "model", kindling.load(finished.folder, device="cpu"), tmp_path / "image.png")
@@ -119,7 +119,7 @@ def test_each_readme_classifies_an_image_without_kindling(finished, tmp_path, mo
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_is_exported_in_every_format(train_run, monkeypatch, model, format):
-    monkeypatch.setattr("kindling.exporting.parity.LARGEST_LOSS", 10)  # one of 64 images is more than a point
+    monkeypatch.setattr("kindling.inference.exporting.parity.LARGEST_LOSS", 10)  # one of 64 images is more than a point
     run = train_run("trainer.max_epochs=1", f"model={model.partition(' ')[0]}", *MODELS[model])
     found = export_run(run, f"format={format}")
     folder = run.folder / "export" / format
@@ -347,7 +347,7 @@ def test_an_export_that_computes_something_else_leaves_no_folder_and_the_earlier
     export_run(finished, "format=torchscript")
     folder = finished.folder / "export" / "torchscript"
     before = (folder / "model.json").read_bytes()
-    monkeypatch.setattr("kindling.exporting.parity.LARGEST_DIFFERENCE", -1)
+    monkeypatch.setattr("kindling.inference.exporting.parity.LARGEST_DIFFERENCE", -1)
     for target in ("torchscript", "new"):
         with pytest.raises(ExportError, match="fails on 64 validation images"):
             export_run(finished, "format=torchscript", f"output={finished.folder}/export/{target}")
@@ -448,7 +448,7 @@ def test_a_missing_compiler_is_named(finished, monkeypatch):
 
 
 def test_without_validation_images_nothing_is_proven_and_nothing_exported(finished, monkeypatch):
-    from kindling.data.datamodule import ImageDataModule, Splits
+    from kindling.images.datamodule import ImageDataModule, Splits
 
     def none_of(data: ImageDataModule) -> Splits:
         splits = data.read()

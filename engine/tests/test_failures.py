@@ -17,13 +17,13 @@ from torch import Tensor
 
 import crash
 from bench.models.mlp import MLP
-from kindling import run_folder
-from kindling.classifier import Classifier
-from kindling.data import image_folder
-from kindling.data.fake import FakeImages
 from kindling.errors import DataError, KindlingError
-from kindling.failures import num_parts
+from kindling.images import image_folder
+from kindling.images.classifier import Classifier
+from kindling.images.fake import FakeImages
+from kindling.run_folders import record as run_folder
 from kindling.train import train
+from kindling.training.failures import num_parts
 
 Given = Callable[..., DictConfig]
 # Two epochs of four batches, with a checkpoint before each but the first.

@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
-from kindling.callbacks.find_batch_size import largest
-from kindling.callbacks.find_lr import suggest
-from kindling.classifier import Classifier
+from kindling.debug.find_batch_size import largest
+from kindling.debug.find_lr import suggest
 from kindling.errors import KindlingError
+from kindling.images.classifier import Classifier
 
 TASK = ["model=mlp", "optimizer=sgd"]
 

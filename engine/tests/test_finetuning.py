@@ -10,8 +10,8 @@ from torch import nn
 from kindling.callbacks.finetuning import Finetuning
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
-from kindling.optimization import layer_numbers
 from kindling.testing.runs import same_weights
+from kindling.training.optimization import layer_numbers
 
 LAYERS = 4  # of the CNN
 PLAIN = ["callbacks=finetune", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=constant", "data.num_images=32"]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
-from kindling.classifier import Classifier
-from kindling.config.entry import compose
-from kindling.data.augment import Augment, Normalize
-from kindling.data.images import ImageTensors
-from kindling.data.loader import EpochLoader
+from kindling.cli.entry import compose
+from kindling.images.augment import Augment, Normalize
+from kindling.images.classifier import Classifier
+from kindling.images.images import ImageTensors
+from kindling.images.loader import EpochLoader
 from kindling.train import train
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.data import image_folder
-from kindling.data.folder import class_names, list_images, shape_of
-from kindling.data.image_folder import ImageFolder, decode_image
-from kindling.data.images import ImageFiles, ImageTensors
 from kindling.errors import ConfigError, DataError
+from kindling.images import image_folder
+from kindling.images.folder import class_names, list_images, shape_of
+from kindling.images.image_folder import ImageFolder, decode_image
+from kindling.images.images import ImageFiles, ImageTensors
 
 
 def folder_of(root: Path, *overrides: str) -> ImageFolder:

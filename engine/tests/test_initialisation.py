@@ -6,9 +6,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from kindling.config.values import CHOICES
+from kindling.config.check.values import CHOICES
 from kindling.errors import ConfigError
-from kindling.initialisation import HEAD_STD, SCHEMES, STD, initialise
+from kindling.training.initialisation import HEAD_STD, SCHEMES, STD, initialise
 from nets import model_of
 
 OURS = ["mlp", "cnn", "vit"]

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling.data.augment import Augment, Normalize
-from kindling.data.images import NO_LABEL, ImageFiles, ImageTensors
-from kindling.data.loader import EpochLoader
 from kindling.errors import DataError
+from kindling.images.augment import Augment, Normalize
+from kindling.images.images import NO_LABEL, ImageFiles, ImageTensors
+from kindling.images.loader import EpochLoader
 
 AUGMENT = Augment(
     crop_padding=2,

@@ -10,12 +10,12 @@ import pytest
 
 import fake_trackers
 from bench_root import CONFIGS, REPOSITORY
-from kindling import run_folder
-from kindling.classifier import Classifier
-from kindling.config import logger_rules
-from kindling.config.entry import compose
+from kindling.cli.entry import compose
+from kindling.config.rules import logger_rules
 from kindling.errors import ConfigError
-from kindling.tracking import name_of
+from kindling.images.classifier import Classifier
+from kindling.loggers.tracking import name_of
+from kindling.run_folders import record as run_folder
 from kindling.train import train
 
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
@@ -110,7 +110,7 @@ def test_a_run_that_is_stopped_is_killed_in_mlflow_and_goes_on_as_the_same_run(s
 def test_what_precedes_a_checkpoint_is_in_the_store_before_it(store, config, monkeypatch):
     """A run killed outright then loses nothing, since it is resumed from there."""
     written = []
-    save = "kindling.callbacks.resume_checkpoint.resume_files.name_last"
+    save = "kindling.checkpoints.resume_checkpoint.resume_files.name_last"
 
     def look(file):
         ((client, run),) = store()
@@ -130,7 +130,7 @@ def test_a_run_that_fails_is_failed_and_a_store_that_fails_hides_nothing(store, 
         train_run("logger=mlflow")
     ((_, found),) = store()
     assert found.info.status == "FAILED"
-    monkeypatch.setattr("kindling.loggers.mlflow.MLflowRun.end", lambda *arguments: 1 / 0)
+    monkeypatch.setattr("kindling.loggers.mlflow_run.MLflowRun.end", lambda *arguments: 1 / 0)
     with pytest.raises(RuntimeError, match="out of luck"):
         train_run("logger=mlflow")
     assert "MLflowRun could not be told that the run has failed: division by zero" in caplog.text

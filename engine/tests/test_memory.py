@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from bench.models.cnn import CNN
-from kindling import memory
-from kindling.callbacks.memory import Memory, counted_peaks, estimated
-from kindling.memory import Estimate, kept_for_backward, num_bytes
+from kindling.debug import bytes_held
+from kindling.debug.bytes_held import Estimate, kept_for_backward, num_bytes
+from kindling.debug.memory import Memory, counted_peaks, estimated
 
 SMALL = ["debug=memory", "model=mlp", "model.hidden=[8]", "model.dropout=0", "data.image_size=8", "data.batch_size=8"]
 WEIGHTS = 4 * (64 * 8 + 8 + 8 * 10 + 10)  # bytes
@@ -83,7 +83,7 @@ def test_a_run_says_which_batch_would_fit(train_run, caplog, monkeypatch, tmp_pa
     caplog.set_level("INFO")
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    64 kB\n")
-    monkeypatch.setattr(memory, "MEMINFO", meminfo)
+    monkeypatch.setattr(bytes_held, "MEMINFO", meminfo)
     train_run(*SMALL)
     assert "for 0.0625 MiB that are free" in caplog.text
     fixed, per_image = map(float, re.findall(r"needs ([\d.]+) \+ ([\d.]+) \* B MiB", caplog.text)[0])
@@ -95,7 +95,7 @@ def test_a_run_says_which_batch_would_fit(train_run, caplog, monkeypatch, tmp_pa
 
 def test_where_the_system_tells_nothing_no_batch_is_named(train_run, caplog, monkeypatch, tmp_path):
     caplog.set_level("INFO")
-    monkeypatch.setattr(memory, "MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(bytes_held, "MEMINFO", tmp_path / "none")
     train_run(*SMALL)
     assert "* B MiB" in caplog.text
     assert "data.batch_size=" not in caplog.text

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from kindling.classifier import Classifier
 from kindling.config.composition import instantiate
+from kindling.images.classifier import Classifier
 from kindling.testing.runs import same_weights
 
 

@@ -8,9 +8,9 @@ from torch import nn
 
 from bench.models.cnn import CNN
 from bench.models.mlp import MLP
-from kindling.activations import recording
+from kindling.callbacks.activations import recording
 from kindling.callbacks.monitor import LayerMonitor
-from kindling.classifier import Classifier
+from kindling.images.classifier import Classifier
 from kindling.testing.runs import same_weights
 
 LOOK = ["callbacks=monitor", "callbacks.monitor.every_n_steps=1", "trainer.max_epochs=1"]

@@ -5,10 +5,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.muon import Muon, orthogonalize
-from kindling.optimization import parameter_groups
+from kindling.training.muon import Muon, orthogonalize
+from kindling.training.optimization import parameter_groups
 
 HIDDEN, HEAD = (0, 1, 2, 5, 6), 7  # of `net`
 SETTINGS = {

@@ -13,17 +13,17 @@ import torch
 
 import fake_trackers
 import kindling
-from kindling import checkpoint
-from kindling.config.entry import compose
+from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import build, section
+from kindling.cli.entry import compose
 from kindling.config.targets import absolute, locate
 from kindling.config.upgrade import upgrade
-from kindling.data.datamodule import ImageDataModule
-from kindling.described import build, section
 from kindling.errors import ConfigError
 from kindling.evaluate import evaluate
 from kindling.export import export
-from kindling.runtimes import open_model
-from kindling.serving.served import Source, warm
+from kindling.images.datamodule import ImageDataModule
+from kindling.inference.runtimes import open_model
+from kindling.inference.serving.served import Source, warm
 from kindling.train import train
 
 OLD = Path(__file__).parent / "old_runs"

@@ -8,10 +8,10 @@ from torch import nn
 from torch.optim import SGD
 from torchvision import models
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
 from kindling.errors import ConfigError
-from kindling.optimization import apply_lr_factors, build_scheduler, layer_numbers, parameter_groups
+from kindling.training.optimization import apply_lr_factors, build_scheduler, layer_numbers, parameter_groups
 
 
 def rates(scheduler: str, num_steps: int, *overrides: str, metrics: list[float] | None = None) -> list[float]:

@@ -13,8 +13,8 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader, TensorDataset
 
-from kindling.classifier import Classifier
-from kindling.overhead import STEP_HOOKS, NoProfiler, lean, skip_empty_hooks
+from kindling.images.classifier import Classifier
+from kindling.lightning_internals.overhead import STEP_HOOKS, NoProfiler, lean, skip_empty_hooks
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.models.cnn import CNN
-from kindling.classifier import Classifier
+from kindling.images.classifier import Classifier
 
 PLAIN = ["model.dropout=0", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=constant", "trainer.max_epochs=1"]
 

@@ -16,13 +16,12 @@ import torch
 from PIL import Image
 
 import kindling
-from kindling.config import predict_rules
-from kindling.config.entry import compose
+from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted, InUseError
+from kindling.inference.predicting import journal, rules
+from kindling.inference.predicting.image_names import list_images
+from kindling.inference.predicting.tables import Columns, write_csv, write_json, write_parquet
 from kindling.predict import Batches, decoded, predict
-from kindling.predicting import journal
-from kindling.predicting.image_names import list_images
-from kindling.predicting.tables import Columns, write_csv, write_json, write_parquet
 from kindling.testing.commands import Fork, run
 
 CLASSES = [f"class {label}" for label in range(10)]
@@ -487,7 +486,7 @@ def test_ctrl_c_ends_with_130(photos, tmp_path, trained, monkeypatch):
 
 
 def test_two_commands_do_not_write_one_output(predicted, photos, tmp_path):
-    from kindling.predicting.tables import Tally
+    from kindling.inference.predicting.tables import Tally
 
     held = journal.Journal(tmp_path / "predictions.csv", {"columns": []}, 3, Tally())
     with pytest.raises(InUseError, match="which another process writes; allowed: one at a time"):
@@ -536,7 +535,7 @@ def test_a_file_where_the_journal_would_be_is_kept(predicted, photos, tmp_path):
 
 def test_a_stdout_that_is_closed_is_told(photos, monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
-    (fault,) = predict_rules.the_output_is_free({"output": "-", "input": str(photos), "overwrite": False})
+    (fault,) = rules.the_output_is_free({"output": "-", "input": str(photos), "overwrite": False})
     assert str(fault) == "output: given -, and stdout is closed; allowed: a file that ends in .csv, .json, .parquet"
 
 

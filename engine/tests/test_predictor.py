@@ -8,11 +8,11 @@ import torch
 from PIL import Image
 
 import kindling
-from kindling import checkpoint
-from kindling.classifier import rebuild
-from kindling.data.datamodule import ImageDataModule
-from kindling.described import build, section
+from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import build, section
 from kindling.errors import CheckpointError, ConfigError, DataError
+from kindling.images.classifier import rebuild
+from kindling.images.datamodule import ImageDataModule
 
 
 @pytest.fixture(scope="module")

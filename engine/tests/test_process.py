@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from bench_root import PROJECT
-from kindling import process
+from kindling.process import start_and_end
 
 ENTRY = f"""
 import atexit, sys, threading, time
 sys.path.insert(0, {str(PROJECT)!r})
 sys.argv = ["train.py", "data=fake"]
-from kindling.config.entry import entry
+from kindling.cli.entry import entry
 atexit.register(print, "atexit")
 
 kept = [open("kept", "w"), open("kept_too", "w+b")]
@@ -37,7 +37,7 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 def test_a_collector_that_was_off_stays_off():
     done = python(
         "-c",
-        "import gc; gc.disable(); from kindling.process import importing\n"
+        "import gc; gc.disable(); from kindling.process.start_and_end import importing\n"
         "with importing():\n    pass\nprint(gc.isenabled(), gc.get_freeze_count())",
     )
     assert done.stdout == "False 0\n"
@@ -47,7 +47,7 @@ def test_a_collector_that_was_off_stays_off():
 def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for():
     done = python(
         "-c",
-        "import gc, sys; from kindling.process import importing\n"
+        "import gc, sys; from kindling.process.start_and_end import importing\n"
         "with importing():\n    off = not gc.isenabled(); import lightning\n"
         "print(off, gc.isenabled(), gc.get_freeze_count() > 100_000, 'scipy.signal' in sys.modules)\n"
         "from torchmetrics.functional import audio\n"
@@ -59,7 +59,7 @@ def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for(
 def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
     done = python(
         "-c",
-        "import sys; from kindling.process import _Deferred\n"
+        "import sys; from kindling.process.start_and_end import _Deferred\n"
         "sys.modules['scipy.signal'] = _Deferred('scipy.signal')\n"
         "from scipy.signal import windows\n"
         "print(windows.boxcar(2).tolist(), type(sys.modules['scipy.signal']).__name__)",
@@ -109,7 +109,7 @@ def test_a_reader_that_leaves_early_hears_no_complaint():
 def test_garbage_is_collected_again_after_a_heavy_import_if_it_was_before(enabled):
     gc.enable() if enabled else gc.disable()
     try:
-        with process.uncollected():
+        with start_and_end.uncollected():
             assert not gc.isenabled()
         assert gc.isenabled() is enabled
     finally:

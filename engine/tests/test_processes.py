@@ -25,13 +25,13 @@ from hydra.types import RunMode
 from lightning.pytorch.strategies.launchers import subprocess_script
 
 from bench_root import PROJECT
-from kindling import signals
-from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
-from kindling.classifier import Classifier
+from kindling.checkpoints.agreement import REASONS, Agreement
+from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.checkpoints.resume_files import newest_first
 from kindling.errors import Interrupted
-from kindling.resuming.agreement import REASONS, Agreement
-from kindling.resuming.resume_files import newest_first
-from kindling.run_folder import RunRecord
+from kindling.images.classifier import Classifier
+from kindling.process import signals
+from kindling.run_folders.record import RunRecord
 from kindling.testing.commands import Fork, only_run
 
 launcher: Any = subprocess_script

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from bench.models.mlp import MLP
-from kindling.criterion import CrossEntropy
-from kindling.csv_logger import MetricsCSV
-from kindling.data.loader import EpochLoader
-from kindling.profiling.phases import PHASES, PhaseClock, phase_of
+from kindling.debug.phases import PHASES, PhaseClock, phase_of
+from kindling.images.criterion import CrossEntropy
+from kindling.images.loader import EpochLoader
+from kindling.loggers.csv import MetricsCSV
 
 QUICK = [
     *("debug=profile", "model=mlp", "trainer.profiler.wait=1", "trainer.profiler.warmup=1"),

@@ -10,8 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.config.entry import compose
 from kindling.config.targets import allowed_prefixes, prefix_fault
 from kindling.errors import ConfigError
 

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kindling.memory import kept_for_backward
-from kindling.models.recomputation import recomputed
+from kindling.debug.bytes_held import kept_for_backward
+from kindling.training.recomputation import recomputed
 from nets import model_of
 
 ON = "model.checkpoint_activations=true"

@@ -2,7 +2,7 @@ import shlex
 
 import pytest
 
-from kindling.redaction import redact_command, redact_config, redact_text
+from kindling.files.redaction import redact_command, redact_config, redact_text
 
 
 @pytest.mark.parametrize(

@@ -12,14 +12,13 @@ import pytest
 import torch
 from torchmetrics import CatMetric, MeanMetric
 
-from kindling import checkpoint
-from kindling.classifier import Classifier
-from kindling.config.entry import compose
+from kindling.checkpoints import checkpoint, resume_files
+from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
-from kindling.resuming import resume_files
-from kindling.resuming.resumption import refuse_changes
-from kindling.resuming.run_lock import RunLock, is_held
-from kindling.run_folder import RunRecord, recorded
+from kindling.images.classifier import Classifier
+from kindling.run_folders.lock import RunLock, is_held
+from kindling.run_folders.record import RunRecord, recorded
+from kindling.run_folders.resumption import refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 

@@ -11,12 +11,13 @@ from lightning.pytorch.strategies import StrategyRegistry
 from torch import nn
 from torchvision import models
 
-from kindling.config import callback_rules, data_rules, machine, rules, trainer_rules
-from kindling.config.entry import compose
-from kindling.config.values import CHOICES, RANGES, Range, value_fault
-from kindling.cores import available_cores
+from kindling.cli.entry import compose
+from kindling.config.check.values import CHOICES, RANGES, Range, value_fault
+from kindling.config.rules import callback_rules, data_rules, run_rules, trainer_rules
 from kindling.errors import ConfigError
+from kindling.process.cores import available_cores
 from kindling.train import train
+from kindling.training import machine
 
 
 def told(rule, **settings):
@@ -34,8 +35,8 @@ def told(rule, **settings):
 
 
 def test_a_rule_says_nothing_of_a_config_that_lacks_what_it_asks_for():
-    assert [list(rule({})) for rule in rules.RULES] == [[]] * len(rules.RULES)
-    assert len(rules.RULES) >= 15
+    assert [list(rule({})) for rule in run_rules.RULES] == [[]] * len(run_rules.RULES)
+    assert len(run_rules.RULES) >= 15
 
 
 @pytest.mark.parametrize("devices", [1, 8, -1, "auto", "0,1", "2", [0, 2]])
@@ -133,8 +134,10 @@ def test_a_patience_that_cannot_run_out_warns():
 
 def test_more_threads_than_cores_are_refused():
     cores = available_cores()
-    assert told(rules.threads_have_cores, threads=cores) == ""
-    assert told(rules.threads_have_cores, threads=cores + 1).startswith(f"threads: given {cores + 1}; allowed: 1 to")
+    assert told(run_rules.threads_have_cores, threads=cores) == ""
+    assert told(run_rules.threads_have_cores, threads=cores + 1).startswith(
+        f"threads: given {cores + 1}; allowed: 1 to"
+    )
 
 
 def test_a_patience_counts_validations():
@@ -150,8 +153,10 @@ def test_a_patience_counts_validations():
 
 def test_a_schedule_longer_than_the_run_warns():
     schedule = {"interval": "epoch", "scheduler": {"step_size": 10}}
-    assert told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=11) == ""
-    assert "longer than the run" in told(rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=10)
+    assert told(run_rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=11) == ""
+    assert "longer than the run" in told(
+        run_rules.schedule_ends_with_the_run, scheduler=schedule, trainer__max_epochs=10
+    )
 
 
 def test_half_precision_needs_a_gpu():
@@ -181,8 +186,8 @@ def test_an_algorithm_that_clips_nothing_warns():
 
 
 def test_nesterov_needs_momentum():
-    assert told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0.9}) == ""
-    assert "more than 0" in told(rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0})
+    assert told(run_rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0.9}) == ""
+    assert "more than 0" in told(run_rules.nesterov_has_momentum, optimizer={"nesterov": True, "momentum": 0})
 
 
 def test_statistics_are_one_number_or_one_for_each_channel():
@@ -191,8 +196,8 @@ def test_statistics_are_one_number_or_one_for_each_channel():
 
 
 def test_something_is_trained_or_tested():
-    assert told(rules.something_is_done, train=False, test=True) == ""
-    assert "nothing would be done" in told(rules.something_is_done, train=False, test=False)
+    assert told(run_rules.something_is_done, train=False, test=True) == ""
+    assert "nothing would be done" in told(run_rules.something_is_done, train=False, test=False)
 
 
 def test_gpus_that_are_not_there_are_refused():
@@ -284,9 +289,11 @@ def test_alternating_flips_need_halves():
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", {"_target_": "lightning.strategies.FSDPStrategy"}])
 def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
-    settings = {"optimizer___target_": "kindling.muon.Muon", "trainer__strategy": strategy}
-    assert "which cuts up its matrices; allowed: optimizer=adamw" in told(rules.muon_sees_whole_matrices, **settings)
-    assert told(rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
+    settings = {"optimizer___target_": "kindling.training.muon.Muon", "trainer__strategy": strategy}
+    assert "which cuts up its matrices; allowed: optimizer=adamw" in told(
+        run_rules.muon_sees_whole_matrices, **settings
+    )
+    assert told(run_rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
 
 
 def test_two_averages_are_refused_and_one_that_never_begins_warns():
@@ -317,13 +324,13 @@ def test_two_remedies_for_rare_classes_are_one_too_many():
 
 
 def test_pretrained_weights_are_not_drawn_anew():
-    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights="DEFAULT") == (
+    assert told(run_rules.pretrained_weights_stay, init="orthogonal", model__weights="DEFAULT") == (
         "model.weights: given DEFAULT with init=orthogonal, which would undo them; allowed: null, or init=null"
     )
-    assert told(rules.pretrained_weights_stay, init=None, model__weights="DEFAULT", weights="logs/run") == ""
-    assert told(rules.pretrained_weights_stay, init="orthogonal", model__weights=None) == ""
+    assert told(run_rules.pretrained_weights_stay, init=None, model__weights="DEFAULT", weights="logs/run") == ""
+    assert told(run_rules.pretrained_weights_stay, init="orthogonal", model__weights=None) == ""
     for origin in ("fork", "weights"):
-        told_so = told(rules.pretrained_weights_stay, init="orthogonal", **{origin: "logs/run"})
+        told_so = told(run_rules.pretrained_weights_stay, init="orthogonal", **{origin: "logs/run"})
         assert (
             told_so
             == f"warning: init: given orthogonal, without effect; allowed: null, as {origin} brings weights along"
@@ -337,7 +344,7 @@ def eyes(*names: str) -> dict[str, dict[str, str]]:
 
 def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
     told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
-    for logger in ({}, {"csv": {"_target_": "kindling.csv_logger.MetricsCSV"}}):
+    for logger in ({}, {"csv": {"_target_": "kindling.loggers.csv.MetricsCSV"}}):
         assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
             "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
             "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; they have no effect so"
@@ -350,9 +357,9 @@ def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
 @pytest.mark.parametrize("name", ["gradient_norm", "histograms", "graph"])
 def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
     callbacks = eyes("training_images", "validation_pictures", name)
-    answer = told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
+    answer = told(run_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
     assert answer == (f"callbacks.{name}: given with fsdp, which cuts up the net; allowed: null, or trainer=ddp")
-    assert told(rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
+    assert told(run_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
 
 
 def test_a_weight_for_each_class_is_asked_for():

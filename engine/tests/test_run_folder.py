@@ -5,11 +5,11 @@ import subprocess
 import pytest
 import yaml
 
-from kindling import run_folder
 from kindling.config import project
-from kindling.csv_logger import MetricsCSV
 from kindling.errors import Interrupted
-from kindling.run_folder import git_state, recorded
+from kindling.loggers.csv import MetricsCSV
+from kindling.run_folders import record as run_folder
+from kindling.run_folders.record import git_state, recorded
 
 
 def test_a_run_that_is_on_says_running(config, tmp_path):

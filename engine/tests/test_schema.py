@@ -6,7 +6,7 @@ from jsonschema import Draft202012Validator
 from referencing import Registry, Resource
 
 from bench_root import CONFIGS
-from kindling.config.schema import schema_of, schemas
+from kindling.config.check.schema import schema_of, schemas
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +57,7 @@ def test_an_editor_marks_a_mistake(faults, name, content, marked):
 
 def test_a_reference_stands_for_any_value(faults):
     assert faults("model", {"_target_": "bench.models.cnn.CNN", "dropout": "${model.dropout}"}) == []
-    assert faults("data", {"_target_": "kindling.data.image_folder.ImageFolder", "root": "???"}) == []
+    assert faults("data", {"_target_": "kindling.images.image_folder.ImageFolder", "root": "???"}) == []
 
 
 def test_a_target_of_ones_own_may_have_any_argument(faults):

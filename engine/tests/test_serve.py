@@ -26,16 +26,16 @@ import torch
 from PIL import Image
 
 import kindling
-from kindling.config.entry import check_command_line, compose
+from kindling.cli.entry import check_command_line, compose
 from kindling.errors import CheckpointError, ConfigError
-from kindling.model_folder import sha256_of
-from kindling.redaction import redact_text
-from kindling.runtimes import open_model
+from kindling.files.redaction import redact_text
+from kindling.inference.model_folder import sha256_of
+from kindling.inference.runtimes import open_model
+from kindling.inference.serving.batching import Batcher
+from kindling.inference.serving.limits import Limits, Refused
+from kindling.inference.serving.pixels import pixels_of
+from kindling.inference.serving.served import Models, Served, Source, warm
 from kindling.serve import _key, _listen
-from kindling.serving.batching import Batcher
-from kindling.serving.limits import Limits, Refused
-from kindling.serving.pixels import pixels_of
-from kindling.serving.served import Models, Served, Source, warm
 from serving import CLASSES, PROJECT, SIZE, base64_of, files, png, serving, write_model
 
 KEY = "a key of this test alone"
@@ -284,7 +284,7 @@ def jpeg_in_tiff(more: bytes = b"", height: int = 64) -> bytes:
     ids=["scans", "scans of a TIFF", "text", "comments", "markers"],
 )
 def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatch):
-    monkeypatch.setattr("kindling.serving.pixels.MOST_DECODING_S", 0.05)
+    monkeypatch.setattr("kindling.inference.serving.pixels.MOST_DECODING_S", 0.05)
     with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in") as raised:
         pixels_of(image, 16, 1, 1_000_000, "images[0]")
     assert (raised.value.status, raised.value.code) == (413, "image_too_slow")

@@ -7,8 +7,8 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models.cnn import CNN
-from kindling.callbacks.shapes import as_it_was, shape, table, trace
 from kindling.console import as_text
+from kindling.debug.shapes import as_it_was, shape, table, trace
 
 
 def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):

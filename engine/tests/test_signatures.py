@@ -6,10 +6,10 @@ from omegaconf import OmegaConf
 
 import fake_trackers
 from bench_root import CONFIGS
-from kindling.config import annotations
+from kindling.config.check import annotations
 from kindling.config.signatures import TargetMissing, constant, signature
 from kindling.config.targets import locate
-from kindling.data.datamodule import ImageDataModule
+from kindling.images.datamodule import ImageDataModule
 
 
 def shipped_targets() -> list[str]:
@@ -70,9 +70,9 @@ def test_what_is_no_python_package_is_missing(target):
 
 
 def test_a_constant_is_read_without_importing():
-    assert constant("kindling.metrics.MODES") == {"loss": "min", "accuracy": "max"}
+    assert constant("kindling.images.metrics.MODES") == {"loss": "min", "accuracy": "max"}
     with pytest.raises(TargetMissing):
-        constant("kindling.metrics.MODEZ")
+        constant("kindling.images.metrics.MODEZ")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
 from kindling.data.splits import folds, hold_out
 from kindling.evaluate import evaluate
 

@@ -24,25 +24,25 @@ from torch import nn
 from torch.utils.tensorboard._utils import figure_to_image
 from torchvision.utils import make_grid
 
+from kindling.callbacks.drawing import TensorBoardCallback
+from kindling.callbacks.gradients import unscaled_gradients
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
-from kindling.callbacks.training_images import pixels
-from kindling.callbacks.validation_pictures import ValidationPictures, in_order
-from kindling.classifier import Classifier
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.data.fake import FakeImages
-from kindling.data.images import NO_LABEL
 from kindling.errors import Interrupted
-from kindling.gradients import unscaled_gradients
-from kindling.plots import plot_confusion_matrix, plot_mistakes
-from kindling.tensorboard import TensorBoardCallback
+from kindling.images.classifier import Classifier
+from kindling.images.fake import FakeImages
+from kindling.images.images import NO_LABEL
+from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.training_images import pixels
+from kindling.images.validation_pictures import ValidationPictures, in_order
 from kindling.testing.runs import FAST, Run, rows_of, same_weights
 from kindling.train import train
 
 EYES = ["training_images", "validation_pictures", "histograms", "graph", "gradient_norm"]
 AUGMENT = (
-    "data.augment={_target_: kindling.data.augment.Augment, crop_padding: 2, padding_mode: constant, "
+    "data.augment={_target_: kindling.images.augment.Augment, crop_padding: 2, padding_mode: constant, "
     "horizontal_flip: 0.5, alternating_flip: false, rotation: 10, random_erasing: 0.0}"
 )
 OFTEN = ["callbacks.histograms.every_n_epochs=1", "callbacks.validation_pictures.every_n_epochs=1"]
@@ -434,7 +434,7 @@ def test_the_shares_of_several_processes_are_put_in_the_order_of_the_images():
 
 
 def test_a_replay_leaves_them_out():
-    from kindling.guarded_fit import WRITERS
+    from kindling.training.guarded_fit import WRITERS
 
     assert issubclass(TensorBoardCallback, WRITERS)
     built = [instantiate(compose(["callbacks=tensorboard"]).callbacks[name], name) for name in EYES]
@@ -460,7 +460,7 @@ def test_what_cannot_be_drawn_is_told_once_and_costs_no_run(train_run, monkeypat
     def fail(*_):
         raise ValueError("no colours left")
 
-    monkeypatch.setattr("kindling.callbacks.validation_pictures.plot_mistakes", fail)
+    monkeypatch.setattr("kindling.images.validation_pictures.plot_mistakes", fail)
     run = train_run(*ON, "callbacks.validation_pictures.every_n_epochs=1", "trainer.max_epochs=2")
     assert caplog.text.count("warning: ValidationPictures: cannot draw: no colours left") == 1
     assert "test/loss" in run.metrics

@@ -15,12 +15,12 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
-from kindling import checkpoint
-from kindling.classifier import Classifier
+from kindling.checkpoints import checkpoint
 from kindling.config.composition import instantiate
 from kindling.console import set_up_logging
 from kindling.errors import CheckpointError, ConfigError, KindlingError
-from kindling.metrics import Totals
+from kindling.images.classifier import Classifier
+from kindling.images.metrics import Totals
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 

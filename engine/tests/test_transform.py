@@ -6,9 +6,9 @@ from torchvision.transforms import v2
 
 from bench_root import CONFIGS
 from kindling.config.composition import instantiate
-from kindling.data.transform import transformed
+from kindling.data.seeds import seed_all
 from kindling.errors import ConfigError
-from kindling.seeds import seed_all
+from kindling.images.transform import transformed
 
 FAKE = ["data.channels=3", "data.image_size=12", "data.num_images=40", "data.batch_size=16"]
 

@@ -47,13 +47,13 @@ from attacks import (
     write_tree,
 )
 from bench_root import PROJECT
-from kindling import run_folder
-from kindling.checkpoint import WholeCheckpointIO
-from kindling.config import entry, resolvers
+from kindling.checkpoints.checkpoint import WholeCheckpointIO
+from kindling.cli import entry, resolvers
+from kindling.config.check.tree import paths
+from kindling.config.check.values import TYPES
 from kindling.config.composition import Composer
-from kindling.config.tree import paths
-from kindling.config.values import TYPES
 from kindling.errors import CheckpointError
+from kindling.run_folders import record
 from kindling.testing.commands import Done, Fork
 from kindling.train import train
 
@@ -85,7 +85,7 @@ def serve(base: Path, honest: Path, door: str, attacks: dict[str, Attack]) -> No
 
     entry.entry = start_each
     # What costs time and reads nothing of an attack.
-    run_folder.git_state, os.fsync = lambda: None, lambda descriptor: None
+    record.git_state, os.fsync = lambda: None, lambda descriptor: None
     kindling.train.check_config = lambda cfg: []  # the command line was checked
     gc.freeze()
     warnings.simplefilter("default")

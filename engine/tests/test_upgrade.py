@@ -16,7 +16,7 @@ def targets_of(config: dict) -> list[str]:
 
 
 def test_a_config_of_today_is_left_alone():
-    config = relative({"model": {"_target_": f"{PACKAGE}.models.x.X"}, "data": {"_target_": "kindling.data.fake.Y"}})
+    config = relative({"model": {"_target_": f"{PACKAGE}.models.x.X"}, "data": {"_target_": "kindling.images.fake.Y"}})
     assert upgrade.upgrade(config, FORMAT) == config
 
 

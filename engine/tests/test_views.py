@@ -3,7 +3,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms import functional as reference
 
-from kindling.views import average_logits
+from kindling.images.views import average_logits
 
 
 @pytest.fixture

@@ -22,15 +22,15 @@ FIRST_STEP = f"""
 import sys, time
 sys.path.insert(0, {str(PROJECT)!r})
 import train
-from kindling.config.entry import entry
-from kindling.process import importing
-from kindling.run_folder import recorded
+from kindling.cli.entry import entry
+from kindling.process.start_and_end import importing
+from kindling.run_folders.record import recorded
 
 def main(cfg):
     with recorded(cfg):
         with importing():
             import kindling.train
-        from kindling.classifier import Classifier
+        from kindling.images.classifier import Classifier
         step = Classifier.training_step
         def first_step(self, batch, batch_idx):
             print("INSTANT", time.time())

@@ -12,9 +12,9 @@ from torchvision import transforms
 from torchvision.transforms import functional
 
 from benchmarks.table import Row, least
-from kindling.data.augment import Augment, Normalize
-from kindling.data.images import ImageTensors
-from kindling.data.loader import EpochLoader
+from kindling.images.augment import Augment, Normalize
+from kindling.images.images import ImageTensors
+from kindling.images.loader import EpochLoader
 
 BATCH_SIZE = 128
 MNIST = ([0.1307], [0.3081])  # mean and std

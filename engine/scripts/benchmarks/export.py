@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.table import Row
-from kindling.config.entry import compose
+from kindling.cli.entry import compose
 from kindling.export import export as export_model
 from kindling.train import train
 

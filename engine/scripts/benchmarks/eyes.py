@@ -9,14 +9,14 @@ from lightning.pytorch import Callback
 
 from benchmarks.resume import timed
 from benchmarks.table import Row
-from kindling.callbacks.doctor import Doctor
 from kindling.callbacks.gradient_norm import GradientNorm
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
-from kindling.callbacks.training_images import TrainingImages
-from kindling.callbacks.validation_pictures import ValidationPictures
-from kindling.config.entry import compose
-from kindling.doctor.fetching import Fetching
+from kindling.cli.entry import compose
+from kindling.images.doctor.callback import Doctor
+from kindling.images.doctor.fetching import Fetching
+from kindling.images.training_images import TrainingImages
+from kindling.images.validation_pictures import ValidationPictures
 from kindling.train import train
 
 EYES: dict[str, type[Any]] = {

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.table import Row
-from kindling.config.entry import compose
+from kindling.cli.entry import compose
 from kindling.errors import DivergedError
 from kindling.train import train
 

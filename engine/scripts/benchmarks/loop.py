@@ -19,19 +19,19 @@ from torch.optim import AdamW, Optimizer
 from benchmarks import bare
 from benchmarks.measured import CNN, MLP
 from benchmarks.table import Row, least
-from kindling.callbacks.doctor import Doctor
 from kindling.callbacks.progress import EpochLines
-from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
 from kindling.callbacks.summary import Summary
 from kindling.callbacks.timings import Timings
-from kindling.checkpoint import WholeCheckpointIO
-from kindling.classifier import Classifier
-from kindling.csv_logger import MetricsCSV
-from kindling.data.augment import Augment, Normalize
-from kindling.data.images import ImageTensors
-from kindling.data.loader import EpochLoader
-from kindling.optimization import cosine, parameter_groups
-from kindling.overhead import lean
+from kindling.checkpoints.checkpoint import WholeCheckpointIO
+from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.images.augment import Augment, Normalize
+from kindling.images.classifier import Classifier
+from kindling.images.doctor.callback import Doctor
+from kindling.images.images import ImageTensors
+from kindling.images.loader import EpochLoader
+from kindling.lightning_internals.overhead import lean
+from kindling.loggers.csv import MetricsCSV
+from kindling.training.optimization import cosine, parameter_groups
 
 NUM_STEPS = 310  # of one round
 UNTIMED = 30  # steps before the clock starts

@@ -6,7 +6,7 @@ from typing import Any
 from benchmarks.loop import EpochClock, cnn_parts, defaults, fit
 from benchmarks.resume import timed
 from benchmarks.table import Row
-from kindling import activations
+from kindling.callbacks import activations
 from kindling.callbacks.monitor import LayerMonitor
 
 NUM_EPOCHS, STEPS = 8, 27  # of experiment=cnn

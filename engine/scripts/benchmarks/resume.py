@@ -7,9 +7,9 @@ from typing import Any
 
 from benchmarks.loop import EpochClock, cnn_parts, defaults, fit
 from benchmarks.table import Row
-from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
-from kindling.classifier import Classifier
-from kindling.data.loader import EpochOrder
+from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.images.classifier import Classifier
+from kindling.images.loader import EpochOrder
 
 NUM_EPOCHS, STEPS = 6, 27  # of experiment=cnn
 NUM_IMAGES = 50_000

@@ -8,9 +8,9 @@ import torch
 from torch import nn
 
 from benchmarks.table import Row, least
+from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.memory import kept_for_backward
+from kindling.debug.bytes_held import kept_for_backward
 
 BATCH_SIZE, NUM_BATCHES, ROUNDS = 128, 8, 5
 TRANSFORMS = ("trivial", "rand", "color_jitter", "resized_crop")

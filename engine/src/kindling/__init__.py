@@ -4,11 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kindling.config.entry import compose
-    from kindling.predictor import load
+    from kindling.cli.entry import compose
+    from kindling.inference.predictor import load
 
 __all__ = ["compose", "load"]
-HOMES = {"compose": "kindling.config.entry", "load": "kindling.predictor"}  # the second imports torch, for seconds
+HOMES = {
+    "compose": "kindling.cli.entry",
+    "load": "kindling.inference.predictor",
+}  # the second imports torch, for seconds
 
 
 def __getattr__(name: str) -> Any:

@@ -8,8 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from kindling.config.fault import Fault
-from kindling.config.resolvers import is_first_process
+from kindling.process.ranks import is_first_process
 
 WIDTH = 100  # columns of a table that also goes into a file
 
@@ -23,7 +22,7 @@ NOT_FOR_USERS = (
 log = logging.getLogger(__name__)
 
 
-def warn(problem: Fault | str) -> None:
+def warn(problem: object) -> None:
     """Tell, once for all processes, what can still be right but is likely not meant."""
     if is_first_process():
         log.warning("warning: %s", problem)

@@ -11,19 +11,19 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics.functional import classification
 
-from kindling import checkpoint
-from kindling.callbacks.keep_logits import KeepLogits
-from kindling.classifier import rebuild
-from kindling.config.check import refuse
+from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import build, section
+from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
-from kindling.config.rules import one_checkpoint_is_named
+from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
-from kindling.data.datamodule import ImageDataModule
-from kindling.described import build, section
 from kindling.errors import ConfigError, DataError
-from kindling.overhead import lean
-from kindling.plots import plot_confusion_matrix, plot_mistakes, save
-from kindling.whole_file import write_whole
+from kindling.files.whole_file import write_whole
+from kindling.images.classifier import rebuild
+from kindling.images.datamodule import ImageDataModule
+from kindling.images.keep_logits import KeepLogits
+from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
+from kindling.lightning_internals.overhead import lean
 
 log = logging.getLogger(__name__)
 NUM_BINS = 15  # of the calibration error

@@ -14,26 +14,27 @@ import torch
 from omegaconf import DictConfig
 from rich.console import Console
 
-from kindling import checkpoint, model_folder
-from kindling.classifier import rebuild
-from kindling.config.check import refuse
+from kindling.checkpoints import checkpoint
+from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
-from kindling.config.rules import one_checkpoint_is_named
+from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
-from kindling.cores import available_cores
-from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError
 from kindling.evaluate import same_data
-from kindling.exporting import formats, int8, parity, timing
-from kindling.exporting.exported_graph import exported_graph
-from kindling.exporting.readme import readme
-from kindling.exporting.trained import Trained
-from kindling.extras import optional
-from kindling.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
-from kindling.predicting.tables import encodable
-from kindling.runtimes import open_file
-from kindling.whole_file import write_whole
-from kindling.whole_folder import refuse_others, write_whole_folder
+from kindling.files.whole_file import write_whole
+from kindling.files.whole_folder import refuse_others, write_whole_folder
+from kindling.images.classifier import rebuild
+from kindling.images.datamodule import ImageDataModule
+from kindling.inference import model_folder
+from kindling.inference.exporting import formats, int8, parity, timing
+from kindling.inference.exporting.exported_graph import exported_graph
+from kindling.inference.exporting.readme import readme
+from kindling.inference.exporting.trained import Trained
+from kindling.inference.extras import optional
+from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
+from kindling.inference.predicting.tables import encodable
+from kindling.inference.runtimes import open_file
+from kindling.process.cores import available_cores
 
 log = logging.getLogger(__name__)
 PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": (), "torchscript": ()}

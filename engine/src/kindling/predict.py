@@ -16,22 +16,22 @@ from omegaconf import DictConfig
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from kindling import checkpoint
-from kindling.config.check import refuse
+from kindling.checkpoints import checkpoint
+from kindling.config.check.command_line import refuse
 from kindling.config.composition import to_plain
-from kindling.config.predict_rules import faults
 from kindling.console import set_up_logging
-from kindling.cores import available_cores
-from kindling.data.decoding import read_image
 from kindling.errors import CheckpointError, ConfigError, DataError, one_line
-from kindling.extras import optional
-from kindling.model_folder import sha256_of
-from kindling.predicting.image_names import ALLOWED, STDIN, list_images, shown
-from kindling.predicting.journal import Journal, is_of, stamp_of
-from kindling.predicting.tables import ENDINGS, STDOUT, Columns, Row, Tally, write_csv
-from kindling.predictor import Predictor, load
-from kindling.views import Views
-from kindling.whole_file import write_whole
+from kindling.files.whole_file import write_whole
+from kindling.images.decoding import read_image
+from kindling.images.views import Views
+from kindling.inference.extras import optional
+from kindling.inference.model_folder import sha256_of
+from kindling.inference.predicting.image_names import ALLOWED, STDIN, list_images, shown
+from kindling.inference.predicting.journal import Journal, is_of, stamp_of
+from kindling.inference.predicting.rules import faults
+from kindling.inference.predicting.tables import ENDINGS, STDOUT, Columns, Row, Tally, write_csv
+from kindling.inference.predictor import Predictor, load
+from kindling.process.cores import available_cores
 
 log = logging.getLogger(__name__)
 

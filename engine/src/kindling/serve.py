@@ -13,18 +13,24 @@ import uvicorn
 from omegaconf import DictConfig
 from PIL import Image
 
-from kindling.config.check import refuse
+from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
-from kindling.config.rules import one_model_is_named
+from kindling.config.rules.run_rules import one_model_is_named
 from kindling.errors import ConfigError
-from kindling.serving.app import make_app
-from kindling.serving.batching import Batcher
-from kindling.serving.connection import ACCEPTED_AT_ONCE, BACKLOG, Connection, GracefulServer, most_connections
-from kindling.serving.gate import Gate
-from kindling.serving.limits import Limits
-from kindling.serving.logs import RequestLog
-from kindling.serving.metrics import Metrics
-from kindling.serving.served import Models, Source
+from kindling.inference.serving.app import make_app
+from kindling.inference.serving.batching import Batcher
+from kindling.inference.serving.connection import (
+    ACCEPTED_AT_ONCE,
+    BACKLOG,
+    Connection,
+    GracefulServer,
+    most_connections,
+)
+from kindling.inference.serving.gate import Gate
+from kindling.inference.serving.limits import Limits
+from kindling.inference.serving.logs import RequestLog
+from kindling.inference.serving.metrics import Metrics
+from kindling.inference.serving.served import Models, Source
 
 log = logging.getLogger(__name__)
 KEY = "KINDLING_API_KEY"

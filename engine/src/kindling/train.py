@@ -12,26 +12,27 @@ from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 
-from kindling import tracking
-from kindling.callbacks.resume_checkpoint import ResumeCheckpoint
-from kindling.checkpoint import Saved, WholeCheckpointIO
-from kindling.classifier import Classifier
-from kindling.compilation import compile_net
-from kindling.config import machine, project
-from kindling.config.check import check_config, refuse
+from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
+from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.config import project
+from kindling.config.check.command_line import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
 from kindling.console import print_results, set_up_logging, warn
-from kindling.data.datamodule import ImageDataModule
 from kindling.errors import ConfigError
-from kindling.failures import taking_up
-from kindling.guarded_fit import WRITERS, Parts, fit
-from kindling.initialisation import initialise
-from kindling.overhead import lean
-from kindling.process import uncollected
-from kindling.resuming.resumption import flatten
-from kindling.resuming.start import hide_void_events, load_start, tell
-from kindling.run_folder import recorded
-from kindling.views import average_logits
+from kindling.images.classifier import Classifier
+from kindling.images.datamodule import ImageDataModule
+from kindling.images.views import average_logits
+from kindling.lightning_internals.overhead import lean
+from kindling.loggers import tracking
+from kindling.process.start_and_end import uncollected
+from kindling.run_folders.record import recorded
+from kindling.run_folders.resumption import flatten
+from kindling.training import machine
+from kindling.training.compilation import compile_net
+from kindling.training.failures import taking_up
+from kindling.training.guarded_fit import WRITERS, Parts, fit
+from kindling.training.initialisation import initialise
+from kindling.training.start import hide_void_events, load_start, tell
 
 COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
@@ -79,7 +80,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
             with run.timed("test"), taking_up(best):
                 trainer.test(classifier, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
-        run.update(data_fingerprint=data.fingerprint, threads=torch.get_num_threads())
+        run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
         log_settings(loggers, run.config, metrics, trainer.global_step)
         if trainer.is_global_zero:

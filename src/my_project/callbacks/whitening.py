@@ -3,9 +3,9 @@
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from kindling.data.augment import Normalize
-from kindling.data.datamodule import ImageDataModule
 from kindling.data.splits import SPLIT_SEED
+from kindling.images.augment import Normalize
+from kindling.images.datamodule import ImageDataModule
 from my_project.models.whitening import Whitening
 
 

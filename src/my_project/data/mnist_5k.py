@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from kindling.data.datamodule import ImageDataModule, Splits
-from kindling.data.images import ImageTensors
 from kindling.data.splits import hold_out
 from kindling.errors import DataError
+from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.images import ImageTensors
 
 
 class MNIST5k(ImageDataModule):

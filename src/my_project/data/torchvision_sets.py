@@ -6,10 +6,10 @@ from typing import Any
 import torch
 import torchvision.datasets
 
-from kindling.data.datamodule import ImageDataModule, Splits
-from kindling.data.images import ImageTensors
 from kindling.data.splits import hold_out
 from kindling.errors import DataError, one_line
+from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.images import ImageTensors
 
 
 class TorchvisionImages(ImageDataModule):

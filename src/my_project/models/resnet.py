@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.recomputation import recomputed
+from kindling.training.recomputation import recomputed
 from my_project.models.norms import norm_of
 from my_project.models.stochastic_depth import branch_drops
 

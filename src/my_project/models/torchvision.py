@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
+from kindling.checkpoints.pretrained import load_all_but_head
 from kindling.errors import CheckpointError, ConfigError, one_line
-from kindling.models.pretrained import load_all_but_head
 
 
 class TorchvisionModel(nn.Module):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.recomputation import recomputed
+from kindling.training.recomputation import recomputed
 from my_project.models.stochastic_depth import branch_drops
 
 

@@ -8,7 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from kindling.errors import ConfigError
-from kindling.optimization import layer_numbers
+from kindling.training.optimization import layer_numbers
 
 
 class Finetuning(Callback):

@@ -6,8 +6,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from kindling.gradients import unscaled_gradients
-from kindling.tensorboard import current_step
+from kindling.callbacks.drawing import current_step
+from kindling.callbacks.gradients import unscaled_gradients
 
 
 class GradientNorm(Callback):

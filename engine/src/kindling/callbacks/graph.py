@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 
+from kindling.callbacks.drawing import TensorBoardCallback, writers
 from kindling.console import warn
 from kindling.errors import one_line
-from kindling.tensorboard import TensorBoardCallback, writers
 
 NOT_FOR_USERS = (
     "`torch.jit.trace.*deprecated",  # TensorBoard has no other way

@@ -4,8 +4,8 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kindling.gradients import unscaled_gradients
-from kindling.tensorboard import TensorBoardCallback, current_step, writers
+from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
+from kindling.callbacks.gradients import unscaled_gradients
 
 
 class Histograms(TensorBoardCallback):

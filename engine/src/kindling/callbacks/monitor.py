@@ -10,10 +10,10 @@ from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from kindling.activations import Recorder, has_parameters
-from kindling.callbacks.observer import Observer
+from kindling.callbacks.activations import Recorder, has_parameters
 from kindling.console import warn
-from kindling.divergence import not_finite
+from kindling.training.divergence import not_finite
+from kindling.training.observer import Observer
 
 Named = dict[str, Tensor]
 

@@ -11,9 +11,9 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities import rank_zero_only
 
-from kindling.callbacks.observer import Observer
-from kindling.tensorboard import current_step, writers
-from kindling.whole_file import write_whole
+from kindling.callbacks.drawing import current_step, writers
+from kindling.files.whole_file import write_whole
+from kindling.training.observer import Observer
 
 COLUMNS = ("epoch", "train_s", "steps_per_s", "images_per_s", "peak_memory_mib")
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig
 
+from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.config.entry import compose
 from kindling.testing import quick
 from kindling.testing.runs import FAST, Run
 

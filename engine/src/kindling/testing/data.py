@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling.data.datamodule import ImageDataModule
 from kindling.errors import DataError
+from kindling.images.datamodule import ImageDataModule
 from kindling.testing.sets import DATA, SPLITS, as_bytes, labelled, pixels_of, read, read_all
 
 

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch.func import functional_call
 
-from kindling import checkpoint
-from kindling.classifier import Classifier, rebuild
+from kindling.checkpoints import checkpoint
 from kindling.config.composition import to_plain
+from kindling.images.classifier import Classifier, rebuild
 from kindling.testing.nets import MODELS, Case, build_net, descend, fitting, freeze_batch_norm, loss_of, seeded
 from kindling.testing.runs import same_weights
 

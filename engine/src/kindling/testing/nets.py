@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from kindling.classifier import PRETRAINED
+from kindling.cli.entry import compose
 from kindling.config import project
+from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate, to_plain
-from kindling.config.entry import compose
-from kindling.config.files import ConfigFiles
 from kindling.errors import ConfigError
+from kindling.images.classifier import PRETRAINED
 from kindling.testing.sets import SHAPES, config_of, lines_of
 from kindling.train import check_shapes
 

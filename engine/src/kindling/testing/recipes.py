@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.config.entry import compose
-from kindling.config.files import ConfigFiles
+from kindling.config.check.files import ConfigFiles
 from kindling.errors import DataError
 from kindling.train import train
 

@@ -12,12 +12,12 @@ import yaml
 from PIL import Image
 from torch import Tensor
 
+from kindling.cli.entry import compose
 from kindling.config import project
+from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
-from kindling.config.entry import compose
-from kindling.config.files import ConfigFiles
-from kindling.data.datamodule import ImageDataModule
-from kindling.data.images import Images
+from kindling.images.datamodule import ImageDataModule
+from kindling.images.images import Images
 
 DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
 SPLITS = ("train", "val", "test")

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from kindling.data.datamodule import ImageDataModule, Splits
-from kindling.data.images import ImageTensors
+from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.images import ImageTensors
 
 NUM_CLASSES = 10
 SIZE = 28

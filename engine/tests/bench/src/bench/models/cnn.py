@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.models.recomputation import recomputed
+from kindling.training.recomputation import recomputed
 
 
 class CNN(nn.Module):

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from kindling.checkpoints.pretrained import load_all_but_head
 from kindling.errors import CheckpointError, one_line
-from kindling.models.pretrained import load_all_but_head
 
 
 class Pretrained(nn.Module):

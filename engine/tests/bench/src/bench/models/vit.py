@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from kindling.errors import ConfigError
-from kindling.models.recomputation import recomputed
+from kindling.training.recomputation import recomputed
 
 
 class ViT(nn.Module):

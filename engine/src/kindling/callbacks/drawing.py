@@ -1,0 +1,54 @@
+"""What the callbacks that draw into TensorBoard share."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import TensorBoardLogger
+
+from kindling.console import warn
+from kindling.errors import one_line
+from kindling.training.observer import Observer
+
+if TYPE_CHECKING:  # a run without TensorBoard starts a tenth of a second sooner
+    from torch.utils.tensorboard import SummaryWriter
+
+
+class TensorBoardCallback(Observer):
+    """Draws into every TensorBoardLogger of the trainer; without one it does nothing.
+
+    Args:
+        every_n_epochs: between two drawings; None for as few as there can be.
+    """
+
+    def __init__(self, every_n_epochs: int | None = None):
+        self.every_n_epochs = every_n_epochs
+        self._has_failed = False
+
+    def attempt(self, draw: Callable[..., None], *arguments: Any) -> None:
+        """Draw; what cannot be drawn is told once, and costs no run."""
+        try:
+            draw(*arguments)
+        except Exception as error:  # of matplotlib, or of data unlike ours
+            if not self._has_failed:
+                warn(f"{type(self).__name__}: cannot draw: {one_line(error)}")
+            self._has_failed = True
+
+    def ends_period(self, trainer: Trainer) -> bool:
+        """Whether the current epoch is the last one of `every_n_epochs`."""
+        return bool(self.every_n_epochs) and (trainer.current_epoch + 1) % self.every_n_epochs == 0
+
+
+def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
+    """The same number in every process."""
+    return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def writers(trainer: Trainer) -> "list[SummaryWriter]":
+    """Of the TensorBoard loggers; none in any process but the first."""
+    return [logger.experiment for logger in tensorboards(trainer)] if trainer.is_global_zero else []
+
+
+def current_step(trainer: Trainer) -> int:
+    """Of a batch or of a validation, as Lightning counts what it logs; one that is resumed from hides later ones."""
+    return trainer.fit_loop.epoch_loop._batches_that_stepped

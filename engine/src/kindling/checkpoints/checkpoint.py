@@ -1,0 +1,159 @@
+"""The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
+
+import logging
+import zipfile
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch import nn
+
+from kindling.checkpoints.content import problems, with_own_files
+from kindling.config.renames import FORMAT
+from kindling.config.targets import absolute, relative
+from kindling.config.upgrade import upgrade, upgrade_states
+from kindling.errors import CheckpointError, one_line
+from kindling.files.whole_file import write_whole
+
+DESCRIPTION = "description"
+PROGRESS = "progress"  # where training goes on, in resume checkpoints alone
+log = logging.getLogger(__name__)
+
+
+class Saved(NamedTuple):
+    """A checkpoint and its file."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def config(self) -> dict[str, Any]:
+        return self.content[DESCRIPTION]["config"]
+
+
+def describe(saved: dict[str, Any], config: dict[str, Any], facts: Any) -> None:
+    """Write into a checkpoint what it takes to rebuild its model and data: plain config and class names."""
+    found = {key: value for key, value in facts.items() if key != "classes"}
+    saved[DESCRIPTION] = {
+        "format": FORMAT,
+        "config": relative({**config, "data": config.get("data", {}) | found}),
+        "classes": facts.get("classes"),
+    }
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, its description's targets absolute; runs no code from the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or was not written by this project.
+    """
+    try:
+        damaged = damaged_record(path)
+        if damaged:
+            raise CheckpointError(f"ckpt: given {path}, which is damaged at {damaged}; use another checkpoint")
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
+    except Exception as error:  # the unpickler's errors have no common class
+        reason = one_line(error).partition(". ")[0]  # torch goes on with how to run what is in it
+        raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
+    description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
+    if not isinstance(description, dict) or "state_dict" not in saved:
+        raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
+    version = description.get("format")
+    if not isinstance(version, int) or version not in range(1, FORMAT + 1):
+        raise CheckpointError(
+            f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
+            "use it with the version that wrote it"
+        )
+    for problem in problems(saved):
+        raise CheckpointError(f"ckpt: given {path}, {problem}")
+    description["config"] = absolute(upgrade(description["config"], version))
+    return upgrade_states(saved, version)
+
+
+def damaged_record(path: Any) -> str | None:
+    """The first record whose checksum is wrong; torch itself never looks at them.
+
+    Raises:
+        zipfile.BadZipFile: the file has no whole directory of records.
+    """
+    with zipfile.ZipFile(path) as records:
+        return records.testzip()
+
+
+def load_file(path: Path) -> Saved:
+    """
+    Raises:
+        CheckpointError: as `load`.
+    """
+    return Saved(path, load(path))
+
+
+def find(given: str) -> Path:
+    """The checkpoint that a path means: the file itself, or a run folder's best.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    path = Path(given).expanduser()
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
+    file = path / "checkpoints" / "best.ckpt"
+    if not file.is_file():
+        others = sorted(map(str, path.glob("checkpoints/*.ckpt")))
+        meant = f"give a file: {', '.join(others)}" if others else "give a run folder"
+        raise CheckpointError(f"given the folder {path}, which lacks checkpoints/best.ckpt; {meant}")
+    return file
+
+
+def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path) -> None:
+    """Load a state_dict that must fit to the last key.
+
+    Raises:
+        CheckpointError: it is of another model.
+    """
+    try:
+        module.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{path}: a checkpoint of another model ({reason}); set the model it was of") from error
+
+
+class WholeCheckpointIO(TorchCheckpointIO):
+    """Saves a checkpoint whole or not at all, and runs no code from one that it loads."""
+
+    def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        saved = load(Path(path))
+        for key, state in saved.get("callbacks", {}).items():
+            if isinstance(state, dict) and "best_model_path" in state:
+                saved["callbacks"][key] = with_own_files(state, Path(path).parent)
+        return saved
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        target = Path(path)
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with write_whole(target, "wb", durable=True) as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                damaged = damaged_record(stream.name)
+                if damaged:
+                    raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
+        except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
+            reason = os_error(error)
+            if reason is None:
+                raise
+            raise CheckpointError(f"{target}: cannot be written ({reason}); free space or set paths.logs") from error
+
+
+def os_error(error: BaseException | None) -> str | None:
+    """What the system said, however it was wrapped."""
+    while error is not None:
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        error = error.__cause__ or error.__context__
+    return None

@@ -1,0 +1,101 @@
+"""The checkpoints that a run goes on from: step_<optimizer steps>.ckpt, the newest also as last.ckpt."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from kindling.checkpoints.checkpoint import Saved, load_file
+from kindling.errors import CheckpointError
+from kindling.files.whole_file import TEMPORARY
+
+log = logging.getLogger(__name__)
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The resume checkpoints of a run, the newest first."""
+    files = [file for file in folder.glob("checkpoints/step_*.ckpt") if file.stem[5:].isdecimal()]
+    return sorted(files, key=lambda file: int(file.stem[5:]), reverse=True)
+
+
+def newest_whole(folder: Path) -> Saved | None:
+    """The newest resume checkpoint of a run that is not damaged; None if it has none.
+
+    Raises:
+        CheckpointError: all are damaged, or of another version of this project.
+    """
+    files = newest_first(folder)
+    last = folder / "checkpoints" / "last.ckpt"
+    if last.exists() and not any(file.samefile(last) for file in files):
+        files.append(last)  # it was copied alone, or is of an older version
+    for number, file in enumerate(files):
+        try:
+            return load_file(file)
+        except CheckpointError as error:
+            if number + 1 == len(files):
+                raise
+            log.warning("warning: %s; goes on from the one before", error)
+    return None
+
+
+def set_damaged_aside(folder: Path, taken: Path) -> None:
+    """Rename the checkpoints that are newer than the one taken, and let last.ckpt be that one."""
+    for file in newest_first(folder):
+        if file == taken:
+            break
+        file.rename(file.with_name(f"{file.name}.damaged"))
+        shutil.rmtree(best_then(file), ignore_errors=True)
+    name_last(taken)
+
+
+def name_last(file: Path) -> None:
+    """Let last.ckpt be another name of a resume checkpoint."""
+    last = file.with_name("last.ckpt")
+    temporary = file.with_name(f".{last.name}.{os.getpid()}{TEMPORARY}")
+    temporary.unlink(missing_ok=True)
+    try:
+        os.link(file, temporary)
+    except OSError:  # a file system without hard links
+        temporary.symlink_to(file.name)
+    try:
+        temporary.replace(last)
+    finally:
+        temporary.unlink(missing_ok=True)  # which stays if both were the same file already
+
+
+def best_then(file: Path) -> Path:
+    """The folder with what were the best checkpoints when a resume checkpoint was taken."""
+    return file.with_name(f".{file.stem}.best")
+
+
+def keep_beside(file: Path, others: Iterable[Path]) -> None:
+    """Keep what are the best checkpoints now beside a resume checkpoint, for a run that goes back to it."""
+    folder = best_then(file)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for other in others:
+        _link_or_copy(other, folder / other.name)
+
+
+def bring_back(file: Path) -> None:
+    """Let the best checkpoints be those of then again."""
+    for kept in best_then(file).glob("*.ckpt"):
+        own = file.with_name(kept.name)
+        if not (own.is_file() and own.samefile(kept)):
+            temporary = file.with_name(f".{own.name}.{os.getpid()}{TEMPORARY}")
+            _link_or_copy(kept, temporary)
+            temporary.replace(own)
+
+
+def remove(file: Path) -> None:
+    """A resume checkpoint and what is kept beside it."""
+    file.unlink()
+    shutil.rmtree(best_then(file), ignore_errors=True)
+
+
+def _link_or_copy(file: Path, target: Path) -> None:
+    try:
+        os.link(file, target)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, target)

@@ -1,0 +1,68 @@
+"""The functions that the YAML files call as ${name:arguments}."""
+
+import os
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from kindling.config import project
+from kindling.errors import ConfigError, DataError
+from kindling.images import folder
+from kindling.process.ranks import is_first_process, stamp
+from kindling.run_folders.resumption import goes_on_with, newest_unfinished
+
+
+def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_: DictConfig) -> str:
+    """The folder of a run: a new one, or that of the run that `resume` goes on with.
+
+    Raises:
+        ConfigError: there is no such run.
+    """
+    runs = Path(logs).expanduser() / (experiment or "default")
+    if resume in ("last", "auto"):
+        for found in newest_unfinished(runs):
+            if resume == "last" or goes_on_with(found, _root_):
+                return str(found)
+        if resume == "last":
+            raise ConfigError(f"resume: given last; there is no unfinished run in {runs}; resume=auto starts one")
+    elif resume:
+        given = Path(resume).expanduser()
+        if not (given / "run.json").is_file():
+            raise ConfigError(
+                f"resume: given {given}, which is no run folder; allowed: a run folder, last or auto; "
+                "a checkpoint is given as fork= (everything goes on in a new run) or weights= (the weights alone)"
+            )
+        return str(given)
+    return str(runs / stamp())
+
+
+def sweep_folder(logs: str, experiment: str | None) -> str:
+    return str(Path(logs).expanduser() / "sweeps" / f"{(experiment or 'default').replace('/', '-')}_{stamp()}")
+
+
+def log_file(folder: str) -> str:
+    """Only the first process of a run writes its log.
+
+    Raises:
+        ConfigError: the folder's log leads elsewhere.
+    """
+    file = Path(folder) / "train.log"
+    if file.is_symlink():
+        raise ConfigError(f"run folder: given {folder}, whose train.log is a link; allowed: a file; remove the link")
+    return str(file) if is_first_process() else os.devnull
+
+
+def image_folder(root: str, fact: str) -> int:
+    """`num_classes`, `channels` or `image_size` of a class-per-folder tree."""
+    if not isinstance(root, str):
+        raise DataError(f"data.root: given {root!r}; allowed: a path")
+    if fact == "num_classes":
+        return len(folder.class_names(root))
+    channels, image_size = folder.shape_of(root)
+    return {"channels": channels, "image_size": image_size}[fact]
+
+
+def register() -> None:
+    for resolver in (run_folder, sweep_folder, log_file, image_folder):
+        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)

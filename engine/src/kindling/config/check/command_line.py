@@ -1,0 +1,248 @@
+"""The check of a command line, before anything is imported, created or built: every mistake, each in one line.
+
+1. syntax: overrides that Hydra's grammar refuses; several values outside of a sweep
+2. groups: options that are not there; the defaults lists of the YAML files
+3. keys: overrides of keys that are not there, or with a wrong +
+4. values: of the composed config of each job, in `nodes.py` and in the rules
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import product
+
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from kindling.config import project
+from kindling.config.check import keys
+from kindling.config.check.files import ConfigFiles, not_yaml
+from kindling.config.check.nodes import problems_of
+from kindling.config.check.syntax import explain, quoted
+from kindling.config.check.tree import Problem
+from kindling.config.composition import Composer
+from kindling.config.fault import Fault, listed, nearest
+from kindling.errors import ConfigError, KindlingError
+
+HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
+
+
+def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
+    """Check a composed config, perhaps changed since by hand; returns warnings.
+
+    Raises:
+        KindlingError: one line for each mistake.
+    """
+    files = ConfigFiles(project.current().configs)
+    problems = [*keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
+    refuse(problems)
+    return [problem for problem in problems if isinstance(problem, Fault)]
+
+
+def refuse(problems: Sequence[Problem]) -> None:
+    """
+    Raises:
+        KindlingError: there are any but warnings.
+    """
+    wrong = [problem for problem in problems if not (isinstance(problem, Fault) and problem.warning)]
+    lines = "\n".join(map(str, wrong))
+    if any(isinstance(problem, Fault | ConfigError) for problem in wrong):
+        raise ConfigError(lines)
+    for problem in wrong:
+        assert isinstance(problem, KindlingError), "all faults are told above"
+        raise type(problem)(lines)
+
+
+class Check:
+    """Finds what is wrong with the overrides of configs/<name>.yaml.
+
+    Args:
+        composer: of that file, entered.
+        sweep: whether an override may give several values.
+    """
+
+    def __init__(self, composer: Composer, *, sweep: bool = False):
+        self.composer = composer
+        self.sweep = sweep
+        self.files = ConfigFiles(*composer.folders)
+        self.problems: dict[str, Problem] = {}
+        self.configs: list[DictConfig] = []  # of each job, with its overrides
+        self._has_params = False
+        self._composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def run(self, lines: Sequence[str]) -> list[Problem]:
+        """The problems of a command line; of a sweep, those of all its jobs."""
+        overrides = [override for line in lines if (override := self._parsed(line))]
+        in_files = list(self.files.faults(self.composer.name))
+        for fault in in_files:
+            self._add(fault)
+        if not in_files:
+            for job in self._jobs(overrides):
+                self._check_job(job)
+        return list(self.problems.values())
+
+    def _add(self, problem: Problem) -> None:
+        self.problems.setdefault(str(problem), problem)
+
+    def _parsed(self, line: str) -> Override | None:
+        try:
+            override = self.composer.parse(line)
+        except (HydraException, ValueError) as error:
+            fault = explain(line, str(error), self.composer.parse, self.files.groups)
+            self._add(replace(fault, meant="") if fault.meant == line else fault)
+            return None
+        key, value = override.key_or_group, line.partition("=")[2]
+        fault = None
+        if key == "hydra":
+            fault = Fault(key, value, "keys below it, such as hydra.verbose=true")
+        elif not key:
+            fault = explain(line, "", self.composer.parse, self.files.groups)
+        elif override.is_sweep_override() and not self.sweep:
+            several = f"-m {line} for a sweep, {key}=[{value}] for a list"
+            text = quoted(key, value, self.composer.parse)
+            fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
+        elif override.is_sweep_override() and not override.is_discrete_sweep():
+            fault = Fault(key, value, "values with commas between, choice(...), range(...) or glob(*)")
+        if fault:
+            self._add(fault)
+        return None if fault else override
+
+    def _jobs(self, overrides: list[Override]) -> list[list[Override]]:
+        """The overrides of each job of a sweep; of a single run, its own."""
+        each = [self._values(override) if override.is_sweep_override() else [override] for override in overrides]
+        return [list(job) for job in product(*each)]
+
+    def _values(self, override: Override) -> list[Override]:
+        """An override for each value of a sweep."""
+        key, line = override.get_key_element(), str(override.input_line)
+        try:
+            values = [self.composer.parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+        except (HydraException, ValueError) as error:
+            self._add(Fault(key, line.partition("=")[2], " ".join(str(error).split())))
+            return []
+        if not values:
+            self._add(Fault(key, f"{line.partition('=')[2]}, which is nothing", "at least one value"))
+        return values
+
+    def _check_job(self, overrides: list[Override]) -> None:
+        chosen = [override for override in overrides if self._is_group(override.key_or_group)]
+        lines = tuple(str(override.input_line) for override in chosen if self._option_fits(override))
+        config = self._compose(lines)
+        if config is None:
+            return
+        params = self._sweeper_params(config, overrides)
+        if params:
+            for job in self._jobs([*params, *overrides]):
+                self._check_job(job)
+            return
+        applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
+        self.configs.append(config)
+        added = {
+            override.package or override.key_or_group
+            for override in [*applied, *chosen]
+            if override.is_add() or override.is_force_add()
+        }
+        told: dict[str, Problem] = {}  # the first problem of a path: the others follow from it
+        problems = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
+        for problem in sorted(problems, key=lambda each: getattr(each, "warning", False)):
+            told.setdefault(str(problem).partition(":")[0], problem)
+        for problem in told.values():
+            self._add(self._placed(problem, config, lines, applied))
+
+    def _sweeper_params(self, config: DictConfig, overrides: list[Override]) -> list[Override]:
+        """What a YAML file sweeps over by hydra.sweeper.params, told once; the command line's values come first."""
+        sweeps = self.sweep or OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN
+        params = OmegaConf.select(config, "hydra.sweeper.params") if sweeps and not self._has_params else None
+        self._has_params = True
+        given = {override.key_or_group for override in overrides}
+        self.sweep = sweeps
+        lines = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
+        return [override for line in lines if (override := self._parsed(line))]
+
+    def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
+        try:
+            if not self.sweep:
+                return self.composer.compose(lines)
+            if lines not in self._composed:  # by another job
+                self._composed[lines] = self.composer.compose(lines)
+            return self._composed[lines].copy()
+        except YAMLError as error:
+            self._add(not_yaml(error))
+        except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+            reason = " ".join(str(error).partition("full_key:")[0].split())
+            self._add(Fault("defaults", reason or f"a {type(error).__name__}", "see --info defaults-tree"))
+        return None
+
+    def _placed(self, problem: Problem, config: DictConfig, lines: Sequence[str], applied: list[Override]) -> Problem:
+        """A fault with its file and line, if it does not come from the command line."""
+        if not isinstance(problem, Fault) or problem.origin:
+            return problem
+        for override in applied:
+            if f"{problem.path}.".startswith(f"{override.key_or_group}."):
+                added = override.is_add() and problem.meant and not keys.has(config, problem.meant.lstrip("~"))
+                return replace(problem, meant=f"+{problem.meant}") if added else problem
+        return replace(problem, origin=self.files.origin(problem.path, self.composer.files(lines)))
+
+    def _is_group(self, key: str) -> bool:
+        return key in self.files.groups or "/" in key
+
+    def _option_fits(self, override: Override) -> bool:
+        key, value = override.key_or_group, override.value()
+        if key.startswith("hydra/"):
+            fault = self._hydra_misfit(key, value)
+        elif key not in self.files.groups:
+            fault = Fault(key, "a group that is not there", listed(self.files.groups), nearest(key, self.files.groups))
+        elif override.is_delete() or override.package is not None:
+            fault = None
+        elif not self.files.chosen(self.composer.name):
+            fault = Fault(key, f"a group, of which {self.composer.name}.py chooses none", f"keys such as {key}.root")
+        elif override.is_force_add() or (override.is_add() and key in self.files.top_level(self.composer.name)):
+            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", f"{key}={value}")
+        else:
+            options = value if isinstance(value, list) else [value]
+            misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
+            named = [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
+            for other in [*misfits, *named][1:]:
+                self._add(other)
+            fault = next(iter([*misfits, *named]), None)
+        if fault:
+            self._add(fault)
+        return fault is None
+
+    def _hydra_misfit(self, group: str, option: object) -> Fault | None:
+        options = self.composer.options(group)
+        if not options:
+            groups = [f"hydra/{name}" for name in HYDRA_GROUPS]
+            return Fault(group, "a group that is not there", listed(groups), nearest(group, groups))
+        return None if option in options else Fault(group, repr(option), listed(options), nearest(str(option), options))
+
+    def _apply(self, config: DictConfig, override: Override) -> bool:
+        """Apply an override to the config; tells the fault of one that cannot be."""
+        key, value = override.key_or_group, override.value()
+        text = str(override.input_line).partition("=")[2]
+        there = keys.has(config, key)
+        fault = None
+        if override.package is not None:
+            fault = Fault(
+                f"{key}@{override.package}",
+                "a group that is not there",
+                listed(self.files.groups),
+                nearest(key, self.files.groups),
+            )
+        elif not there and not override.is_add() and not override.is_force_add():
+            fault = keys.unknown(config, key, text, self.files.groups, delete=override.is_delete())
+        elif there and override.is_add() and not isinstance(value, dict | list):
+            fault = Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
+        elif override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
+            fault = Fault(f"~{key}", text, f"its value, {now}", f"~{key}")
+        if fault is None:
+            try:
+                keys.apply(config, key, value, delete=override.is_delete())
+            except (OmegaConfBaseException, AssertionError) as error:
+                fault = Fault(key, text, " ".join(str(error).partition("full_key:")[0].split()))
+        if fault:
+            self._add(fault)
+        return fault is None

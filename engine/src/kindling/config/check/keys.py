@@ -1,0 +1,138 @@
+"""Which key of a config an override means, and the nearest one if it is not there."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+
+from kindling.config.check.files import ConfigFiles
+from kindling.config.check.tree import paths
+from kindling.config.fault import Fault, listed, nearest
+from kindling.config.signatures import TargetMissing, signature
+
+ALIASES = {  # what other frameworks call it
+    "epochs": "trainer.max_epochs",
+    "learning_rate": "optimizer.lr",
+    "wd": "optimizer.weight_decay",
+    "workers": "data.num_workers",
+    "batch": "data.batch_size",
+    "gpus": "trainer.devices",
+    "fp16": "trainer.precision",
+}
+HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
+
+
+def has(config: DictConfig, key: str) -> bool:
+    """Whether a dotted key is there, be it null, missing or an interpolation."""
+    parent, _, last = key.rpartition(".")
+    node: Any = _select(config, parent)
+    if isinstance(node, DictConfig) and not node._is_none():
+        return last in node.keys()  # noqa: SIM118  `in node` denies keys without a value
+    return isinstance(node, ListConfig) and last.isdigit() and int(last) < len(node)
+
+
+def arguments_of(config: DictConfig, key: str) -> list[str]:
+    """The arguments that the target of a node takes; none if it has no target."""
+    node = _select(config, key)
+    target = OmegaConf.select(node, "_target_") if isinstance(node, DictConfig) else None
+    try:
+        found = signature(target) if isinstance(target, str) else None
+    except TargetMissing:
+        return []
+    return [*found.annotations] if found else []
+
+
+def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, delete: bool = False) -> Fault:
+    """The fault of a key that is not there; a group is a key too, even if nothing is chosen of it."""
+    if key.rpartition(".")[2] in arguments_of(config, key.rpartition(".")[0]):
+        return Fault(key, "a key that the config leaves at its default", "a + before it", f"+{key}={value}")
+    parent = _deepest(config, key)
+    shown = [*_children(config, parent), *arguments_of(config, parent)]
+    meant = similar(config, key, groups)
+    plus = "" if not meant or has(config, meant) or meant in groups else "+"
+    allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
+    line = f"~{meant}" if delete else f"{plus}{meant}={value}"
+    return Fault(key, "a key that is not there", allowed, meant and line)
+
+
+def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
+    """The key that a wrong one most likely means; "" if none is near."""
+    parent = _deepest(config, key)
+    rest = key.removeprefix(f"{parent}.") if parent else key
+    first, _, deeper = rest.partition(".")
+    every = [path for path in paths(config) if not path.startswith("hydra.") or key.startswith("hydra")]
+    last = key.rpartition(".")[2]
+    same_name = [path for path in every if path.rpartition(".")[2] == last]
+    siblings = [*_children(config, parent), *(arguments_of(config, parent) if parent else groups)]
+    near = nearest(first, siblings)
+    if last in ALIASES and has(config, ALIASES[last]):
+        return ALIASES[last]
+    if near:  # a slip in one part of the path
+        path = f"{parent}.{near}" if parent else near
+        if not deeper or has(config, f"{path}.{deeper}"):
+            return f"{path}.{deeper}" if deeper else path
+        return similar(config, f"{path}.{deeper}")
+    if same_name:  # the right name at the wrong place
+        return min(same_name, key=lambda path: (path.count("."), -_shared(path, key)))
+    found = nearest(key, [path for path in every if nearest(last, [path.rpartition(".")[2]])])
+    if found:
+        return found
+    by_name = {path.rpartition(".")[2]: path for path in sorted(every, key=lambda path: -path.count("."))}
+    found = nearest(last, by_name, cutoff=0.75)  # in any node, so it has to be nearer
+    return by_name[found] if found else ""
+
+
+def apply(config: DictConfig, key: str, value: Any, *, delete: bool) -> None:
+    """Change, add or delete a key that is known to be right, as Hydra would."""
+    parent, _, last = key.rpartition(".")
+    with open_dict(config):
+        if delete:
+            del _select(config, parent)[last]
+        else:
+            OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def _select(config: DictConfig, key: str) -> Any:
+    return OmegaConf.select(config, key, throw_on_missing=False) if key else config
+
+
+def _deepest(config: DictConfig, key: str) -> str:
+    """The longest part of a key that is there."""
+    parent = key.rpartition(".")[0]
+    while parent and not has(config, parent):
+        parent = parent.rpartition(".")[0]
+    return parent
+
+
+def _children(config: DictConfig, key: str) -> list[str]:
+    node = _select(config, key)
+    return [str(child) for child in node] if isinstance(node, DictConfig) else []
+
+
+def _shared(path: str, key: str) -> int:
+    """How many parts two paths share."""
+    return len(set(path.split(".")) & set(key.split(".")))
+
+
+def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
+    """Keys that nothing reads, and those that are needed and not there.
+
+    Args:
+        added: keys that were added on purpose, with a +; they may only be of no use.
+    """
+    known = {**files.top_level(name), "hydra": False}
+    faults = [
+        Fault(key, "nothing", f"an option, {listed(files.groups[key])}" if key in files.groups else "a value")
+        for key in sorted(known.keys() - config.keys())
+        if known[key]
+    ]
+    for key in map(str, config):
+        if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
+            faults.append(
+                Fault(key, f"settings below `{key}`, where nothing reads them", "a first line `# @package _global_`")
+            )
+        elif key not in known:
+            near = nearest(key, known, cutoff=0.75)
+            only_added = not near and any(each.partition(".")[0] == key for each in added)
+            faults.append(Fault(key, "a key that nothing reads", listed(known), near, warning=only_added))
+    return faults

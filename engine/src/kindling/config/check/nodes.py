@@ -1,0 +1,193 @@
+"""What is wrong with the values of a composed config: targets, arguments, types, ranges, and the rules."""
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from kindling.config.check import annotations
+from kindling.config.check.keys import HYDRA_KEYS
+from kindling.config.check.tree import Problem, paths, plain, source
+from kindling.config.check.values import told, value_fault
+from kindling.config.fault import Fault, listed, nearest
+from kindling.config.rules.run_rules import RULES
+from kindling.config.signatures import Signature, TargetMissing, signature
+from kindling.config.targets import prefix_fault
+from kindling.config.upgrade import name_today
+
+# Nodes of train.yaml that say what to build, by whether they may be null.
+BUILT = {
+    "data": False,
+    "data.augment": True,
+    "data.transform": True,
+    "model": False,
+    "criterion": False,
+    "optimizer": False,
+    "scheduler.scheduler": False,
+    "mix": True,
+    "trainer": False,
+    "callbacks.*": True,
+    "logger.*": True,
+}
+HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
+PARTIAL = ("optimizer", "scheduler.scheduler")  # get their first argument from the code
+SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
+
+
+def problems_of(config: DictConfig) -> list[Problem]:
+    """All problems of a composed config."""
+    problems: list[Problem] = []
+    values = plain(config, set(paths(config)), problems)
+    faults = list(targets_of_hydra(config))
+    if "optimizer" in values or "criterion" in values:  # of train.py
+        faults += _unbuilt(values)
+    faults += _node_faults(config, values, "")
+    for rule in RULES:
+        faults += rule(values)
+    faulty = {fault.path for fault in faults} | {"paths.run"}  # which is set when the run starts
+    return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
+
+
+def targets_of_hydra(config: DictConfig) -> Iterator[Fault]:
+    """Hydra builds its launcher and its callbacks before any code of ours is asked."""
+    hydra = OmegaConf.to_container(config.hydra, resolve=False) if "hydra" in config else {}
+    for path, key, value in _named(hydra, "hydra"):
+        if key == "_target_" and not str(value).startswith(HYDRA_TARGETS):
+            yield Fault(path, repr(value), f"names that start with {', '.join(HYDRA_TARGETS)}")
+        if key == "()" or (key == "class" and not str(value).startswith("logging.")):
+            yield Fault(path, repr(value), "a class of Python's logging package")
+
+
+def _named(node: Any, above: str) -> Iterator[tuple[str, str, Any]]:
+    """What a tree says to build: path, key, name."""
+    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in items:
+        if key in ("_target_", "()", "class"):
+            yield f"{above}.{key}", str(key), value
+        yield from _named(value, f"{above}.{key}")
+
+
+def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
+    """Nodes that should say what to build, and do not."""
+    for pattern, may_be_null in BUILT.items():
+        group, _, last = pattern.partition(".")
+        siblings = values.get(group) if last else values
+        siblings = siblings if isinstance(siblings, dict) else {}
+        for name in [name for name in siblings if fnmatch(str(name), last or group)]:
+            path = f"{group}.{name}" if last else group
+            value = siblings[name]
+            if not _is_built(value):
+                if value is not None or not may_be_null:
+                    yield _no_target(path, value, siblings if last else {}, may_be_null)
+            elif value.get("_partial_", False) is not (path in PARTIAL):
+                yield Fault(f"{path}._partial_", shown(value.get("_partial_", False)), shown(path in PARTIAL))
+    schedule = values.get("scheduler")
+    for key in schedule if isinstance(schedule, dict) else {}:
+        if key not in SCHEDULER_KEYS:
+            near = nearest(str(key), SCHEDULER_KEYS)
+            yield Fault(f"scheduler.{key}", "a key that nothing reads", listed(SCHEDULER_KEYS), near)
+
+
+def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: bool) -> Fault:
+    others = [str(key) for key in value if key not in HYDRA_KEYS] if isinstance(value, dict) else []
+    misspelt = nearest("_target_", others, cutoff=0.75)
+    if misspelt:
+        return Fault(f"{path}.{misspelt}", "a key that nothing reads", "_target_", f"{path}._target_")
+    group, _, name = path.partition(".")
+    near = nearest(name, [each for each in siblings if _is_built(siblings[each])])
+    given = "no _target_" if isinstance(value, dict) else shown(value)
+    return Fault(
+        path, given, f"a node with _target_{', or null for none' if may_be_null else ''}", near and f"{group}.{near}"
+    )
+
+
+def _is_built(node: Any) -> bool:
+    return isinstance(node, dict) and "_target_" in node
+
+
+def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
+    """The faults of a node and of all nodes in it."""
+    if isinstance(values, list):
+        for index, item in enumerate(values):
+            yield from _node_faults(None, item, f"{path}[{index}]")
+        return
+    if not isinstance(values, dict):
+        return
+    known = None
+    if "_target_" in values:
+        fault, known = _target(values["_target_"], f"{path}._target_")
+        if fault:
+            yield fault
+    if known:
+        present = set(config) if isinstance(config, DictConfig) and not config._is_interpolation() else set(values)
+        yield from _argument_faults(values, present, known, path)
+    for key, value in values.items():
+        where = f"{path}.{key}" if path else str(key)
+        fault = (known and _type_fault(value, known.annotations.get(key), where)) or _own_fault(value, where, known)
+        if fault:
+            yield fault
+        inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
+        yield from _node_faults(inner, value, where)
+
+
+def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
+    fault = prefix_fault(target, path)
+    if fault:
+        return fault, None
+    try:
+        return None, signature(target)
+    except TargetMissing as error:
+        module = error.module or target.rpartition(".")[0]
+        today = name_today(target)
+        if today:
+            return Fault(path, f"{target}, which is not there", "what it is called today", today), None
+        name = target.removeprefix(f"{module}.").partition(".")[0]
+        near = nearest(name, error.names)
+        meant = ".".join([module, near, *error.rest]) if near else ""
+        return Fault(path, f"{target}, which is not there", f"a class or function of {module}", meant), None
+    except SyntaxError as error:
+        return Fault(path, f"{target}, whose file is no Python: {error.msg} in line {error.lineno}", "Python"), None
+
+
+def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature, path: str) -> Iterator[Fault]:
+    name = values["_target_"].rpartition(".")[2]
+    takes = [*known.annotations, *HYDRA_KEYS]
+    for key in values:
+        if key not in takes and not known.takes_more:
+            near = nearest(key, takes)
+            yield Fault(
+                f"{path}.{key}",
+                f"an argument that {name} does not take",
+                listed(known.annotations),
+                f"{path}.{near}" if near else f"~{path}.{key}",
+            )
+    if not values.get("_partial_") and "_args_" not in values:
+        for key in sorted(known.required - present):
+            near = nearest(key, set(map(str, values)) - set(takes)) if known.takes_more else ""  # else told above
+            if near:
+                yield Fault(f"{path}.{near}", f"but no {key}, which {name} needs", key, f"{path}.{key}")
+            else:
+                yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
+
+
+def _type_fault(value: Any, annotation: Any, path: str) -> Fault | None:
+    if annotation is None or annotations.accepts(annotation, value):
+        return None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    meant = f"\"{path}='{value}'\" for a text" if is_number and annotations.accepts(annotation, str(value)) else ""
+    return Fault(path, shown(value), annotations.describe(annotation), meant)
+
+
+def _own_fault(value: Any, path: str, known: Signature | None) -> Fault | None:
+    """By our own tables of types and ranges."""
+    annotation = told(path).annotation if known is None else None
+    fault = _type_fault(value, annotations.parse(annotation), path) if annotation else None
+    return fault or value_fault(path, value)
+
+
+def shown(value: Any) -> str:
+    """A value as YAML would show it."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return repr(value)

@@ -1,0 +1,151 @@
+"""JSON schemas of the YAML files, for editors: `make schema` writes them, each YAML file names its own."""
+
+import ast
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from kindling.config import project
+from kindling.config.check import annotations
+from kindling.config.check.files import ConfigFiles
+from kindling.config.check.keys import HYDRA_KEYS
+from kindling.config.check.values import told
+from kindling.config.signatures import signature
+
+Schema = dict[str, Any]
+REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
+JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
+NAMED = ("callbacks", "logger")  # groups whose files name several nodes
+VERBS = ("evaluate", "export", "predict", "serve")  # whose files have no groups
+WHOLE = ("experiment", "debug")  # groups whose files override any other
+
+
+def schemas() -> dict[str, Schema]:
+    """The schema of each kind of file, by name: config (train.yaml, recipes), one a further verb, and one a group."""
+    configs = project.current().configs
+    files = ConfigFiles(configs)
+    groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
+    verbs = {name: yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")) for name in VERBS}
+    return {
+        "config": _whole(files, list(groups)),
+        **{name: _plain(_without(found, ("defaults", "trainer"))) for name, found in verbs.items()},
+        **groups,
+    }
+
+
+def schema_of(file: Path) -> str:
+    """The name of the schema of a YAML file."""
+    if "# @package _global_" in file.read_text(encoding="utf-8") or file.stem == "train":
+        return "config"
+    return file.stem if file.parent == project.current().configs else file.parent.name
+
+
+def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in keys}
+
+
+def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
+    train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
+    whole = _plain(_without(train, ("defaults", "criterion")))
+    whole["properties"]["criterion"] = _node("criterion", [train["criterion"]["_target_"]])
+    whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
+    may_be_null = [name for name in groups if name in train and train[name] is None]
+    whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
+    options = {name: {"enum": [*found, None]} for name, found in files.groups.items()}
+    overrides = {f"override /{name}": each for name, each in options.items()}
+    entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": options | overrides}]}
+    whole["properties"]["defaults"] = {"type": "array", "items": entry}
+    return whole
+
+
+def _plain(values: dict[str, Any], above: str = "") -> Schema:
+    """Of a mapping without a target: its keys, with the types of our own table."""
+    properties = {}
+    for key, value in values.items():
+        path = f"{above}{key}"
+        if key == "hydra":
+            properties[key] = {"type": "object"}
+        elif isinstance(value, dict):
+            properties[key] = _plain(value, f"{path}.")
+        else:
+            annotation = told(path).annotation
+            properties[key] = _value(annotations.parse(annotation) if annotation else None, path)
+    properties |= {"trainer": {"type": "object"}, "defaults": {"type": "array"}} if not above else {}
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _group(name: str, files: ConfigFiles) -> Schema:
+    """Of the files of a group, by the targets that they name."""
+    targets: dict[str, list[str]] = {}
+    for option in files.groups[name]:
+        file = files.file(f"{name}/{option}")
+        for path, target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")) if file else None, name):
+            targets.setdefault(path, []).append(target)
+    if name in NAMED:
+        known = sorted({target for found in targets.values() for target in found})
+        node = {"anyOf": [_node(f"{name}.*", known), {"type": "null"}]}
+        return {"type": "object", "properties": {"defaults": {"type": "array"}}, "additionalProperties": node}
+    if name == "scheduler":
+        keys = {"interval": None, "frequency": None, "monitor": None}
+        plain = _plain(keys, "scheduler.")
+        plain["properties"]["scheduler"] = _node("scheduler.scheduler", sorted(set(targets["scheduler.scheduler"])))
+        return plain
+    return _node(name, sorted(set(targets[name])))
+
+
+def _targets(node: Any, path: str) -> list[tuple[str, str]]:
+    if not isinstance(node, dict):
+        return []
+    own = [(path, node["_target_"])] if "_target_" in node else []
+    return own + [found for key, value in node.items() for found in _targets(value, f"{path}.{key}")]
+
+
+def _node(path: str, targets: list[str]) -> Schema:
+    """Of a node with a target: its arguments if it is known, any of another; without, those of all known ones."""
+    arguments = {target: _arguments(path, target) for target in targets}
+    named = {target: {"properties": {"_target_": {"const": target}}, "required": ["_target_"]} for target in targets}
+    cases = [{"if": named[target], "then": arguments[target]} for target in targets]
+    every = {name: each for found in arguments.values() for name, each in found["properties"].items()}
+    more = any(found["additionalProperties"] for found in arguments.values())
+    unnamed = {"not": {"required": ["_target_"]}}
+    cases.append({"if": unnamed, "then": {"properties": every, "additionalProperties": more}})
+    return {"type": "object", "properties": {"_target_": {"type": "string", "examples": targets}}, "allOf": cases}
+
+
+def _arguments(path: str, target: str) -> Schema:
+    found = signature(target)
+    assert found, f"{target} is written in Python"
+    properties: Schema = {name: _value(each, f"{path}.{name}") for name, each in found.annotations.items()}
+    properties |= {key: {} for key in (*HYDRA_KEYS, "defaults")}
+    return {"properties": properties, "additionalProperties": found.takes_more}
+
+
+def _value(annotation: ast.expr | None, path: str) -> Schema:
+    _, limits, choices = told(path)
+    parts = annotations.options(annotation) if annotation else []
+    options = [{"enum": list(choices)}] if choices else [_type(part) for part in parts]
+    if not options or {} in options:
+        return {}
+    if limits and not choices:
+        low, high = limits.open in ("low", "both"), limits.open in ("high", "both")
+        bounds = {"exclusiveMinimum" if low else "minimum": limits.low}
+        bounds |= {} if math.isinf(limits.high) else {"exclusiveMaximum" if high else "maximum": limits.high}
+        options = [each | bounds if each.get("type") in ("integer", "number") else each for each in options]
+    return {"anyOf": [*options, REFERENCE, {"type": "object", "required": ["_target_"]}]}
+
+
+def _type(annotation: ast.expr) -> Schema:
+    name = annotations.name_of(annotation)
+    if name == "Literal" and isinstance(annotation, ast.Subscript):
+        return {"enum": annotations.literals(annotation)}
+    if name in annotations.LISTS:
+        items = annotations.arguments(annotation)[:1] if isinstance(annotation, ast.Subscript) else []
+        return {"type": "array", **({"items": _value(items[0], "")} if items else {})}
+    if name in annotations.MAPPINGS:
+        return {"type": "object"}
+    if name in annotations.BUILT:
+        return {"type": "object", "required": ["_target_"]}
+    return {"type": JSON_TYPES[name]} if name in JSON_TYPES else {}

@@ -1,0 +1,1 @@
+"""Which settings make no sense together."""

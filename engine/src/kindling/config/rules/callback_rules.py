@@ -1,0 +1,142 @@
+"""What settings of the callbacks, and of what they watch, make no sense; what a rule is, stands in run_rules.py."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from kindling.config.fault import Fault, nearest
+from kindling.config.plain import Config, get
+from kindling.config.signatures import constant
+
+ENGINE = __name__.partition(".")[0]
+TRY_OUT = 2  # epochs of a run that nobody expects a result of
+
+
+def watched(config: Config) -> dict[str, tuple[Any, Any]]:
+    """Who watches which metric with which mode: `monitor` itself, and those that do not just repeat it."""
+    found = {"monitor": (get(config, "monitor"), get(config, "monitor_mode"))}
+    for name, callback in (get(config, "callbacks") or {}).items():
+        if isinstance(callback, dict) and callback.get("monitor"):
+            found[f"callbacks.{name}.monitor"] = (callback["monitor"], callback.get("mode"))
+    found["scheduler.monitor"] = (get(config, "scheduler.monitor"), get(config, "scheduler.scheduler.mode"))
+    common = found["monitor"]
+    return {path: pair for path, pair in found.items() if pair[0] and (path == "monitor" or pair != common)}
+
+
+def monitor_is_logged(config: Config) -> Iterator[Fault]:
+    metrics = constant(f"{ENGINE}.images.metrics.MODES")
+    logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
+    for path, (monitor, _) in watched(config).items():
+        if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
+            yield Fault(path, f"{monitor}, which nothing logs", ", ".join(logged), nearest(monitor, logged))
+
+
+def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
+    modes = constant(f"{ENGINE}.images.metrics.MODES")
+    for path, (monitor, mode) in watched(config).items():
+        right = modes.get(str(monitor).partition("/")[2])
+        if right and mode in ("min", "max") and mode != right:
+            key = "monitor_mode" if path == "monitor" else f"{path.rpartition('.')[0]}.mode"
+            yield Fault(key, f"{mode} for {monitor}", right, f"{key}={right}")
+
+
+def something_validates(config: Config) -> Iterator[Fault]:
+    watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
+    if not watchers or get(config, "trainer.fast_dev_run"):
+        return
+    because = f"while {', '.join(f'callbacks.{name}' for name in watchers)} watch a val/ metric"
+    if get(config, "trainer.limit_val_batches") in (0, 0.0) and get(config, "trainer.limit_val_batches") is not False:
+        yield Fault("trainer.limit_val_batches", "0", f"1 or more, or null, {because}")
+    epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch")
+    if isinstance(epochs, int) and isinstance(every, int) and every > epochs > 0:
+        allowed = f"at most trainer.max_epochs, {epochs}, {because}"
+        yield Fault("trainer.check_val_every_n_epoch", str(every), allowed, warning=True)
+
+
+def _watches_val(callback: Any) -> bool:
+    return isinstance(callback, dict) and str(callback.get("monitor")).startswith("val/")
+
+
+def one_metric_decides(config: Config) -> Iterator[Fault]:
+    """A checkpoint of the lowest loss and a stop by accuracy keep weights of another epoch than the stop's."""
+    stop, best = (get(config, f"callbacks.{name}.monitor") for name in ("early_stopping", "best_checkpoint"))
+    if stop and best and stop != best:
+        allowed = f"what callbacks.best_checkpoint watches, {best}"
+        yield Fault("callbacks.early_stopping.monitor", str(stop), allowed, "monitor=... for both")
+
+
+def patience_can_run_out(config: Config) -> Iterator[Fault]:
+    epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch") or 1
+    for path in ("callbacks.early_stopping.patience", "scheduler.scheduler.patience"):
+        patience = get(config, path)
+        if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
+            continue
+        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
+        if patience >= validations > 0:
+            most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
+            yield Fault(path, str(patience), f"less than {most}; it has no effect so", warning=True)
+
+
+def _parent(config: Config, path: str) -> Any:
+    return get(config, path.rpartition(".")[0])
+
+
+def one_average(config: Config) -> Iterator[Fault]:
+    callbacks = (get(config, "callbacks") or {}).items()
+    averages = [name for name, each in callbacks if ".averages." in str(get(config, f"callbacks.{name}._target_"))]
+    if len(averages) > 1:
+        yield Fault(f"callbacks.{averages[1]}", f"beside callbacks.{averages[0]}", "one average of the weights")
+
+
+def an_average_can_begin(config: Config) -> Iterator[Fault]:
+    epochs, start = get(config, "trainer.max_epochs"), get(config, "callbacks.swa.start_epoch")
+    if isinstance(epochs, int) and isinstance(start, int) and start >= epochs > TRY_OUT:
+        allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
+        yield Fault("callbacks.swa.start_epoch", str(start), allowed, warning=True)
+
+
+def pictures_have_a_board(config: Config) -> Iterator[Fault]:
+    loggers = (get(config, "logger") or {}).values()
+    board = any("TensorBoard" in str(each.get("_target_")) for each in loggers if isinstance(each, dict))
+    drawing = [] if board else named(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
+    if drawing and "logger" in config:
+        given = f"no TensorBoard for {', '.join(drawing)}"
+        yield Fault("logger", given, "default or tensorboard; they have no effect so", warning=True)
+
+
+def named(config: Config, classes: str) -> list[str]:
+    """The paths of the engine's callbacks of these classes."""
+    target = re.compile(rf"{ENGINE}\.[\w.]+\.({classes})")
+    callbacks = (get(config, "callbacks") or {}).items()
+    there = {name: str(each.get("_target_")) for name, each in callbacks if isinstance(each, dict)}
+    return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]
+
+
+def layers_can_thaw(config: Config) -> Iterator[Fault]:
+    epochs, head = get(config, "trainer.max_epochs"), get(config, "callbacks.finetuning.head_epochs")
+    if isinstance(epochs, int) and isinstance(head, int) and head >= epochs > TRY_OUT:
+        allowed = f"less than trainer.max_epochs, {epochs}, or null; only the last layer is trained so"
+        yield Fault("callbacks.finetuning.head_epochs", str(head), allowed, warning=True)
+
+
+def finders_have_their_steps(config: Config) -> Iterator[Fault]:
+    finders = [path for path in ("find_lr", "find_batch_size") if get(config, f"callbacks.{path}")]
+    for finder in finders:
+        if get(config, "trainer.fast_dev_run"):
+            yield Fault("trainer.fast_dev_run", f"true with callbacks.{finder}", "false; it needs more steps")
+        if finder == "find_lr" and get(config, "optimizer.lr") in (0, 0.0):
+            yield Fault("optimizer.lr", "0 with callbacks.find_lr", "more than 0; other rates keep their ratio to it")
+
+
+RULES = (
+    finders_have_their_steps,
+    layers_can_thaw,
+    monitor_is_logged,
+    mode_fits_the_monitor,
+    something_validates,
+    one_metric_decides,
+    patience_can_run_out,
+    one_average,
+    an_average_can_begin,
+    pictures_have_a_board,
+)

@@ -1,0 +1,73 @@
+"""What settings of the data make no sense; what a rule is, stands in run_rules.py."""
+
+from collections.abc import Iterator
+
+from kindling.config.fault import Fault
+from kindling.config.plain import Config, get
+from kindling.process.cores import available_cores
+
+
+def workers_have_cores(config: Config) -> Iterator[Fault]:
+    workers, cores = get(config, "data.num_workers"), available_cores()
+    if isinstance(workers, int) and workers > cores:
+        allowed = f"up to {cores}, the cores of this machine; more only wait for each other"
+        yield Fault("data.num_workers", str(workers), allowed, warning=True)
+
+
+def workers_have_work(config: Config) -> Iterator[Fault]:
+    workers = get(config, "data.num_workers")
+    if isinstance(workers, int) and workers > 0 and get(config, "data.in_memory") is True:
+        yield Fault("data.num_workers", f"{workers}, without effect", "0, as the set lies in memory", warning=True)
+
+
+def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
+    channels = get(config, "data.channels")
+    for name in ("mean", "std"):
+        given = get(config, f"data.{name}")
+        if isinstance(given, list) and isinstance(channels, int) and len(given) not in (1, channels):
+            yield Fault(f"data.{name}", f"{len(given)} numbers", f"1, or {channels}, one for each of data.channels")
+
+
+def reflection_fits_the_image(config: Config) -> Iterator[Fault]:
+    padding, size = get(config, "data.augment.crop_padding"), get(config, "data.image_size")
+    reflects = get(config, "data.augment.padding_mode") == "reflect"
+    if reflects and isinstance(padding, int) and isinstance(size, int) and padding >= size:
+        given = f"{padding} with padding_mode=reflect"
+        yield Fault("data.augment.crop_padding", given, f"less than data.image_size, {size}")
+
+
+def the_fold_is_there(config: Config) -> Iterator[Fault]:
+    fold, number = get(config, "data.fold"), get(config, "data.num_folds")
+    if isinstance(fold, int) and isinstance(number, int) and fold >= number:
+        yield Fault("data.fold", str(fold), f"0 to {number - 1}, as data.num_folds is {number}")
+
+
+def each_class_has_a_weight(config: Config) -> Iterator[Fault]:
+    weights, classes = get(config, "criterion.class_weights"), get(config, "data.num_classes")
+    if isinstance(weights, list) and isinstance(classes, int) and len(weights) != classes:
+        yield Fault("criterion.class_weights", f"{len(weights)} numbers", f"null, balanced, or {classes}, one a class")
+
+
+def rare_classes_are_made_up_for_once(config: Config) -> Iterator[Fault]:
+    if get(config, "data.balanced_sampling") is True and get(config, "criterion.class_weights") == "balanced":
+        allowed = "null with data.balanced_sampling=true; rare classes would count twice"
+        yield Fault("criterion.class_weights", "balanced", allowed, warning=True)
+
+
+def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:
+    chance = get(config, "data.augment.horizontal_flip")
+    if get(config, "data.augment.alternating_flip") is True and chance not in (None, 0.5):
+        given = f"true with horizontal_flip={chance}"
+        yield Fault("data.augment.alternating_flip", given, "true with horizontal_flip=0.5, or false")
+
+
+RULES = (
+    workers_have_cores,
+    workers_have_work,
+    statistics_fit_the_channels,
+    reflection_fits_the_image,
+    alternating_flips_are_halves,
+    the_fold_is_there,
+    each_class_has_a_weight,
+    rare_classes_are_made_up_for_once,
+)

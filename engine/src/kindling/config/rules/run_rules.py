@@ -1,0 +1,173 @@
+"""What settings make no sense for a run: one small function a rule.
+
+A rule takes the plain config, as far as it could be resolved, and yields its faults; of what is missing it says
+nothing. It imports nothing heavy. Add yours to `RULES`.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+
+from kindling.config.fault import Fault
+from kindling.config.plain import Config, get
+from kindling.config.rules import callback_rules, data_rules, logger_rules, trainer_rules
+from kindling.config.rules.callback_rules import TRY_OUT
+from kindling.process.cores import available_cores
+
+Rule = Callable[[Config], Iterator[Fault]]
+ENGINE = __name__.partition(".")[0]
+
+
+def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
+    epochs = get(config, "trainer.max_epochs")
+    for name in ("step_size", "T_max"):
+        length = get(config, f"scheduler.scheduler.{name}")
+        by_epoch = get(config, "scheduler.interval") == "epoch"
+        if by_epoch and isinstance(length, int) and isinstance(epochs, int) and length >= epochs > TRY_OUT:
+            allowed = f"less than trainer.max_epochs, {epochs}; the schedule is longer than the run"
+            yield Fault(f"scheduler.scheduler.{name}", str(length), allowed, warning=True)
+
+
+def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
+    if get(config, "optimizer.nesterov") is True and get(config, "optimizer.momentum") in (0, 0.0):
+        yield Fault("optimizer.momentum", "0 with optimizer.nesterov=true", "more than 0, or optimizer.nesterov=false")
+
+
+def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
+    if get(config, "optimizer._target_") == f"{ENGINE}.training.muon.Muon" and _cuts_up(config):
+        given = f"Muon with {_strategy(config)}, which cuts up its matrices"
+        yield Fault("optimizer", given, "optimizer=adamw, or trainer=ddp")
+
+
+def _strategy(config: Config) -> str:
+    given = get(config, "trainer.strategy")
+    return str(given.get("_target_") if isinstance(given, dict) else given)
+
+
+def _cuts_up(config: Config) -> bool:
+    return bool(re.search("fsdp|deepspeed", _strategy(config).lower()))
+
+
+def gradients_are_whole(config: Config) -> Iterator[Fault]:
+    if _cuts_up(config):
+        for path in callback_rules.named(config, r"GradientNorm|Histograms|Graph"):
+            yield Fault(path, f"with {_strategy(config)}, which cuts up the net", "null, or trainer=ddp")
+
+
+def code_gives_its_own(config: Config) -> Iterator[Fault]:
+    """What train() passes or sets itself."""
+    for path in ("trainer.callbacks", "trainer.logger", "trainer.plugins"):
+        if get(config, path) is not None and "optimizer" in config:
+            yield Fault(path, "a value, without effect", "null; train() sets its own", warning=True)
+
+
+def something_is_done(config: Config) -> Iterator[Fault]:
+    if get(config, "train") is False and get(config, "test") is False:
+        yield Fault("test", "false with train=false", "one of them true; nothing would be done")
+
+
+def one_origin(config: Config) -> Iterator[Fault]:
+    """resume=auto may stand beside the others: it goes on with the run that they have started."""
+    given = [name for name in ("resume", "fork", "weights") if get(config, name) is not None]
+    for name in given:
+        if get(config, name) == "":
+            yield Fault(name, "nothing", "a path, or null for none")
+            return
+    if given[:1] == ["resume"] and get(config, "resume") == "auto":
+        given = given[1:]
+    if len(given) > 1:
+        yield Fault(given[1], f"beside {given[0]}", "one of resume, fork and weights")
+    if get(config, "train") is False and given != ["weights"]:
+        allowed = "weights=<run folder or checkpoint> to test"
+        yield Fault("train", f"false with {given[0] if given else 'no checkpoint'}", allowed)
+
+
+def what_goes_on_has_its_callback(config: Config) -> Iterator[Fault]:
+    given = next((name for name in ("resume", "fork") if get(config, name) is not None), None)
+    callbacks = {name: each for name, each in (get(config, "callbacks") or {}).items() if isinstance(each, dict)}
+    there = any(str(each.get("_target_")).endswith(".ResumeCheckpoint") for each in callbacks.values())
+    if given and "trainer" in config and not there and "resume_checkpoint" not in callbacks:
+        yield Fault("callbacks.resume_checkpoint", f"none with {given}", "the callback, which takes a run up")
+    elif given and (get(config, "trainer.enable_checkpointing") is False or get(config, "trainer.barebones") is True):
+        flag = "barebones" if get(config, "trainer.barebones") is True else "enable_checkpointing"
+        value = str(get(config, f"trainer.{flag}")).lower()
+        yield Fault(f"trainer.{flag}", f"{value} with {given}", "checkpoints, which a run is taken up from")
+
+
+def a_rollback_changes_something(config: Config) -> Iterator[Fault]:
+    same_rate = get(config, "rollback.lr_factor") == 1
+    if get(config, "on_nan") == "rollback" and get(config, "rollback.skip_batch") is False and same_rate:
+        given = "false with rollback.lr_factor=1, which would come to the same NaN"
+        yield Fault("rollback.skip_batch", given, "true, or a smaller rollback.lr_factor")
+
+
+def pretrained_weights_stay(config: Config) -> Iterator[Fault]:
+    init, weights = get(config, "init"), get(config, "model.weights")
+    if init and weights:
+        yield Fault("model.weights", f"{weights} with init={init}, which would undo them", "null, or init=null")
+    for origin in ("fork", "weights"):
+        if init and get(config, origin):
+            yield Fault("init", f"{init}, without effect", f"null, as {origin} brings weights along", warning=True)
+
+
+def files_are_here(config: Config) -> Iterator[Fault]:
+    """No address is asked for a checkpoint, a run or data."""
+    places = [f"paths.{name}" for name in get(config, "paths") or {}]
+    for path in (
+        "resume",
+        "fork",
+        "weights",
+        "run",
+        "ckpt",
+        "input",
+        "output",
+        "model.folder",
+        "data.root",
+        "model.weights",
+        *places,
+    ):
+        given = get(config, path)
+        if isinstance(given, str) and re.match(r"[\w+.-]+:/", given):
+            yield Fault(path, given, "a path on this machine; download what lies there")
+
+
+def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
+    """Of what takes a trained model; asked only when it runs, so that --cfg job shows the config without a run."""
+    if bool(config["run"]) == bool(config["ckpt"]):
+        given = "both run and ckpt" if config["ckpt"] else "neither run nor ckpt"
+        yield Fault("run", given, "run=<run folder> or ckpt=<checkpoint file>")
+
+
+def one_model_is_named(config: Config) -> Iterator[Fault]:
+    """Of serve.py; asked only when it runs, likewise."""
+    names = ("run", "ckpt", "model.folder")
+    given = [name for name in names if get(config, name)]
+    if len(given) != 1:
+        allowed = "run=<run folder>, ckpt=<checkpoint file> or model=<exported folder>"
+        yield Fault("run", " and ".join(given) or f"none of {', '.join(names)}", allowed)
+
+
+def threads_have_cores(config: Config) -> Iterator[Fault]:
+    """Of what exports and serves: more threads than cores wait for each other, hundreds of them for minutes."""
+    threads, cores = get(config, "threads"), available_cores()
+    if isinstance(threads, int) and threads > cores:
+        yield Fault("threads", str(threads), f"1 to {cores}, the cores that there are; null for all of them")
+
+
+RULES: tuple[Rule, ...] = (
+    *trainer_rules.RULES,
+    *data_rules.RULES,
+    *callback_rules.RULES,
+    *logger_rules.RULES,
+    schedule_ends_with_the_run,
+    nesterov_has_momentum,
+    muon_sees_whole_matrices,
+    gradients_are_whole,
+    something_is_done,
+    threads_have_cores,
+    pretrained_weights_stay,
+    files_are_here,
+    one_origin,
+    what_goes_on_has_its_callback,
+    a_rollback_changes_something,
+    code_gives_its_own,
+)

@@ -1,0 +1,104 @@
+"""The learning rate range test: which rate to train with."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+
+from kindling.console import warn
+from kindling.errors import KindlingError
+from kindling.files.whole_file import write_whole
+from kindling.images.doctor.training_rules import rate_is_near
+from kindling.images.plots import plot_rates
+from kindling.training.observer import Observer
+
+DIVERGED = 3.0  # times the first loss
+WIDTH = 4.0  # steps, of the bell that losses are averaged by
+DESCENT = 0.8  # share of it that counts as most
+LEARNT = 0.95  # of the first loss
+log = logging.getLogger(__name__)
+
+
+class FindLR(Observer):
+    """Trains with rates that rise from step to step and suggests one (arXiv 1506.01186); lr_find.png and lr_find.json.
+
+    Lightning's LearningRateFinder gives all parameter groups one rate, averages the losses over fifty steps, and takes
+    the steepest slope over the rate instead of over its logarithm, so that it suggests rates far too low.
+
+    Args:
+        folder: of the run.
+        min_lr: of the first step.
+        max_lr: of the last step, if the loss has not diverged before.
+        num_steps: from one to the other.
+    """
+
+    def __init__(self, *, folder: str, min_lr: float, max_lr: float, num_steps: int):
+        self.folder = Path(folder)
+        self.min_lr, self.max_lr, self.num_steps = min_lr, max_lr, num_steps
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set what the command may have set for a training."""
+        trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, self.num_steps
+        trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]  # where a NaN would be refused
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        groups = trainer.optimizers[0].param_groups
+        self._given: float = trainer.optimizers[0].defaults["lr"]
+        self._shares = [group["lr"] / self._given for group in groups]  # Muon's groups have rates of their own
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._rate = self.min_lr * (self.max_lr / self.min_lr) ** (trainer.global_step / (self.num_steps - 1))
+        for group, share in zip(trainer.optimizers[0].param_groups, self._shares, strict=True):
+            group["lr"] = self._rate * share
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if trainer.global_step == len(self.rates):  # in the middle of an accumulation
+            return
+        loss, _, num_images = trainer.strategy.reduce(pl_module.totals["train"].sums, reduce_op="sum").tolist()
+        pl_module.totals["train"].reset()  # so that no epoch logs a mean over rates, or NaN
+        self.rates.append(self._rate)
+        self.losses.append(loss / num_images)
+        diverged = not self.losses[-1] < DIVERGED * self.losses[0]  # or NaN
+        trainer.should_stop = diverged or len(self.rates) == self.num_steps
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        suggested = suggest(self.rates, self.losses)
+        facts = {"suggested": suggested, "given": self._given, "lr": self.rates, "loss": self.losses}
+        with write_whole(self.folder / "lr_find.json") as stream:
+            json.dump(facts, stream)
+        picture = self.folder / "lr_find.png"
+        plot_rates(self.rates, self.losses, {"suggested": suggested, "given": self._given}, picture)
+        log.info("the range test suggests optimizer.lr=%g; its curve: %s", suggested, picture)
+        for problem in rate_is_near(self._given, suggested):
+            warn(problem)
+
+
+def suggest(rates: list[float], losses: list[float]) -> float:
+    """A third of the way, by logarithm, through the rates at which the loss has made most of its descent.
+
+    Its bounds move less than the steepest or the lowest point, which noise decides on a flat curve.
+
+    Raises:
+        KindlingError: no rate has lowered the loss.
+    """
+    start = losses[0]
+    steps = torch.arange(len(losses), dtype=torch.float64)
+    values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)  # what diverges would drown the rest
+    weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
+    curve = weights @ values / weights.sum(1)
+    lowest = curve.min()
+    if lowest > LEARNT * start:
+        raise KindlingError(
+            f"callbacks.find_lr: no rate from {rates[0]:g} to {rates[-1]:g} lowers the loss from {start:.4f}; "
+            "give a higher max_lr or more num_steps, or look for a bug with debug=overfit"
+        )
+    good = (curve <= lowest + (1 - DESCENT) * (curve[0] - lowest)).nonzero().flatten().tolist()
+    first, last = rates[good[0]], rates[good[-1]]
+    return float(f"{first * (last / first) ** (1 / 3):.2g}")

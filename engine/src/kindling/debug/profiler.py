@@ -1,0 +1,130 @@
+"""A profile of a few steps: what the time goes to, as tables and as a trace."""
+
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch.profilers import Profiler
+from torch.profiler import ProfilerAction, ProfilerActivity, record_function, schedule, tensorboard_trace_handler
+
+from kindling.debug.phases import END, FORWARD, LOGGING, PhaseClock
+from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
+
+log = logging.getLogger(__name__)
+LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")  # of Lightning's logger connector
+
+
+class StepProfiler(Profiler):
+    """Times the phases of some steps, then traces as many: profile.txt and profile/*.pt.trace.json.
+
+    The timed steps are not traced, as a trace slows them down; on a GPU each phase waits for the device.
+
+    Args:
+        folder: of the run.
+        wait: steps that are left out, as the first ones are slow.
+        warmup: steps in which torch's profiler warms up.
+        active: steps that are timed, and as many that are traced.
+    """
+
+    def __init__(self, folder: str, *, wait: int, warmup: int, active: int):
+        super().__init__()
+        self.folder = Path(folder)
+        self.wait, self.active = wait, active
+        self.on_gpu = torch.cuda.is_available()
+        self.clock = PhaseClock(self._wait_for_device)
+        self._schedule = schedule(wait=wait + active, warmup=warmup, active=active, repeat=1)
+        self._trace: Any = None  # torch's profiler, while it runs
+        self._num_steps = 0
+        self._records: list[record_function] = []
+        self._operations: list[Operation] = []
+        self._table = ""
+        self._undo: list[Callable[[], None]] = []
+
+    def _wait_for_device(self) -> None:
+        if self.on_gpu:
+            torch.cuda.synchronize()
+
+    def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
+        super().setup(stage, local_rank, log_dir)
+        if stage == "fit" and not self._local_rank:
+            classifier: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
+            connector = classifier.trainer._logger_connector
+            # The one place that torch calls a net through, compiled or not.
+            self._wrap(classifier.net, "_compiled_call_impl", FORWARD, classifier.net._call_impl)
+            for owner, name in ((classifier, "log"), *((connector, each) for each in LOGS)):
+                self._wrap(owner, name, f"{LOGGING}{name}")
+            self._trace = self._make_trace()
+
+    def _wrap(self, owner: Any, name: str, region: str, default: Any = None) -> None:
+        function = getattr(owner, name) or default
+
+        def recorded(*arguments: Any, **named: Any) -> Any:
+            with self.profile(region):
+                return function(*arguments, **named)
+
+        before = vars(owner).get(name)
+        owner.__dict__[name] = recorded
+        restore = partial(owner.__dict__.__setitem__, name, before)
+        self._undo.append(restore if before is not None else partial(owner.__dict__.pop, name, None))
+
+    def _make_trace(self) -> Any:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints lines of its own
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_gpu else [])]
+        return torch.profiler.profile(activities=activities, schedule=self._schedule, on_trace_ready=self._write)
+
+    def start(self, action_name: str) -> None:
+        if self._trace is None:
+            return
+        if action_name.endswith("train_dataloader_next"):
+            self._begin_step()
+        self.clock.enter(action_name)
+        if self._trace.current_action != ProfilerAction.NONE:
+            self._records.append(record_function(action_name).__enter__())
+
+    def stop(self, action_name: str) -> None:
+        if self._trace is None:
+            return
+        if self._records and self._records[-1].name == action_name:
+            self._records.pop().__exit__(None, None, None)
+        self.clock.leave()
+        if action_name == END:
+            self._end_step()
+
+    def _begin_step(self) -> None:
+        if self._num_steps == 0:
+            self._trace.start()
+        if self.wait <= self._num_steps < self.wait + self.active:
+            self.clock.start_step()
+
+    def _end_step(self) -> None:
+        self.clock.end_step()
+        self._num_steps += 1
+        self._trace.step()  # traced to here, without the validation that may follow
+
+    def _write(self, trace: Any) -> None:
+        tensorboard_trace_handler(str(self.folder / "profile"), worker_name="steps")(trace)
+        averages = trace.key_averages()
+        self._operations = operations(averages, self.on_gpu)
+        key = "self_device_time_total" if self.on_gpu else "self_cpu_time_total"
+        self._table = averages.table(sort_by=key, row_limit=TABLE_ROWS, max_name_column_width=60)
+
+    def describe(self) -> None:
+        """Log the summary, and write it above the table of all operations."""
+        trace, self._trace = self._trace, None
+        if trace is None:
+            return
+        trace.stop()
+        for undo in reversed(self._undo):
+            undo()
+        text = summary(self._operations, self.clock, self.active, self.on_gpu)
+        self.folder.joinpath("profile.txt").write_text(f"{text}\n{self._table}", encoding="utf-8")
+        if self._operations:
+            log.info(
+                "%s\nall operations: %s; the trace: %s", text, self.folder / "profile.txt", self.folder / "profile"
+            )
+        else:
+            log.info("%s\nthe run ended before the steps that are traced; allow more trainer.max_steps", text)

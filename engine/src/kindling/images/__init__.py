@@ -1,0 +1,1 @@
+"""The kit for image tasks: decoding, batches, augmentation, loss, pictures."""

@@ -1,0 +1,82 @@
+"""Cross-entropy with what makes it fit a set: smoothed labels, weights of classes, less weight for easy images."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kindling.errors import ConfigError
+from kindling.images.images import NO_LABEL
+
+NEVER_SURE = 1e-6  # least of 1 - p: a root of zero has no gradient
+
+
+class CrossEntropy(nn.Module):
+    """The mean loss of logits (B, K) and labels (B,), or of shares of classes (B, K) that sum to 1.
+
+    Without focus and weights it is torch's cross_entropy. Weighted losses are divided by the number of images and not,
+    as by torch, by their weights, so that the loss of a set does not depend on how it is put into batches.
+
+    Args:
+        num_classes: K.
+        label_smoothing: share of each label that is given to all classes alike (arXiv 1512.00567).
+        focal_gamma: an image that is given probability p counts (1 - p) ** gamma times (arXiv 1708.02002).
+        class_weights: one for each class; "balanced": the inverse of how often it is in the training split, so that
+            all classes count alike there and the mean weight of an image is 1.
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        label_smoothing: float,
+        focal_gamma: float,
+        class_weights: Sequence[float] | Literal["balanced"] | None,
+    ):
+        super().__init__()
+        self.num_classes = num_classes
+        self.label_smoothing = label_smoothing
+        self.focal_gamma = focal_gamma
+        self.is_balanced = class_weights == "balanced"
+        weight = torch.ones(num_classes) if self.is_balanced else class_weights
+        if weight is not None and len(weight) != num_classes:
+            raise ConfigError(
+                f"criterion.class_weights: given {len(weight)} numbers; allowed: null, balanced, or {num_classes}, "
+                "one for each class"
+            )
+        if weight is not None and not any(weight):
+            raise ConfigError("criterion.class_weights: given zeros alone; allowed: a number above 0 for some class")
+        self.weight: Tensor | None
+        self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
+
+    @property
+    def is_even(self) -> bool:
+        return self.weight is None or bool((self.weight == 1).all())
+
+    def balance(self, labels: Tensor) -> None:
+        """Weigh classes by the training labels (N,), if they are to be balanced; one without images counts nothing."""
+        if self.is_balanced and self.weight is not None:
+            counts = labels.bincount(minlength=self.num_classes).float()
+            self.weight.copy_(torch.where(counts > 0, len(labels) / (counts.count_nonzero() * counts), 0))
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if not self.focal_gamma and self.weight is None:
+            return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        num_images = len(targets) if targets.ndim == 2 else (targets != NO_LABEL).sum().clamp_min(1)
+        if not self.focal_gamma:
+            settings = {"weight": self.weight, "label_smoothing": self.label_smoothing}
+            return F.cross_entropy(logits, targets, reduction="sum", **settings) / num_images
+        log_probabilities = logits.log_softmax(1)
+        focus = (-torch.expm1(log_probabilities)).clamp_min(NEVER_SURE) ** self.focal_gamma
+        weight = 1.0 if self.weight is None else self.weight
+        shares, has_label = self._shares(targets)  # (B, K), (B, 1)
+        smoothed = shares * (1 - self.label_smoothing) + has_label * self.label_smoothing / self.num_classes
+        return -(smoothed * weight * focus * log_probabilities).sum() / num_images
+
+    def _shares(self, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """Shares of the classes (B, K), and whether an image has a label (B, 1)."""
+        if targets.ndim == 2:
+            return targets, torch.ones_like(targets[:, :1])
+        has_label = (targets != NO_LABEL)[:, None]
+        return F.one_hot(targets.clamp_min(0), self.num_classes) * has_label, has_label

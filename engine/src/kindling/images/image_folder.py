@@ -1,0 +1,120 @@
+"""Any class-per-folder tree of images, held in memory if it is small, else decoded by workers."""
+
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kindling.data.splits import SPLIT_SEED, hold_out
+from kindling.errors import DataError
+from kindling.files.whole_file import write_whole
+from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.decoding import read_image
+from kindling.images.folder import class_names, list_images, split_folders
+from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.process.cores import available_cores
+
+IN_MEMORY_LIMIT = 2 * 2**30  # bytes of decoded pixels up to which in_memory=auto says yes
+STATISTICS_SAMPLE = 4096  # images that mean and std are taken from
+
+
+class ImageFolder(ImageDataModule):
+    """A tree with one folder a class, with or without train/, val/ and test/ above them.
+
+    A split that the tree lacks is cut from train, of each class the same share, independent of the seed.
+
+    Args:
+        root: of the tree.
+        val_fraction: share of each class cut from train for validation.
+        test_fraction: share of each class cut from train for test.
+        cache_dir: keeps decoded pixels and statistics between runs.
+    """
+
+    def __init__(self, *, root: str, val_fraction: float, test_fraction: float, cache_dir: str, **settings: Any):
+        super().__init__(**settings)
+        self.root = Path(root).expanduser()
+        self.fractions = {"val": val_fraction, "test": test_fraction}
+        self.cache_dir = Path(cache_dir).expanduser()
+
+    def prepare_data(self) -> None:
+        _ = self.splits  # one process decodes, the others find the cache
+
+    def read(self) -> Splits:
+        folders, classes = split_folders(self.root), class_names(self.root)
+        listed = {split: list_images(folder, classes) for split, folder in folders.items()}
+        for split in ("test", "val"):
+            if split not in listed:
+                labels = torch.tensor([label for _, label in listed["train"]])
+                kept, held = hold_out(labels, self.fractions[split])
+                listed[split] = [listed["train"][i] for i in held.tolist()]
+                listed["train"] = [listed["train"][i] for i in kept.tolist()]
+        empty = [split for split, images in listed.items() if not images]
+        if empty:
+            raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
+        splits = {split: self._images(listed[split]) for split in ("train", "val", "test")}
+        if self.mean is None or self.std is None:
+            self.mean, self.std = self._statistics(splits["train"], listed["train"])
+        return Splits(**splits, classes=tuple(classes))
+
+    def _images(self, listed: list[tuple[Path, int]]) -> Images:
+        decode = partial(decode_image, image_size=self.image_size, channels=self.channels)
+        labels = torch.tensor([label for _, label in listed])
+        files = ImageFiles([path for path, _ in listed], labels, decode)
+        num_bytes = len(files) * self.image_size**2 * self.channels
+        if not (self.in_memory is True or (self.in_memory == "auto" and num_bytes <= IN_MEMORY_LIMIT)):
+            return files
+        return ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels)
+
+    def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
+        mean_std = self._cached(listed, "statistics", lambda: statistics(images))
+        return mean_std[0].tolist(), mean_std[1].tolist()
+
+    def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, read from the cache if the same files were seen before."""
+        states = file_states([path for path, _ in listed])
+        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in states)
+        key += f"{self.image_size} {self.channels}"
+        digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        file = self.cache_dir / f"{digest}-{what}.npy"
+        try:
+            return torch.from_numpy(np.load(file, allow_pickle=False))
+        except Exception:  # not there yet, damaged, or of another kind, which NumPy tells in many ways
+            made = make()
+        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            with write_whole(file, "wb") as stream:
+                np.save(stream, made.numpy())
+        return made
+
+
+def decode_image(path: Path, image_size: int, channels: int) -> Tensor:
+    """An (image_size, image_size, channels) uint8 tensor; raises as `read_image`."""
+    return torch.from_numpy(read_image(path, image_size, channels))
+
+
+def decode_all(files: ImageFiles) -> Tensor:
+    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
+    first = files[0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+
+    def place(index: int) -> None:
+        images[index] = files[index]
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for _ in pool.map(place, range(len(files))):
+            pass
+    return images
+
+
+def statistics(images: Images) -> Tensor:
+    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
+    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
+    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])

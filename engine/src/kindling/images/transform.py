@@ -1,0 +1,27 @@
+"""A torchvision transform of one training image, as a function of the image and a seed."""
+
+from torch import Tensor, nn
+
+from kindling.data.seeds import seed_all
+from kindling.errors import ConfigError, one_line
+
+
+def transformed(transform: nn.Module, image: Tensor, seed: int) -> Tensor:
+    """(H, W, C) uint8 -> (H, W, C) uint8.
+
+    Raises:
+        ConfigError: the transform cannot take such an image, or returns something else.
+    """
+    seed_all(seed, image.device)  # a step seeds them anew, so dropout does not see it
+    given = f"data.transform: given {type(transform).__name__}"
+    try:
+        changed = transform(image.permute(2, 0, 1))
+    except (RuntimeError, ValueError, TypeError) as error:
+        reason = f"cannot take an image of (H, W, C) = {tuple(image.shape)} ({one_line(error)})"
+        raise ConfigError(f"{given}, which {reason}; set it to null or take another") from error
+    if isinstance(changed, Tensor):
+        shape = (*changed.shape[1:], *changed.shape[:1])
+        if changed.dtype == image.dtype and shape == image.shape:
+            return changed.permute(1, 2, 0)
+    made = f"{changed.dtype} of {tuple(changed.shape)}" if isinstance(changed, Tensor) else type(changed).__name__
+    raise ConfigError(f"{given}, which makes it {made}; allowed: uint8 of the same (C, H, W); take another")

@@ -1,0 +1,76 @@
+"""Pictures of a validation: its worst mistakes, its confusion matrix, its precision and recall."""
+
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from kindling.callbacks.drawing import TensorBoardCallback, current_step, tensorboards, writers
+from kindling.images.datamodule import Splits
+from kindling.images.images import NO_LABEL
+from kindling.images.keep_logits import KeepLogits
+from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+
+
+class ValidationPictures(TensorBoardCallback):
+    """Draws the newest validation at the end of each n-th epoch, and the last one of the run.
+
+    Args:
+        every_n_epochs: epochs between two; None for the last validation alone.
+        num_mistakes: the wrongly classified images of highest loss; 0 for none.
+        confusion_matrix: with the number of images of each true and predicted class.
+        pr_curves: precision over recall of each class against all others.
+    """
+
+    def __init__(self, every_n_epochs: int | None, num_mistakes: int, confusion_matrix: bool, pr_curves: bool):
+        super().__init__(every_n_epochs)
+        self.num_mistakes = num_mistakes
+        self.confusion_matrix = confusion_matrix
+        self.pr_curves = pr_curves
+        self._kept: KeepLogits | None = None  # of a validation that is not drawn yet
+        self._step = 0  # at which it was
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and tensorboards(trainer):
+            self._kept, self._step = KeepLogits(), current_step(trainer)
+
+    def on_validation_batch_end(self, *arguments: Any) -> None:
+        if self._kept:
+            self.attempt(self._kept.on_validation_batch_end, *arguments)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.ends_period(trainer):
+            self.attempt(self._draw, trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.attempt(self._draw, trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return
+        logits, labels = in_order(trainer, kept.logits), in_order(trainer, kept.labels)
+        logits, labels = logits[labels != NO_LABEL], labels[labels != NO_LABEL]
+        splits: Splits = trainer.datamodule.splits  # pyright: ignore[reportAttributeAccessIssue]
+        for writer in writers(trainer):
+            self._write(writer, splits, logits, labels)
+
+    def _write(self, writer: SummaryWriter, splits: Splits, logits: Tensor, labels: Tensor) -> None:
+        classes = list(splits.classes)
+        if self.num_mistakes:
+            figure = plot_mistakes(splits.val, logits, labels, classes, self.num_mistakes)
+            writer.add_figure("val/mistakes", figure, self._step)
+        if self.confusion_matrix:
+            writer.add_figure("val/confusion_matrix", plot_confusion_matrix(logits, labels, classes), self._step)
+        if self.pr_curves:
+            for name, positive, probability in zip(classes, range(len(classes)), logits.softmax(1).T, strict=True):
+                writer.add_pr_curve(f"val/{name}", labels == positive, probability, self._step)
+
+
+def in_order(trainer: Trainer, values: Tensor) -> Tensor:
+    """What all processes have kept of their shares, in the order of the images."""
+    if trainer.world_size == 1:
+        return values
+    shares = trainer.strategy.all_gather(values.to(trainer.strategy.root_device))  # (processes, N, ...)
+    return shares.transpose(0, 1).flatten(0, 1).cpu()

@@ -1,0 +1,157 @@
+"""A graph as the file of each format."""
+
+import logging
+import warnings
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import BytesIO, StringIO
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.jit._trace import TracerWarning
+
+from kindling.errors import ExportError, one_line
+from kindling.inference.exporting.onnx_graph import simplified
+from kindling.inference.extras import optional
+from kindling.inference.model_folder import AOT_FILE, FILES
+from kindling.inference.runtimes import DEPRECATED
+
+Method = Literal["auto", "script", "trace"]
+OTHERS = dict.fromkeys(("onnx", "int8", "pt2"), "format=torchscript") | {"torchscript": "torchscript=trace"}
+CHATTY = ("onnxscript", "onnx_ir", "torch", "torch.onnx", "torch.export", "torch._dynamo", "torch._inductor", "root")
+log = logging.getLogger(__name__)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without what exporters tell their own developers."""
+    loggers = [logging.getLogger(None if name == "root" else name) for name in CHATTY]
+    before = [logger.level for logger in loggers]
+    with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
+        warnings.filterwarnings("ignore", message=DEPRECATED)
+        warnings.filterwarnings("ignore", category=TracerWarning)  # of shapes; the parity is measured
+        warnings.filterwarnings("ignore", module=r"onnx.*|torch\.(onnx|jit|export|fx|_dynamo|_inductor).*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, before, strict=True):
+                logger.setLevel(level)
+
+
+def unable(format: str, net: nn.Module, error: Exception) -> ExportError:
+    """One line for what an exporter says on many."""
+    reason = one_line(Exception(str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__))
+    given = f"format: given {format}, which cannot hold {type(net).__name__} ({reason})"
+    return ExportError(
+        f"{given}; allowed: a net that does the same for all images; try {OTHERS[format]}, or change its forward"
+    )
+
+
+@contextmanager
+def unfused() -> Iterator[None]:
+    """Without the fused layer of a transformer, which only torch itself has."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def program(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    """What torch.export sees of a graph, for any number of images."""
+    with unfused():
+        dynamic = ({0: torch.export.Dim("batch", min=1)},)
+        found = torch.export.export(graph, (example,), dynamic_shapes=dynamic, strict=False)
+    for node in found.graph.nodes:
+        node.meta.pop("stack_trace", None)  # with paths of this machine
+    return found
+
+
+def write_onnx(graph: nn.Module, example: Tensor, file: Path) -> None:
+    onnx: Any = optional("onnx")
+    names = ["probabilities", "logits"] if example.dtype == torch.uint8 else ["logits"]
+    inputs = ["pixels"] if example.dtype == torch.uint8 else ["images"]
+    with torch.no_grad():
+        made = torch.onnx.export(
+            program(graph, example), dynamo=True, verbose=False, input_names=inputs, output_names=names
+        )
+    assert made is not None, "with dynamo=True"
+    model = simplified(made.model_proto)
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, file)
+
+
+def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> None:
+    with torch.no_grad():
+        found, written = program(graph, example), BytesIO()
+        torch.export.save(found, written)  # torch itself aborts where the disk is full
+        file.write_bytes(written.getbuffer())
+        if aot:
+            torch._inductor.aoti_compile_and_package(found, package_path=str(file.with_name(AOT_FILE)))
+
+
+def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> tuple[Method, bool]:
+    """Returns how it was made, and whether it is surely the same for all images.
+
+    A script keeps what depends on the images, a trace holds what it did for one batch.
+    """
+    compiled, how, is_sure = _compiled(graph, example, method)
+    written = BytesIO()
+    torch.jit.save(compiled, written)
+    with zipfile.ZipFile(written) as source, zipfile.ZipFile(file, "w") as target:
+        for each in source.infolist():
+            if not each.filename.endswith(".debug_pkl"):  # which file and line of this machine each came from
+                target.writestr(each, source.read(each))
+    return how, is_sure
+
+
+def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, Method, bool]:
+    is_sure = True
+    with torch.no_grad():
+        if method != "trace":
+            try:
+                return torch.jit.script(graph), "script", True
+            except Exception:  # the compiler's errors have no common class
+                if method == "script":
+                    raise
+        try:
+            program(graph, example)
+        except Exception:  # of torch.export, for instance as the way through the net depends on the images
+            if method != "trace":
+                raise
+            is_sure = False
+        with unfused():
+            return torch.jit.trace(graph, (example,), check_trace=False), "trace", is_sure
+
+
+def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, method: Method, aot: bool) -> dict[str, Any]:
+    """Write the model file of a format into a folder; returns what is to be known of how it was made.
+
+    Raises:
+        ExportError: the format cannot hold the graph.
+    """
+    file = folder / FILES[format]
+    facts: dict[str, Any] = {}
+    is_sure = True
+    try:
+        with quiet():
+            if format == "torchscript":
+                facts["method"], is_sure = write_torchscript(graph, example, file, method)
+            elif format == "pt2":
+                write_pt2(graph, example, file, aot=aot)
+            else:
+                write_onnx(graph, example, file)
+    except OSError as error:
+        error.filename = error.filename or str(file)
+        raise
+    except Exception as error:  # each exporter has many errors of its own
+        raise unable(format, getattr(graph, "net", graph), error) from error
+    if not is_sure:
+        log.warning("warning: a trace holds what it did for two images, and may do that for all others too")
+    return facts

@@ -1,0 +1,54 @@
+"""ONNX in integers of 8 bits, by ONNX Runtime's static quantisation (arXiv 1712.05877)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kindling.inference.exporting.formats import quiet
+from kindling.inference.extras import optional
+
+QUANTISED = ("Conv", "MatMul", "Gemm", "MaxPool", "Relu")  # sums, norms and attention's softmax lose too much
+UNROUNDED = ("MatMul", "Gemm")  # whose results stay float, the logits among them
+
+
+class Reader:
+    """Gives ONNX Runtime the batches, one by one."""
+
+    def __init__(self, name: str, batches: Iterator[np.ndarray]):
+        self.name = name
+        self.batches = batches
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        batch = next(self.batches, None)
+        return None if batch is None else {self.name: batch}
+
+
+def quantise(file: Path, batches: Iterator[np.ndarray]) -> None:
+    """Replace an ONNX model by one of unsigned activations and signed weights, these by channel (U8S8).
+
+    Weights have 7 bits, since x86 processors without VNNI add two products of 8 bits in 16 and cut off what
+    exceeds them (ONNX Runtime's page on quantisation): the model is the same on every processor.
+    """
+    onnx: Any = optional("onnx")
+    quantization: Any = optional("onnxruntime.quantization")
+    shapes: Any = optional("onnxruntime.quantization.shape_inference")
+    prepared, quantised = file.with_name("prepared.onnx"), file.with_name("quantised.onnx")
+    name = onnx.load(file, load_external_data=False).graph.input[0].name
+    with quiet():
+        shapes.quant_pre_process(str(file), str(prepared))
+        quantization.quantize_static(
+            str(prepared),
+            str(quantised),
+            Reader(name, batches),
+            quant_format=quantization.QuantFormat.QDQ,
+            op_types_to_quantize=list(QUANTISED),
+            per_channel=True,
+            reduce_range=True,
+            extra_options={"OpTypesToExcludeOutputQuantization": list(UNROUNDED)},
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+    prepared.unlink()
+    quantised.replace(file)

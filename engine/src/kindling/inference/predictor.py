@@ -1,0 +1,170 @@
+"""A trained model that takes images of any kind and gives labels or probabilities."""
+
+from collections.abc import Iterable, Iterator
+from io import BytesIO
+from itertools import islice
+from os import PathLike
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import section
+from kindling.config import project
+from kindling.errors import CheckpointError, ConfigError, DataError
+from kindling.images.augment import Normalize
+from kindling.images.classifier import Classifier, rebuild
+from kindling.images.decoding import fit, fit_array, read_image
+from kindling.images.views import VIEWS, Views, average_logits
+
+ALLOWED = "a path, bytes of an image file, a PIL image, a NumPy array or a tensor, or a list of them"
+Output = Literal["labels", "probabilities"]
+
+
+class Predictor:
+    """A trained model in evaluation mode.
+
+    Args:
+        classifier: with its weights.
+        classes: their names, by label.
+        data: the data section of the run's config: image_size, channels, mean, std.
+        device: where it computes.
+    """
+
+    def __init__(self, classifier: Classifier, classes: list[str], data: dict[str, Any], device: torch.device):
+        self.net = classifier.net.eval().requires_grad_(False).to(device)
+        self.classes = classes
+        self.image_size: int = data["image_size"]
+        self.channels: int = data["channels"]
+        self.mean: list[float] = data["mean"]
+        self.std: list[float] = data["std"]
+        self.device = device
+        self._normalize = Normalize(self.mean, self.std).to(device)
+
+    def predict(
+        self, images: Any, output: Output = "labels", *, views: Views = "none", batch_size: int = 64
+    ) -> str | list[str] | Tensor:
+        """The class of each image, or the probability of each class.
+
+        Args:
+            images: paths, bytes of image files, PIL images, arrays or tensors: one, or any iterable of them. Arrays
+                and tensors are uint8, or floats from 0 to 1, of shape (H, W), (H, W, C) or (C, H, W), several as
+                (N, H, W, C) or (N, C, H, W); of any size, as they are resized like the images of the training.
+            output: "labels" gives names of classes, "probabilities" a tensor (K,), or (N, K) if given several.
+            views: of each image whose logits are averaged.
+            batch_size: images that are computed at a time.
+
+        Raises:
+            DataError: an image cannot be read, or is of another kind.
+            ConfigError: an argument is none of those allowed.
+        """
+        if output not in ("labels", "probabilities"):
+            raise ConfigError(f"output: given {output!r}; allowed: 'labels' or 'probabilities'")
+        if views not in VIEWS:
+            raise ConfigError(f"views: given {views!r}; allowed: {', '.join(VIEWS)}")
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
+            raise ConfigError(f"batch_size: given {batch_size!r}; allowed: 1 or more")
+        several = _several(images)
+        each = self._each(images) if several else iter([self.pixels(images)])
+        found = [torch.empty(0, len(self.classes))]
+        while batch := list(islice(each, batch_size)):
+            found.append(self.probabilities(np.stack(batch), views))
+        probabilities = torch.cat(found)
+        if output == "probabilities":
+            return probabilities if several else probabilities[0]
+        names = [self.classes[label] for label in probabilities.argmax(1).tolist()]
+        return names if several else names[0]
+
+    @torch.inference_mode()
+    def probabilities(self, pixels: np.ndarray, views: Views = "none") -> Tensor:
+        """Pixels (N, H, W, C) uint8 of the model's own size -> (N, K) float32, on the CPU."""
+        images = self._normalize(torch.from_numpy(pixels).to(self.device))
+        return average_logits(self.net, images, views).float().softmax(1).cpu()
+
+    def pixels(self, image: Any, name: str = "image") -> np.ndarray:
+        """One image as the model takes it: (H, W, C) uint8; paths and bytes exactly as an image of the validation.
+
+        Raises:
+            DataError: it cannot be read, or is of another kind.
+        """
+        size = self.image_size, self.channels
+        if isinstance(image, str | PathLike):
+            return read_image(Path(image).expanduser(), *size)
+        if isinstance(image, bytes | bytearray | memoryview):
+            return read_image(BytesIO(image), *size, name=name)
+        if isinstance(image, Image.Image):
+            return fit(image, *size, name=name)
+        if isinstance(image, Tensor):
+            return fit_array(_array_of(image, name), *size, name=name, channels_first=True)
+        if isinstance(image, np.ndarray):
+            return fit_array(image, *size, name=name)
+        raise DataError(f"{name}: given {type(image).__name__}; allowed: {ALLOWED}")
+
+    def _each(self, images: Iterable[Any]) -> Iterator[np.ndarray]:
+        for index, image in enumerate(images):
+            yield self.pixels(image, f"images[{index}]")
+
+
+def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root: str | Path | None = None) -> Predictor:
+    """The trained model of a run.
+
+    Args:
+        run: a run folder, whose best checkpoint is taken, or a checkpoint file.
+        device: "auto" takes the best there is.
+        root: the folder of the project, from then on that of this process; by default the installed one.
+
+    Raises:
+        CheckpointError: there is no checkpoint, it is damaged, or it does not say what images it takes.
+        ConfigError: the device is not there.
+    """
+    if root is not None:
+        project.use(root)
+    path = checkpoint.find(str(run))
+    saved = checkpoint.load(path)
+    description = saved[checkpoint.DESCRIPTION]
+    data = section(description["config"], "data")
+    for key in ("image_size", "channels", "mean", "std"):
+        if not data.get(key):
+            raise CheckpointError(f"{path}: does not tell data.{key}, without which no image can be prepared")
+    return Predictor(rebuild(saved, path), description["classes"], data, device_of(device))
+
+
+def device_of(given: str | torch.device) -> torch.device:
+    """
+    Raises:
+        ConfigError: there is no such device.
+    """
+    if given == "auto":
+        accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(given)
+        torch.empty(0, device=device).cpu()
+    except Exception as error:  # each backend says in its own way that it is not there
+        reason = str(error).splitlines()[0]
+        raise ConfigError(
+            f"device: given {given}; allowed: auto, cpu, or an accelerator that is here ({reason})"
+        ) from error
+    return device
+
+
+def _array_of(tensor: Tensor, name: str) -> np.ndarray:
+    try:
+        array = tensor.detach().cpu()
+        return (array.float() if array.is_floating_point() else array).numpy()  # NumPy has no bfloat16
+    except (TypeError, RuntimeError) as error:  # also NotImplementedError
+        given = f"{name}: given a tensor of {tensor.layout}, {tensor.dtype} on {tensor.device}"
+        raise DataError(f"{given}; allowed: a dense one of numbers; give its to_dense() or dequantize()") from error
+
+
+def _several(images: Any) -> bool:
+    """Whether it holds several images: an array has a dimension for them."""
+    if isinstance(images, np.ndarray | Tensor):
+        return images.ndim > 3
+    if isinstance(images, str | PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
+        return False
+    return isinstance(images, Iterable)

@@ -1,0 +1,82 @@
+"""What computes an exported model: ONNX Runtime, or torch. Each takes pixels and gives probabilities."""
+
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kindling.inference import model_folder
+from kindling.inference.extras import optional
+from kindling.inference.model_folder import AOT_FILE, FILES, ModelFolder
+
+DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
+
+
+Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32
+Outputs = Callable[[np.ndarray], list[np.ndarray]]  # whatever a model file takes -> all that it gives
+
+
+def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, Runtime]:
+    """An exported model, ready to compute.
+
+    Args:
+        folder: that export.py wrote.
+        threads: of ONNX Runtime; None for one a core. Those of torch are the process's.
+
+    Raises:
+        CheckpointError: as `model_folder.read`.
+        ConfigError: a package that it needs is not installed.
+    """
+    described = model_folder.read(folder)
+    outputs = open_file(folder / FILES[described.format], threads)
+    if not described.preprocessing:
+        return described, _with_preprocessing(outputs, described)
+    return described, lambda pixels: outputs(pixels)[0]
+
+
+def open_file(file: Path, threads: int | None = None) -> Outputs:
+    """All outputs of a model file, computed on the CPU."""
+    return _open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
+
+
+def _open_onnx(file: Path, threads: int | None) -> Outputs:
+    onnxruntime: Any = optional("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return lambda images: session.run(None, {name: images})
+
+
+def _open_torch(file: Path) -> Outputs:
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=DEPRECATED)  # told at the export
+        if file.name == AOT_FILE:
+            net: Any = torch._inductor.aoti_load_package(str(file))
+        else:
+            net = torch.export.load(file).module() if file.suffix == ".pt2" else torch.jit.load(file)
+
+    def run(images: np.ndarray) -> list[np.ndarray]:
+        with torch.inference_mode():
+            found = net(torch.from_numpy(images))
+        return [each.numpy() for each in (found if isinstance(found, tuple | list) else [found])]
+
+    return run
+
+
+def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
+    """Of a model that takes normalised images (B, C, H, W) and gives logits."""
+    mean, std = (np.array(each, dtype=np.float32).reshape(-1, 1, 1) for each in (described.mean, described.std))
+
+    def whole(pixels: np.ndarray) -> np.ndarray:
+        images = (pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C") / 255 - mean) / std
+        (logits,) = outputs(images)
+        powers = np.exp(logits - logits.max(1, keepdims=True))
+        return powers / powers.sum(1, keepdims=True)
+
+    return whole

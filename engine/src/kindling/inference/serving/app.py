@@ -1,0 +1,134 @@
+"""The routes: what can be asked, and how the answers look. FastAPI writes openapi.json from them."""
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+
+from kindling.inference.serving import described, pages
+from kindling.inference.serving.batching import Batcher
+from kindling.inference.serving.body import Bodies
+from kindling.inference.serving.gate import PATHS, error_response
+from kindling.inference.serving.limits import Limits, Refused, busy
+from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
+from kindling.inference.serving.served import Models, Served
+
+VERSION = 1  # of the answers; a client may rely on what is there
+
+
+def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits, top_k: int | None) -> FastAPI:
+    """The application, without the gate that each request passes before."""
+    app = FastAPI(title=described.TITLE, version=str(VERSION), docs_url=None, redoc_url=None, redirect_slashes=False)
+    for kind, answer in ((Refused, _refused), (HTTPException, _no_such_route), (Exception, _failed)):
+        app.add_exception_handler(kind, answer)
+    bodies = Bodies(limits)
+
+    @app.post("/predict", summary=described.PREDICT, openapi_extra=described.BODY, responses=described.PREDICTED)
+    async def predict(request: Request) -> Response:
+        model = _loaded(models)
+        with bodies.holding() as held:
+            body = await held.read(request.receive, request.headers.get("content-length"))
+            job = batcher.submit(model, request.headers.get("content-type", ""), body)
+            del body
+            try:
+                async with asyncio.timeout(limits.timeout_s):
+                    probabilities = await job.answer
+            except TimeoutError:
+                raise Refused(504, "too_slow", f"no answer within {limits.timeout_s:g} s; send fewer images") from None
+            finally:
+                job.given_up, job.body = True, b""  # whatever still waits for a decoder
+        request.state.told.update(images=len(probabilities), model=model.id)
+        return _json(_answer(request, model, probabilities, top_k))
+
+    @app.get("/health", summary="Whether the model is loaded and warm", responses=described.HEALTH)
+    async def health() -> Response:
+        _loaded(models)
+        return _json({"status": "ok"})
+
+    @app.get("/model", summary="The model that answers, and the limits of a request", responses=described.MODEL)
+    async def model(request: Request) -> Response:
+        return _json(_about(_loaded(models), limits))
+
+    @app.get("/metrics", summary="Counters for Prometheus", responses=described.METRICS)
+    async def counters() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return pages.try_out()
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return pages.docs(app.openapi())
+
+    return app
+
+
+def _loaded(models: Models) -> Served:
+    if models.current is None:
+        raise busy("loading", "the model is not loaded yet")
+    return models.current
+
+
+def _json(content: dict[str, Any]) -> Response:
+    text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return Response(text.encode(), media_type="application/json")
+
+
+def _answer(request: Request, model: Served, probabilities: np.ndarray, top_k: int | None) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "model": model.id,
+        "request_id": request.state.request_id,
+        "predictions": [_prediction(row, model.classes, top_k) for row in probabilities.tolist()],
+        "latency_ms": round((time.perf_counter() - request.state.started) * 1000, 3),
+    }
+
+
+def _prediction(row: list[float], classes: list[str], top_k: int | None) -> dict[str, Any]:
+    """One image's, from the probabilities (K,) of the classes."""
+    order = sorted(range(len(row)), key=row.__getitem__, reverse=True)
+    told = {classes[label]: row[label] for label in order[:top_k]}
+    return {"class": classes[order[0]], "probability": row[order[0]], "probabilities": told}
+
+
+def _about(model: Served, limits: Limits) -> dict[str, Any]:
+    return {
+        "version": VERSION,
+        "model": model.id,
+        "format": model.format,
+        "classes": model.classes,
+        "image_size": model.image_size,
+        "channels": model.channels,
+        "limits": {
+            "max_images": limits.max_images,
+            "max_body_bytes": limits.max_body_bytes,
+            "max_pixels": limits.max_pixels,
+            "timeout_s": limits.timeout_s,
+        },
+    }
+
+
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return error_response(error, request.state.request_id)
+
+
+def _no_such_route(request: Request, error: Exception) -> Response:
+    """Starlette's 404 and 405, in the form of the other errors."""
+    assert isinstance(error, HTTPException)
+    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    code, message = {
+        404: ("not_found", f"given a path that is not there; allowed: {', '.join(sorted(PATHS))}"),
+        405: ("method_not_allowed", f"given another method; allowed: {headers.get('allow', 'others')}"),
+    }.get(error.status_code, ("bad_request", "given a request that is wrong"))
+    return error_response(Refused(error.status_code, code, message, headers), request.state.request_id)
+
+
+def _failed(request: Request, error: Exception) -> Response:
+    """A mistake of ours, of which the client learns no more; the gate logs it."""
+    return error_response(Refused(500, "internal_error", "something failed here"), request.state.request_id)

@@ -1,0 +1,162 @@
+"""Requests share batches: one thread computes whatever waits, so that a lone client never waits for others."""
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from kindling.inference.serving.body import image_files
+from kindling.inference.serving.limits import Limits, Refused, busy
+from kindling.inference.serving.pixels import pixels_of
+from kindling.inference.serving.served import Served
+from kindling.process.cores import available_cores
+
+log = logging.getLogger(__name__)
+MOST_DECODERS = 4  # threads that decode images
+
+
+@dataclass(eq=False)
+class Job:
+    """One request's images on their way to probabilities."""
+
+    model: Served
+    content_type: str
+    body: bytes
+    answer: asyncio.Future[np.ndarray]  # (N, K) float32
+    pixels: np.ndarray | None = None  # (N, H, W, C) uint8
+    given_up: bool = False  # nobody waits for the answer any more
+
+
+class Batcher:
+    """From a body to probabilities: threads that decode, and one that computes.
+
+    Args:
+        limits: of a batch and of the queue.
+        seen: is told the number of images of each batch.
+    """
+
+    def __init__(self, limits: Limits, seen: Callable[[int], object]):
+        self.limits = limits
+        self.seen = seen
+        self.waiting = 0  # requests, in the event loop's view
+        self._bodies: SimpleQueue[Job | None] = SimpleQueue()
+        self._ready: SimpleQueue[Job | None] = SimpleQueue()
+        self._decoders = max(2, min(MOST_DECODERS, available_cores()))
+        targets = [*[self._decode] * self._decoders, self._compute]
+        self._threads = [threading.Thread(target=target, daemon=True) for target in targets]
+
+    def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self) -> None:
+        """Let the threads end, once nothing waits."""
+        for _ in range(self._decoders):
+            self._bodies.put(None)
+        self._ready.put(None)
+
+    def submit(self, model: Served, content_type: str, body: bytes) -> Job:
+        """
+        Raises:
+            Refused: 503 as the queue is full.
+        """
+        if self.waiting >= self.limits.max_queue:
+            raise busy("queue_full", f"{self.limits.max_queue} requests wait already")
+        self.waiting += 1
+        job = Job(model, content_type, body, self._loop.create_future())
+        self._bodies.put(job)
+        return job
+
+    def _decode(self) -> None:
+        while job := self._bodies.get():
+            try:
+                if not job.given_up:
+                    job.pixels = self._pixels(job)
+            except Exception as error:
+                self._settle([(job, error)])
+            else:
+                self._ready.put(job)
+            finally:
+                job.body = b""
+            del job  # while this thread waits, it holds nothing
+
+    def _pixels(self, job: Job) -> np.ndarray:
+        model, found = job.model, []
+        for index, file in enumerate(image_files(job.content_type, job.body, self.limits)):
+            if job.given_up:
+                raise Refused(504, "too_slow", "given up")
+            name = f"images[{index}]"
+            found.append(pixels_of(file, model.image_size, model.channels, self.limits.max_pixels, name))
+        return np.stack(found)
+
+    def _compute(self) -> None:
+        held: Job | None = None
+        while first := held or self._ready.get():
+            batch, held = self._with_what_waits(first)
+            self._settle(self._answers(batch))
+            del first, batch
+
+    def _with_what_waits(self, first: Job) -> tuple[list[Job], Job | None]:
+        """As many jobs as share a batch, and the next one if it does not fit in."""
+        batch, room = [first], self.limits.max_batch - _size(first)
+        while room > 0:
+            try:
+                job = self._ready.get_nowait()
+            except Empty:
+                break
+            if job is None:
+                self._ready.put(None)  # the end comes after this batch
+                break
+            if job.model is not first.model or _size(job) > room:
+                return batch, job
+            batch.append(job)
+            room -= _size(job)
+        return batch, None
+
+    def _answers(self, batch: list[Job]) -> list[tuple[Job, np.ndarray | Exception | None]]:
+        wanted = [job for job in batch if job.pixels is not None and not job.given_up]
+        unwanted: list[tuple[Job, np.ndarray | Exception | None]] = [(job, None) for job in batch if job not in wanted]
+        if not wanted:
+            return unwanted
+        pixels = [job.pixels for job in wanted if job.pixels is not None]
+        try:
+            # (N, H, W, C) uint8 -> (N, K) float32
+            found = self._run(batch[0].model, pixels[0] if len(pixels) == 1 else np.concatenate(pixels))
+        except Exception as error:
+            return unwanted + [(job, error) for job in wanted]
+        ends = np.cumsum([len(each) for each in pixels])
+        return unwanted + list(zip(wanted, np.split(found, ends[:-1]), strict=True))
+
+    def _run(self, model: Served, pixels: np.ndarray) -> np.ndarray:
+        parts = [
+            pixels[start : start + self.limits.max_batch] for start in range(0, len(pixels), self.limits.max_batch)
+        ]
+        for part in parts:
+            self.seen(len(part))
+        return model.run(pixels) if len(parts) == 1 else np.concatenate([model.run(part) for part in parts])
+
+    def _settle(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._tell, answers)
+        except RuntimeError:  # the loop has ended before its requests
+            log.debug("an answer that nobody waits for")
+
+    def _tell(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
+        """Give the answers to whoever waits for them, in the event loop."""
+        self.waiting -= len(answers)
+        for job, answer in answers:
+            if job.answer.done():
+                continue
+            if isinstance(answer, Exception):
+                job.answer.set_exception(answer)
+            elif answer is not None:
+                job.answer.set_result(answer)
+
+
+def _size(job: Job) -> int:
+    return 0 if job.pixels is None else len(job.pixels)

@@ -1,0 +1,116 @@
+"""What each request passes: an id, the key, errors as JSON, headers, a line in the log and in the metrics."""
+
+import hmac
+import json
+import re
+import secrets
+import time
+import traceback
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from kindling.inference.serving.limits import Gone, Refused
+from kindling.inference.serving.logs import RequestLog
+from kindling.inference.serving.metrics import Metrics
+
+OPEN = ("/", "/health", "/docs", "/openapi.json")  # without a key, as they tell nothing of the model
+PATHS = frozenset((*OPEN, "/predict", "/model", "/metrics"))  # others are counted together: anybody may invent them
+VALID_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
+CLIENT_CLOSED = 499  # nginx's number for a client that did not wait, in log and metrics alone
+ALWAYS = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+]
+
+
+class Gate:
+    """An ASGI application around another.
+
+    Args:
+        app: that answers.
+        key: without which only OPEN answers; None for none.
+        metrics: of the server.
+        log: likewise.
+    """
+
+    def __init__(self, app: ASGIApp, key: str | None, metrics: Metrics, log: RequestLog):
+        self.app = app
+        self.key = key.encode() if key else None
+        self.metrics = metrics
+        self.log = log
+        self.is_closing = False  # each answer says that its connection takes no further request
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = _id(headers.get("x-request-id"))
+        scope["state"] = {"request_id": request_id, "started": started, "told": {}}
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode()), *ALWAYS]
+                if self.is_closing:
+                    message["headers"].append((b"connection", b"close"))
+            await send(message)
+
+        try:
+            self._admit(scope["path"], headers)
+            await self.app(scope, receive, sending)
+        except Refused as refused:
+            await error_response(refused, request_id)(scope, receive, sending)
+        except Gone:
+            status = CLIENT_CLOSED
+        except Exception:  # a mistake of ours, of which the client learns no more
+            scope["state"]["told"]["trace"] = traceback.format_exc()
+        finally:
+            self._note(scope, status or CLIENT_CLOSED, time.perf_counter() - started)
+
+    def _admit(self, path: str, headers: Headers) -> None:
+        if self.key is None or path in OPEN:
+            return
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
+        if not hmac.compare_digest(given.encode("latin-1"), self.key):
+            message = "given no valid API key; allowed: the server's, as X-API-Key or Authorization: Bearer"
+            raise Refused(401, "unauthorized", message, {"www-authenticate": "Bearer"})
+
+    def note_unread(self, status: int) -> str:
+        """Count and log what was no request of the application; returns its new id."""
+        request_id = _id(None)
+        self.metrics.request("other", status, 0.0)
+        self.log.write(request_id=request_id, method="", path="", status=status, ms=0.0)
+        return request_id
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        path, state = scope["path"], scope["state"]
+        self.metrics.request(path if path in PATHS else "other", status, seconds)
+        self.log.write(
+            request_id=state["request_id"],
+            method=scope["method"],
+            path=path,
+            status=status,
+            ms=round(seconds * 1000, 2),
+            **state["told"],
+        )
+
+
+def _id(given: str | None) -> str:
+    return given if given and VALID_ID.fullmatch(given) else secrets.token_hex(8)
+
+
+def error_response(refused: Refused, request_id: str) -> Response:
+    more = {"connection": "close"} if refused.status == 408 else {}
+    content = error_body(refused.code, refused.message, request_id)
+    return Response(content, refused.status, {**refused.headers, **more}, "application/json")
+
+
+def error_body(code: str, message: str, request_id: str) -> bytes:
+    return json.dumps({"error": {"code": code, "message": message}, "request_id": request_id}).encode()

@@ -1,0 +1,114 @@
+"""Image files of strangers as pixels: nothing is decoded that would not fit, and whatever is wrong is told."""
+
+import math
+import re
+import time
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+from kindling.images.decoding import fit
+from kindling.images.folder import FORMATS
+from kindling.inference.serving.limits import Refused
+
+WIDTH, HEIGHT, STRIP_HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 278, 322, 323  # tags of a TIFF
+MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # of a JPEG; nothing else in its compressed data looks like that
+SCAN, END, WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
+MOST_SCANS = 100  # cameras and browsers make about ten; each costs as much as the whole image
+MOST_MARKERS = 10_000
+PLAIN = (b"P1", b"P2", b"P3")  # numbers as text, whose comments Pillow reads in the square of their number
+MOST_COMMENTS = 100
+MOST_DECODING_S = 2.0  # of a core, for one image
+ALLOWED = f"an image file ({', '.join(FORMATS)})"
+
+
+def pixels_of(file: bytes, image_size: int, channels: int, max_pixels: int, name: str) -> np.ndarray:
+    """An image file as (image_size, image_size, channels) uint8, to the bit as in the validation.
+
+    Raises:
+        Refused: 413 it has too many pixels, 422 it cannot be read as an image.
+    """
+    try:
+        with Image.open(TimedFile(file), formats=FORMATS) as opened:
+            if _num_pixels(opened) > max_pixels:
+                raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}")
+            if _is_made_slow(opened, file):
+                raise _too_slow(name)
+            opened.draft(None, (image_size, image_size))
+            return fit(opened, image_size, channels, name)
+    except Refused:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}") from None
+    except Exception as error:  # each decoder fails in its own way, on what anybody may send
+        if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
+            raise _too_slow(name) from None
+        message = f"{name}: given what cannot be read; allowed: {ALLOWED}, whole and undamaged"
+        raise Refused(422, "bad_image", message) from error
+
+
+class TimedFile(BytesIO):
+    """A file in memory that nobody may read from for long: some headers are loops without end."""
+
+    def __init__(self, content: bytes):
+        super().__init__(content)
+        self._end = time.thread_time() + MOST_DECODING_S
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """
+        Raises:
+            TimeoutError: this thread has worked for too long.
+        """
+        if time.thread_time() > self._end:
+            raise TimeoutError
+        return super().read(size)
+
+
+def _too_slow(name: str) -> Refused:
+    allowed = f"one that is decoded in {MOST_DECODING_S:g} s; save it as PNG or as an ordinary JPEG"
+    return Refused(
+        413, "image_too_slow", f"{name}: given an image that takes too long to be decoded; allowed: {allowed}"
+    )
+
+
+def _is_made_slow(image: Image.Image, file: bytes) -> bool:
+    """What is decoded for long between two looks at the file, which are when its time is looked at."""
+    if image.format in ("JPEG", "MPO"):
+        return _num_scans(file) > MOST_SCANS
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a JPEG for each strip or tile
+        return "jpeg" in str(image.info.get("compression")) and file.count(b"\xff\xda") > MOST_SCANS * _num_parts(image)
+    return file.startswith(PLAIN) and file.count(b"#") > MOST_COMMENTS
+
+
+def _num_scans(jpeg: bytes) -> float:
+    """Up to the end of the image, behind which phones put films (ITU-T T.81, annex B)."""
+    found = position = 0
+    for _ in range(MOST_MARKERS):
+        marker = MARKER.search(jpeg, position)
+        if marker is None or marker[1][0] == END:
+            return found
+        kind, position = marker[1][0], marker.end()
+        found += kind == SCAN
+        if kind not in WITHOUT_LENGTH:
+            position += int.from_bytes(jpeg[position : position + 2])
+    return math.inf
+
+
+def _num_parts(tiff: TiffImagePlugin.TiffImageFile) -> int:
+    width, height, tile_width, tile_height = (_tag(tiff, tag) for tag in (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT))
+    if tile_width and tile_height:
+        return math.ceil(width / tile_width) * math.ceil(height / tile_height)
+    return math.ceil(height / (_tag(tiff, STRIP_HEIGHT) or height))
+
+
+def _num_pixels(image: Image.Image) -> int:
+    """The most that has to be in memory at a time."""
+    found = image.width * image.height
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose tiles may be larger than the image
+        found = max(found, _tag(image, TILE_WIDTH) * _tag(image, TILE_HEIGHT))
+    return found
+
+
+def _tag(tiff: TiffImagePlugin.TiffImageFile, number: int) -> int:
+    return int(tiff.tag_v2.get(number) or 0)

@@ -1,0 +1,1 @@
+"""The private parts of Lightning that the engine uses."""

@@ -1,0 +1,47 @@
+"""Runs side by side in Weights & Biases; imported only when it is chosen."""
+
+from typing import Any
+
+import wandb  # pyright: ignore[reportMissingImports]  an extra
+from lightning.pytorch.loggers import WandbLogger
+
+from kindling.loggers.tracking import name_of
+
+# W&B would keep the command line, the diff and the terminal's text, with the secrets in them.
+PRIVATE = wandb.Settings(
+    silent=True, console="off", disable_git=True, disable_code=True, x_disable_meta=True, x_save_requirements=False
+)
+
+
+class WandbRun(WandbLogger):
+    """Lightning's logger with the run's settings from its start, its outcome, and one id for all its attempts."""
+
+    def __init__(self, *, folder: str, experiment_name: str | None, project: str, offline: bool):
+        self._run_name = name_of(folder)
+        super().__init__(
+            name=self._run_name,
+            save_dir=folder,
+            project=project,
+            group=experiment_name,
+            mode="offline" if offline else "online",
+            settings=PRIVATE,
+        )
+        del self._wandb_init["anonymous"]  # which W&B warns of
+
+    def begin(self, settings: dict[str, Any], tags: dict[str, str], run_id: str | None) -> str:
+        self._id = self._wandb_init["id"] = run_id or self._run_name.replace("/", "-")
+        self._wandb_init["tags"] = [tags[name] for name in ("experiment", "model", "data")]
+        if wandb.run is not None and wandb.run.id == self._id:  # after a rollback
+            self._experiment = wandb.run
+        self.log_hyperparams(settings | {f"run.{key}": value for key, value in tags.items()})
+        return self._id
+
+    def finalize(self, status: str) -> None:
+        """Lightning ends here after training and again after the test."""
+
+    def end(self, status: str, reason: str | None, best: dict[str, Any] | None) -> None:
+        run: Any = self.experiment
+        run.summary.update({"status": status, "reason": reason or ""})
+        if best:
+            run.summary[f"best/{best['monitor']}"] = best["score"]
+        run.finish(exit_code=0 if status == "finished" else 1)

@@ -1,0 +1,1 @@
+"""Signals, ranks, cores, a start and an end."""

@@ -1,0 +1,1 @@
+"""What a run folder tells, who holds it, which run `resume` means."""

@@ -1,0 +1,123 @@
+"""One process holds a run folder at a time."""
+
+import errno
+import fcntl
+import os
+import platform
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from kindling.errors import InUseError
+from kindling.process.ranks import is_first_process, job
+
+NAME = ".lock"
+READY = "ready for the others"
+ASKED_S = 0.3  # another process holds a lock for a moment if it looks who holds it
+FIRST_S = 60.0  # further processes of a job wait so long for the first one, whose machine may be slower
+_ours: set[Path] = set()  # to look into a file and close it would give our own lock away
+
+
+class RunLock:
+    """Held from `acquire` to `release`, or to the end of this process, however it ends.
+
+    A POSIX record lock: worker processes forked later do not inherit it, and network file systems know it.
+    """
+
+    def __init__(self, folder: Path):
+        self.file = folder / NAME
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """
+        Raises:
+            InUseError: another process holds the folder.
+        """
+        descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        self._descriptor = descriptor
+        try:
+            _try_lock(descriptor, ASKED_S)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                holder = os.pread(descriptor, 400, 0).decode(errors="replace").partition("\n")[0]
+                self.release()
+                raise InUseError(
+                    f"run folder: given {self.file.parent}, which {holder or 'another process'} is working in; "
+                    "allowed: one process at a time; wait for its end, or end it"
+                ) from None
+            # else it is a file system without locks
+        _ours.add(self.file)
+        self._write("")
+
+    def let_others_in(self) -> None:
+        """Tell the further processes of this job that the folder is theirs too, and its run.json up to date."""
+        self._write(READY)
+
+    def _write(self, state: str) -> None:
+        if self._descriptor is not None:
+            with suppress(OSError):  # a full disk
+                text = f"process {os.getpid()} on {platform.node()}\n{job() or ''}\n{state}"
+                os.ftruncate(self._descriptor, 0)
+                os.pwrite(self._descriptor, text.encode(), 0)
+                if job():
+                    os.fsync(self._descriptor)  # other machines may read it
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+            _ours.discard(self.file)
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process works in a run folder, other than the first one of this job."""
+    if folder / NAME in _ours:
+        return True
+    try:
+        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        _try_lock(descriptor, 0)
+    except OSError as error:
+        return error.errno in (errno.EACCES, errno.EAGAIN) and not _is_of_this_job(folder)
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def wait_for_first(folder: Path) -> None:
+    """Let a further process of a job wait until the first one has the folder."""
+    deadline = time.monotonic() + FIRST_S
+    while job() and not _is_of_this_job(folder, READY) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
+def _is_of_this_job(folder: Path, state: str = "") -> bool:
+    if is_first_process() or job() is None:
+        return False
+    deadline = time.monotonic() + ASKED_S  # who has locked it may not have written its name yet
+    while True:
+        with suppress(OSError):
+            _, *words = (folder / NAME).read_text(errors="replace").split("\n")
+            if words[:1] == [job()] and (not state or state in words):
+                return True
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+
+
+def _try_lock(descriptor: int, patience_s: float) -> None:
+    """
+    Raises:
+        OSError: another process has it, or the file system knows no locks.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            return fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EAGAIN) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.02)

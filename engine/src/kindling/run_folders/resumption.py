@@ -1,0 +1,173 @@
+"""Which run `resume` means, and which settings may differ from those that it was started with."""
+
+import json
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+from kindling.config.foreign import faults
+from kindling.config.renames import FORMAT, UNNAMED
+from kindling.config.targets import absolute
+from kindling.config.upgrade import upgrade
+from kindling.errors import ConfigError
+from kindling.files.redaction import redact_config
+from kindling.run_folders.lock import is_held
+
+# What may differ when a run goes on; a prefix stands for all below it.
+FREE = (
+    *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
+    "model.checkpoint_activations",  # for a run whose memory has run out; its bits stay
+    "experiment_name",
+    *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
+    *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
+    *("callbacks.summary", "callbacks.progress", "callbacks.timings"),
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"),
+    *("trainer.enable_checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
+    *("trainer.enable_autolog_hparams", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
+    *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.profiler", "trainer.detect_anomaly"),
+    *("trainer.default_root_dir", "trainer.model_registry", "trainer.barebones"),
+)
+# What may differ too, at the price of other last bits: it warns, or is refused with resume_strict=true.
+BITS = (
+    *("compile", "float32_matmul_precision", "trainer.accelerator", "trainer.strategy", "trainer.devices"),
+    *("trainer.num_nodes", "trainer.precision", "trainer.deterministic", "trainer.benchmark"),
+)
+# What a fork may not change, since its state would not fit.
+SHAPES = ("model", "optimizer", "layer_lr_decay", "scheduler", "data.num_classes", "data.channels", "data.image_size")
+RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")  # but these, which its state is scaled to
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times quicker
+ORIGIN = ("fork", "weights")  # where a run came from stays so when it goes on
+# What leaves training that had ended something to do.
+LIMITS = (
+    *("trainer.max_epochs", "trainer.max_steps", "trainer.min_epochs", "trainer.min_steps"),
+    "callbacks.early_stopping.patience",
+)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def changed_settings(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """The dotted keys of two plain configs that differ, wherever their run folders lie."""
+    before, now = _without_folder(saved), _without_folder(given)
+    return sorted(key for key in before.keys() | now.keys() if before.get(key) != now.get(key))
+
+
+def _without_folder(config: dict[str, Any]) -> dict[str, Any]:
+    folder, flat = str(config["paths"].get("run")), flatten(config)
+    return {key: value.replace(folder, "") if isinstance(value, str) else value for key, value in flat.items()}
+
+
+def is_among(key: str, settings: tuple[str, ...]) -> bool:
+    return any(key == each or key.startswith(f"{each}.") for each in settings)
+
+
+def refuse_changes(saved: dict[str, Any], given: dict[str, Any], *, fork: bool = False, strict: bool = False) -> None:
+    """
+    Raises:
+        ConfigError: a config would go on with a run that was started with other settings.
+    """
+    changed = changed_settings(saved, given)
+    if fork:
+        refused = [key for key in changed if is_among(key, SHAPES) and not is_among(key, (*RATES, *FREE))]
+        allowed = "those of the run; weights= starts from its weights alone"
+    else:
+        refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]
+        allowed = "those that the run was started with; repeat its command; fork= branches off with others"
+    if refused:
+        before, now = flatten(saved), flatten(given)
+        listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in refused[:5])
+        raise ConfigError(f"{'fork' if fork else 'resume'}: given the settings {listed}; allowed: {allowed}")
+
+
+def is_reopened(saved: dict[str, Any], given: dict[str, Any]) -> bool:
+    """Whether a finished run has something left to do under other settings."""
+    return any(key in (*LIMITS, "test") for key in changed_settings(saved, given))
+
+
+def saved_config(folder: Path) -> dict[str, Any]:
+    """The plain config that a run was started with.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    file = folder / "config.yaml"
+    try:
+        config = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        config = " ".join(str(error).split())
+    given = f"resume: given {folder}, whose config.yaml holds"
+    if not isinstance(config, dict) or not isinstance(config.get("paths"), dict):
+        raise ConfigError(f"{given} no config ({str(config)[:200]}); give another run")
+    written = (run_of(folder) or {}).get("format", UNNAMED)
+    if written not in range(1, FORMAT + 1):
+        raise ConfigError(
+            f"resume: given {folder}, of format {written!r}; allowed: format {FORMAT} and older; "
+            "use it with the version that wrote it"
+        )
+    for fault in faults(config, written):
+        raise ConfigError(f"{given} {fault}")
+    for key in ORIGIN:
+        if not isinstance(config.get(key), str | None):
+            raise ConfigError(f"{given} {config[key]!r} as {key}; allowed: a path")
+    return absolute(upgrade(config, written))
+
+
+def run_of(folder: Path) -> dict[str, Any] | None:
+    """What run.json tells; None if there is none that can be read."""
+    try:
+        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(facts, dict) or not isinstance(facts.get("status"), str):
+        return None
+    earlier, metrics = facts.get("earlier", []), facts.get("metrics", {})
+    numbers = isinstance(metrics, dict) and all(isinstance(each, int | float) for each in metrics.values())
+    ids = facts.get("tracked_as", {})
+    named = isinstance(ids, dict) and all(isinstance(each, str) for each in ids.values())
+    return facts if isinstance(earlier, list) and numbers and named else None
+
+
+@cache
+def newest_unfinished(experiment_folder: Path) -> list[Path]:
+    """The folders of an experiment's runs that have not finished and that no process works in, newest first."""
+    found = []
+    for file in experiment_folder.glob("*/run.json"):
+        facts = run_of(file.parent)
+        if facts is None and any(file.parent.glob("checkpoints/*.ckpt")):
+            print(f"warning: {file}: cannot be read; its run is left out", file=sys.stderr)
+        if facts and facts["status"] != "finished" and not is_held(file.parent):
+            found.append((str(facts.get("started_at")), file.parent.name, file.parent))
+    return [folder for *_, folder in sorted(found, reverse=True)]
+
+
+def goes_on_with(folder: Path, given: DictConfig) -> bool:
+    """Whether a config is that of a run, but for settings that may differ."""
+    config = given.copy()
+    with open_dict(config):
+        config.pop("hydra", None)
+        config.paths.run = str(folder)
+    try:
+        saved, now = saved_config(folder), redact_config(OmegaConf.to_container(config, resolve=True))
+        refuse_changes(saved, now)
+    except (ConfigError, OmegaConfBaseException):
+        return False
+    return all(_absolute(saved.get(key)) == _absolute(now.get(key)) for key in ORIGIN)
+
+
+def _absolute(path: str | None) -> Path | None:
+    return Path(path).expanduser().absolute() if path else None

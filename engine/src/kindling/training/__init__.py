@@ -1,0 +1,1 @@
+"""Fitting, with what can go wrong, and what it is made of."""
