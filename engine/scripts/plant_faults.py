@@ -8,6 +8,7 @@ import importlib
 import multiprocessing
 import os
 import re
+import runpy
 import shutil
 import sys
 import tempfile
@@ -21,8 +22,9 @@ import torchvision  # noqa: F401  these are imported once, for all the forks
 
 from faults import CONTRACT_FAULTS, FAULTS, Fault
 
+SUITES = ("engine/tests", "tests")
 PROJECT = Path(__file__).resolve().parents[2]
-FOLDERS = (".schema", "src", "engine", "configs", "tests", "scripts", "docs")
+FOLDERS = ("src", "engine", "configs", "tests", "scripts", "docs")
 FILES = (
     "train.py",
     "evaluate.py",
@@ -128,11 +130,13 @@ NEAREST = {
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="plant the faults whose file name holds this, and trust the tests")
-    parser.add_argument("--contracts", action="store_true", help="classical bugs, and tests/test_contracts.py alone")
+    parser.add_argument(
+        "--contracts", action="store_true", help="classical bugs, and the contracts of the project alone"
+    )
     parser.add_argument("--nearest", action="store_true", help="run only the test file likeliest to catch a fault")
     given = parser.parse_args()
-    only, pattern = given.only, "test_contracts.py" if given.contracts else "test_*.py"
-    faults = [fault for fault in (CONTRACT_FAULTS if given.contracts else FAULTS) if only in fault.file]
+    only = given.only
+    faults = [fault for fault in all_faults(contracts=given.contracts) if only in fault.file]
     if given.contracts:
         importlib.import_module("lightning.pytorch")  # once too, as no contract is about imports
     with tempfile.TemporaryDirectory() as folder:
@@ -141,34 +145,60 @@ def main() -> int:
             shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in FILES:
             shutil.copy(PROJECT / name, copy / name)
-        if not only and not given.nearest and (catcher := caught_by(copy, tests_from("", copy, pattern))):
+        trusted = only or given.nearest or given.contracts
+        if not trusted and (
+            catcher := next(filter(None, (caught_by(copy, suite(copy, each)) for each in SUITES)), None)
+        ):
             print(f"a test fails without any fault: {catcher}; mend it first")
             return 1
-        missed = sum(plant(copy, number, fault, pattern, given.nearest) for number, fault in enumerate(faults, start=1))
+        missed = 0
+        for number, fault in enumerate(faults, start=1):
+            tests = contracts(copy) if given.contracts else tests_for(fault, copy)[: 1 if given.nearest else None]
+            missed += plant(copy, number, fault, tests)
     print(f"{len(faults) - missed} of {len(faults)} faults caught")
     return int(missed > 0)
 
 
-def plant(copy: Path, number: int, fault: Fault, pattern: str, nearest: bool) -> bool:
+def all_faults(*, contracts: bool) -> list[Fault]:
+    """Those of the engine, and those that scripts/faults.py of the project names."""
+    file = PROJECT / "scripts" / "faults.py"
+    own = runpy.run_path(str(file)) if file.is_file() else {}
+    name = "CONTRACT_FAULTS" if contracts else "FAULTS"
+    ours = CONTRACT_FAULTS if contracts else FAULTS
+    return [*ours, *(Fault(*each) for each in own.get(name, ()))]
+
+
+def plant(copy: Path, number: int, fault: Fault, tests: list[str]) -> bool:
     """Whether no test catches the fault; prints two lines."""
     file = copy / fault.file
     text = file.read_text()
     assert text.count(fault.right) == 1, f"{fault.file} holds {fault.right!r} {text.count(fault.right)} times"
     file.write_text(text.replace(fault.right, fault.wrong))
     started = time.perf_counter()
-    catcher = caught_by(copy, tests_from(file.stem, copy, pattern)[: 1 if nearest else None])
+    catcher = caught_by(copy, tests)
     file.write_text(text)
     print(f"{number:2} {fault.file}: {fault.wrong.strip() or 'line removed'}")
     print(f"   {catcher or 'MISSED'}  ({time.perf_counter() - started:.0f} s)", flush=True)
     return catcher is None
 
 
-def tests_from(stem: str, copy: Path, pattern: str) -> list[str]:
-    """The test files, those likeliest to catch a fault of the module first and the slow ones last."""
-    nearest = f"test_{NEAREST.get(stem, stem)}"
+def suite(copy: Path, folder: str) -> list[str]:
+    """The test files of a folder, the slow ones last."""
     slow = ("test_configs", "test_crash", "test_entries", "test_processes")
-    files = sorted(copy.glob(f"tests/{pattern}"), key=lambda file: (file.stem != nearest, file.stem in slow))
+    files = sorted(copy.glob(f"{folder}/test_*.py"), key=lambda file: (file.stem in slow, file.stem))
     return [str(file) for file in files]
+
+
+def tests_for(fault: Fault, copy: Path) -> list[str]:
+    """The tests of the engine or of the project, the file likeliest to catch the fault first."""
+    stem = Path(fault.file).stem
+    nearest = f"test_{NEAREST.get(stem, stem)}"
+    tests = suite(copy, "engine/tests" if fault.file.startswith("engine/") else "tests")
+    return sorted(tests, key=lambda test: Path(test).stem != nearest)
+
+
+def contracts(copy: Path) -> list[str]:
+    return [str(copy / "tests" / f"test_{kind}.py") for kind in ("data", "models", "recipes")]
 
 
 def caught_by(copy: Path, tests: list[str]) -> str | None:

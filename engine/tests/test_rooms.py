@@ -1,0 +1,123 @@
+"""The rooms of engine/README.md: no import runs up, none in circles, and none leads to the project."""
+
+import ast
+import re
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bench_root import REPOSITORY
+
+SOURCE = REPOSITORY / "engine" / "src" / "kindling"
+README = (REPOSITORY / "engine" / "README.md").read_text()
+FILES = sorted(SOURCE.rglob("*.py"))
+MOST_ROOMS, MOST_LOOSE_FILES = 30, 12
+
+
+def floors() -> dict[str, int]:
+    """The floor of each room and of each loose file, by the rows of the table; the highest number lies lowest."""
+    table = README.partition("| room | what is in it |\n|---|---|\n")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`([\w/.]+)`", row.split("|")[1]) for row in table.splitlines()]
+    return {name: number for number, row in enumerate(rows) for name in row}
+
+
+FLOORS = floors()
+
+
+def room_of(file: Path) -> str:
+    """The folder of a file; of a loose file, its name."""
+    inside = file.relative_to(SOURCE)
+    return inside.parent.as_posix() if len(inside.parts) > 1 else inside.name
+
+
+def file_of(module: str) -> Path | None:
+    path = SOURCE.joinpath(*module.split(".")[1:])
+    return next((file for file in (path / "__init__.py", path.with_suffix(".py")) if file.is_file()), None)
+
+
+def imports(file: Path) -> Iterator[tuple[int, Path]]:
+    """Line and file of each import of the engine, also of those within functions."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: a relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            modules = [name if file_of(name) else str(node.module) for name in names]
+        elif isinstance(node, ast.Import):
+            modules = [alias.name for alias in node.names]
+        else:
+            continue
+        for module in modules:
+            found = file_of(module) if module.split(".")[0] == "kindling" else None
+            if found:
+                yield node.lineno, found
+
+
+def test_every_file_lies_in_a_room_of_the_table_and_every_room_is_there():
+    rooms = {room_of(file) for file in FILES}
+    assert rooms == FLOORS.keys()
+    assert len([room for room in rooms if not room.endswith(".py")]) <= MOST_ROOMS
+    assert len([room for room in rooms if room.endswith(".py")]) <= MOST_LOOSE_FILES
+
+
+def test_no_import_runs_up_or_to_a_neighbour():
+    wrong = [
+        f"{file.relative_to(SOURCE)}:{line} imports {other.relative_to(SOURCE)}"
+        for file in FILES
+        for line, other in imports(file)
+        if room_of(file) != room_of(other) and FLOORS[room_of(other)] <= FLOORS[room_of(file)]
+    ]
+    assert wrong == []
+
+
+def test_an_import_that_runs_up_would_be_seen(tmp_path, monkeypatch):
+    """The table has an order at all, and imports within functions count."""
+    low = SOURCE / "files" / "whole_file.py"
+    assert {room_of(other) for _, other in imports(SOURCE / "train.py")} > {"images", "training", "config"}
+    assert FLOORS["images"] < FLOORS["training"] < FLOORS["config"] < FLOORS[room_of(low)]
+    inner = tmp_path / "inner.py"
+    inner.write_text("def late():\n    from kindling.images import loader\n")
+    assert list(imports(inner)) == [(2, SOURCE / "images" / "loader.py")]
+
+
+def test_the_engine_neither_imports_nor_names_the_package_of_the_project():
+    project = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    package = project["tool"]["kindling"]["package"]
+    assert (REPOSITORY / "src" / package).is_dir()
+    assert [
+        f"{file.relative_to(REPOSITORY)}:{line}"
+        for folder in ("src", "scripts", "tests")
+        for file in (REPOSITORY / "engine" / folder).rglob("*.py")
+        for line in named_in(file.read_text(), package)
+    ] == []
+
+
+def named_in(text: str, package: str) -> list[int]:
+    """The lines of Python that import a package, or hold a text that is its name or starts with it."""
+    found = []
+    for node in ast.walk(ast.parse(text)):
+        names = []
+        if isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names = [node.value]
+        found += [node.lineno for name in names if name == package or name.startswith((f"{package}.", f".{package}."))]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("from own.models import x", True),
+        ("import own", True),
+        ("x = 'own.models.cnn.CNN'", True),
+        ("x = f'own.{y}'", True),
+        ("def f():\n    import own.data as d", True),
+        ("import owner; x = 'owned.x'; y = 'the own.models'", False),
+    ],
+)
+def test_a_name_of_the_package_is_seen(line, found):
+    assert bool(named_in(line, "own")) == found

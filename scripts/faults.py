@@ -1,0 +1,100 @@
+"""One-line faults in src/ that some test must notice: python engine/scripts/plant_faults.py plants them too.
+
+Each is a file, a text that stands in it once, and what takes its place.
+"""
+
+FAULTS = [
+    ("src/my_project/data/mnist_5k.py", "fraction=0.125", "fraction=0.12"),
+    ("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    ("src/my_project/models/cnn.py", 'nonlinearity="relu"', 'nonlinearity="linear"'),
+    ("src/my_project/models/norms.py", "channels // 2", "channels"),
+    ("src/my_project/models/norms.py", 'kind == "layer" else', 'kind == "group" else'),
+    (
+        "src/my_project/models/stochastic_depth.py",
+        "last * number / num_blocks",
+        "last * (number - 1) / num_blocks",
+    ),
+    ("src/my_project/models/stochastic_depth.py", '"row")', '"batch")'),
+    ("src/my_project/models/vit.py", "layer.dropout2 = nn.Sequential(nn.Dropout(dropout), drop)", "pass"),
+    (
+        "src/my_project/models/resnet.py",
+        "self.drop(self.norm2(self.conv2(residual)))",
+        "self.norm2(self.conv2(residual))",
+    ),
+    (
+        "src/my_project/models/vit.py",
+        "self.encoder.norm(recomputed(self.encoder.layers, tokens))",
+        "self.encoder(tokens)",
+    ),
+    (
+        "src/my_project/models/resnet.py",
+        "self.checkpoint_activations and self.training",
+        "self.checkpoint_activations",
+    ),
+    ("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + x.mean()"),
+    ("src/my_project/models/airbench.py", "conv.weight[: conv.in_channels]", "conv.weight[:1]"),
+    ("src/my_project/models/whitening.py", "(variances + EPS).sqrt()).T", "(variances + EPS).sqrt())"),
+    ("src/my_project/models/whitening.py", "- mean.outer(mean)", ""),
+    ("src/my_project/callbacks/whitening.py", " and not each.is_fitted", ""),
+    ("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1)"),
+]
+
+# Classical bugs, of which the contracts of tests/test_models.py and tests/test_data.py must notice each.
+CONTRACT_FAULTS = [
+    (
+        "src/my_project/data/mnist_5k.py",
+        "test=everything.take(test)",
+        "test=everything.take(rest)",
+    ),  # the training images
+    ("src/my_project/data/mnist_5k.py", "val=everything.take(rest[val])", "val=everything.take(val)"),
+    ("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
+    ("src/my_project/models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
+    (
+        "src/my_project/models/cnn.py",
+        "self.head(features.amax((2, 3)))",
+        "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",  # in evaluation too
+    ),
+    ("src/my_project/models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"),
+    (
+        "src/my_project/models/cnn.py",
+        "self.head(features.amax((2, 3)))",
+        "self.head(features.amax((2, 3))).softmax(1)",
+    ),
+    (
+        "src/my_project/models/cnn.py",
+        "self.head(features.amax((2, 3)))",
+        "self.head(features.amax((2, 3))).double()",
+    ),
+    (
+        "src/my_project/models/cnn.py",
+        "a quarter\n        norm_of(norm, out_channels)",
+        "a quarter\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
+    ),
+    (
+        "src/my_project/models/cnn.py",
+        "a quarter\n        norm_of(norm, out_channels)",
+        "a quarter\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
+    ),
+    ("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),
+    ("src/my_project/models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),
+    ("src/my_project/models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"),  # not a submodule
+    ("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images - images.mean(0))"),
+    ("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images.sub_(0.1))"),
+    (
+        "src/my_project/models/mlp.py",
+        'kaiming_normal_(module.weight, nonlinearity="relu")',
+        "normal_(module.weight)",
+    ),
+    ("src/my_project/models/vit.py", "batch_first=True", "batch_first=False"),  # images attend to each other
+    ("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1) + self.positions.detach()"),
+    ("src/my_project/models/vit.py", "self.head.weight, std=0.02", "self.head.weight, std=2.0"),
+    (
+        "src/my_project/models/vit.py",
+        "self.patches(images).flatten(2).transpose(1, 2)",
+        "self.patches(images).flatten(2).permute(2, 0, 1).reshape(len(images), -1, self.class_token.shape[2])",
+    ),
+    ("src/my_project/models/airbench.py", " / self.head.in_features", ""),
+    ("src/my_project/models/airbench.py", "NORM_MOMENTUM = 0.4", "NORM_MOMENTUM = 0.0"),
+    ("src/my_project/models/torchvision.py", "images.expand(", "images[:, :1].expand("),
+    ("src/my_project/models/torchvision.py", "self.net(images", "self.net.train()(images"),
+]
