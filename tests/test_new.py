@@ -1,0 +1,318 @@
+"""scripts/new.py: what it adds passes the suite as it is; what cannot be right is refused, and nothing written."""
+
+import ast
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from kindling.config import project
+from kindling.config.check.files import ConfigFiles
+
+HERE = project.current()
+NEW = runpy.run_path(str(HERE.root / "scripts" / "new.py"))
+GROUPS = ConfigFiles(HERE.configs).groups
+KINDS = ("model", "data", "callback", "experiment")
+FOLDERS = {"model": "models", "data": "data", "callback": "callbacks"}
+OTHERS = [(kind, other) for kind in KINDS for other in GROUPS["callbacks" if kind == "callback" else kind]]
+TOY = '''"""A toy."""
+
+from torch import Tensor, nn
+
+
+class Toy(nn.Module):
+    def __init__(self, num_classes: int):
+        super().__init__()
+        self.head = nn.LazyLinear(num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(images.flatten(1))
+'''
+TOY_CONFIG = "_target_: {}.models.toy.Toy # toy.csv\nnum_classes: 3 # model=toy\n"
+TOY_TESTS = """from {}.models.toy import Toy
+
+
+def toy() -> Toy:
+    return Toy(3)
+
+
+def test_toy_has_a_head_that_toy_csv_does_not_change():
+    assert toy().head, "toy.csv"
+
+
+def test_the_recipe_learns(train_run):
+    train_run("experiment=toy")
+"""
+
+
+def copied(folder: Path) -> Path:
+    """The project without its engine, its runs and this file."""
+    root, leave_out = folder / "copy", shutil.ignore_patterns("__pycache__", "test_new.py", "golden")
+    for name in ("src", "configs", "tests", "scripts", "docs"):
+        shutil.copytree(HERE.root / name, root / name, ignore=leave_out)
+    for file in (file for end in ("toml", "py", "md", "txt") for file in HERE.root.glob(f"*.{end}")):
+        shutil.copy(file, root)
+    return root
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return copied(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy with a toy, for tests that leave what is there as it is."""
+    return with_toy(copied(tmp_path_factory.mktemp("shared")))
+
+
+def add(root: Path, line: str) -> int:
+    return NEW["main"](line.split(), root)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = (file for file in root.rglob("*") if file.is_file() and "__pycache__" not in file.parts)
+    return {str(file.relative_to(root)): file.read_bytes() for file in files}
+
+
+def code_of(root: Path, kind: str, name: str) -> Path:
+    return root / "src" / HERE.package / FOLDERS[kind] / f"{name}.py"
+
+
+def config_of(root: Path, kind: str, name: str) -> Path:
+    return root / "configs" / ("callbacks" if kind == "callback" else kind) / f"{name}.yaml"
+
+
+def in_copy(root: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    places = [root / "src", HERE.root / "src", HERE.root / "engine" / "src", *filter(None, sys.path)]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, places))}
+    return subprocess.run([sys.executable, *command], cwd=root, env=environment, capture_output=True, text=True)
+
+
+def suite(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return in_copy(root, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
+    before = contents(copy)
+    assert add(copy, f"{kind} thing_2") == 0
+    said = capsys.readouterr().out
+    assert re.findall(r"^wrote (.+)$", said, re.MULTILINE) == list(said_order(contents(copy).keys() - before.keys()))
+    assert f"={'[default,thing_2]' if kind == 'callback' else 'thing_2'}" in said
+    assert "  pytest tests/test_" in said
+
+
+def said_order(files: set[str]) -> list[str]:
+    return sorted(files, key=lambda file: ("src", "configs", "tests").index(file.partition("/")[0]))
+
+
+@pytest.mark.parametrize("kind", FOLDERS)
+def test_a_starters_config_names_each_argument_of_its_class(copy, kind):
+    add(copy, f"{kind} thing_2")
+    config = yaml.safe_load(config_of(copy, kind, "thing_2").read_text())
+    node = config["thing_2"] if kind == "callback" else config
+    assert node["_target_"] == f"{HERE.package}.{FOLDERS[kind]}.thing_2.Thing2"
+    found = ast.parse(code_of(copy, kind, "thing_2").read_text())
+    (init,) = (each for each in ast.walk(found) if isinstance(each, ast.FunctionDef) and each.name == "__init__")
+    names = [each.arg for each in (*init.args.args, *init.args.kwonlyargs)][1:]
+    assert set(names) <= node.keys()
+    assert init.args.kwarg or set(names) == node.keys() - {"_target_"}
+    assert not init.args.defaults, "a default stands in the config"
+
+
+def test_what_it_writes_is_formatted_and_clean(copy):
+    before = contents(copy)
+    for kind in KINDS:
+        assert add(copy, f"{kind} a_name_that_makes_lines_as_long_as_can_{kind[0]}") == 0
+    files = [file for file in contents(copy).keys() - before.keys() if file.endswith(".py")]
+    assert len(files) == 6
+    for command in (["check"], ["format", "--check"]):
+        done = in_copy(copy, "-m", "ruff", *command, *files)
+        assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.parametrize(("kind", "other"), OTHERS)
+def test_a_copy_names_itself_and_code_that_is_there(shared, capsys, kind, other):
+    before, name = contents(shared), f"new_{kind}_{other}"
+    assert add(shared, f"{kind} {name} --like {other}") == 0
+    config = config_of(shared, kind, name).read_text()
+    assert not re.search(rf"\b{kind}={other}\b", config)
+    for module, class_name in re.findall(rf"_target_: ({HERE.package}\.[\w.]+)\.(\w+)", config):
+        code = (shared / "src" / Path(*module.split("."))).with_suffix(".py").read_text()
+        assert re.search(rf"^(class|def) {class_name}\b", code, re.MULTILINE)
+    has_code = kind in FOLDERS and code_of(shared, kind, name).is_file()
+    assert has_code or kind == "experiment" or "the config alone: its class " in capsys.readouterr().out
+    assert before.items() <= contents(shared).items(), "what was there is as it was"
+
+
+def test_a_copied_recipe_has_no_result_yet(copy):
+    text = (
+        "# @package _global_\n# command:  python train.py experiment=old\n# result:   0.9\n# cost:     1 s\nseed: 1\n"
+    )
+    config_of(copy, "experiment", "old").write_text(text)
+    assert add(copy, "experiment thing_2 --like old") == 0
+    assert config_of(copy, "experiment", "thing_2").read_text() == (
+        "# @package _global_\n# command:  python train.py experiment=thing_2\n# result:\n# cost:\nseed: 1\n"
+    )
+
+
+@pytest.fixture
+def toy(copy: Path) -> Path:
+    return with_toy(copy)
+
+
+def with_toy(copy: Path) -> Path:
+    """A copy with a model that reads a file of its own name, and a test of it and of its recipe."""
+    code_of(copy, "model", "toy").write_text(TOY)
+    config_of(copy, "model", "toy").write_text(TOY_CONFIG.format(HERE.package))
+    (copy / "tests" / "test_toy.py").write_text(TOY_TESTS.format(HERE.package))
+    code_of(copy, "model", "lone").write_text(TOY)
+    return copy
+
+
+def test_a_copy_renames_module_class_choice_and_helpers_and_no_file(toy, capsys):
+    assert add(toy, "model thing_2 --like toy") == 0
+    assert code_of(toy, "model", "thing_2").read_text() == TOY.replace("Toy", "Thing2")
+    assert config_of(toy, "model", "thing_2").read_text() == (
+        f"_target_: {HERE.package}.models.thing_2.Thing2 # toy.csv\nnum_classes: 3 # model=thing_2\n"
+    )
+    tests = (toy / "tests" / "test_thing_2.py").read_text()
+    assert f"from {HERE.package}.models.thing_2 import Thing2\n" in tests
+    assert "def thing_2() -> Thing2:\n    return Thing2(3)\n" in tests
+    assert 'assert thing_2().head, "toy.csv"' in tests
+    assert "experiment=toy" not in tests
+    assert "left out, as it tests a recipe: test_the_recipe_learns" in capsys.readouterr().out
+
+
+def test_of_a_class_that_several_options_share_the_config_alone_is_copied(toy, capsys):
+    config_of(toy, "model", "large").write_text(TOY_CONFIG.format(HERE.package))
+    assert add(toy, "model thing_2 --like large") == 0
+    assert not code_of(toy, "model", "thing_2").exists()
+    said = capsys.readouterr().out
+    assert f"the config alone: its class {HERE.package}.models.toy.Toy stays the same, as toy" in said
+
+
+def test_a_project_without_models_gets_its_first(copy):
+    shutil.rmtree(code_of(copy, "model", "x").parent)
+    shutil.rmtree(config_of(copy, "model", "x").parent)
+    assert add(copy, "model thing_2") == 0
+    assert (code_of(copy, "model", "x").parent / "__init__.py").read_text() == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("task thing", r"kind: given 'task'; allowed: model, data, callback, experiment"),
+        ("modle thing", r"kind: given 'modle'; .*; did you mean model\?"),
+        ("", r"the following arguments are required: KIND, NAME; see --help|.*KIND; see --help"),
+        ("model", r"name: given ''; allowed: at most 40 small letters, digits and _, a letter first"),
+        ("model _thing", r"name: given '_thing'; .*; did you mean thing\?"),
+        ("model 2things", r"name: given '2things'; allowed: at most 40 small letters.*"),
+        ("model MyNet-2", r"name: given 'MyNet-2'; .*; did you mean my_net_2\?"),
+        ("model ../thing", r"name: given '\.\./thing'; .*; did you mean thing\?"),
+        (f"model {'a' * 41}", r"name: given 'a+'; .*"),
+        ("model class", r"name: given 'class', a word of Python or YAML; allowed: another name"),
+        ("data null", r"name: given 'null', a word of Python or YAML; .*"),
+        ("data random", r"name: given 'random', which imports something else already; .*"),
+        ("model torch", r"name: given 'torch', which imports something else already; .*"),
+        ("model kindling", r"name: given 'kindling', which imports something else already; .*"),
+        (f"data {HERE.package}", r"name: given '\w+', which imports something else already; .*"),
+        ("model tensor", r"name: given 'tensor', whose class Tensor is in that code; .*"),
+        ("model models", r"name: given 'models', which is taken by tests/test_models\.py; .*"),
+        ("callback early_stopping", r"name: given .*, which is taken by configs/callbacks/default\.yaml.*"),
+        ("model thing --like tyo", r"--like: given 'tyo'; allowed: .*toy.*; did you mean toy\?"),
+        ("model thing --like lone", r"--like: given 'lone', which has code and no configs/model/lone\.yaml; .*"),
+        ("experiment thing --lke toy", r"unrecognized arguments: --lke toy; see --help"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_in_one_line_and_nothing_is_written(shared, capsys, line, told):
+    before = contents(shared)
+    assert add(shared, line) == 2
+    assert re.fullmatch(rf"error: ({told})\n", capsys.readouterr().err)
+    assert contents(shared) == before
+
+
+def test_a_taken_name_and_a_wrong_other_are_told_together(shared, capsys):
+    assert add(shared, "model toy --like nothing_like_it") == 2
+    taken, like = capsys.readouterr().err.splitlines()
+    files = f"src/{HERE.package}/models/toy.py, configs/model/toy.yaml, tests/test_toy.py"
+    assert taken == f"error: name: given 'toy', which is taken by {files}; allowed: a name that is free"
+    assert like.startswith("error: --like: given 'nothing_like_it'; allowed: ")
+
+
+def test_if_one_file_cannot_be_written_none_is(tmp_path):
+    (tmp_path / "last").write_text("mine")
+    with pytest.raises(FileExistsError):
+        NEW["write"]({tmp_path / "new" / "inner" / "first": "", tmp_path / "second": "", tmp_path / "last": ""})
+    assert contents(tmp_path) == {"last": b"mine"}
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_project_with_one_more_of_each_passes_its_suite_and_trains_with_them(copy):
+    for kind in KINDS:
+        assert add(copy, f"{kind} zz_new_{kind}") == 0
+    done = suite(copy, "tests", "--ignore=tests/test_readme.py")
+    assert done.returncode == 0, done.stdout
+    chosen = ["model=zz_new_model", "data=zz_new_data", "callbacks=[default,zz_new_callback]", "trainer.max_epochs=1"]
+    done = in_copy(copy, "train.py", *chosen, "trainer=cpu", "logger=csv", f"paths.logs={copy}/logs")
+    assert done.returncode == 0, done.stderr
+    assert "weight_norm" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_project_with_a_copy_of_each_passes_its_suite(copy):
+    copies = [f"zz_{kind}_{other}" for kind, other in OTHERS]
+    for name, (kind, other) in zip(copies, OTHERS, strict=True):
+        assert add(copy, f"{kind} {name} --like {other}") == 0
+    done = suite(copy, "tests", "-k", "zz_")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+def test_a_project_whose_only_model_and_data_set_are_new_passes_its_suite(copy):
+    for kind in ("model", "data"):
+        for place in (code_of(copy, kind, "x"), config_of(copy, kind, "x"), config_of(copy, "experiment", "x")):
+            for file in [*place.parent.glob("*.py"), *place.parent.glob("*.yaml")]:
+                if file.name not in ("__init__.py", "fake.yaml"):
+                    file.unlink()
+    for kind in ("model", "data", "callback"):
+        assert add(copy, f"{kind} zz_{kind}") == 0
+    train = copy / "configs" / "train.yaml"
+    text = re.sub(r"^  - model: \w+", "  - model: zz_model", train.read_text(), flags=re.MULTILINE)
+    train.write_text(re.sub(r"^  - data: \w+", "  - data: zz_data", text, flags=re.MULTILINE))
+    assert add(copy, "experiment zz_recipe") == 0
+    done = suite(copy, "tests", "--ignore=tests/test_readme.py")
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "right", "wrong"),
+    [
+        ("model", "features.amax((2, 3))", "features.flatten(2)[..., 9]"),
+        ("model", "nn.Linear(2 * width, num_classes)", "nn.Linear(2 * width, num_classes + 1)"),
+        ("data", "val=everything.take(rest[val])", "val=everything.take(val)"),
+        ("data", "return images, labels", "return images, labels.roll(1)"),
+        ("data", "return images, labels", "return images, torch.zeros_like(labels)"),
+        ("callback", "def on_train_epoch_end", "def on_train_epoch_ends"),
+        ("callback", "if each.requires_grad]).norm()", "if each.requires_grad]).sum()"),
+        ("experiment", "lr: 0.001", "lrr: 0.001"),
+    ],
+)
+def test_a_bug_in_what_is_new_turns_a_test_of_its_own_red(copy, kind, right, wrong):
+    add(copy, f"{kind} thing_2")
+    file = config_of(copy, kind, "thing_2") if kind == "experiment" else code_of(copy, kind, "thing_2")
+    text = file.read_text()
+    assert right in text
+    file.write_text(text.replace(right, wrong))
+    tests = ["tests/test_recipes.py", "-k", "thing_2"] if kind == "experiment" else ["tests/test_thing_2.py"]
+    done = suite(copy, *tests)
+    assert done.returncode == 1, done.stdout
