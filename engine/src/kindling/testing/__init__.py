@@ -28,15 +28,23 @@ quick.install()
 
 
 @pytest.fixture(scope="session")
-def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The only folder in which a data set finds files; stand-ins for those of torchvision and for a tree of images."""
+def _files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from kindling.testing import sets
 
     folder = tmp_path_factory.mktemp("files")
     sets.write_tree(folder / "tree")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def offline(_files: Path) -> Iterator[Path]:
+    """The only folder in which a data set finds files; stand-ins for those of torchvision and for a tree of images."""
+    from kindling.testing import sets
+
+    # For one file alone: another may test torchvision's own classes.
     with pytest.MonkeyPatch.context() as patch:
         sets.replace_torchvisions(patch)
-        yield folder
+        yield _files
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling.errors import DataError
 from kindling.images.datamodule import ImageDataModule
-from kindling.testing.sets import DATA, SPLITS, as_bytes, labelled, pixels_of, read, read_all
+from kindling.testing.sets import DATA, SPLITS, MissingFilesError, as_bytes, labelled, pixels_of, read, read_all
 
 
 @pytest.fixture(scope="module", params=DATA)
@@ -17,7 +16,7 @@ def data(request: pytest.FixtureRequest, offline: Path) -> ImageDataModule:
     """Each data set in turn."""
     try:
         return read(request.param, offline)
-    except (DataError, OSError) as error:
+    except MissingFilesError as error:
         pytest.skip(f"its files are missing: {error}")
 
 

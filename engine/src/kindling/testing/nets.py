@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
@@ -39,12 +40,14 @@ class Case(NamedTuple):
 @cache
 def fitting(model: str, folder: Path) -> list[Case]:
     """The model with all shapes that it fits, the smallest images first."""
-    found = []
+    found, refusals = [], []
     for data in SHAPES:
         try:
             found.append(build(model, data, folder))
-        except ConfigError:
-            continue
+        except ConfigError as error:
+            refusals.append(f"data={data}: {error}")
+    if not found:
+        pytest.fail(f"model={model} takes the images of no data set of configs/data\n" + "\n".join(refusals))
     return sorted(found, key=lambda each: each.images[0].numel())
 
 

@@ -1,6 +1,7 @@
 """Data sets made small and offline, and what is read from them."""
 
-from functools import cache
+from collections.abc import Callable
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
-from kindling.images.datamodule import ImageDataModule
+from kindling.errors import DataError
+from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import Images
 
 DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
@@ -52,18 +54,31 @@ def config_of(name: str, folder: Path) -> Any:
     return compose(lines_of(name, folder)).data
 
 
+class MissingFilesError(Exception):
+    """Raised by a data set's `read`; what is wrong with the images that it has read is no such error."""
+
+
 @cache
 def read(name: str, folder: Path, seed: int = 0) -> ImageDataModule:
     """A data set, without `prepare_data`, which may download.
 
     Raises:
-        DataError: its files are missing.
+        MissingFilesError: it cannot be read.
+        DataError: its images are not what its config promises.
     """
     cfg = config_of(name, folder).copy()
     cfg.seed = seed
     data: ImageDataModule = instantiate(cfg, "data")
+    data.read = partial(_read_or_missing, data.read)
     data.setup("fit")
     return data
+
+
+def _read_or_missing(read: Callable[[], Splits]) -> Splits:
+    try:
+        return read()
+    except (DataError, OSError) as error:
+        raise MissingFilesError(str(error)) from error
 
 
 def write_tree(root: Path) -> None:

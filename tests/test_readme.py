@@ -1,0 +1,151 @@
+"""What README, docs, Makefile and scripts/ say is true.
+
+A command or a file of a recipe, a model or a data set that you have removed is skipped.
+"""
+
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+from PIL import Image
+
+from kindling.cli.entry import compose
+from kindling.config import project
+from kindling.config.check.files import ConfigFiles
+
+ROOT = project.current().root
+GROUPS = ConfigFiles(ROOT / "configs").groups
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = sorted(ROOT.glob("docs/*.md"))
+ENTRIES = "train|evaluate|predict|export|serve"
+COMMANDS = re.findall(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", README, re.MULTILINE)
+OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
+
+
+def removed(text: str) -> list[str]:
+    """The choices `group=option` that a text names and that are no longer there."""
+    chosen = re.findall(r"(?<![\w.-])(experiment|model|data)=(\w+)", text)
+    return [f"{group}={option}" for group, option in chosen if option not in GROUPS.get(group, [])]
+
+
+def overrides_of(command: str) -> tuple[str, list[str]]:
+    """The stem of the entry, and the overrides of a command; of a sweep, those of its first job."""
+    script, *arguments = shlex.split(command.replace("\\\n", " ").replace("...", ""))
+    overrides = [argument for argument in arguments if re.match(r"~|[^-].*=", argument)]
+    if "-m" in arguments:
+        overrides = [override.partition(",")[0] for override in overrides]
+    return Path(script).stem, overrides
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> dict[str, str]:
+    """What a README writes in place of a folder of images, and of a run."""
+    images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"
+    for folder in (images / "cat", run):
+        folder.mkdir(parents=True)
+    Image.new("L", (8, 8)).save(images / "cat" / "0.png")
+    (run / "run.json").write_text('{"status": "interrupted"}')
+    return {"PATH": str(images), "logs/cnn/<run>": str(run)}
+
+
+@pytest.mark.parametrize(
+    "command", [*COMMANDS, *(pytest.param(each, marks=pytest.mark.slow) for each in dict.fromkeys(OF_DOCS))]
+)
+def test_a_command_that_is_shown_composes(command, places, tmp_path):
+    entry, overrides = overrides_of(command)
+    if gone := removed(" ".join(overrides)) if entry == "train" else []:
+        pytest.skip(f"{gone[0]} is no longer there")
+    for shown, place in places.items():
+        overrides = [override.replace(shown, place) for override in overrides]
+    if entry == "train":
+        overrides.append(f"paths.logs={tmp_path / 'logs'}")
+    assert compose(overrides, entry)
+
+
+def test_a_newcomer_reaches_a_trained_model_by_line_20():
+    assert "make train" in "\n".join(README.splitlines()[:20])
+
+
+@pytest.mark.parametrize("file", [ROOT / "README.md", *DOCS], ids=lambda file: file.name)
+def test_every_file_that_is_named_exists(file):
+    missing = []
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if removed(line):
+            continue
+        in_root = re.findall(r"`((?:src|configs|tests|docs|scripts|engine)/[\w./-]*)`", line)
+        linked = re.findall(r"\]\((?!https?:)([\w./-]+)[)#]", line)
+        places = [ROOT / path for path in in_root] + [file.parent / path for path in linked]
+        missing += [str(path.relative_to(ROOT)) for path in places if not path.exists()]
+    assert [path for path in missing if "my_images" not in path] == []  # which the README invents
+
+
+def test_every_target_of_make_is_described():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = re.search(r"^\.PHONY: (.+)$", makefile, re.MULTILINE)
+    assert targets
+    for target in targets[1].split():
+        assert re.search(rf"^{target}:.*## \S", makefile, re.MULTILINE), target
+
+
+# --- scripts/
+
+
+@pytest.fixture
+def results_table(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return pytest.importorskip("results_table")
+
+
+@pytest.fixture
+def check_configs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "scripts"))
+    return pytest.importorskip("check_configs")
+
+
+def test_the_results_of_the_readme_are_those_of_the_recipes_headers(results_table):
+    """To accept a change: python scripts/results_table.py --write"""
+    shown = results_table.BETWEEN.search(README)
+    if not shown:
+        pytest.skip("README has no table of results")
+    rows = [row for row in shown[0].splitlines() if row.startswith("|") and not removed(row)]
+    assert rows == results_table.table().splitlines()
+
+
+def test_a_recipe_without_a_result_is_left_out_of_the_table(results_table, monkeypatch, tmp_path):
+    folder = tmp_path / "configs" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "a.yaml").write_text("# command:  python train.py experiment=a\n")
+    (folder / "b.yaml").write_text("# command:  python train.py experiment=b\n# result:   0.9\n# cost:     1 s\n")
+    monkeypatch.setattr(results_table, "PROJECT", tmp_path)
+    assert results_table.table().splitlines()[2:] == ["| `python train.py experiment=b` | 0.9 | 1 s |"]
+
+
+def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_table, monkeypatch, tmp_path):
+    before, after = "# Mine\n\n<!-- results: how -->\n", "<!-- end of results -->\n\nmore\n"
+    (tmp_path / "README.md").write_text(f"{before}| old |\n{after}")
+    monkeypatch.setattr(results_table, "README", tmp_path / "README.md")
+    assert results_table.readme() == f"{before}{results_table.table()}{after}"
+
+
+def test_a_recipe_is_checked_with_each_data_set_and_each_model_that_fits(check_configs):
+    names = GROUPS["experiment"]
+    recipes = {name: yaml.safe_load((ROOT / "configs" / "experiment" / f"{name}.yaml").read_text()) for name in names}
+    found = [set(lines) for lines in check_configs.combinations(names, GROUPS["data"])]
+    for name, recipe in recipes.items():
+        for data in GROUPS["data"]:
+            lines = [each for each in found if {f"experiment={name}", f"data={data}"} <= each]
+            models = sorted(line for each in lines for line in each if line.startswith("model="))
+            # Settings of a model fit that model alone.
+            assert models == ([] if "model" in recipe else [f"model={model}" for model in GROUPS["model"]])
+            assert len(lines) == max(1, len(models))
+
+
+def test_a_misfit_of_model_and_images_is_told_apart_from_a_mistake(check_configs):
+    assert check_configs.check([]) == ""
+    assert check_configs.check(["optimzer.lr=1"]).startswith("optimzer")
+    if removed(lines := "model=vit data=fake"):
+        pytest.skip("there is no such model to misfit")
+    assert check_configs.check([*lines.split(), "data.image_size=27"]).startswith("misfit: model.patch_size: given 4")
