@@ -5,6 +5,7 @@ import math
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,8 +13,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from kindling.checkpoints import checkpoint
+from kindling.cli.entry import compose
 from kindling.config.composition import to_plain
+from kindling.export import export
 from kindling.images.classifier import Classifier, rebuild
+from kindling.inference import runtimes
+from kindling.inference.exporting import parity
+from kindling.inference.predictor import load
 from kindling.testing.nets import MODELS, Case, build_net, descend, fitting, freeze_batch_norm, loss_of, seeded
 from kindling.testing.runs import same_weights
 
@@ -185,3 +191,19 @@ def test_activations_are_computed_again_in_training_alone(case, mode):
             module.register_forward_hook(count)
         loss_of(net, case.images, case.labels).backward()
     assert (calls[True] > calls[False]) == (mode == "train")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("export_format", ["onnx", "int8", "pt2", "torchscript"])
+def test_a_model_is_exported_in_every_format(case, model, export_format, train_run, monkeypatch):
+    monkeypatch.setattr(parity, "LARGEST_LOSS", 10)  # of 64 images, one is more than a point
+    shape = [f"data.{key}={case.cfg.data[key]}" for key in ("channels", "image_size", "num_classes")]
+    run = train_run("trainer.max_epochs=1", f"model={model}", *shape)
+    given = [f"run={run.folder}", f"format={export_format}", "benchmark=false"]
+    found = export(compose(given, name="export"))
+    described, compute = runtimes.open_model(run.folder / "export" / export_format, threads=1)
+    size, channels = described.image_size, described.channels
+    pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, channels), dtype=np.uint8)
+    expected = load(run.folder, device="cpu").probabilities(pixels).numpy()
+    assert np.abs(compute(pixels) - expected).max() < (0.2 if export_format == "int8" else 1e-5)
+    assert found["max_logit_difference"] <= 1e-4 or export_format == "int8"
