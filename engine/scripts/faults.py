@@ -429,10 +429,10 @@ FAULTS = [
     Fault("engine/src/kindling/images/folder.py", "if real in seen:", "if False:"),
     Fault("engine/src/kindling/images/folder.py", "return 1 if grey else 3", "return 3 if grey else 1"),
     Fault(
-        "engine/src/kindling/run_folders/record.py", '"interrupted" if interruption(error) else "failed"', '"failed"'
+        "engine/src/kindling/run_folders/lifecycle.py", '"interrupted" if interruption(error) else "failed"', '"failed"'
     ),
-    Fault("engine/src/kindling/run_folders/record.py", 'if not self.config["resume"]:', "if False:"),
-    Fault("engine/src/kindling/run_folders/record.py", "        remove_leftovers(self.folder)\n", ""),
+    Fault("engine/src/kindling/run_folders/resumption.py", 'if not given["resume"]:', "if False:"),
+    Fault("engine/src/kindling/run_folders/record.py", "            remove_leftovers(self.folder)\n", ""),
     Fault("engine/src/kindling/run_folders/resumption.py", "    if refused:", "    if False:"),
     Fault(
         "engine/src/kindling/run_folders/resumption.py",
@@ -527,7 +527,7 @@ FAULTS = [
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/start.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
     Fault("engine/src/kindling/training/start.py", "0 <= given < least:", "False:"),
-    Fault("engine/src/kindling/run_folders/record.py", "        record.undo()\n", ""),
+    Fault("engine/src/kindling/run_folders/lifecycle.py", "            record.restore()\n", ""),
     Fault("engine/src/kindling/run_folders/resumption.py", "return all(_absolute(", "return True or all(_absolute("),
     Fault(
         "engine/src/kindling/checkpoints/resume_checkpoint.py", "                forget_missing(state, callback)\n", ""
@@ -609,7 +609,7 @@ FAULTS = [
     Fault("engine/src/kindling/debug/find_batch_size.py", "trainer.fit_loop._combined_loader = None", "pass"),
     Fault("engine/src/kindling/config/rules/logger_rules.py", "if not all(map(find_spec, modules)):", "if False:"),
     Fault("engine/src/kindling/loggers/tracking.py", "tags(run), ids.get(name))", "tags(run), None)"),
-    Fault("engine/src/kindling/run_folders/record.py", "        self.tell_trackers(status, reason)\n", ""),
+    Fault("engine/src/kindling/run_folders/record.py", "        self.close_trackers(status, reason)\n", ""),
     Fault(
         "engine/src/kindling/run_folders/record.py", 'self.facts["tracked_as"] = before.get("tracked_as", {})', "pass"
     ),
