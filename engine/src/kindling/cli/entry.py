@@ -26,7 +26,7 @@ from kindling.config.fault import Fault, nearest
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.process import ranks, signals, start_and_end
+from kindling.process import parent, ranks, signals, start_and_end, streams
 from kindling.run_folders.resumption import newest_unfinished
 
 PATHS = ("fork", "weights", "run", "ckpt")
@@ -53,10 +53,10 @@ def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = os.environ.setdefault("HYDRA_FULL_ERROR", "0") not in ("0", "")
     full_trace = full_trace and not ranks.is_launched()  # which finds the first process's next line
-    start_and_end.occupy_closed_streams()
+    streams.occupy_closed_streams()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises, instead of printing a traceback of its own
     signals.install()
-    ranks.end_with_launcher()
+    parent.end_with_launcher()
 
     try:
         project.check_origin(project.use(file.parent))
