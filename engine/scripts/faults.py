@@ -294,9 +294,9 @@ FAULTS = [
         "return self._composed[lines]",
     ),
     Fault(
-        "engine/src/kindling/cli/entry.py",
-        "return [*flags, *given.overrides]\n    folder",
-        "return list(arguments)\n    folder",
+        "engine/src/kindling/cli/arguments.py",
+        "[*(each for each in arguments if each not in given.overrides), *given.overrides]",
+        "list(arguments)",
     ),
     Fault(
         "engine/src/kindling/config/check/files.py",

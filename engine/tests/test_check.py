@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from bench_root import CONFIGS
-from kindling.cli.entry import check_command_line, compose
+from kindling.cli.arguments import check_command_line
+from kindling.cli.entry import compose
 from kindling.config import project, signatures
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer
