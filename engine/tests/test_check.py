@@ -254,6 +254,18 @@ def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):
         check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mien"])
 
 
+@pytest.mark.parametrize(
+    ("given", "for_hydra"),
+    [
+        (["seed=1", "-m", "optimizer.lr=0.1,0.2"], ["-m", "seed=1", "optimizer.lr=0.1,0.2"]),
+        (["seed=1", "--cfg", "hydra", "test=false"], ["--cfg", "hydra", "seed=1", "test=false"]),
+        (["query=bash", "-sc"], ["-sc", "query=bash"]),
+    ],
+)
+def test_flags_come_first_for_hydra_whose_parser_takes_no_override_after_a_later_one(given, for_hydra):
+    assert check_command_line("train", given) == for_hydra
+
+
 def test_compose_tells_all_mistakes_in_lines():
     with pytest.raises(ConfigError) as refused:
         compose(["optimzer.lr=1", "data.batch_size=0"])

@@ -20,6 +20,12 @@ atexit.register(print, "atexit")
 
 kept = [open("kept", "w"), open("kept_too", "w+b")]
 
+class Object:
+    def __del__(self):
+        print("freed")
+
+kept_object = Object()
+
 def main(cfg):
     kept[0].write("to the end")
     kept[1].write(b"this too")
@@ -67,7 +73,7 @@ def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
     assert done.stdout == "[1.0, 1.0] module\n", done.stderr
 
 
-def test_the_end_waits_for_threads_runs_what_was_registered_and_flushes_files(tmp_path):
+def test_the_end_waits_for_threads_runs_what_was_registered_flushes_files_and_frees_no_objects(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(ENTRY)
     done = python(str(script), cwd=tmp_path)

@@ -35,16 +35,18 @@ def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
         assert "<redacted>" in text
 
 
-def test_an_earlier_attempt_stays_in_the_record(config):
+def test_earlier_attempts_stay_in_the_record(config):
     cfg = config()
     with pytest.raises(ZeroDivisionError), recorded(cfg):
         raise ZeroDivisionError
     cfg.resume = cfg.paths.run
+    with pytest.raises(Interrupted), recorded(cfg):
+        raise Interrupted("SIGTERM")
     with recorded(cfg) as run:
         pass
     record = json.loads((run.folder / "run.json").read_text())
     assert record["status"] == "finished"
-    assert [attempt["status"] for attempt in record["earlier"]] == ["failed"]
+    assert [attempt["status"] for attempt in record["earlier"]] == ["failed", "interrupted"]
 
 
 def test_the_record_inside_a_record_is_the_same(config):
