@@ -14,8 +14,10 @@ except ModuleNotFoundError as error:
 
 def main(cfg: DictConfig) -> dict[str, float]:
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
+
+    # torch and Lightning are loaded only now.
     with importing():
-        from kindling.export import export  # torch and Lightning are loaded only now
+        from kindling.export import export
 
     return export(cfg)
 

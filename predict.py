@@ -14,8 +14,10 @@ except ModuleNotFoundError as error:
 
 def main(cfg: DictConfig) -> None:
     refuse([*faults(to_plain(cfg))])
+
+    # torch and Lightning are loaded only now.
     with importing():
-        from kindling.predict import predict  # torch and Lightning are loaded only now
+        from kindling.predict import predict
 
     predict(cfg)
 

@@ -10,11 +10,13 @@ except ModuleNotFoundError as error:
 
 
 def main(cfg: DictConfig) -> dict[str, float]:
-    from kindling.run_folders.record import recorded
+    from kindling.run_folders.lifecycle import recorded
 
-    with recorded(cfg):  # run.json tells the story even if an import fails
+    # run.json exists even if an import fails.
+    with recorded(cfg):
+        # torch and Lightning are loaded only now.
         with importing():
-            from kindling.train import train  # torch and Lightning are loaded only now
+            from kindling.train import train
 
         return train(cfg)
 

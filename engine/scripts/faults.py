@@ -231,7 +231,11 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/training/compilation.py", "net.compile(mode=mode)", "torch.compile(net, mode=mode)"),
     Fault("engine/src/kindling/process/start_and_end.py", "gc.freeze()\n        gc.enable()\n", "gc.freeze()\n"),
-    Fault("engine/src/kindling/process/start_and_end.py", "code = code or 120", "pass"),
+    Fault("engine/src/kindling/process/start_and_end.py", "sys._getframe(3)", "sys._getframe(2)"),
+    Fault("engine/src/kindling/run_folders/record.py", '[*before.pop("earlier", []), {', "[{"),
+    Fault("engine/src/kindling/run_folders/lifecycle.py", "        _open_record.reset(token)\n", ""),
+    Fault("engine/src/kindling/cli/outcome.py", "        raise error\n", "        pass\n"),
+    Fault("engine/src/kindling/process/start_and_end.py", "code or COULD_NOT_FLUSH", "code"),
     Fault("engine/src/kindling/process/start_and_end.py", "    atexit._run_exitfuncs()\n", "    pass\n"),
     Fault("engine/src/kindling/config/once.py", "copy.deepcopy(_files[key])", "_files[key]"),
     Fault("engine/src/kindling/config/once.py", "(stat.st_mtime_ns, stat.st_size)", "0"),
@@ -261,9 +265,9 @@ FAULTS = [
         "return self._composed[lines]",
     ),
     Fault(
-        "engine/src/kindling/cli/entry.py",
-        "return [*flags, *given.overrides]\n    folder",
-        "return list(arguments)\n    folder",
+        "engine/src/kindling/cli/arguments.py",
+        "[*(each for each in arguments if each not in given.overrides), *given.overrides]",
+        "list(arguments)",
     ),
     Fault(
         "engine/src/kindling/config/check/files.py",
@@ -372,7 +376,7 @@ FAULTS = [
         "if False",
     ),
     Fault("engine/src/kindling/config/rules/run_rules.py", "threads > cores", "threads > 1024"),
-    Fault("engine/src/kindling/process/start_and_end.py", "or open(2", "or None and open(2"),
+    Fault("engine/src/kindling/process/streams.py", "or open(2", "or None and open(2"),
     Fault("engine/src/kindling/files/whole_folder.py", ' + "/" * each.is_dir()', ""),
     Fault("engine/src/kindling/images/decoding.py", "if integers.min() < 0:", "if False:"),
     Fault(
@@ -396,10 +400,10 @@ FAULTS = [
     Fault("engine/src/kindling/images/folder.py", "if real in seen:", "if False:"),
     Fault("engine/src/kindling/images/folder.py", "return 1 if grey else 3", "return 3 if grey else 1"),
     Fault(
-        "engine/src/kindling/run_folders/record.py", '"interrupted" if interruption(error) else "failed"', '"failed"'
+        "engine/src/kindling/run_folders/lifecycle.py", '"interrupted" if interruption(error) else "failed"', '"failed"'
     ),
-    Fault("engine/src/kindling/run_folders/record.py", 'if not self.config["resume"]:', "if False:"),
-    Fault("engine/src/kindling/run_folders/record.py", "        remove_leftovers(self.folder)\n", ""),
+    Fault("engine/src/kindling/run_folders/resumption.py", 'if not given["resume"]:', "if False:"),
+    Fault("engine/src/kindling/run_folders/record.py", "            remove_leftovers(self.folder)\n", ""),
     Fault("engine/src/kindling/run_folders/resumption.py", "    if refused:", "    if False:"),
     Fault(
         "engine/src/kindling/run_folders/resumption.py",
@@ -464,7 +468,7 @@ FAULTS = [
         "",
     ),
     Fault("engine/src/kindling/process/signals.py", "_end(signal.Signals[str(_State.request)])", "pass"),
-    Fault("engine/src/kindling/process/start_and_end.py", "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)", "pass"),
+    Fault("engine/src/kindling/process/parent.py", "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)", "pass"),
     Fault("engine/src/kindling/run_folders/lock.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
     Fault("engine/src/kindling/run_folders/lock.py", "    if folder / NAME in _ours:\n        return True\n", ""),
     Fault("engine/src/kindling/training/guarded_fit.py", "min(deadline, saver._deadline)", "saver._deadline"),
@@ -494,7 +498,7 @@ FAULTS = [
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/start.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
     Fault("engine/src/kindling/training/start.py", "0 <= given < least:", "False:"),
-    Fault("engine/src/kindling/run_folders/record.py", "        record.undo()\n", ""),
+    Fault("engine/src/kindling/run_folders/lifecycle.py", "            record.restore()\n", ""),
     Fault("engine/src/kindling/run_folders/resumption.py", "return all(_absolute(", "return True or all(_absolute("),
     Fault(
         "engine/src/kindling/checkpoints/resume_checkpoint.py", "                forget_missing(state, callback)\n", ""
@@ -576,7 +580,7 @@ FAULTS = [
     Fault("engine/src/kindling/debug/find_batch_size.py", "trainer.fit_loop._combined_loader = None", "pass"),
     Fault("engine/src/kindling/config/rules/logger_rules.py", "if not all(map(find_spec, modules)):", "if False:"),
     Fault("engine/src/kindling/loggers/tracking.py", "tags(run), ids.get(name))", "tags(run), None)"),
-    Fault("engine/src/kindling/run_folders/record.py", "        self.tell_trackers(status, reason)\n", ""),
+    Fault("engine/src/kindling/run_folders/record.py", "        self.close_trackers(status, reason)\n", ""),
     Fault(
         "engine/src/kindling/run_folders/record.py", 'self.facts["tracked_as"] = before.get("tracked_as", {})', "pass"
     ),

@@ -51,7 +51,7 @@ from kindling.cli.entry import compose
 from kindling.images.classifier import Classifier
 from kindling.process.cores import available_cores
 from kindling.process.signals import ENDING
-from kindling.run_folders.record import remove_leftovers
+from kindling.run_folders.leftovers import remove_leftovers
 from kindling.train import train
 
 AUGMENTED = [

@@ -6,7 +6,8 @@ import shutil
 import pytest
 
 from bench_root import CONFIGS
-from kindling.cli.entry import check_command_line, compose
+from kindling.cli.arguments import check_command_line
+from kindling.cli.entry import compose
 from kindling.config import project, signatures
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer
@@ -251,6 +252,18 @@ def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):
     check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mine"])
     with pytest.raises(ConfigError, match="did you mean experiment=mine"):
         check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mien"])
+
+
+@pytest.mark.parametrize(
+    ("given", "for_hydra"),
+    [
+        (["seed=1", "-m", "optimizer.lr=0.1,0.2"], ["-m", "seed=1", "optimizer.lr=0.1,0.2"]),
+        (["seed=1", "--cfg", "hydra", "test=false"], ["--cfg", "hydra", "seed=1", "test=false"]),
+        (["query=bash", "-sc"], ["-sc", "query=bash"]),
+    ],
+)
+def test_flags_come_first_for_hydra_whose_parser_takes_no_override_after_a_later_one(given, for_hydra):
+    assert check_command_line("train", given) == for_hydra
 
 
 def test_compose_tells_all_mistakes_in_lines():

@@ -159,7 +159,7 @@ def test_a_signal_that_an_import_swallows_ends_the_command_after_it(monkeypatch,
 
 def test_closed_streams_are_no_files_of_the_run():
     code = (
-        "import os, sys; from kindling.process import start_and_end as process; process.occupy_closed_streams(); "
+        "import os, sys; from kindling.process.streams import occupy_closed_streams; occupy_closed_streams(); "
         "sys.exit(os.open('.', os.O_RDONLY) < 3 or sys.stderr.fileno() != 2)"
     )
     shell = ["bash", "-c", 'exec "$0" -c "$1" <&- >&- 2>&-', sys.executable, code]

@@ -20,6 +20,12 @@ atexit.register(print, "atexit")
 
 kept = [open("kept", "w"), open("kept_too", "w+b")]
 
+class Object:
+    def __del__(self):
+        print("freed")
+
+kept_object = Object()
+
 def main(cfg):
     kept[0].write("to the end")
     kept[1].write(b"this too")
@@ -37,8 +43,8 @@ def python(*arguments: str, **options) -> subprocess.CompletedProcess[str]:
 def test_a_collector_that_was_off_stays_off():
     done = python(
         "-c",
-        "import gc; gc.disable(); from kindling.process.start_and_end import importing\n"
-        "with importing():\n    pass\nprint(gc.isenabled(), gc.get_freeze_count())",
+        "import gc; gc.disable(); from kindling.process.start_and_end import kept_from_collection\n"
+        "with kept_from_collection():\n    pass\nprint(gc.isenabled(), gc.get_freeze_count())",
     )
     assert done.stdout == "False 0\n"
 
@@ -59,15 +65,15 @@ def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for(
 def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
     done = python(
         "-c",
-        "import sys; from kindling.process.start_and_end import _Deferred\n"
-        "sys.modules['scipy.signal'] = _Deferred('scipy.signal')\n"
+        "import sys; from kindling.process.start_and_end import _DeferredModule\n"
+        "sys.modules['scipy.signal'] = _DeferredModule('scipy.signal')\n"
         "from scipy.signal import windows\n"
         "print(windows.boxcar(2).tolist(), type(sys.modules['scipy.signal']).__name__)",
     )
     assert done.stdout == "[1.0, 1.0] module\n", done.stderr
 
 
-def test_the_end_waits_for_threads_runs_what_was_registered_and_flushes_files(tmp_path):
+def test_the_end_waits_for_threads_runs_what_was_registered_flushes_files_and_frees_no_objects(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(ENTRY)
     done = python(str(script), cwd=tmp_path)

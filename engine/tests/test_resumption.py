@@ -16,8 +16,9 @@ from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
 from kindling.images.classifier import Classifier
+from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import RunLock, is_held
-from kindling.run_folders.record import RunRecord, recorded
+from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train

@@ -1,15 +1,19 @@
 import json
 import secrets
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import yaml
 
 from kindling.config import project
-from kindling.errors import Interrupted
+from kindling.errors import ConfigError, Interrupted
 from kindling.loggers.csv import MetricsCSV
-from kindling.run_folders import record as run_folder
-from kindling.run_folders.record import git_state, recorded
+from kindling.run_folders.lifecycle import recorded
+from kindling.run_folders.lock import is_held
+from kindling.run_folders.provenance import DIFF_LIMIT, git_state
+
+STATUS_AFTER = {KeyboardInterrupt: "interrupted", Interrupted: "interrupted"}
 
 
 def test_a_run_that_is_on_says_running(config, tmp_path):
@@ -31,21 +35,65 @@ def test_secrets_reach_neither_config_nor_record(config, monkeypatch):
         assert "<redacted>" in text
 
 
-def test_an_earlier_attempt_stays_in_the_record(config):
+def test_earlier_attempts_stay_in_the_record(config):
     cfg = config()
     with pytest.raises(ZeroDivisionError), recorded(cfg):
         raise ZeroDivisionError
     cfg.resume = cfg.paths.run
+    with pytest.raises(Interrupted), recorded(cfg):
+        raise Interrupted("SIGTERM")
     with recorded(cfg) as run:
         pass
     record = json.loads((run.folder / "run.json").read_text())
     assert record["status"] == "finished"
-    assert [attempt["status"] for attempt in record["earlier"]] == ["failed"]
+    assert [attempt["status"] for attempt in record["earlier"]] == ["failed", "interrupted"]
 
 
 def test_the_record_inside_a_record_is_the_same(config):
     with recorded(config()) as outer, recorded(config()) as inner:
         assert inner is outer
+    assert json.loads((outer.folder / "run.json").read_text())["status"] == "finished"
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, Interrupted, SystemExit])
+def test_an_error_in_a_nested_run_ends_it_once_and_the_next_run_has_a_record_of_its_own(config, error):
+    with pytest.raises(error), recorded(config()) as failed, recorded(config()):
+        raise error("the reason")
+    with recorded(config()) as following:
+        assert following is not failed
+        assert not is_held(failed.folder)
+    runs = [json.loads((run.folder / "run.json").read_text()) for run in (failed, following)]
+    assert [run["status"] for run in runs] == [STATUS_AFTER.get(error, "failed"), "finished"]
+    assert runs[0]["reason"] == f"{error.__name__}: the reason"
+
+
+def test_an_inner_run_leaves_the_outer_one_open(config):
+    with recorded(config()) as outer:
+        with pytest.raises(ZeroDivisionError), recorded(config()):
+            raise ZeroDivisionError
+        with recorded(config()) as another:
+            assert another is outer
+        assert json.loads((outer.folder / "run.json").read_text())["status"] == "running"
+
+
+def test_two_runs_in_two_threads_do_not_share_a_record(config):
+    with recorded(config()) as outer, ThreadPoolExecutor() as pool:
+        assert pool.submit(folder_of_a_run, config()).result() != outer.folder
+
+
+def folder_of_a_run(cfg):
+    with recorded(cfg) as run:
+        return run.folder
+
+
+def test_a_run_that_is_refused_before_it_starts_leaves_no_record_open(config):
+    cfg = config()
+    with recorded(cfg) as first:
+        pass
+    with pytest.raises(ConfigError, match="which holds a run"), recorded(cfg):
+        pass
+    with recorded(config()) as following:
+        assert following.folder != first.folder
 
 
 def test_only_the_first_process_writes(config, monkeypatch):
@@ -68,7 +116,7 @@ def test_git_tells_commit_and_a_capped_redacted_diff(tmp_path, monkeypatch):
     assert len(state["commit"]) == 40
     assert "api_key" in state["diff"]
     assert "S3CRET" not in state["diff"]
-    assert len(state["diff"]) < run_folder.DIFF_LIMIT + 100
+    assert len(state["diff"]) < DIFF_LIMIT + 100
 
 
 def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):

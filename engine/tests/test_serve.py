@@ -26,7 +26,8 @@ import torch
 from PIL import Image
 
 import kindling
-from kindling.cli.entry import check_command_line, compose
+from kindling.cli.arguments import check_command_line
+from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError
 from kindling.files.redaction import redact_text
 from kindling.inference.model_folder import sha256_of

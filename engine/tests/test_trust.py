@@ -49,6 +49,7 @@ from attacks import (
 from bench_root import PROJECT
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.cli import entry, resolvers
+from kindling.cli import outcome as ending
 from kindling.config.check.tree import paths
 from kindling.config.check.values import TYPES
 from kindling.config.composition import Composer
@@ -98,8 +99,8 @@ def exit_code(task: Callable[[Any], Any], cfg: Any) -> int:
     try:
         task(cfg)
     except Exception as error:
-        entry._report(error, full_trace=False)
-        return entry._exit_code(error)
+        ending.report(error, full_trace=False)
+        return ending.exit_code(error)
     return 0
 
 

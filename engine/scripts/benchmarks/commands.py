@@ -24,7 +24,7 @@ sys.path.insert(0, {str(PROJECT)!r})
 import train
 from kindling.cli.entry import entry
 from kindling.process.start_and_end import importing
-from kindling.run_folders.record import recorded
+from kindling.run_folders.lifecycle import recorded
 
 def main(cfg):
     with recorded(cfg):

@@ -1,4 +1,4 @@
-"""What a run prints: little while it goes on, a table when it ends."""
+"""What a run prints: little while it runs, a table when it ends."""
 
 import io
 import logging
@@ -10,20 +10,21 @@ from rich.table import Table
 
 from kindling.process.ranks import is_first_process
 
+log = logging.getLogger(__name__)
 WIDTH = 100  # columns of a table that also goes into a file
 
 NOT_FOR_USERS = (
-    ".*LeafSpec",  # Lightning 2.6 calls torch 2.15 in a way that torch will drop
-    ".*not supported by the model summary",  # it counts the bytes of mixed precision as those of full
-    "Checkpoint directory .* exists and is not empty",  # as it is when a run is resumed
+    # Lightning 2.6 calls torch 2.15 in a way that torch will drop.
+    ".*LeafSpec",
+    # The summary counts the bytes of mixed precision as those of full.
+    ".*not supported by the model summary",
+    # It always does when a run is resumed.
+    "Checkpoint directory .* exists and is not empty",
 )
 
 
-log = logging.getLogger(__name__)
-
-
 def warn(problem: object) -> None:
-    """Tell, once for all processes, what can still be right but is likely not meant."""
+    """Log, once for all processes, what can still be right but is likely not meant."""
     if is_first_process():
         log.warning("warning: %s", problem)
 
@@ -36,6 +37,7 @@ def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     for name in names:
         values = [metrics.get(f"{stage}/{name}") for stage in stages]
         table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+
     console = Console()
     if stages:
         console.print(table)
@@ -51,12 +53,14 @@ def as_text(table: Table) -> str:
 
 def set_up_logging() -> None:
     """Show our progress, keep Lightning's warnings, drop its chatter, such as tips and devices that are not there."""
-    logging.basicConfig(format="%(message)s", level=logging.INFO)  # in a notebook; Hydra has done it elsewhere
+    # For a notebook; Hydra has done it elsewhere.
+    logging.basicConfig(format="%(message)s", level=logging.INFO)
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()
         logger.propagate = True
         logger.setLevel(logging.WARNING)
+
     # Lightning, once imported, has set its own, with the path of a file of Lightning's.
     warnings.formatwarning = lambda message, category, filename, lineno, line=None: f"warning: {message}"
     for message in NOT_FOR_USERS:

@@ -2,7 +2,7 @@
 
 import signal
 
-LONGEST = 300  # characters of another's message within ours
+LONGEST = 300  # characters of another library's message within ours
 
 
 class KindlingError(Exception):

@@ -25,7 +25,7 @@ from kindling.images.views import average_logits
 from kindling.lightning_internals.overhead import lean
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
-from kindling.run_folders.record import recorded
+from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.resumption import flatten
 from kindling.training import machine
 from kindling.training.compilation import compile_net

@@ -19,12 +19,14 @@ def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_:
         ConfigError: there is no such run.
     """
     runs = Path(logs).expanduser() / (experiment or "default")
+
     if resume in ("last", "auto"):
         for found in newest_unfinished(runs):
             if resume == "last" or goes_on_with(found, _root_):
                 return str(found)
         if resume == "last":
             raise ConfigError(f"resume: given last; there is no unfinished run in {runs}; resume=auto starts one")
+
     elif resume:
         given = Path(resume).expanduser()
         if not (given / "run.json").is_file():
@@ -33,6 +35,7 @@ def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_:
                 "a checkpoint is given as fork= (everything goes on in a new run) or weights= (the weights alone)"
             )
         return str(given)
+
     return str(runs / stamp())
 
 

@@ -1,4 +1,4 @@
-"""Keeps tokens, keys and passwords out of what a run folder and a checkpoint tell."""
+"""Keeps tokens, keys and passwords out of run folders and checkpoints."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 HIDDEN = "<redacted>"
-FOLDERS = ("PWD", "OLDPWD")  # the shell's, no passwords
+FOLDERS = ("PWD", "OLDPWD")  # of the shell; their names look like passwords
 _NAMES = r"[\w-]*(?:token|secrets?|passw(?:or)?ds?|passphrase|credentials?|_keys?|apikeys?|authorization|bearer)|pwd"
 _SECRET_KEY = re.compile(rf"^(?:.*[./@+])?(?:{_NAMES})$", re.IGNORECASE)
 _ASSIGNMENT = re.compile(

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-TEMPORARY = ".tmp"  # ends the hidden name that a file has until it is whole
+# The end of the hidden name that a file has until it is whole.
+TEMPORARY = ".tmp"
 
 
 @contextmanager
@@ -24,12 +25,14 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+
     try:
         with temporary.open(mode, encoding=encoding, newline=newline) as stream:
             yield stream
             if durable:
                 stream.flush()
                 os.fsync(stream.fileno())
+
         temporary.replace(path)
         if durable:
             folder = os.open(path.parent, os.O_RDONLY)
@@ -38,7 +41,9 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        if isinstance(error, OSError):  # a full disk does not say which file
+
+        # The error of a full disk names no file.
+        if isinstance(error, OSError):
             error.filename = str(path)
         raise
 

@@ -26,6 +26,7 @@ def write_whole_folder(target: Path, mark: str, names: Collection[str]) -> Itera
     refuse_others(target, mark, names)
     target.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(target)
+
     temporary = target.with_name(f".{target.name}.{os.getpid()}{TEMPORARY}")
     try:
         temporary.mkdir()
@@ -45,6 +46,7 @@ def refuse_others(target: Path, mark: str, names: Collection[str]) -> None:
     """
     if not os.path.lexists(target):
         return
+
     is_folder = target.is_dir() and not target.is_symlink()
     found = {each.name + "/" * each.is_dir() for each in target.iterdir()} if is_folder else None
     if found is None:
@@ -53,6 +55,7 @@ def refuse_others(target: Path, mark: str, names: Collection[str]) -> None:
         return
     else:
         given = f"holds {min(found - set(names) or found)}"
+
     allowed = "a new folder, or that of an earlier export with nothing else in it"
     raise ConfigError(f"output: given {target}, which {given}; allowed: {allowed}; give another output=")
 
@@ -62,6 +65,7 @@ def _replace(new: Path, target: Path) -> None:
     if not target.exists():
         new.rename(target)
         return
+
     aside = new.with_name(f"{new.name}.old{TEMPORARY}")
     target.rename(aside)
     try:

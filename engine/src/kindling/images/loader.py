@@ -16,8 +16,8 @@ from kindling.errors import KindlingError
 from kindling.images.augment import FLIP_DRAW, NUM_DRAWS, Augment, Normalize
 from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors
 from kindling.images.transform import transformed
+from kindling.process.parent import die_with
 from kindling.process.signals import ENDING
-from kindling.process.start_and_end import die_with
 
 
 class EpochOrder:

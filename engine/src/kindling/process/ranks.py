@@ -2,17 +2,15 @@
 
 import os
 import secrets
-import signal
 from datetime import datetime
 from functools import cache
 
-from kindling.process import signals, start_and_end
-
-FIRST_PID = "KINDLING_FIRST_PID"  # tells the processes that Lightning launches who has launched them
+# The environment variable that gives the processes which Lightning launches the pid of the first one.
+FIRST_PID = "KINDLING_FIRST_PID"
 
 
 def is_first_process() -> bool:
-    """Whether this is rank 0, as torchrun, Slurm and Lightning tell it."""
+    """Whether this is rank 0, by the variables of torchrun, Slurm and Lightning."""
     ranks = [os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ]
     return all(rank == "0" for rank in ranks)
 
@@ -27,15 +25,20 @@ def job() -> str | None:
     env = os.environ
     if is_launched():
         return None
+
     if int(env.get("SLURM_NTASKS", "1")) > 1 and "SLURM_STEP_ID" in env:
         names = ("SLURM_JOB_ID", "SLURM_STEP_ID", "SLURM_RESTART_COUNT")
         return "-".join(["slurm", *(env[name] for name in names if name in env)])
+
     if int(env.get("WORLD_SIZE", "1")) > 1:
         names = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
         words = ["torchrun", *(env[name] for name in names if name in env)]
-        if env.get("TORCHELASTIC_RUN_ID") == "none" and env.get("GROUP_WORLD_SIZE") == "1":  # not given any
+
+        # torchrun was given no name.
+        if env.get("TORCHELASTIC_RUN_ID") == "none" and env.get("GROUP_WORLD_SIZE") == "1":
             words.append(str(os.getppid()))
         return "-".join(words)
+
     return None
 
 
@@ -43,18 +46,3 @@ def job() -> str | None:
 def stamp() -> str:
     """The name of this process's run or sweep: <YYYY-MM-DD_HH-MM-SS>-<4 hex>; one for all ranks of a job."""
     return job() or f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
-
-
-def end_with_launcher() -> None:
-    """See to it that a process does not outlive who has started it, and that the first one hears of its signals."""
-    if is_launched():
-        first = int(os.environ[FIRST_PID])
-        start_and_end.die_with(first)
-        for signum in (signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)  # a terminal's reach the first one too
-        signals.pass_on_to(first)
-        return
-    if "TORCHELASTIC_RUN_ID" in os.environ:
-        start_and_end.die_with(os.getppid(), signal.SIGTERM)  # which leaves it the time for a checkpoint
-    if is_first_process():
-        os.environ[FIRST_PID] = str(os.getpid())

@@ -17,30 +17,41 @@ from kindling.errors import Interrupted
 
 # SIGHUP comes when a terminal closes; SIGUSR1 is Slurm's, a while before a job's time is over.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
-SAME_SIGNAL_S = 1.0  # a terminal and a launcher may both pass on one Ctrl-C
+
+# A terminal and a launcher may both pass on one Ctrl-C.
+SAME_SIGNAL_S = 1.0
 
 
 class _State:
-    """What signals have come."""
+    """The signals received so far; a process has one set of handlers, so it has one state.
 
-    is_open = False  # `deferred`
-    ended_by: Interrupted | None = None  # what was raised
-    request: Interrupted | None = None  # what one asked for while `deferred` was open
+    Attributes:
+        is_deferring: `deferred` is open.
+        request: the interruption to raise at the next batch boundary.
+        ended_by: the interruption that was raised.
+        received_at: when the last signal came, by the monotonic clock.
+        first_pid: the process that is to end this one.
+        terminals: the standard streams that are terminals.
+    """
+
+    is_deferring = False
+    request: Interrupted | None = None
+    ended_by: Interrupted | None = None
     received_at = -math.inf
-    first_pid: int | None = None  # of the process that ends this one
-    terminals: ClassVar[list[int]] = []  # of the standard streams
+    first_pid: int | None = None
+    terminals: ClassVar[list[int]] = []
 
 
 def install() -> None:
-    """Let these signals raise `Interrupted`, but for those that are ignored, as after `nohup`."""
-    _State.terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]  # a closed one is none
+    """Let these signals raise `Interrupted`, except those that are ignored, as after `nohup`."""
+    _State.terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
     for signum in ENDING:
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _handle)
 
 
 def pass_on_to(first_pid: int) -> None:
-    """Let another process end because of a signal, and this one with it."""
+    """Send signals to another process, which ends because of them, and this one with it."""
     _State.first_pid = first_pid
 
 
@@ -51,11 +62,13 @@ def _handle(signum: int, frame: Any) -> None:
     _State.received_at = now
     if signum == signal.SIGHUP:
         leave_terminal()
-    if _State.is_open and _State.request is None:
+
+    if _State.is_deferring and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
         os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
-    elif _State.ended_by:  # without cleaning up
+    elif _State.ended_by:
+        # The second signal ends it without cleaning up.
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
     else:
@@ -73,7 +86,7 @@ def terminal_is_gone() -> bool:
 
 
 def leave_terminal() -> None:
-    """Let what is still printed go nowhere, as each write to a closed terminal is an error."""
+    """Send all further output to /dev/null, as each write to a closed terminal is an error."""
     nowhere = os.open(os.devnull, os.O_RDWR)
     for descriptor in _State.terminals:
         os.dup2(nowhere, descriptor)
@@ -90,10 +103,10 @@ def _end(signum: signal.Signals) -> None:
 
 @contextmanager
 def not_swallowed() -> Iterator[None]:
-    """For imports: where a signal comes in the middle of one, Python or C code may make nothing or an error of it.
+    """Raise what a signal raised during imports, whose Python or C code may swallow it or turn it into an error.
 
     Raises:
-        Interrupted: what a signal has raised within.
+        Interrupted: a signal came within.
     """
     _State.ended_by = None
     try:
@@ -107,13 +120,16 @@ def not_swallowed() -> Iterator[None]:
 
 
 def requested() -> Interrupted | None:
-    """What to raise at the next batch boundary."""
+    """The interruption to raise at the next batch boundary."""
     return _State.request
 
 
 @contextmanager
 def deferred(by: object) -> Iterator[None]:
-    """Leave signals to whoever asks `requested`; if there is nobody (`by` is None), they raise at once.
+    """Hold signals back until the next batch boundary, where `requested` is asked.
+
+    Args:
+        by: who asks; None if there is none, and signals raise at once.
 
     Raises:
         Interrupted: a signal came after the last batch boundary.
@@ -121,35 +137,40 @@ def deferred(by: object) -> Iterator[None]:
     if by is None or threading.current_thread() is not threading.main_thread():
         yield
         return
+
     before = {signum: signal.getsignal(signum) for signum in ENDING}
     for signum in ENDING:
-        if before[signum] != signal.SIG_IGN:  # a launched process leaves Ctrl-C to the first one
+        # A launched process ignores Ctrl-C, which the first one handles.
+        if before[signum] != signal.SIG_IGN:
             signal.signal(signum, _handle)
-    _State.is_open, _State.ended_by, _State.request = True, None, None
+
+    _State.is_deferring, _State.ended_by, _State.request = True, None, None
     try:
         yield
         if _State.request:
-            _State.is_open = False
+            _State.is_deferring = False
             _end(signal.Signals[str(_State.request)])
     except Interrupted as error:
         _State.ended_by = error
         raise
     finally:
-        _State.is_open, _State.request = False, None
+        _State.is_deferring, _State.request = False, None
         for signum, handler in before.items():
             signal.signal(signum, handler)
 
 
 def requeue() -> None:
-    """Let Slurm start this job again, as Lightning does after Slurm's USR1."""
+    """Put this job into Slurm's queue again, as Lightning does after Slurm's USR1."""
     env = os.environ
     if env.get("SLURM_PROCID", "0") != "0":
         return
+
     job = env.get("SLURM_JOB_ID", "")
     if "SLURM_ARRAY_JOB_ID" in env:
         job = f"{env['SLURM_ARRAY_JOB_ID']}_{env.get('SLURM_ARRAY_TASK_ID', '')}"
     if re.fullmatch(r"[0-9_]+", job):
         try:
             subprocess.run(["scontrol", "requeue", job], check=False)
-        except OSError as error:  # such as in a container
+        except OSError as error:
+            # A container may lack the command.
             print(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto", file=sys.stderr)

@@ -1,1 +1,1 @@
-"""What a run folder tells, who holds it, which run `resume` means."""
+"""What a run folder holds, who works in it, which run `resume` means."""

@@ -13,13 +13,19 @@ from kindling.process.ranks import is_first_process, job
 
 NAME = ".lock"
 READY = "ready for the others"
-ASKED_S = 0.3  # another process holds a lock for a moment if it looks who holds it
-FIRST_S = 60.0  # further processes of a job wait so long for the first one, whose machine may be slower
-_ours: set[Path] = set()  # to look into a file and close it would give our own lock away
+
+# Another process holds the lock for a moment while it checks whether the folder is held.
+PATIENCE_S = 0.3
+
+# How long further processes of a job wait for the first one, whose machine may be slower.
+FIRST_S = 60.0
+
+# The files that this process has locked. Opening and closing one of them again would release its lock.
+_ours: set[Path] = set()
 
 
 class RunLock:
-    """Held from `acquire` to `release`, or to the end of this process, however it ends.
+    """Held from `acquire` to `release`, or until this process ends, however it ends.
 
     A POSIX record lock: worker processes forked later do not inherit it, and network file systems know it.
     """
@@ -36,7 +42,7 @@ class RunLock:
         descriptor = os.open(self.file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         self._descriptor = descriptor
         try:
-            _try_lock(descriptor, ASKED_S)
+            _try_lock(descriptor, PATIENCE_S)
         except OSError as error:
             if error.errno in (errno.EACCES, errno.EAGAIN):
                 holder = os.pread(descriptor, 400, 0).decode(errors="replace").partition("\n")[0]
@@ -45,22 +51,27 @@ class RunLock:
                     f"run folder: given {self.file.parent}, which {holder or 'another process'} is working in; "
                     "allowed: one process at a time; wait for its end, or end it"
                 ) from None
-            # else it is a file system without locks
+            # Other errors come from a file system without locks, where the folder is used unlocked.
         _ours.add(self.file)
         self._write("")
 
     def let_others_in(self) -> None:
-        """Tell the further processes of this job that the folder is theirs too, and its run.json up to date."""
+        """Signal the further processes of this job that the folder is theirs too, and its run.json up to date."""
         self._write(READY)
 
     def _write(self, state: str) -> None:
-        if self._descriptor is not None:
-            with suppress(OSError):  # a full disk
-                text = f"process {os.getpid()} on {platform.node()}\n{job() or ''}\n{state}"
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, text.encode(), 0)
-                if job():
-                    os.fsync(self._descriptor)  # other machines may read it
+        if self._descriptor is None:
+            return
+        text = f"process {os.getpid()} on {platform.node()}\n{job() or ''}\n{state}"
+
+        # The disk may be full.
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, text.encode(), 0)
+
+            # Other machines may read it.
+            if job():
+                os.fsync(self._descriptor)
 
     def release(self) -> None:
         if self._descriptor is not None:
@@ -88,7 +99,7 @@ def is_held(folder: Path) -> bool:
 
 
 def wait_for_first(folder: Path) -> None:
-    """Let a further process of a job wait until the first one has the folder."""
+    """Wait, in a further process of a job, until the first one has the folder."""
     deadline = time.monotonic() + FIRST_S
     while job() and not _is_of_this_job(folder, READY) and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -97,7 +108,9 @@ def wait_for_first(folder: Path) -> None:
 def _is_of_this_job(folder: Path, state: str = "") -> bool:
     if is_first_process() or job() is None:
         return False
-    deadline = time.monotonic() + ASKED_S  # who has locked it may not have written its name yet
+
+    # Whoever has locked it may not have written its name yet.
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         with suppress(OSError):
             _, *words = (folder / NAME).read_text(errors="replace").split("\n")

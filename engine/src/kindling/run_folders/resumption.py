@@ -1,27 +1,23 @@
 """Which run `resume` means, and which settings may differ from those that it was started with."""
 
-import json
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config.foreign import faults
-from kindling.config.renames import FORMAT, UNNAMED
-from kindling.config.targets import absolute
-from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_config
 from kindling.run_folders.lock import is_held
+from kindling.run_folders.saved_run import ORIGIN, run_of, saved_config
 
-# What may differ when a run goes on; a prefix stands for all below it.
+# What may differ when a run is resumed; a prefix stands for all below it.
 FREE = (
     *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
-    "model.checkpoint_activations",  # for a run whose memory has run out; its bits stay
+    # For a run whose memory has run out; the results stay bit-identical.
+    "model.checkpoint_activations",
     "experiment_name",
     *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
@@ -33,17 +29,20 @@ FREE = (
     *("trainer.limit_test_batches", "trainer.limit_predict_batches", "trainer.profiler", "trainer.detect_anomaly"),
     *("trainer.default_root_dir", "trainer.model_registry", "trainer.barebones"),
 )
-# What may differ too, at the price of other last bits: it warns, or is refused with resume_strict=true.
+
+# What may differ too, but then the results are not bit-identical: a warning, or refused with resume_strict=true.
 BITS = (
     *("compile", "float32_matmul_precision", "trainer.accelerator", "trainer.strategy", "trainer.devices"),
     *("trainer.num_nodes", "trainer.precision", "trainer.deterministic", "trainer.benchmark"),
 )
+
 # What a fork may not change, since its state would not fit.
 SHAPES = ("model", "optimizer", "layer_lr_decay", "scheduler", "data.num_classes", "data.channels", "data.image_size")
-RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")  # but these, which its state is scaled to
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the first is ten times quicker
-ORIGIN = ("fork", "weights")  # where a run came from stays so when it goes on
-# What leaves training that had ended something to do.
+
+# What it may change all the same, since its state is scaled to it.
+RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")
+
+# What gives a finished run something left to do.
 LIMITS = (
     *("trainer.max_epochs", "trainer.max_steps", "trainer.min_epochs", "trainer.min_steps"),
     "callbacks.early_stopping.patience",
@@ -88,6 +87,7 @@ def refuse_changes(saved: dict[str, Any], given: dict[str, Any], *, fork: bool =
     else:
         refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]
         allowed = "those that the run was started with; repeat its command; fork= branches off with others"
+
     if refused:
         before, now = flatten(saved), flatten(given)
         listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in refused[:5])
@@ -99,47 +99,17 @@ def is_reopened(saved: dict[str, Any], given: dict[str, Any]) -> bool:
     return any(key in (*LIMITS, "test") for key in changed_settings(saved, given))
 
 
-def saved_config(folder: Path) -> dict[str, Any]:
-    """The plain config that a run was started with.
+def saved_config_to_resume(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """The saved config of the run in a folder, which a run with the given one may go on with.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: the run may not be resumed, or not with this config.
     """
-    file = folder / "config.yaml"
-    try:
-        config = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        config = " ".join(str(error).split())
-    given = f"resume: given {folder}, whose config.yaml holds"
-    if not isinstance(config, dict) or not isinstance(config.get("paths"), dict):
-        raise ConfigError(f"{given} no config ({str(config)[:200]}); give another run")
-    written = (run_of(folder) or {}).get("format", UNNAMED)
-    if written not in range(1, FORMAT + 1):
-        raise ConfigError(
-            f"resume: given {folder}, of format {written!r}; allowed: format {FORMAT} and older; "
-            "use it with the version that wrote it"
-        )
-    for fault in faults(config, written):
-        raise ConfigError(f"{given} {fault}")
-    for key in ORIGIN:
-        if not isinstance(config.get(key), str | None):
-            raise ConfigError(f"{given} {config[key]!r} as {key}; allowed: a path")
-    return absolute(upgrade(config, written))
-
-
-def run_of(folder: Path) -> dict[str, Any] | None:
-    """What run.json tells; None if there is none that can be read."""
-    try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    if not isinstance(facts, dict) or not isinstance(facts.get("status"), str):
-        return None
-    earlier, metrics = facts.get("earlier", []), facts.get("metrics", {})
-    numbers = isinstance(metrics, dict) and all(isinstance(each, int | float) for each in metrics.values())
-    ids = facts.get("tracked_as", {})
-    named = isinstance(ids, dict) and all(isinstance(each, str) for each in ids.values())
-    return facts if isinstance(earlier, list) and numbers and named else None
+    if not given["resume"]:
+        raise ConfigError(f"run folder: given {folder}, which holds a run; give a new one, or resume= it")
+    saved = saved_config(folder)
+    refuse_changes(saved, given, strict=given["resume_strict"])
+    return saved
 
 
 @cache

@@ -1,0 +1,113 @@
+"""The arguments of a command, checked before Hydra reads them."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from kindling.config import composition, project
+from kindling.config.check import keys
+from kindling.config.check.command_line import Check, refuse
+from kindling.config.check.files import ConfigFiles
+from kindling.config.composition import Composer
+from kindling.config.fault import Fault, nearest
+from kindling.errors import ConfigError, KindlingError
+
+# As Hydra takes serve's model=... for a choice of configs/model/.
+SHORT = {"serve": {"model": "model.folder"}}
+GROUPS_TYPED_AS_FLAGS = ("experiment", "data", "model", "optimizer", "trainer", "seed")
+
+
+def checked_arguments(name: str, arguments: list[str]) -> list[str] | None:
+    """The arguments for Hydra, as `check_command_line` gives them; as they are if the check itself fails.
+
+    Raises:
+        KindlingError: one line for each mistake.
+    """
+    try:
+        return check_command_line(name, arguments)
+    except (KindlingError, OSError):
+        raise
+    except Exception as error:
+        # A bug in the check is no reason not to train.
+        print(f"warning: the config could not be checked ({type(error).__name__}: {error})", file=sys.stderr)
+        return arguments
+
+
+def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
+    """The arguments with the flags first, since Hydra's parser takes no override after a flag that follows one.
+
+    None if they asked for what has been printed: the help or the config, for which Hydra takes twice as long.
+
+    Raises:
+        KindlingError: one line for each mistake.
+    """
+    arguments = in_full(name, arguments)
+    parser = composition.arguments_parser()
+    given, unknown = _parse(parser, name, arguments)
+    flags_first = [*(each for each in arguments if each not in given.overrides), *given.overrides]
+
+    if given.experimental_rerun:
+        raise ConfigError("--experimental-rerun: given a pickle, which may run any code; allowed: resume=<run folder>")
+    if given.hydra_help or given.shell_completion:
+        return flags_first
+
+    folder = Path(given.config_path or project.current().configs).absolute()
+    sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
+    with Composer(given.config_name, folder, given.config_dir) as composer:
+        if given.help:
+            groups = ConfigFiles(*composer.folders).groups
+            printed = composition.print_help(composer, groups, given.overrides, resolve=given.resolve)
+            return None if printed else flags_first
+        check = Check(composer, sweep=sweep)
+        problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides), *_package_faults(given, check)]
+    refuse(problems)
+
+    # A run logs the warnings itself.
+    if given.cfg or given.info:
+        for problem in problems:
+            print(f"warning: {problem}", file=sys.stderr)
+    if given.cfg == "job" and not (given.package or "").startswith("hydra"):
+        composition.print_config(check.configs[0], given.package, resolve=given.resolve)
+        return None
+    return flags_first
+
+
+def in_full(name: str, arguments: Sequence[str]) -> list[str]:
+    """Arguments whose key has a short name, with the full one."""
+    split = [argument.partition("=") for argument in arguments]
+    return ["".join([SHORT.get(name, {}).get(key, key), equals, value]) for key, equals, value in split]
+
+
+def _parse(parser: argparse.ArgumentParser, name: str, arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    given, unknown = parser.parse_known_intermixed_args(arguments)
+    given.overrides += [argument for argument in unknown if not argument.startswith("-")]
+    given.config_name = (given.config_name or name).removesuffix(".yaml")
+    return given, [argument for argument in unknown if argument.startswith("-")]
+
+
+def _package_faults(given: argparse.Namespace, check: Check) -> list[Fault]:
+    if given.package in (None, "_global_") or not check.configs or keys.has(check.configs[0], given.package):
+        return []
+    near = keys.similar(check.configs[0], given.package)
+    return [Fault("--package", given.package, "a node of the config", near)]
+
+
+def _flag_faults(parser: argparse.ArgumentParser, given: argparse.Namespace, unknown: Sequence[str]) -> list[Fault]:
+    faults = []
+    actions = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(given, name)]
+    if len(actions) > 1:
+        faults.append(Fault(actions[1], f"beside {actions[0]}", "one of them"))
+    if given.resolve and not given.cfg:
+        faults.append(Fault("--resolve", "without --cfg", "--cfg job --resolve"))
+
+    known = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
+    return [*faults, *(_unknown_flag(flag, known) for flag in unknown)]
+
+
+def _unknown_flag(flag: str, known: list[str]) -> Fault:
+    without = flag.lstrip("-")
+    key = without.partition("=")[0]
+    near = nearest(key, GROUPS_TYPED_AS_FLAGS)
+    meant = without if near == key else nearest(flag, known) or f"{near}=..." * bool(near)
+    return Fault(flag, "an unknown flag", f"key=value, or one of {', '.join(known)}", meant)

@@ -1,0 +1,140 @@
+"""How a command ends: which exit code and which words belong to which error.
+
+| what ended it                         | what is printed                      | exit code        |
+|---------------------------------------|--------------------------------------|------------------|
+| nothing                               | nothing                              | 0                |
+| a mistake that the user can mend      | a line for each                      | the error's: 1, 2 |
+| a refusal of the command line by Hydra | its first line                       | 2                |
+| a file that cannot be read or written | its name, and what to do             | 1                |
+| another error                         | its traceback                        | 1                |
+| a signal                              | its name                             | 129, 130, 143    |
+| the reader of its output has gone     | nothing                              | 141              |
+| `sys.exit`                            | its text, if it is one               | its code         |
+"""
+
+import errno
+import logging
+import sys
+import traceback
+from typing import NoReturn
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from kindling.config.composition import in_sweep, own_error
+from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
+from kindling.files.redaction import redact_text
+from kindling.process import ranks, signals
+
+BROKEN_PIPE = 141  # 128 + SIGPIPE
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
+
+
+def conclude(error: SystemExit | Interrupted | Exception, *, full_trace: bool) -> int:
+    """Report what ended a command, once, and give its exit code.
+
+    Args:
+        error: what it raised.
+        full_trace: with its traceback, whatever it is.
+    """
+    match error:
+        case SystemExit():
+            return _conclude_exit(error)
+        case Interrupted():
+            return _conclude_interruption(error)
+        case BrokenPipeError():
+            return BROKEN_PIPE
+        case _:
+            return _conclude_failure(error, full_trace=full_trace)
+
+
+def _conclude_exit(error: SystemExit) -> int:
+    if isinstance(error.code, str):
+        print(error.code, file=sys.stderr)
+    return error.code if isinstance(error.code, int) else int(error.code is not None)
+
+
+def _conclude_interruption(error: Interrupted) -> int:
+    # The first process reports it; Lightning would kill that one for a code other than 0.
+    if ranks.is_launched():
+        return 0
+    print(f"interrupted by {error}", file=sys.stderr)
+    if str(error) == "SIGUSR1":
+        signals.requeue()
+    return error.exit_code
+
+
+def _conclude_failure(error: Exception, *, full_trace: bool) -> int:
+    is_of_hydra = not (_is_reported(error) or own_error(error) or isinstance(error, OSError))
+    if is_of_hydra and not full_trace:
+        error = ConfigError(_in_one_line(error))
+    report(error, full_trace=full_trace)
+    return exit_code(error)
+
+
+def leave_job(error: Exception, *, full_trace: bool) -> NoReturn:
+    """Report what ended a job, before Hydra does, and raise what ends the command, or leads to the sweep's next job."""
+    if isinstance(error, BrokenPipeError):
+        sys.exit(BROKEN_PIPE)
+    stopped = interruption(error)
+    if stopped:
+        raise stopped from None
+
+    report(error, full_trace=full_trace)
+    if in_sweep():
+        raise error
+    sys.exit(exit_code(error))
+
+
+def exit_code(error: Exception) -> int:
+    own = own_error(error)
+    if own:
+        return own.exit_code
+    return 2 if isinstance(error, COMPOSITION_ERRORS) else 1
+
+
+def report(error: Exception, *, full_trace: bool) -> None:
+    """Print an error, and log it into train.log; once for each error."""
+    if _is_reported(error):
+        return
+    error.reported = True  # type: ignore[attr-defined]
+
+    text = redact_text(_text_of(error, full_trace=full_trace))
+    print(text, file=sys.stderr)
+
+    # Nothing is written into a folder that another process works in.
+    if isinstance(own_error(error), InUseError):
+        return
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, logging.FileHandler):
+            handler.handle(logging.makeLogRecord({"msg": text, "levelname": "ERROR"}))
+
+
+def _is_reported(error: Exception) -> bool:
+    return getattr(error, "reported", False)
+
+
+def _text_of(error: Exception, *, full_trace: bool) -> str:
+    """A line for each mistake that the user can mend, a traceback for the rest."""
+    own = _of_a_file(error) or own_error(error)
+    if full_trace or not (own or isinstance(error, COMPOSITION_ERRORS)):
+        return "".join(traceback.format_exception(error))
+    lines = str(own).splitlines() if own else [_in_one_line(error)]
+    return "\n".join(f"error: {line}" for line in lines)
+
+
+def _of_a_file(error: Exception) -> KindlingError | None:
+    """The mistake behind the error of a file, or of a disk that is full."""
+    if not isinstance(error, OSError):
+        return None
+    is_full = error.errno in FULL_DISK
+    if not (error.filename or is_full):
+        return None
+    file = error.filename or "stdout, or the run folder"
+    to_do = "free space" if is_full else "give a path that can be read and written"
+    return KindlingError(f"{file}: {error.strerror}; {to_do}")
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).partition("full_key:")[0].split()) or type(error).__name__

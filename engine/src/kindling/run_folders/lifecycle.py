@@ -1,0 +1,84 @@
+"""How a run starts, is resumed and ends: `recorded`, which every training goes through."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from kindling.config.composition import in_sweep, to_plain
+from kindling.errors import ConfigError, interruption
+from kindling.process.ranks import is_first_process, stamp
+from kindling.run_folders.leftovers import remove_unused
+from kindling.run_folders.record import RunRecord
+
+# The command opens the record before torch is imported; `kindling.train.train` then works in the same one.
+_open_record: ContextVar[RunRecord | None] = ContextVar("open_record", default=None)
+
+
+@contextmanager
+def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
+    """Record a run in its folder, `cfg.paths.run`, however it ends; inside itself, give the open record.
+
+    Raises:
+        InUseError: another process holds the folder.
+        ConfigError: the run may not be resumed so.
+    """
+    outer = _open_record.get()
+    if outer is not None:
+        yield outer
+        return
+
+    config = to_plain(cfg)
+    record = RunRecord(Path(config["paths"]["run"]), config)
+    _refuse_one_folder_for_a_sweep(record)
+
+    token = _open_record.set(record)
+    try:
+        record.start() if is_first_process() else record.join()
+        yield record
+    except BaseException as error:
+        _end_with(record, error)
+        raise
+    else:
+        if not record.is_done:
+            record.end("finished")
+    finally:
+        record.release()
+        _open_record.reset(token)
+
+
+def _refuse_one_folder_for_a_sweep(record: RunRecord) -> None:
+    """
+    Raises:
+        ConfigError: the jobs of a sweep would all resume the same run.
+    """
+    resume = record.config["resume"]
+    if in_sweep() and resume and (resume != "auto" or stamp() in str(record.folder)):
+        allowed = "auto with hydra.sweep.dir=<folder of the sweep>, or one run at a time"
+        raise ConfigError(f"resume: given {resume} in a sweep; allowed: {allowed}")
+
+
+def _end_with(record: RunRecord, error: BaseException) -> None:
+    """Record a run that did not finish, or remove the traces of one that was refused."""
+    was_started = "status" in record.facts
+    if is_first_process() and not was_started:
+        return
+
+    # Lightning turns Ctrl-C in a notebook into SystemExit.
+    status = "interrupted" if interruption(error) else "failed"
+    reason = f"{type(error).__name__}: {error}"
+
+    if isinstance(error, ConfigError):
+        record.close_trackers(status, reason)
+        if is_first_process() and record.saved_config is not None:
+            record.restore()
+            return
+        if record.saved_config is None and not in_sweep():
+            remove_unused(record.folder)
+            return
+
+    # The disk may be full, which the error says already.
+    with suppress(OSError):
+        record.end(status, reason)

@@ -1,0 +1,94 @@
+"""Which exit code and which words belong to what ends a command."""
+
+import errno
+
+import pytest
+from hydra.errors import ConfigCompositionException
+from omegaconf.errors import InterpolationResolutionError
+
+from kindling.cli import outcome
+from kindling.errors import ConfigError, DataError, Interrupted, InUseError
+from kindling.process import ranks, signals
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "printed"),
+    [
+        (SystemExit(), 0, ""),
+        (SystemExit(3), 3, ""),
+        (SystemExit("a text"), 1, "a text\n"),
+        (BrokenPipeError(), 141, ""),
+        (Interrupted("SIGINT"), 130, "interrupted by SIGINT\n"),
+        (Interrupted("SIGHUP"), 129, "interrupted by SIGHUP\n"),
+        (Interrupted("SIGTERM"), 143, "interrupted by SIGTERM\n"),
+        (ConfigError("one\ntwo"), 2, "error: one\nerror: two\n"),
+        (InUseError("held"), 2, "error: held\n"),
+        (DataError("no images"), 1, "error: no images\n"),
+        (ConfigCompositionException("no such\n    group"), 2, "error: no such group\n"),
+        (InterpolationResolutionError("no key\n    full_key: a.b"), 2, "error: no key\n"),
+        (PermissionError(errno.EACCES, "not allowed", "a file"), 1, "error: a file: not allowed; give a path that can"),
+        (OSError(errno.ENOSPC, "no space"), 1, "error: stdout, or the run folder: no space; free space\n"),
+        (ValueError("of Hydra"), 2, "error: of Hydra\n"),
+        (ConfigError("with token=hunter22"), 2, "error: with token=<redacted>\n"),
+    ],
+    ids=lambda each: repr(each)[:30],
+)
+def test_each_end_has_its_code_and_its_words(capsys, error, code, printed):
+    assert outcome.conclude(error, full_trace=False) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith(printed)
+    assert bool(shown.err) == bool(printed)
+
+
+def test_a_full_trace_is_one_of_each_error(capsys):
+    assert outcome.conclude(ValueError("of Hydra"), full_trace=True) == 1
+    assert outcome.conclude(ConfigError("wrong"), full_trace=True) == 2
+    assert capsys.readouterr().err.splitlines() == [
+        "ValueError: of Hydra",
+        "",
+        "kindling.errors.ConfigError: wrong",
+        "",
+    ]
+
+
+def test_a_job_reports_its_error_and_the_command_does_not_repeat_it(capsys):
+    error = ValueError("a bug")
+    with pytest.raises(SystemExit) as ended:
+        outcome.leave_job(error, full_trace=False)
+    assert outcome.conclude(ended.value, full_trace=False) == 1
+    assert outcome.conclude(error, full_trace=False) == 1
+    assert capsys.readouterr().err == "ValueError: a bug\n\n"
+
+
+def test_a_job_of_a_sweep_gives_its_error_to_hydra_which_goes_on(monkeypatch):
+    monkeypatch.setattr(outcome, "in_sweep", lambda: True)
+    with pytest.raises(ConfigError, match="wrong"):
+        outcome.leave_job(ConfigError("wrong"), full_trace=False)
+
+
+def test_a_signal_behind_an_error_of_a_job_is_what_ends_it(capsys):
+    error = RuntimeError("unexpected pos")
+    error.__context__ = Interrupted("SIGTERM")
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        outcome.leave_job(error, full_trace=False)
+    with pytest.raises(SystemExit) as ended:
+        outcome.leave_job(BrokenPipeError(), full_trace=False)
+    assert ended.value.code == 141
+    assert capsys.readouterr().err == ""
+
+
+def test_slurm_starts_the_job_again_after_its_warning_alone(monkeypatch):
+    asked = []
+    monkeypatch.setattr(signals, "requeue", lambda: asked.append(True))
+    assert outcome.conclude(Interrupted("SIGTERM"), full_trace=False) == 143
+    assert asked == []
+    assert outcome.conclude(Interrupted("SIGUSR1"), full_trace=False) == 143
+    assert asked == [True]
+
+
+def test_a_launched_process_leaves_the_report_of_a_signal_to_the_first_one(monkeypatch, capsys):
+    monkeypatch.setenv(ranks.FIRST_PID, "1")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert outcome.conclude(Interrupted("SIGTERM"), full_trace=False) == 0
+    assert capsys.readouterr().err == ""
