@@ -244,11 +244,6 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/images/classifier.py", "if clips_mixed else", "if False else"),
     Fault("engine/src/kindling/images/classifier.py", "self.__dict__[name] = value", "pass"),
-    Fault(
-        "engine/src/kindling/lightning_internals/hooks.py",
-        'getattr(getattr(callback, hook_name), "__func__", None)',
-        "getattr(type(callback), hook_name)",
-    ),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "callback._every_n_train_steps < 1 and", "True or"),
     Fault("engine/src/kindling/lightning_internals/hooks.py", 'callback.logging_interval == "epoch"', "True"),
     Fault(
@@ -260,7 +255,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/hooks.py", "and hook_name not in attributes", ""),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "module._current_fx_name = outer_hook", "pass"),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "if callable(hook):", "if True:"),
-    Fault("engine/src/kindling/lightning_internals/signals.py", "= register_none", "= lambda: None"),
+    Fault("engine/src/kindling/lightning_internals/signal_handlers.py", "= register_none", "= lambda: None"),
     Fault(
         "engine/src/kindling/lightning_internals/launched.py",
         "            callback.load_state_dict(state)\n",

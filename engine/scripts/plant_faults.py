@@ -100,6 +100,7 @@ NEAREST = {
     "rollback": "divergence",
     "seeds": "loader",
     "served": "serve",
+    "signal_handlers": "overhead",
     "signals": "entries",
     "start": "resumption",
     "syntax": "check",

@@ -171,6 +171,7 @@ def test_epoch_sums_of_a_killed_epoch_are_added_to_those_of_the_rest():
         assert trainer.callback_metrics[name] == whole.callback_metrics[name]
     assert trainer.callback_metrics["loss"] == 0
     assert module.metric.compute() == torch.arange(12.0).mean()
+    assert module.metric.update_count == 3
     assert saved[0]["logged"] == {}
 
 

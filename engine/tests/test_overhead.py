@@ -15,7 +15,13 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.images.classifier import Classifier
-from kindling.lightning_internals.hooks import STEP_HOOKS, call_every_callback, is_idle, skip_idle_hooks
+from kindling.lightning_internals.hooks import (
+    STEP_HOOKS,
+    call_busy_callbacks,
+    call_every_callback,
+    is_idle,
+    skip_idle_hooks,
+)
 from kindling.lightning_internals.overhead import NoProfiler, reduce_overhead
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -155,6 +161,15 @@ def test_callbacks_are_called_in_the_order_and_under_the_names_that_lightning_gi
     monkeypatch.setattr("lightning.pytorch.trainer.call._call_callback_hooks", call_every_callback)
     assert ours == calls_of(hooks, reduced=False)
     assert {name for _, name, _ in ours[:-1]} == set(hooks)
+
+
+def test_a_hook_within_a_hook_leaves_the_name_of_the_outer_one():
+    fit, module = trainer(callbacks=[Counting()]), classifier()
+    fit.strategy._lightning_module = module
+    module._current_fx_name = "outer"
+    call_busy_callbacks(fit, "on_train_batch_end", None, None, 0)
+    assert fit.callbacks[0].ended == 1
+    assert module._current_fx_name == "outer"
 
 
 def test_a_trainer_can_be_pickled_and_trains_all_the_same(tmp_path):

@@ -57,5 +57,4 @@ def does_nothing(callback: Any, hook_name: str) -> bool:
         return callback._every_n_train_steps < 1 and callback._train_time_interval is None
     if type(callback) is LearningRateMonitor and hook_name == "on_train_batch_start":
         return callback.logging_interval == "epoch"
-    function = getattr(getattr(callback, hook_name), "__func__", None)
-    return function is vars(Callback)[hook_name]
+    return getattr(type(callback), hook_name) is vars(Callback)[hook_name]

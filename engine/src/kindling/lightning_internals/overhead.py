@@ -8,7 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
-from kindling.lightning_internals import hooks, signals
+from kindling.lightning_internals import hooks, signal_handlers
 
 NOTHING: AbstractContextManager[None] = nullcontext()
 
@@ -31,7 +31,7 @@ def reduce_overhead(trainer: Trainer) -> Trainer:
         trainer.profiler = NoProfiler()  # pyright: ignore[reportAttributeAccessIssue]
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
         hooks.skip_idle_hooks(callback)
-    signals.keep_own_handlers(trainer)
+    signal_handlers.keep_own_handlers(trainer)
     if not torch.cuda.is_available():
         # With it, torch loads NVIDIA's library anew each time that an optimizer steps.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
