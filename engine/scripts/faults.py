@@ -211,19 +211,23 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/images/classifier.py", "if clips_mixed else", "if False else"),
     Fault("engine/src/kindling/images/classifier.py", "self.__dict__[name] = value", "pass"),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", "callback._every_n_train_steps < 1 and", "True or"),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", 'callback.logging_interval == "epoch"', "True"),
     Fault(
-        "engine/src/kindling/lightning_internals/overhead.py",
-        'getattr(getattr(callback, name), "__func__", None)',
-        "getattr(type(callback), name)",
-    ),
-    Fault("engine/src/kindling/lightning_internals/overhead.py", "callback._every_n_train_steps < 1 and", "True or"),
-    Fault("engine/src/kindling/lightning_internals/overhead.py", 'callback.logging_interval == "epoch"', "True"),
-    Fault(
-        "engine/src/kindling/lightning_internals/overhead.py",
+        "engine/src/kindling/lightning_internals/hooks.py",
         "type(callback) is ModelCheckpoint",
         "isinstance(callback, ModelCheckpoint)",
     ),
-    Fault("engine/src/kindling/lightning_internals/overhead.py", "skip_empty_hooks(callback)", "pass"),
+    Fault("engine/src/kindling/lightning_internals/overhead.py", "hooks.skip_idle_hooks(callback)", "pass"),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", "and hook_name not in attributes", ""),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", "module._current_fx_name = outer_hook", "pass"),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", "if callable(hook):", "if True:"),
+    Fault("engine/src/kindling/lightning_internals/signal_handlers.py", "= register_none", "= lambda: None"),
+    Fault(
+        "engine/src/kindling/lightning_internals/launched.py",
+        "            callback.load_state_dict(state)\n",
+        "            pass\n",
+    ),
     Fault(
         "engine/src/kindling/lightning_internals/overhead.py",
         'os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)',
@@ -423,33 +427,35 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/checkpoints/resume_files.py", "if last.exists() and not any(", "if False and not any("),
     Fault("engine/src/kindling/training/start.py", 'if saved is None and run.config["fork"]:', "if False:"),
-    Fault("engine/src/kindling/training/start.py", "classifier.lr_factor = rate_factor(start.config, config)", "pass"),
+    Fault(
+        "engine/src/kindling/training/initial_state.py",
+        "classifier.lr_factor = lr_factor(start.config, config)",
+        "pass",
+    ),
     Fault("engine/src/kindling/training/start.py", "    if PROGRESS not in saved.content:", "    if False:"),
-    Fault("engine/src/kindling/lightning_internals/epoch_sums.py", "before + now if adds", "now if adds"),
-    Fault("engine/src/kindling/lightning_internals/epoch_sums.py", "metric._update_count = saved", "_ = saved"),
+    Fault("engine/src/kindling/lightning_internals/results.py", "before + now if adds", "now if adds"),
+    Fault("engine/src/kindling/lightning_internals/results.py", "metric._update_count = saved", "_ = saved"),
     Fault("engine/src/kindling/images/classifier.py", "seed_all(self._epoch_seed + batch_idx, self.device)", "pass"),
     Fault("engine/src/kindling/images/classifier.py", 'self.totals["train"].restore(', 'self.totals["test"].restore('),
-    Fault("engine/src/kindling/lightning_internals/loop_counters.py", 'batches["is_last_batch"] = False', "pass"),
+    Fault("engine/src/kindling/lightning_internals/loops.py", 'batches["is_last_batch"] = False', "pass"),
     Fault(
-        "engine/src/kindling/lightning_internals/loop_counters.py",
+        "engine/src/kindling/lightning_internals/loops.py",
         '            counter["ready"] -= 1',
         "            pass",
     ),
-    Fault(
-        "engine/src/kindling/checkpoints/resume_checkpoint.py", "trainer.check_val_every_n_epoch = sys.maxsize", "pass"
-    ),
-    Fault("engine/src/kindling/checkpoints/resume_checkpoint.py", "trainer.fit_loop._restarting = False", "pass"),
+    Fault("engine/src/kindling/lightning_internals/loops.py", "trainer.check_val_every_n_epoch = sys.maxsize", "pass"),
+    Fault("engine/src/kindling/lightning_internals/loops.py", "trainer.fit_loop._restarting = False", "pass"),
     Fault(
         "engine/src/kindling/checkpoints/resume_checkpoint.py",
-        "        trainer.num_sanity_val_steps = 0",
-        "        pass",
+        "            trainer.num_sanity_val_steps = 0",
+        "            pass",
     ),
     Fault(
-        "engine/src/kindling/checkpoints/resume_checkpoint.py",
-        "_callback_metrics.update(metrics)",
+        "engine/src/kindling/lightning_internals/results.py",
+        "_callback_metrics.update(on_device)",
         "_callback_metrics.update({})",
     ),
-    Fault("engine/src/kindling/checkpoints/resume_checkpoint.py", "        refuse_longer_cycle(trainer)\n", ""),
+    Fault("engine/src/kindling/checkpoints/resume_checkpoint.py", "        refuse_longer_schedule(trainer)\n", ""),
     Fault(
         "engine/src/kindling/checkpoints/resume_checkpoint.py",
         "if batch_idx % trainer.accumulate_grad_batches or",
@@ -471,13 +477,13 @@ FAULTS = [
     Fault("engine/src/kindling/process/parent.py", "ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signum)", "pass"),
     Fault("engine/src/kindling/run_folders/lock.py", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB"),
     Fault("engine/src/kindling/run_folders/lock.py", "    if folder / NAME in _ours:\n        return True\n", ""),
-    Fault("engine/src/kindling/training/guarded_fit.py", "min(deadline, saver._deadline)", "saver._deadline"),
+    Fault("engine/src/kindling/training/fit.py", "min(deadline, saver.deadline)", "saver.deadline"),
     Fault(
-        "engine/src/kindling/training/guarded_fit.py",
-        "            each._save = lambda trainer, progress: None",
-        "            pass",
+        "engine/src/kindling/training/replay.py",
+        "        saver.saves = False",
+        "        pass",
     ),
-    Fault("engine/src/kindling/training/guarded_fit.py", "launcher.kill(signal.SIGKILL)", "pass"),
+    Fault("engine/src/kindling/lightning_internals/launched.py", "launcher.kill(signal.SIGKILL)", "pass"),
     Fault("engine/src/kindling/training/divergence.py", "reversed(gradients)", "iter(gradients)"),
     Fault("engine/src/kindling/training/divergence.py", "self._first = self._first._replace(batch=None)", "pass"),
     Fault("engine/src/kindling/training/failures.py", "if DEAD_WORKER.match(text):", "if False:"),
@@ -496,12 +502,12 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/images/loader.py", "        return self._decoder._iterator\n", "        return None\n"),
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
-    Fault("engine/src/kindling/training/start.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
-    Fault("engine/src/kindling/training/start.py", "0 <= given < least:", "False:"),
+    Fault("engine/src/kindling/training/fork.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
+    Fault("engine/src/kindling/checkpoints/limits.py", "0 <= given < least:", "False:"),
     Fault("engine/src/kindling/run_folders/lifecycle.py", "            record.restore()\n", ""),
     Fault("engine/src/kindling/run_folders/resumption.py", "return all(_absolute(", "return True or all(_absolute("),
     Fault(
-        "engine/src/kindling/checkpoints/resume_checkpoint.py", "                forget_missing(state, callback)\n", ""
+        "engine/src/kindling/checkpoints/resume_checkpoint.py", "        checkpoints.forget_best(state, callback)\n", ""
     ),
     Fault(
         "engine/src/kindling/process/signals.py",
@@ -509,7 +515,9 @@ FAULTS = [
         "if True:\n            signal.signal(signum, _handle)\n\n",
     ),
     Fault("engine/src/kindling/process/signals.py", "        os.dup2(nowhere, descriptor)", "        pass"),
-    Fault("engine/src/kindling/training/guarded_fit.py", "(place.batch is None or again)", "place.batch is None"),
+    Fault(
+        "engine/src/kindling/training/rollback.py", "place.batch is not None and not repeats", "place.batch is not None"
+    ),
     Fault("engine/src/kindling/images/classifier.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
@@ -584,7 +592,7 @@ FAULTS = [
     Fault(
         "engine/src/kindling/run_folders/record.py", 'self.facts["tracked_as"] = before.get("tracked_as", {})', "pass"
     ),
-    Fault("engine/src/kindling/training/guarded_fit.py", "        tracking.begin(trainer.loggers, run)\n", ""),
+    Fault("engine/src/kindling/training/fit.py", "        tracking.begin(parts.trainer.loggers, run)\n", ""),
     Fault(
         "engine/src/kindling/loggers/mlflow_run.py",
         "for key, value in now.items() if key not in before]",

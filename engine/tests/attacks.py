@@ -548,7 +548,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
             for name, says, change in (
                 ("a pickle", "best.ckpt, which is no whole checkpoint", lambda _, evil: pickle.dumps(evil)),
                 ("a pickle in it", "best.ckpt, which is no whole checkpoint", lambda c, evil: c | {"x": evil}),
-                ("of another model", "best.ckpt: cannot be taken up", lambda c, _: c | {"state_dict": {}}),
+                ("of another model", "best.ckpt: cannot be restored", lambda c, _: c | {"state_dict": {}}),
             )
         },
     },

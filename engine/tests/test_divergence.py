@@ -98,7 +98,7 @@ def small(config: Given, batches: Batches, tmp_path: Path, monkeypatch: pytest.M
 
 
 def resumed(cfg: DictConfig) -> Any:
-    """The same run, taken up."""
+    """The same run, resumed."""
     return OmegaConf.merge(cfg, {"resume": cfg.paths.run})
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 from copy import deepcopy
 from datetime import timedelta
 
@@ -14,7 +15,14 @@ from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.images.classifier import Classifier
-from kindling.lightning_internals.overhead import STEP_HOOKS, NoProfiler, lean, skip_empty_hooks
+from kindling.lightning_internals.hooks import (
+    STEP_HOOKS,
+    call_busy_callbacks,
+    call_every_callback,
+    is_idle,
+    skip_idle_hooks,
+)
+from kindling.lightning_internals.overhead import NoProfiler, reduce_overhead
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -40,15 +48,17 @@ HOOKS = {
 }
 
 
+SILENT = {
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
 def trainer(**settings) -> Trainer:
-    quiet = {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return lean(Trainer(accelerator="cpu", max_epochs=2, **quiet, **settings))
+    return reduce_overhead(Trainer(accelerator="cpu", max_epochs=2, **SILENT, **settings))
 
 
 def classifier(kind: type[Classifier] = Classifier) -> Classifier:
@@ -109,12 +119,87 @@ def test_hooks_that_a_callback_has_are_called_and_empty_ones_are_not(monkeypatch
     assert called == ["assigned"] * 6
 
 
-@pytest.mark.parametrize("name", STEP_HOOKS)
+@pytest.mark.parametrize("name", sorted(STEP_HOOKS))
 def test_every_hook_of_a_step_is_called_for_the_callback_that_has_it(name):
-    """Lightning calls these only if they are callable, so that an empty one can be hidden."""
     callback = type("Own", (Callback,), {name: lambda *_, **__: None})()
-    skip_empty_hooks(callback)
-    assert [hook for hook in STEP_HOOKS if callable(getattr(callback, hook))] == [name]
+    skip_idle_hooks(callback)
+    assert [hook for hook in STEP_HOOKS if not is_idle(callback, hook)] == [name]
+
+
+def test_an_idle_hook_can_be_called_by_hand_and_one_that_is_assigned_later_is_called(monkeypatch):
+    called = []
+    callback = Counting()
+    fit = trainer(callbacks=[callback])
+    callback.on_before_backward(fit, classifier(), torch.ones(1))
+    callback.on_after_backward = lambda *_: called.append("later")
+    callback.on_before_zero_grad = None
+    fit.fit(classifier(), BATCHES, BATCHES)
+    assert called == ["later"] * 6
+
+
+def calls_of(hooks: list[str], reduced: bool) -> list[tuple[str, str, str]]:
+    """What two callbacks of an epoch see: their name, the hook, and the one that a module would log from."""
+    seen = []
+
+    def seeing(name: str):
+        def see(self, trainer, module, *_, **__):
+            seen.append((type(self).__name__, name, module._current_fx_name))
+
+        return see
+
+    methods = {name: seeing(name) for name in hooks}
+    callbacks = [type(name, (Callback,), methods)() for name in ("First", "Second")]
+    fit = Trainer(accelerator="cpu", max_epochs=1, callbacks=[*callbacks, Callback()], **SILENT)
+    (reduce_overhead if reduced else lambda same: same)(fit)
+    fit.fit(classifier(), BATCHES, BATCHES)
+    return [*seen, ("", "", str(fit.lightning_module._current_fx_name))]
+
+
+def test_callbacks_are_called_in_the_order_and_under_the_names_that_lightning_gives(monkeypatch):
+    hooks = [name for name in STEP_HOOKS if "predict" not in name and "test" not in name]
+    ours = calls_of(hooks, reduced=True)
+    monkeypatch.setattr("lightning.pytorch.trainer.call._call_callback_hooks", call_every_callback)
+    assert ours == calls_of(hooks, reduced=False)
+    assert {name for _, name, _ in ours[:-1]} == set(hooks)
+
+
+def test_a_hook_within_a_hook_leaves_the_name_of_the_outer_one():
+    fit, module = trainer(callbacks=[Counting()]), classifier()
+    fit.strategy._lightning_module = module
+    module._current_fx_name = "outer"
+    call_busy_callbacks(fit, "on_train_batch_end", None, None, 0)
+    assert fit.callbacks[0].ended == 1
+    assert module._current_fx_name == "outer"
+
+
+def test_a_trainer_can_be_pickled_and_trains_all_the_same(tmp_path):
+    callbacks = [Counting(), ModelCheckpoint(tmp_path), LearningRateMonitor("epoch")]
+    copy = pickle.loads(pickle.dumps(trainer(callbacks=callbacks[:1])))
+    copy.fit(classifier(), BATCHES, BATCHES)
+    assert copy.callbacks[0].ended == 6
+    for callback in callbacks:
+        skip_idle_hooks(callback)
+        assert pickle.loads(pickle.dumps(callback))._idle_hooks == callback._idle_hooks
+
+
+def test_a_process_that_unpickles_a_trainer_passes_over_idle_hooks_too(monkeypatch):
+    copy = pickle.loads(pickle.dumps(trainer(callbacks=[Counting()])))
+    monkeypatch.setattr("lightning.pytorch.trainer.call._call_callback_hooks", call_every_callback)
+    monkeypatch.setattr(Callback, "on_before_backward", lambda *_: pytest.fail("an idle hook was called"))
+    copy.fit(classifier(), BATCHES, BATCHES)
+
+
+def test_signals_are_left_to_the_handlers_that_are_set_already():
+    before = {each: signal.getsignal(each) for each in (signal.SIGTERM, signal.SIGUSR1)}
+    seen = []
+
+    class Seeing(Callback):
+        def on_train_batch_start(self, *_):
+            seen.append({each: signal.getsignal(each) for each in before})
+
+    trainer(callbacks=[Seeing()]).fit(classifier(), BATCHES, BATCHES)
+    assert all(each == before for each in seen)
+    assert len(seen) == 6
 
 
 def test_lightnings_callbacks_keep_the_hooks_of_a_step_that_they_need():
@@ -127,11 +212,11 @@ def test_lightnings_callbacks_keep_the_hooks_of_a_step_that_they_need():
     }
     for name, callbacks in needed.items():
         for callback in callbacks:
-            skip_empty_hooks(callback)
-            assert callable(getattr(callback, name))
+            skip_idle_hooks(callback)
+            assert not is_idle(callback, name)
     for idle in (ModelCheckpoint(monitor="val/loss"), ModelCheckpoint(every_n_epochs=2), LearningRateMonitor("epoch")):
-        skip_empty_hooks(idle)
-        assert not any(callable(getattr(idle, name)) for name in STEP_HOOKS)
+        skip_idle_hooks(idle)
+        assert all(is_idle(idle, name) for name in STEP_HOOKS)
 
 
 def test_a_checkpoint_of_ones_own_may_set_its_interval_later():
@@ -140,8 +225,8 @@ def test_a_checkpoint_of_ones_own_may_set_its_interval_later():
             self._every_n_train_steps = 2
 
     callback = Own()
-    skip_empty_hooks(callback)
-    assert callable(callback.on_train_batch_end)
+    skip_idle_hooks(callback)
+    assert not is_idle(callback, "on_train_batch_end")
 
 
 @pytest.mark.parametrize("accumulated", [1, 3])
@@ -184,11 +269,11 @@ def test_an_optimizer_that_clears_gradients_in_its_own_way_does_so():
     assert len(cleared) == 6
 
 
-def test_a_callback_without_its_empty_hooks_can_be_copied_and_pickled():
+def test_a_callback_whose_idle_hooks_are_passed_over_can_be_copied_and_pickled():
     callback = Counting()
-    skip_empty_hooks(callback)
+    skip_idle_hooks(callback)
     for copy in (deepcopy(callback), pickle.loads(pickle.dumps(callback))):
-        assert copy.on_before_backward is None
+        assert is_idle(copy, "on_before_backward")
         copy.on_train_batch_end()
         assert copy.ended == 1
 

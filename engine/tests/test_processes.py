@@ -297,6 +297,18 @@ def slow_record() -> None:
 
 
 @pytest.mark.slow
+def test_processes_that_are_spawned_train_to_the_bits_of_those_of_a_command_each_and_test_the_best(start, unbroken):
+    run = start(*PAIR, "trainer.strategy=ddp_spawn", forks=False)
+    # Four processes import everything anew.
+    run.process.join(3 * FULL_S)
+    assert run.code() == 0, run.words
+    assert outcome(run.folder) == unbroken
+    assert run.record["status"] == "finished"
+    assert run.record["best"]["score"] > 0
+    assert "test/accuracy" in run.record["metrics"]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
 def test_two_processes_killed_at_any_moment_end_with_the_bits_of_those_that_were_not(start, unbroken, kill):
     run = start(*PAIR)

@@ -434,7 +434,7 @@ def test_the_shares_of_several_processes_are_put_in_the_order_of_the_images():
 
 
 def test_a_replay_leaves_them_out():
-    from kindling.training.guarded_fit import WRITERS
+    from kindling.training.replay import WRITERS
 
     assert issubclass(TensorBoardCallback, WRITERS)
     built = [instantiate(compose(["callbacks=tensorboard"]).callbacks[name], name) for name in EYES]

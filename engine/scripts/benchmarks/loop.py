@@ -29,7 +29,7 @@ from kindling.images.classifier import Classifier
 from kindling.images.doctor.callback import Doctor
 from kindling.images.images import ImageTensors
 from kindling.images.loader import EpochLoader
-from kindling.lightning_internals.overhead import lean
+from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers.csv import MetricsCSV
 from kindling.training.optimization import cosine, parameter_groups
 
@@ -255,7 +255,7 @@ def fit(
         if further:
             chosen["callbacks"] = [*chosen.get("callbacks", []), further]
         trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
-        lean(trainer).fit(classifier, train, val)
+        reduce_overhead(trainer).fit(classifier, train, val)
 
 
 def quiet(folder: Path) -> dict[str, Any]:

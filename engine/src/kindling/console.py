@@ -29,6 +29,12 @@ def warn(problem: object) -> None:
         log.warning("warning: %s", problem)
 
 
+def report(message: str, *values: object) -> None:
+    """Say, once for all processes, how a run goes on."""
+    if is_first_process():
+        log.info(message, *values)
+
+
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     """A table of metrics by stage, and where to look next."""
     stages = [stage for stage in ("train", "val", "test") if any(name.startswith(f"{stage}/") for name in metrics)]

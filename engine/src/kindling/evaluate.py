@@ -23,7 +23,7 @@ from kindling.images.classifier import rebuild
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.keep_logits import KeepLogits
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
-from kindling.lightning_internals.overhead import lean
+from kindling.lightning_internals.overhead import reduce_overhead
 
 log = logging.getLogger(__name__)
 NUM_BINS = 15  # of the calibration error
@@ -45,7 +45,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     data = same_data(description["config"], classes, cfg)
     kept = KeepLogits()
     precision = section(description["config"], "trainer").get("precision")
-    trainer = lean(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
+    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
     classifier = rebuild(saved, path)
     classifier.views[cfg.split] = cfg.views or classifier.views.get(cfg.split, "none")

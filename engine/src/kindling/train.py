@@ -17,22 +17,25 @@ from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.config import project
 from kindling.config.check.command_line import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
-from kindling.console import print_results, set_up_logging, warn
+from kindling.console import print_results, report, set_up_logging, warn
 from kindling.errors import ConfigError
 from kindling.images.classifier import Classifier
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.views import average_logits
-from kindling.lightning_internals.overhead import lean
+from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.resumption import flatten
 from kindling.training import machine
 from kindling.training.compilation import compile_net
-from kindling.training.failures import taking_up
-from kindling.training.guarded_fit import WRITERS, Parts, fit
+from kindling.training.failures import naming_checkpoint
+from kindling.training.fit import fit
+from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
-from kindling.training.start import hide_void_events, load_start, tell
+from kindling.training.parts import Parts
+from kindling.training.replay import WRITERS
+from kindling.training.start import hide_void_events
 
 COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
 # Lightning refuses these callbacks if their flag is off.
@@ -62,7 +65,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
             warn(warning)
         refuse(machine.faults(run.config))
         if run.is_done:
-            tell("resume: %s has finished; nothing is left to do", run.folder)
+            report("resume: %s has finished; nothing is left to do", run.folder)
             return run.facts["metrics"]
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
         build = partial(build_parts, cfg, run.config)
@@ -77,7 +80,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
             best = best_checkpoint(trainer)
-            with run.timed("test"), taking_up(best):
+            with run.timed("test"), naming_checkpoint(best):
                 trainer.test(classifier, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
         run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
@@ -109,7 +112,7 @@ def build_parts(
         KindlingError: the config, the data or the weights cannot be right.
     """
     if replay:
-        cfg = quiet(cfg)
+        cfg = without_output(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: ImageDataModule = instantiate(cfg.data, "data")
     classifier = build_classifier(cfg, config)
@@ -123,7 +126,7 @@ def build_parts(
     return Parts(data, classifier, loggers, build_trainer(cfg, callbacks, loggers))
 
 
-def quiet(cfg: DictConfig) -> DictConfig:
+def without_output(cfg: DictConfig) -> DictConfig:
     """The same config for a run that writes and shows nothing."""
     hidden = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
     cfg = cfg.copy()
@@ -180,7 +183,7 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [WholeCheckpointIO()]}
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         given["max_time"] = None  # that callback ends the run in time
-    trainer = lean(instantiate(cfg.trainer, "trainer", **given))
+    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():

@@ -1,1 +1,1 @@
-"""What a checkpoint holds, when it is taken, how a run is taken up."""
+"""What a checkpoint holds, when it is taken, how a run is restored."""

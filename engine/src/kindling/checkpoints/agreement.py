@@ -1,4 +1,4 @@
-"""What several processes do at the next batch boundary; they ask each other every few steps, since that costs time."""
+"""What several processes agree to do at the next batch boundary; every few steps, since that costs time."""
 
 import time
 
@@ -10,7 +10,8 @@ from kindling.errors import Interrupted
 # To end; the last one that any process has counts.
 REASONS = (None, "max_time", "SIGUSR1", "SIGHUP", "SIGTERM", "SIGINT")
 POLL_STEPS = 10
-POLL_S = 1.0  # no longer than that, if a step is not longer itself
+# No longer than that, if a step is not longer itself.
+POLL_S = 1.0
 
 
 class Agreement:

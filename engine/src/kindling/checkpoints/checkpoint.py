@@ -10,11 +10,13 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from kindling.checkpoints.content import problems, with_own_files
+from kindling.config import project
 from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
 from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
+from kindling.lightning_internals.launched import is_handed_over
 
 DESCRIPTION = "description"
 PROGRESS = "progress"  # where training goes on, in resume checkpoints alone
@@ -126,7 +128,16 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
 class WholeCheckpointIO(TorchCheckpointIO):
     """Saves a checkpoint whole or not at all, and runs no code from one that it loads."""
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
+        return {"root": project.current().root}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        project.use(state["root"])
+
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+        if is_handed_over(Path(path)):
+            return torch.load(path, weights_only=True, map_location="cpu")
         saved = load(Path(path))
         for key, state in saved.get("callbacks", {}).items():
             if isinstance(state, dict) and "best_model_path" in state:

@@ -1,4 +1,4 @@
-"""What changes the last bits of a result, beside the config."""
+"""What a bit-identical result depends on, beside the config."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ from kindling.errors import ConfigError
 
 
 def conditions(trainer: Any) -> dict[str, Any]:
-    """Those under which a trainer works."""
+    """The conditions under which a trainer works."""
     device = trainer.strategy.root_device
     cuda = device.type == "cuda"
     return {
@@ -23,7 +23,7 @@ def conditions(trainer: Any) -> dict[str, Any]:
 
 
 def compare_conditions(saved: dict[str, Any], now: dict[str, Any], *, strict: bool) -> None:
-    """Warn of those that a run is not resumed under.
+    """Warn of conditions that differ from those of the checkpoint.
 
     Raises:
         ConfigError: they differ and `strict` is true, or the images would be shared out among other processes.

@@ -28,7 +28,8 @@ def newest_whole(folder: Path) -> Saved | None:
     files = newest_first(folder)
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists() and not any(file.samefile(last) for file in files):
-        files.append(last)  # it was copied alone, or is of an older version
+        # It was copied alone, or is of an older version.
+        files.append(last)
     for number, file in enumerate(files):
         try:
             return load_file(file)
@@ -39,14 +40,14 @@ def newest_whole(folder: Path) -> Saved | None:
     return None
 
 
-def set_damaged_aside(folder: Path, taken: Path) -> None:
-    """Rename the checkpoints that are newer than the one taken, and let last.ckpt be that one."""
+def set_damaged_aside(folder: Path, chosen: Path) -> None:
+    """Rename the checkpoints that are newer than the chosen one, and let last.ckpt be that one."""
     for file in newest_first(folder):
-        if file == taken:
+        if file == chosen:
             break
         file.rename(file.with_name(f"{file.name}.damaged"))
         shutil.rmtree(best_then(file), ignore_errors=True)
-    name_last(taken)
+    name_last(chosen)
 
 
 def name_last(file: Path) -> None:
@@ -56,12 +57,14 @@ def name_last(file: Path) -> None:
     temporary.unlink(missing_ok=True)
     try:
         os.link(file, temporary)
-    except OSError:  # a file system without hard links
+    except OSError:
+        # A file system without hard links.
         temporary.symlink_to(file.name)
     try:
         temporary.replace(last)
     finally:
-        temporary.unlink(missing_ok=True)  # which stays if both were the same file already
+        # It stays if both were the same file already.
+        temporary.unlink(missing_ok=True)
 
 
 def best_then(file: Path) -> Path:
@@ -79,7 +82,7 @@ def keep_beside(file: Path, others: Iterable[Path]) -> None:
 
 
 def bring_back(file: Path) -> None:
-    """Let the best checkpoints be those of then again."""
+    """Restore what were the best checkpoints when a resume checkpoint was taken."""
     for kept in best_then(file).glob("*.ckpt"):
         own = file.with_name(kept.name)
         if not (own.is_file() and own.samefile(kept)):
@@ -89,7 +92,7 @@ def bring_back(file: Path) -> None:
 
 
 def remove(file: Path) -> None:
-    """A resume checkpoint and what is kept beside it."""
+    """Delete a resume checkpoint and what is kept beside it."""
     file.unlink()
     shutil.rmtree(best_then(file), ignore_errors=True)
 
@@ -97,5 +100,6 @@ def remove(file: Path) -> None:
 def _link_or_copy(file: Path, target: Path) -> None:
     try:
         os.link(file, target)
-    except OSError:  # a file system without hard links
+    except OSError:
+        # A file system without hard links.
         shutil.copyfile(file, target)

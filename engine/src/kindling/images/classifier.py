@@ -17,7 +17,7 @@ from kindling.errors import ConfigError, DivergedError
 from kindling.images.criterion import CrossEntropy
 from kindling.images.metrics import Totals
 from kindling.images.views import Views, average_logits
-from kindling.lightning_internals.epoch_sums import gather
+from kindling.lightning_internals.results import gather
 from kindling.training.divergence import not_finite
 from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups, scale_rates
 from kindling.training.task import Task

@@ -45,10 +45,13 @@ class FindDivergence(Callback):
     def __init__(self, last_step: int):
         self.last_step = last_step
         self._step = 0
-        self._batch: int | None = None  # none was trained on yet
+        # None until the first batch.
+        self._batch: int | None = None
         self._stage = ""
-        self._first: Place | None = None  # in this batch, or in this validation
-        self._gradient: Place | None = None  # behind the first wrong gradient since the last step
+        # In this batch, or in this validation.
+        self._first: Place | None = None
+        # Where the first wrong gradient since the last step comes from.
+        self._gradient: Place | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         for name, module in pl_module.named_modules():
@@ -88,7 +91,8 @@ class FindDivergence(Callback):
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
         gradients = [(name, each.grad) for name, each in pl_module.named_parameters()]
-        wrong = not_finite(reversed(gradients))  # backward comes to the last one first
+        # Backward comes to the last one first.
+        wrong = not_finite(reversed(gradients))
         if wrong and self._gradient is None:
             self._gradient = self._first or self._place(trainer, f"the gradient of {wrong}")
 

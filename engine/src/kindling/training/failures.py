@@ -1,4 +1,4 @@
-"""What to do about failures whose own words do not tell: memory that ran out, workers that died."""
+"""Errors that say what would help: memory that ran out, workers that died, checkpoints that do not fit."""
 
 import re
 import traceback
@@ -10,19 +10,20 @@ import torch
 from lightning.pytorch import Trainer
 
 from kindling.errors import CheckpointError, KindlingError, one_line
+from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.task import Task
 
-CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")  # torch's words, for the CPU
-GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")  # gloo's
-DEAD_WORKER = re.compile(r"DataLoader worker \(pid")  # torch's too; an error of a live one names no pid
-
-# Functions, Lightning's and others', that hand out what a checkpoint holds.
-TAKE_UP = ("resume_start", "_restore_modules_and_callbacks", "restore_training_state", "load_state_dict")
+# Torch's words, for the CPU.
+CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
+# Gloo's words.
+GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+# Torch's words; an error of a live worker names no pid.
+DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
 
 @contextmanager
 def explained(trainer: Trainer, classifier: Task) -> Iterator[None]:
-    """Say what would help.
+    """Add to an error what would help.
 
     Raises:
         KindlingError: instead of an error of torch that calls for other settings.
@@ -31,28 +32,41 @@ def explained(trainer: Trainer, classifier: Task) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split())
-        if isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in CPU_MEMORY):
-            traceback.clear_frames(error.__traceback__)  # which hold the batch's activations
+        if ran_out_of_memory(error, text):
+            # The frames hold the batch's activations.
+            traceback.clear_frames(error.__traceback__)
             raise KindlingError(out_of_memory(trainer, classifier)) from error
-        if DEAD_WORKER.match(text):
-            raise KindlingError(
-                f"data.num_workers: a worker process died ({text[:200]}); often memory has run out; "
-                "give fewer, and go on with resume="
-            ) from error
-        if "gloo" in text and any(words in text for words in GONE_PROCESS):
-            raise KindlingError(
-                "trainer.devices: another process of this run has ended without a word to this one; often memory has "
-                "run out, else it said above what was wrong; go on with resume="
-            ) from error
+        remedy = lost_process(text)
+        if remedy:
+            raise KindlingError(remedy) from error
         raise
 
 
+def ran_out_of_memory(error: BaseException, text: str) -> bool:
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(words in text for words in CPU_MEMORY)
+
+
+def lost_process(text: str) -> str | None:
+    """What to do if an error says that another process is gone."""
+    if DEAD_WORKER.match(text):
+        return (
+            f"data.num_workers: a worker process died ({text[:200]}); often memory has run out; "
+            "give fewer, and go on with resume="
+        )
+    if "gloo" in text and any(words in text for words in GONE_PROCESS):
+        return (
+            "trainer.devices: another process of this run has ended without a word to this one; often memory has "
+            "run out, else it said above what was wrong; go on with resume="
+        )
+    return None
+
+
 @contextmanager
-def taking_up(path: Any) -> Iterator[None]:
+def naming_checkpoint(path: Any) -> Iterator[None]:
     """Name the checkpoint, if any, in which something is not as it should be.
 
     Raises:
-        CheckpointError: instead of whatever Lightning and torch raise while they take up its states.
+        CheckpointError: instead of whatever Lightning and torch raise while they load its states.
     """
     try:
         yield
@@ -60,10 +74,10 @@ def taking_up(path: Any) -> Iterator[None]:
         raise
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        if path is None or not any(frame.name in TAKE_UP for frame in frames):
+        if path is None or not any(frame.name in LOADS_STATES for frame in frames):
             raise
         raise CheckpointError(
-            f"{path}: cannot be taken up ({type(error).__name__}: {one_line(error)}); use another checkpoint; "
+            f"{path}: cannot be restored ({type(error).__name__}: {one_line(error)}); use another checkpoint; "
             "HYDRA_FULL_ERROR=1 shows where"
         ) from error
 
@@ -90,21 +104,26 @@ def out_of_memory(trainer: Trainer, classifier: Task) -> str:
 
 def num_parts(batch_size: int, fitting: int) -> int:
     """Into how many parts that fit a batch is cut, so that they hold all of its images, or almost all."""
-    most = 2 * -(-batch_size // fitting)  # smaller ones would take too long
+    # More and smaller ones would take too long.
+    most = 2 * -(-batch_size // fitting)
     numbers = [each for each in range(batch_size // fitting, most + 1) if batch_size // each <= fitting]
-    return max(numbers, key=lambda number: batch_size // number * number)  # the fewest of the best
+
+    # Of equals, `max` takes the first, thus the fewest parts.
+    return max(numbers, key=lambda number: batch_size // number * number)
 
 
 def largest_fitting(trainer: Trainer, classifier: Task, most: int, shape: tuple[int, ...]) -> int:
     """The first of `most`, its half, its quarter, ... that passes through the net and back; 0 if none does."""
     device = trainer.strategy.root_device
     net = classifier.to(device).train().net
-    while most > 1:  # batch norm cannot train on one image
+    # Batch norm cannot train on one image.
+    while most > 1:
         try:
             with trainer.precision_plugin.forward_context():
                 net(torch.zeros(most, *shape, device=device)).sum().backward()
             return most
-        except Exception:  # it says what is known already: no memory
+        except Exception:
+            # Its words are known already: no memory.
             most //= 2
         finally:
             classifier.zero_grad()

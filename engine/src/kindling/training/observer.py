@@ -1,4 +1,4 @@
-"""What only looks at training."""
+"""The base of the callbacks that only look at training."""
 
 from lightning.pytorch import Callback
 

@@ -10,7 +10,11 @@ class Task(LightningModule):
     """The base of the LightningModules that are trained here."""
 
     net: nn.Module
-    config: dict[str, Any]  # of the run, as plain values
-    lr_factor: float  # of all rates, once training starts
-    rollbacks: list[list[int]]  # [epoch, batch] of the batches that gave NaN
-    skips_batches: bool  # those
+    # Of the run, as plain values.
+    config: dict[str, Any]
+    # Of all learning rates, once training starts.
+    lr_factor: float
+    # [epoch, batch] of the batches that gave NaN.
+    rollbacks: list[list[int]]
+    # Whether those are left out.
+    skips_batches: bool

@@ -1,6 +1,7 @@
-"""What the steps of an epoch have summed up so far, which Lightning leaves out of its checkpoints.
+"""What has been logged so far, which Lightning leaves out of its checkpoints.
 
-The sums of `self.log(..., on_epoch=True)` in a training step, and the states of torchmetrics in the module.
+The last value of each metric, the sums of an epoch of `self.log(..., on_epoch=True)` in a training step, and the states
+of torchmetrics in the module.
 """
 
 from typing import Any
@@ -11,8 +12,19 @@ from torch import Tensor
 from torchmetrics import Metric
 
 
-def collect(trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
-    """The sums of each process, by rank."""
+def callback_metrics(trainer: Trainer) -> dict[str, Tensor]:
+    """The last value of each metric, on the CPU."""
+    return {name: value.detach().cpu() for name, value in trainer.callback_metrics.items()}
+
+
+def restore_callback_metrics(trainer: Trainer, pl_module: LightningModule, metrics: dict[str, Tensor]) -> None:
+    """Let early stopping and best checkpoints see the last value of each metric."""
+    on_device = {name: value.to(pl_module.device) for name, value in metrics.items()}
+    trainer._logger_connector._callback_metrics.update(on_device)
+
+
+def epoch_sums(trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
+    """The sums of the epoch so far of each process, by rank."""
     logged = {
         key: {name: _on_cpu(getattr(result, name)) for name in result._defaults}
         for key, result in trainer.fit_loop.epoch_loop._results.items()
@@ -25,7 +37,7 @@ def collect(trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]
     return gather(trainer, {"logged": logged, "metrics": metrics})
 
 
-def restore_metrics(pl_module: LightningModule, sums: dict[str, Any]) -> None:
+def restore_torchmetrics(pl_module: LightningModule, sums: dict[str, Any]) -> None:
     """Give the module's torchmetrics their states."""
     for name, metric in _metrics_of(pl_module):
         saved = sums["metrics"].get(name)
@@ -35,7 +47,7 @@ def restore_metrics(pl_module: LightningModule, sums: dict[str, Any]) -> None:
                 setattr(metric, key, _to(value, pl_module.device))
 
 
-def add_logged(trainer: Trainer, sums: dict[str, Any]) -> None:
+def add_logged_sums(trainer: Trainer, sums: dict[str, Any]) -> None:
     """Add what was logged before to what has been logged since; what has been added is taken out of `sums`.
 
     Lightning knows of a value only once it is logged; a + b is b + a to the last bit.

@@ -1,0 +1,19 @@
+"""Lightning's warnings that mean nothing here."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+# A step returns None for a batch that a rollback leaves out.
+SKIPPED_BATCH = "`training_step` returned `None`"
+# A replay leaves out callbacks that the checkpoint is of.
+MISSING_CALLBACKS = "Be aware that when using `ckpt_path`"
+
+
+@contextmanager
+def ignored(*messages: str) -> Iterator[None]:
+    """Let warnings that begin so pass."""
+    with warnings.catch_warnings():
+        for message in messages:
+            warnings.filterwarnings("ignore", message)
+        yield

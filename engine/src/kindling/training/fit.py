@@ -1,0 +1,99 @@
+"""`Trainer.fit` with what can go wrong: signals, processes left behind, memory, and losses that become NaN."""
+
+import logging
+import math
+import traceback
+
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from kindling.checkpoints import resume_files
+from kindling.checkpoints.checkpoint import PROGRESS, Saved
+from kindling.errors import DivergedError
+from kindling.lightning_internals import launched
+from kindling.lightning_internals.loggers import restore_loggers
+from kindling.lightning_internals.warnings import SKIPPED_BATCH, ignored
+from kindling.loggers import tracking
+from kindling.process import signals
+from kindling.run_folders.record import RunRecord
+from kindling.training.failures import explained, naming_checkpoint
+from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
+from kindling.training.replay import find_divergence
+from kindling.training.rollback import advice, can_roll_back, culprit
+from kindling.training.start import starting_point
+
+log = logging.getLogger(__name__)
+
+
+def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
+    """Train from the starting point to the end; with on_nan=rollback, again from the last checkpoint after a NaN.
+
+    Raises:
+        DivergedError: a loss became NaN; it names the step, and what was NaN first.
+        Interrupted: a signal or a deadline ended the run.
+    """
+    start, deadline = starting_point(run), math.inf
+    rollbacks: Rollbacks = start.content["rollbacks"] if start else []
+    while True:
+        if rollbacks:
+            run.update(rollbacks=rollbacks)
+        parts = build(start, rollbacks)
+        tracking.begin(parts.trainer.loggers, run)
+        deadline = limit_time(parts.trainer, deadline)
+        try:
+            train_once(parts, start, run)
+            return parts
+        except DivergedError as error:
+            # The frames hold the batch's activations.
+            traceback.clear_frames(error.__traceback__)
+            rollbacks = [*rollbacks, roll_back(error, parts.trainer, rollbacks, build, run, cfg)]
+        start = starting_point(run)
+
+
+def limit_time(trainer: Trainer, deadline: float) -> float:
+    """Let `max_time` be that of all attempts together; returns the deadline of the next one."""
+    saver = resume_callback(trainer)
+    if saver is None:
+        return deadline
+    saver.deadline = min(deadline, saver.deadline)
+    return saver.deadline
+
+
+def train_once(parts: Parts, start: Saved | None, run: RunRecord) -> None:
+    """Make one attempt, from a checkpoint or from the beginning."""
+    data, classifier, _, trainer = parts
+    path = start and start.path
+    with (
+        launched.ended_on_failure(trainer),
+        naming_checkpoint(path),
+        explained(trainer, classifier),
+        signals.deferred(resume_callback(trainer)),
+        ignored(SKIPPED_BATCH),
+    ):
+        trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
+    if launched.are_spawned(trainer):
+        recover(trainer, run)
+
+
+def recover(trainer: Trainer, run: RunRecord) -> None:
+    """Give this process, which has only spawned those that trained, what they left in the last checkpoint."""
+    end = resume_files.newest_whole(run.folder)
+    if end:
+        launched.recover(trainer, end.content)
+        restore_loggers(trainer.loggers, end.content[PROGRESS]["loggers"])
+
+
+def roll_back(
+    error: DivergedError, trainer: Trainer, rollbacks: Rollbacks, build: Build, run: RunRecord, cfg: DictConfig
+) -> list[int]:
+    """The batch to leave out, as [epoch, batch], when training goes on from the last checkpoint.
+
+    Raises:
+        DivergedError: it would not help, or was not asked for.
+    """
+    place = find_divergence(build, run, rollbacks, trainer) if trainer.world_size == 1 else None
+    message = f"{error}; {place or 'the step could not be found by a replay'}"
+    if not can_roll_back(place, rollbacks, cfg):
+        raise DivergedError(f"{message}; {advice(run, place, rollbacks)}") from error
+    log.warning("warning: %s; rollback %d of %d", message, len(rollbacks) + 1, cfg.rollback.times)
+    return culprit(place, trainer)

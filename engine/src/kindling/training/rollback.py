@@ -1,0 +1,44 @@
+"""What a run does after a NaN: whether going back to the last checkpoint may help, and what else may."""
+
+from lightning.pytorch import Trainer
+from omegaconf import DictConfig
+
+from kindling.checkpoints import resume_files
+from kindling.run_folders.record import RunRecord
+from kindling.training.divergence import Place
+from kindling.training.parts import Rollbacks
+
+# In place of a batch; the rollback counts all the same.
+NOT_FOUND = -1
+
+
+def can_roll_back(place: Place | None, rollbacks: Rollbacks, cfg: DictConfig) -> bool:
+    """Whether a rollback is asked for, is left, and would not end at the same NaN."""
+    if cfg.on_nan != "rollback" or len(rollbacks) >= cfg.rollback.times:
+        return False
+    if place is None:
+        return True
+    repeats = [place.epoch, place.batch] in rollbacks and cfg.rollback.lr_factor == 1
+    return place.batch is not None and not repeats
+
+
+def culprit(place: Place | None, trainer: Trainer) -> list[int]:
+    """The batch of a NaN, as [epoch, batch]."""
+    if place is None or place.batch is None:
+        return [trainer.current_epoch, NOT_FOUND]
+    return [place.epoch, place.batch]
+
+
+def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> str:
+    """What is left of a run that has diverged, and what may help."""
+    kept = bool(resume_files.newest_first(run.folder))
+    words = ["the checkpoints before it are kept" if kept else "there is no checkpoint before it"]
+    if rollbacks:
+        words.append(f"{len(rollbacks)} rollback{'s' * (len(rollbacks) > 1)} did not help")
+    if place and place.is_input:
+        words.append("mend the data")
+    else:
+        words.append("lower optimizer.lr or set trainer.gradient_clip_val" + " with fork=" * kept)
+    if run.config["on_nan"] != "rollback" and place and place.batch is not None:
+        words[-1] += ", or leave such batches out with on_nan=rollback" + " and resume=" * kept
+    return "; ".join(words)

@@ -1,0 +1,351 @@
+"""Each private part of Lightning that the engine leans on still is what it was."""
+
+import warnings
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
+from lightning.pytorch.loops.optimization.automatic import Closure
+from lightning.pytorch.strategies.launchers import multiprocessing as spawning
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import MeanMetric
+
+from kindling.checkpoints.checkpoint import WholeCheckpointIO
+from kindling.lightning_internals import checkpoints, launched, loggers, loops, results
+from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
+
+# Lightning's advice about workers, and torch's about what Lightning calls.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
+
+BATCHES = DataLoader(TensorDataset(torch.arange(12.0)[:, None]), batch_size=4)
+SILENT: dict[str, Any] = {
+    "accelerator": "cpu",
+    "logger": False,
+    "enable_checkpointing": False,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+class Module(LightningModule):
+    """Logs and measures as people do; skips a batch if told to."""
+
+    def __init__(self, skips: bool = False):
+        super().__init__()
+        self.layer, self.metric, self.skips = nn.Linear(1, 1), MeanMetric(), skips
+        self.validations: list[int] = []
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        loss = self.layer(batch[0]).square().mean()
+        self.metric(batch[0])
+        self.log("loss", loss, on_step=False, on_epoch=True)
+        self.log("sum", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="sum")
+        self.log("last", float(batch_idx), on_step=False, on_epoch=True, reduce_fx="max")
+        return None if self.skips and batch_idx == 1 else loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            self.validations.append(self.global_step)
+        self.log("val", batch[0].mean())
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), lr=0.001)
+
+
+class At(Callback):
+    """Calls a function before a batch of training."""
+
+    def __init__(self, epoch: int, batch: int, function: Any):
+        self.place, self.function = (epoch, batch), function
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        if (trainer.current_epoch, batch_idx) == self.place:
+            self.function(trainer, pl_module)
+
+
+def fit(*callbacks: Callback, module: Module | None = None, **settings: Any) -> Trainer:
+    trainer = Trainer(**SILENT | {"max_epochs": 2, "callbacks": list(callbacks)} | settings)
+    trainer.fit(module or Module(), BATCHES, BATCHES)
+    return trainer
+
+
+# Loops
+
+
+def counters(trainer: Trainer) -> dict[str, Any]:
+    return trainer.fit_loop.state_dict()["epoch_loop.batch_progress"]
+
+
+def test_rewind_gives_a_save_before_a_batch_the_counters_of_a_batch_boundary():
+    found = []
+
+    def save(trainer: Trainer, module: Any) -> None:
+        state = {**trainer.fit_loop.state_dict()}
+        assert state["epoch_loop.batch_progress"]["current"]["ready"] == 3
+        assert state["epoch_loop.batch_progress"]["is_last_batch"]
+        loops.rewind(state, epoch=1, batch=2, ended=False)
+        found.append(state)
+
+    fit(At(1, 2, save))
+    batches = found[0]["epoch_loop.batch_progress"]
+    assert set(batches["current"].values()) == {2}
+    assert set(batches["total"].values()) == {5}
+    assert not batches["is_last_batch"]
+    assert found[0]["combined_loader"] == [{"epoch": 1, "batches_done": 2}]
+
+
+def test_rewind_at_the_end_leaves_the_rest_of_an_epoch_to_come_or_none():
+    state = fit(max_steps=4).fit_loop.state_dict()
+    epochs = dict(state["epoch_progress"]["current"])
+    assert epochs["completed"] == epochs["processed"] == 2
+    loops.rewind(state, epoch=1, batch=1, ended=True)
+    assert state["epoch_progress"]["current"] == {**epochs, "completed": 1, "processed": 1}
+    loops.count_epochs(state, 1)
+    assert state["epoch_progress"]["current"] == epochs
+
+    state = fit().fit_loop.state_dict()
+    assert set(state["epoch_loop.batch_progress"]["current"].values()) == {3}
+    loops.rewind(state, epoch=2, batch=0, ended=True)
+    assert set(state["epoch_loop.batch_progress"]["current"].values()) == {0}
+
+
+@pytest.mark.parametrize(("steps", "ended", "done"), [(-1, True, 3), (5, False, 2), (6, True, 3)])
+def test_epoch_has_ended_and_batches_done_tell_where_training_ends(steps, ended, done):
+    trainer = fit(max_steps=steps)
+    assert loops.epoch_has_ended(trainer) is ended
+    assert loops.batches_done(trainer) == done
+
+
+def test_logged_step_is_the_step_that_loggers_write():
+    seen = []
+    trainer = fit(At(1, 1, lambda trainer, _: seen.append(loops.logged_step(trainer))), accumulate_grad_batches=3)
+    assert seen == [trainer.global_step - 1] == [1]
+
+
+def test_suspend_validation_lets_none_be_due_until_resume_validation():
+    module, kept = Module(), []
+    suspend = At(0, 0, lambda trainer, _: kept.append(loops.suspend_validation(trainer)))
+    resume = At(1, 1, lambda trainer, _: loops.resume_validation(trainer, kept[0]))
+    trainer = fit(suspend, resume, module=module)
+    assert kept == [1] == [trainer.check_val_every_n_epoch]
+    assert module.validations == [6]
+
+
+def test_end_restart_clears_what_leaves_out_the_plateau_schedule():
+    trainer = Trainer(**SILENT)
+    trainer.fit_loop._restarting = True
+    assert trainer.fit_loop.restarting
+    loops.end_restart(trainer)
+    assert not trainer.fit_loop.restarting
+
+
+# Results
+
+
+def test_epoch_sums_of_a_killed_epoch_are_added_to_those_of_the_rest():
+    saved, whole = [], fit(max_epochs=1)
+
+    def save(trainer: Trainer, module: Module) -> None:
+        saved.extend(results.epoch_sums(trainer, module))
+
+    def forget(trainer: Trainer, module: Module) -> None:
+        save(trainer, module)
+        trainer.fit_loop.epoch_loop._results.reset()
+        module.metric.reset()
+        results.restore_torchmetrics(module, saved[0])
+
+    module = Module()
+    module.layer.load_state_dict({key: torch.zeros_like(each) for key, each in module.layer.state_dict().items()})
+    add = At(0, 2, lambda trainer, _: None)
+    add.on_train_epoch_end = lambda trainer, _: results.add_logged_sums(trainer, saved[0])
+    trainer = fit(At(0, 2, forget), add, module=module, max_epochs=1)
+    assert len(saved) == 1
+    for name in ("sum", "last"):
+        assert trainer.callback_metrics[name] == whole.callback_metrics[name]
+    assert trainer.callback_metrics["loss"] == 0
+    assert module.metric.compute() == torch.arange(12.0).mean()
+    assert module.metric.update_count == 3
+    assert saved[0]["logged"] == {}
+
+
+def test_restore_callback_metrics_lets_callbacks_see_them_before_anything_is_logged():
+    seen = []
+    restored = {"val/loss": torch.tensor(0.5)}
+    restore = At(0, 0, lambda trainer, module: results.restore_callback_metrics(trainer, module, restored))
+    look = At(0, 0, lambda trainer, _: seen.append(results.callback_metrics(trainer)))
+    fit(restore, look)
+    assert seen == [restored]
+
+
+# Checkpoints
+
+
+def test_loads_states_names_the_functions_that_hand_out_a_checkpoint():
+    from lightning.pytorch.trainer.connectors.checkpoint_connector import _CheckpointConnector
+
+    for name in checkpoints.LOADS_STATES[:3]:
+        assert callable(getattr(_CheckpointConnector, name))
+    assert callable(getattr(torch.optim.Optimizer, checkpoints.LOADS_STATES[3]))
+
+
+def best(folder: Path) -> ModelCheckpoint:
+    return ModelCheckpoint(folder, filename="best", monitor="val", enable_version_counter=False)
+
+
+def test_a_model_checkpoint_states_its_best_files_and_can_forget_them(tmp_path):
+    callback = best(tmp_path)
+    trainer = fit(callback, enable_checkpointing=True)
+    (file,) = tmp_path.glob("*.ckpt")
+    assert checkpoints.best_files(trainer, tmp_path) == {file}
+    assert checkpoints.best_files(trainer, tmp_path / "other") == set()
+    state = callback.state_dict()
+    assert checkpoints.missing_best(state) == []
+    file.unlink()
+    assert checkpoints.missing_best(state) == [str(file), str(file)]
+    checkpoints.forget_best(state, callback)
+    assert checkpoints.missing_best(state) == []
+    assert {key for key in checkpoints.NO_BEST if key not in callback.state_dict()} == set()
+    new = best(tmp_path)
+    assert {key: state[key] for key in (*checkpoints.NO_BEST, "kth_value")} == {
+        key: new.state_dict()[key] if key != "kth_value" else callback.kth_value
+        for key in (*checkpoints.NO_BEST, "kth_value")
+    }
+
+
+def test_restore_current_score_restores_what_a_model_checkpoint_does_not_load(tmp_path):
+    state = best(tmp_path).state_dict() | {"current_score": torch.tensor(2.0)}
+    callback = best(tmp_path)
+    callback.load_state_dict(state)
+    assert callback.current_score is None, "Lightning restores it by itself now"
+    checkpoints.restore_current_score(state, callback)
+    assert callback.current_score == 2
+
+
+def test_keep_configured_patience_wins_over_the_one_that_early_stopping_saved():
+    state, callback = EarlyStopping("val", patience=1).state_dict(), EarlyStopping("val", patience=4)
+    checkpoints.keep_configured_patience(state, callback)
+    callback.load_state_dict(state)
+    assert callback.patience == 4
+
+
+# Loggers
+
+
+def test_hide_later_events_reaches_the_writer_of_tensorboard(tmp_path, monkeypatch):
+    given: dict[str, Any] = {}
+    monkeypatch.setattr("torch.utils.tensorboard.SummaryWriter", lambda **options: given.update(options))
+    logger = TensorBoardLogger(tmp_path)
+    loggers.hide_later_events([logger], 7)
+    _ = logger.experiment
+    assert given["purge_step"] == 7
+
+
+def test_loggers_that_have_a_state_are_restored_and_others_are_left_alone(tmp_path):
+    class Counting(CSVLogger):
+        def state_dict(self):
+            return {"rows": 3}
+
+        def load_state_dict(self, state):
+            self.state = state
+
+    given: Any = [TensorBoardLogger(tmp_path), Counting(tmp_path)]
+    states = loggers.logger_states(given)
+    assert states == {"Counting": {"rows": 3}}
+    loggers.restore_loggers(given, states)
+    assert given[1].state == {"rows": 3}
+    loggers.restore_loggers(given, {})
+    assert given[1].state is None
+
+
+# Warnings
+
+
+def test_a_batch_that_is_left_out_warns_in_the_words_that_are_ignored():
+    # It warns once a process.
+    Closure.warning_cache.clear()
+    with pytest.warns(UserWarning, match=f"^{SKIPPED_BATCH}"):
+        fit(module=Module(skips=True))
+    Closure.warning_cache.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        warnings.filterwarnings("ignore", ".*num_workers|.*LeafSpec|.*log_every_n_steps")
+        with ignored(SKIPPED_BATCH):
+            fit(module=Module(skips=True))
+
+
+def test_a_replay_without_a_callback_warns_in_the_words_that_are_ignored(tmp_path):
+    fit(best(tmp_path), enable_checkpointing=True)
+    (file,) = tmp_path.glob("*.ckpt")
+
+    def again() -> None:
+        Trainer(**SILENT, max_epochs=3).fit(Module(), BATCHES, BATCHES, ckpt_path=file, weights_only=True)
+
+    with pytest.warns(UserWarning, match=f"^{MISSING_CALLBACKS}"):
+        again()
+    with ignored(MISSING_CALLBACKS):
+        again()
+
+
+# Processes
+
+
+def spawned() -> Trainer:
+    return Trainer(**SILENT | {"strategy": "ddp_spawn", "devices": 2, "plugins": [WholeCheckpointIO()]})
+
+
+def test_are_spawned_tells_ddp_spawn_from_the_rest():
+    assert launched.are_spawned(spawned())
+    assert not launched.are_spawned(Trainer(**SILENT))
+    assert not launched.are_spawned(Trainer(**SILENT | {"strategy": "ddp", "devices": 2}))
+
+
+def test_weights_are_handed_over_in_a_file_of_the_known_name():
+    trainer = spawned()
+    trainer.strategy.connect(Module())
+    trainer.strategy._lightning_module = trainer.strategy._model = Module()
+    trainer.state.fn = "fit"
+    launcher: Any = trainer.strategy.launcher
+    output = launcher._collect_rank_zero_results(trainer, None)
+    assert isinstance(output, spawning._WorkerOutput)
+    assert launched.is_handed_over(Path(output.weights_path))
+    assert not launched.is_handed_over(Path("last.ckpt"))
+    assert set(WholeCheckpointIO().load_checkpoint(output.weights_path)) == set(Module().state_dict())
+
+
+def test_recover_gives_a_trainer_the_steps_and_the_best_of_those_that_it_spawned(tmp_path):
+    callback = best(tmp_path)
+    trained = fit(callback, enable_checkpointing=True)
+    saved = trained._checkpoint_connector.dump_checkpoint()
+    (empty := best(tmp_path)).best_model_path = ""
+    trainer = Trainer(**SILENT | {"enable_checkpointing": True, "callbacks": [empty]})
+    assert trainer.global_step == 0
+    launched.recover(trainer, saved)
+    assert trainer.global_step == trained.global_step == 6
+    assert empty.best_model_path == callback.best_model_path
+    assert empty.best_model_score == callback.best_model_score
+
+
+def test_ended_on_failure_kills_what_was_launched_and_forgets_it():
+    launcher = SimpleNamespace(procs=[1], kill=lambda signum: killed.append(signum))
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(launcher=launcher))
+    killed: list[int] = []
+    with launched.ended_on_failure(trainer):
+        pass
+    assert killed == []
+    with pytest.raises(KeyError), launched.ended_on_failure(trainer):
+        raise KeyError
+    assert killed == [9]
+    assert launcher.procs == []
+    for strategy in ("ddp_spawn", "ddp"):
+        real: Any = Trainer(**SILENT | {"strategy": strategy, "devices": 2}).strategy
+        if strategy == "ddp":
+            real._configure_launcher()
+        assert real.launcher.procs == []
+        assert callable(real.launcher.kill)
