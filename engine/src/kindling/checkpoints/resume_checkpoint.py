@@ -18,6 +18,7 @@ from kindling.errors import ConfigError, Interrupted
 from kindling.lightning_internals import epoch_sums
 from kindling.lightning_internals.loop_counters import count_epoch, rewind
 from kindling.process import signals
+from kindling.ranges import NotNegative, PositiveInt
 from kindling.run_folders.resumption import LIMITS, changed_settings
 
 SHARE_OF_TIME = 0.02  # of training that checkpoints by time may cost
@@ -42,9 +43,9 @@ class ResumeCheckpoint(Checkpoint):
         self,
         *,
         folder: str,
-        every_n_steps: int | None,
-        every_minutes: float | None,
-        keep: int,
+        every_n_steps: PositiveInt | None,
+        every_minutes: NotNegative | None,
+        keep: PositiveInt,
         max_time: str | dict[str, int] | None,
         strict: bool,
     ):

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
@@ -18,6 +19,7 @@ from kindling.images.augment import Augment, Normalize
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states, join
 from kindling.images.loader import EpochLoader
 from kindling.process.cores import available_cores, share_cores
+from kindling.ranges import NotNegativeInt, Positive, PositiveInt, Seed
 
 log = logging.getLogger(__name__)
 Stage = Literal["train", "val", "test"]
@@ -65,18 +67,18 @@ class ImageDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        num_classes: int,
-        channels: int,
-        image_size: int,
+        num_classes: PositiveInt,
+        channels: PositiveInt,
+        image_size: PositiveInt,
         mean: list[float] | None,
-        std: list[float] | None,
-        batch_size: int,
-        num_workers: int | Literal["auto"],
+        std: list[Positive] | None,
+        batch_size: PositiveInt,
+        num_workers: NotNegativeInt | Literal["auto"],
         in_memory: bool | Literal["auto"],
         augment: Augment | None,
-        seed: int,
-        fold: int | None = None,  # and the rest likewise, as older checkpoints lack them
-        num_folds: int = 5,
+        seed: Seed,
+        fold: NotNegativeInt | None = None,  # and the rest likewise, as older checkpoints lack them
+        num_folds: Annotated[int, Ge(2)] = 5,
         balanced_sampling: bool = False,
         transform: nn.Module | None = None,
     ):

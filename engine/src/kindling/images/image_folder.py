@@ -20,6 +20,7 @@ from kindling.images.decoding import read_image
 from kindling.images.folder import class_names, list_images, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.process.cores import available_cores
+from kindling.ranges import Fraction
 
 IN_MEMORY_LIMIT = 2 * 2**30  # bytes of decoded pixels up to which in_memory=auto says yes
 STATISTICS_SAMPLE = 4096  # images that mean and std are taken from
@@ -37,7 +38,7 @@ class ImageFolder(ImageDataModule):
         cache_dir: keeps decoded pixels and statistics between runs.
     """
 
-    def __init__(self, *, root: str, val_fraction: float, test_fraction: float, cache_dir: str, **settings: Any):
+    def __init__(self, *, root: str, val_fraction: Fraction, test_fraction: Fraction, cache_dir: str, **settings: Any):
         super().__init__(**settings)
         self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
