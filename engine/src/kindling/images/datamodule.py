@@ -20,9 +20,9 @@ from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.images.loader import EpochLoader
 from kindling.process.cores import available_cores, share_cores
 from kindling.ranges import NotNegativeInt, Positive, PositiveInt, Seed
+from kindling.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
-Stage = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class ImageDataModule(LightningDataModule):
         if self.in_memory is False and isinstance(self.splits.train, ImageTensors):
             log.warning("data.in_memory=false has no effect: this set is always held in memory")
         shape = (self.image_size, self.image_size, self.channels)
-        for name in ("train", "val", "test"):
+        for name in STAGES:
             images: Images = getattr(self.splits, name)
             if len(images) == 0:
                 raise DataError(f"data: the {name} split is empty; allowed: at least one image; add images")
@@ -152,7 +152,7 @@ class ImageDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """A hash of all images and labels; of files, their names and sizes."""
         digest = hashlib.blake2b(digest_size=16)
-        for name in ("train", "val", "test"):
+        for name in STAGES:
             images: Images = getattr(self.splits, name)
             digest.update(images.labels.numpy().data)
             if isinstance(images, ImageTensors):
