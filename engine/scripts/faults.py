@@ -304,6 +304,7 @@ FAULTS = [
     Fault("engine/src/kindling/config/check/syntax.py", "if parse(line).value() == value:", "if True:"),
     Fault("engine/src/kindling/config/check/tree.py", 'if "HydraConfig was not set" not in str(error)', "if True"),
     Fault("engine/src/kindling/config/bounds.py", "and math.isfinite(value)", ""),
+    Fault("engine/src/kindling/config/extras.py", "extra = extra or next(", "extra = next("),
     Fault("engine/src/kindling/config/bounds.py", "each.open not in", "each.open in"),
     Fault(
         "engine/src/kindling/config/check/annotations.py",
