@@ -50,9 +50,9 @@ Kinds = Literal[K, "none", -1]
 Turning = "Turning | None"
 Made = Annotated[int, Ge(len("abc"))]
 if LARGEST > 3:
-    Either = Annotated[int, Ge(3)]
-else:
     Either = int
+else:
+    Either = Annotated[int, Ge(3)]
 
 
 class Net(CNN):
@@ -116,6 +116,7 @@ def clear_caches():
         ("list[Share]", "[0,1]", "[0,2]", BAD_SHARE),
         ("tuple[Share, Number]", "[0.5,2]", "[0.5,0]", "1 or more and 64 or less"),
         ("list[Share] | Number", "2", "0", "1 or more and 64 or less"),
+        ("Annotated[int, Ge(5)] | Probability", "1", "2", "5 or more or 0 or more and 1 or less"),
         ("dict[str, int] | Share", "{a: 5}", "5", BAD_SHARE),
         ("K", "exact", "exat", "fast or exact; did you mean exact?"),
         ("K | None", "null", "fats", "fast or exact or null; did you mean fast?"),
