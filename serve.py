@@ -6,8 +6,8 @@ try:
     from kindling.cli.entry import entry
     from kindling.config.check.command_line import refuse
     from kindling.config.composition import to_plain
+    from kindling.config.extras import optional_all
     from kindling.config.rules.run_rules import one_model_is_named
-    from kindling.inference.extras import optional
     from kindling.process.signals import not_swallowed
 except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
@@ -16,8 +16,7 @@ except ModuleNotFoundError as error:
 def main(cfg: DictConfig) -> None:
     refuse([*one_model_is_named(to_plain(cfg))])
     with not_swallowed():
-        for package in ("fastapi", "uvicorn", "python_multipart", "prometheus_client", "onnxruntime"):
-            optional(package)
+        optional_all("serve")
         from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
 
     serve(cfg)

@@ -307,7 +307,21 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/config/check/syntax.py", "if parse(line).value() == value:", "if True:"),
     Fault("engine/src/kindling/config/check/tree.py", 'if "HydraConfig was not set" not in str(error)', "if True"),
-    Fault("engine/src/kindling/config/check/values.py", "and math.isfinite(value)", ""),
+    Fault("engine/src/kindling/config/bounds.py", "and math.isfinite(value)", ""),
+    Fault("engine/src/kindling/config/extras.py", "extra = extra or next(", "extra = next("),
+    Fault("engine/src/kindling/config/bounds.py", "each.open not in", "each.open in"),
+    Fault(
+        "engine/src/kindling/config/check/annotations.py",
+        'if not bounds:\n                return ""',
+        "if False:\n                pass",
+    ),
+    Fault("engine/src/kindling/config/aliases.py", "if (module, name) in seen:", "if False:"),
+    Fault("engine/src/kindling/config/aliases.py", 'if key.startswith("*") and', "if False and"),
+    Fault(
+        "engine/src/kindling/config/sources.py",
+        "if key not in found or _same(found[key], binding) else None",
+        "or None",
+    ),
     Fault("engine/src/kindling/config/targets.py", "or not origin.startswith(allowed_prefixes())", ""),
     Fault(
         "engine/src/kindling/inference/serving/batching.py", "        while room > 0:", "        while False:"

@@ -8,7 +8,7 @@ import pytest
 from bench_root import CONFIGS
 from kindling.cli.arguments import check_command_line
 from kindling.cli.entry import compose
-from kindling.config import project, signatures
+from kindling.config import project, signatures, sources
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault
@@ -277,7 +277,7 @@ def is_warning(problem):
 
 
 def clear_caches():
-    for function in vars(signatures).values():
+    for function in (*vars(signatures).values(), *vars(sources).values()):
         if hasattr(function, "cache_clear"):
             function.cache_clear()
 

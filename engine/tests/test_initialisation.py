@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchvision import models
 
-from kindling.config.check.values import CHOICES
+from kindling.config.check import annotations
+from kindling.config.check.values import annotation_of
 from kindling.errors import ConfigError
 from kindling.training.initialisation import HEAD_STD, SCHEMES, STD, initialise
 from nets import model_of
@@ -108,7 +109,10 @@ def test_a_net_without_layers_is_refused():
 
 
 def test_the_config_allows_all_schemes_and_none():
-    assert CHOICES["init"] == (*SCHEMES, None)
+    allowed = annotation_of("init")
+    assert allowed
+    assert annotations.choices(allowed) == [*SCHEMES]
+    assert annotations.accepts(allowed, None)
 
 
 def test_a_run_starts_with_it_and_its_seed(train_run):

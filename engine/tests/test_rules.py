@@ -12,8 +12,11 @@ from torch import nn
 from torchvision import models
 
 from kindling.cli.entry import compose
-from kindling.config.check.values import CHOICES, RANGES, Range, value_fault
+from kindling.config.bounds import Range
+from kindling.config.check import annotations
 from kindling.config.rules import callback_rules, data_rules, run_rules, trainer_rules
+from kindling.config.signatures import signature
+from kindling.config.third_party import ARGUMENTS
 from kindling.errors import ConfigError
 from kindling.process.cores import available_cores
 from kindling.train import train
@@ -59,9 +62,10 @@ def test_a_misspelt_strategy_is_told_the_nearest():
 
 
 def test_lightnings_accelerators_and_precisions_are_those_that_are_allowed():
-    assert set(AcceleratorRegistry.available_accelerators()) <= set(CHOICES["trainer.accelerator"])
+    allowed = ARGUMENTS["lightning.pytorch.trainer.*"]
+    assert set(AcceleratorRegistry.available_accelerators()) <= set(allowed["accelerator"])
     precisions = (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS)
-    assert {name for group in precisions for name in get_args(group)} == set(CHOICES["trainer.precision"]) - {None}
+    assert {name for group in precisions for name in get_args(group)} == set(allowed["precision"]) - {None}
 
 
 @pytest.mark.parametrize(
@@ -222,8 +226,11 @@ def test_an_operation_of_changing_order_is_named_where_bits_are_to_be_fixed():
 
 @pytest.mark.parametrize("decay", [0, 1, 1.5, -0.1])
 def test_the_decay_of_a_moving_average_lies_between_0_and_1(decay):
-    assert "allowed: more than 0 and less than 1" in str(value_fault("callbacks.ema.decay", decay))
-    assert value_fault("callbacks.ema.decay", 0.999) is None
+    for target in ("kindling.callbacks.averages.EMA", "lightning.pytorch.callbacks.EMAWeightAveraging"):
+        found = signature(target)
+        assert found
+        assert annotations.beyond(found.annotations["decay"], decay) == "more than 0 and less than 1"
+        assert annotations.beyond(found.annotations["decay"], 0.999) == ""
 
 
 def test_a_range_holds_its_ends_unless_they_are_open():
@@ -240,22 +247,31 @@ def test_a_range_holds_its_ends_unless_they_are_open():
     assert [0.5, 2] not in Range(0, 1)
 
 
-def test_every_range_is_of_a_setting_that_a_config_has_or_may_have(make_tree):
-    lines = [f"experiment={name}" for name in ("mlp", "cnn", "mlp", "cnn")]
-    schedules = ("cosine", "onecycle", "step", "plateau")
-    configs = [compose([line, f"scheduler={name}", "data=fake"]) for line, name in zip(lines, schedules, strict=True)]
-    configs += [
-        compose(["optimizer=sgd", "data=coloured", "callbacks=ema"]),
-        compose(["callbacks=[swa,finetune]", "mix=mixup"]),
-        compose(["debug=find_lr", "data=image_folder", f"data.root={make_tree()}"]),
-        compose(["debug=find_batch_size"]),
-        compose(["optimizer=muon", "model=vit"]),
-        *(compose([], name) for name in ("export", "predict", "serve")),
-    ]
-    flat = "\n".join(str(config) for config in configs)
-    for pattern in RANGES:
-        name = pattern.rpartition(".")[2].strip("*_")
-        assert f"{name}'" in flat or name in ("decay", "eps", "frequency") or pattern.startswith("model."), pattern
+SOME = {
+    "torch.optim.lr_scheduler.*": ("OneCycleLR", "StepLR", "ReduceLROnPlateau"),
+    "torch.optim.*": ("AdamW", "SGD"),
+    "torchvision.transforms.v2.*": ("MixUp",),
+    "lightning.pytorch.callbacks.*": (
+        *("EarlyStopping", "ModelCheckpoint", "EMAWeightAveraging", "RichProgressBar", "ModelSummary"),
+        "LearningRateMonitor",
+    ),
+    "lightning.pytorch.trainer.*": ("Trainer",),
+}
+
+
+def test_each_argument_of_the_table_is_one_of_a_class_that_is_there():
+    assert SOME.keys() == ARGUMENTS.keys()
+    for pattern, arguments in ARGUMENTS.items():
+        found = [signature(pattern.replace("*", name)) for name in SOME[pattern]]
+        taken = {name: each for known in found if known for name, each in known.annotations.items()}
+        assert arguments.keys() <= taken.keys()
+        for name, allowed in arguments.items():
+            told_so = annotations.unwrapped(taken[name])[1] or annotations.choices(taken[name])
+            assert told_so == ([allowed] if isinstance(allowed, Range) else list(allowed)), name
+
+
+def test_the_table_of_other_packages_holds_nothing_of_ours():
+    assert {pattern.partition(".")[0] for pattern in ARGUMENTS} == {"lightning", "torch", "torchvision"}
 
 
 def test_a_config_changed_by_hand_is_checked_again(config):

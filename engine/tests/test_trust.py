@@ -183,7 +183,7 @@ def paths_taken_by(command: str) -> set[str]:
 
 # Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
 OUTPUT = {
-    "train.py": {"paths.run", "paths.logs", "init", "experiment_name"},
+    "train.py": {"paths.run", "paths.logs", "experiment_name"},
     "evaluate.py": {"paths.logs"},
     "predict.py": {"output"},
     "export.py": {"paths.logs", "output"},

@@ -4,6 +4,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from kindling.ranges import PositiveInt
+
 
 class Starter(Callback):
     """Logs train/weight_norm; give state that a resumed run needs to `state_dict` and `load_state_dict`.
@@ -12,7 +14,7 @@ class Starter(Callback):
         every_n_epochs: epochs between two values.
     """
 
-    def __init__(self, every_n_epochs: int):
+    def __init__(self, every_n_epochs: PositiveInt):
         self.every_n_epochs = every_n_epochs
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

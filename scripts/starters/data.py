@@ -8,6 +8,7 @@ from torch import Tensor
 from kindling.data.splits import hold_out
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import ImageTensors
+from kindling.ranges import Fraction
 
 CLASSES = ("upper left", "upper right", "lower left", "lower right")
 NUM_IMAGES = 2000
@@ -21,7 +22,7 @@ class Starter(ImageDataModule):
         test_fraction: share of each class that tests.
     """
 
-    def __init__(self, *, val_fraction: float, test_fraction: float, **settings: Any):
+    def __init__(self, *, val_fraction: Fraction, test_fraction: Fraction, **settings: Any):
         super().__init__(**settings)
         self.val_fraction, self.test_fraction = val_fraction, test_fraction
 

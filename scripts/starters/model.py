@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from kindling.ranges import PositiveInt, Probability
+
 
 class Starter(nn.Module):
     """Two convolutions, then the largest value of each channel and a linear head.
@@ -9,7 +11,7 @@ class Starter(nn.Module):
     Shapes: images (B, C, H, W) -> logits (B, K), with H and W at least 4.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, width: int, dropout: float):
+    def __init__(self, in_channels: int, num_classes: int, width: PositiveInt, dropout: Probability):
         super().__init__()
         self.features = nn.Sequential(
             nn.Conv2d(in_channels, width, kernel_size=3, padding=1, bias=False),

@@ -8,10 +8,10 @@ from typing import Any
 from benchmarks.table import Row
 from kindling.cli.entry import compose
 from kindling.export import export as export_model
+from kindling.inference.model_folder import FILES
 from kindling.train import train
 
 MODELS = ("cnn", "resnet", "vit")
-FORMATS = ("onnx", "int8", "pt2", "torchscript")
 NUM_EPOCHS = 6
 BARS = {("cnn", "onnx"): ">= 2", ("cnn", "int8"): ">= 4"}  # at batch 1
 SETTINGS = ("data=mnist_5k", "logger=none", "trainer=cpu", f"trainer.max_epochs={NUM_EPOCHS}")
@@ -24,7 +24,7 @@ def export() -> list[Row]:
         with tempfile.TemporaryDirectory() as logs:
             cfg = compose([f"experiment={model}", *SETTINGS, f"paths.logs={logs}"])
             train(cfg)
-            for format in FORMATS:
+            for format in FILES:
                 rows += figures(model, format, exported(Path(cfg.paths.run), format))
     return rows
 

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kindling.process.ranks import is_first_process
+from kindling.stages import STAGES
 
 log = logging.getLogger(__name__)
 WIDTH = 100  # columns of a table that also goes into a file
@@ -37,7 +38,7 @@ def report(message: str, *values: object) -> None:
 
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     """A table of metrics by stage, and where to look next."""
-    stages = [stage for stage in ("train", "val", "test") if any(name.startswith(f"{stage}/") for name in metrics)]
+    stages = [stage for stage in STAGES if any(name.startswith(f"{stage}/") for name in metrics)]
     names = dict.fromkeys(name.partition("/")[2] for name in metrics if name.startswith(tuple(stages)))
     table = Table("", *stages)
     for name in names:

@@ -17,6 +17,7 @@ from rich.console import Console
 from kindling.checkpoints import checkpoint
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
+from kindling.config.extras import EXTRAS, optional
 from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
 from kindling.errors import ConfigError
@@ -30,15 +31,13 @@ from kindling.inference.exporting import formats, int8, parity, timing
 from kindling.inference.exporting.exported_graph import exported_graph
 from kindling.inference.exporting.readme import readme
 from kindling.inference.exporting.trained import Trained
-from kindling.inference.extras import optional
 from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
 from kindling.inference.predicting.tables import encodable
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores
 
 log = logging.getLogger(__name__)
-PACKAGES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "pt2": (), "torchscript": ()}
-PACKAGES["int8"] = PACKAGES["onnx"]
+PACKAGES = {format: EXTRAS["export"] if file.endswith(".onnx") else () for format, file in FILES.items()}
 NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, "README.md"}
 
 

@@ -19,12 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from kindling.checkpoints import checkpoint
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import to_plain
+from kindling.config.extras import optional
 from kindling.console import set_up_logging
 from kindling.errors import CheckpointError, ConfigError, DataError, one_line
 from kindling.files.whole_file import write_whole
 from kindling.images.decoding import read_image
 from kindling.images.views import Views
-from kindling.inference.extras import optional
 from kindling.inference.model_folder import sha256_of
 from kindling.inference.predicting.image_names import ALLOWED, STDIN, list_images, shown
 from kindling.inference.predicting.journal import Journal, is_of, stamp_of

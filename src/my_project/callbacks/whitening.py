@@ -6,13 +6,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from kindling.data.splits import SPLIT_SEED
 from kindling.images.augment import Normalize
 from kindling.images.datamodule import ImageDataModule
+from kindling.ranges import PositiveInt
 from my_project.models.whitening import Whitening
 
 
 class FitWhitening(Callback):
     """Fits each `Whitening` of a new model to some training images, the same for every seed and process."""
 
-    def __init__(self, num_images: int):
+    def __init__(self, num_images: PositiveInt):
         self.num_images = num_images
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:

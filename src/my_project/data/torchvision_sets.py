@@ -10,6 +10,7 @@ from kindling.data.splits import hold_out
 from kindling.errors import DataError, one_line
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import ImageTensors
+from kindling.ranges import Fraction
 
 
 class TorchvisionImages(ImageDataModule):
@@ -21,7 +22,7 @@ class TorchvisionImages(ImageDataModule):
         val_fraction: share of each training class that becomes the validation split.
     """
 
-    def __init__(self, *, name: str, root: str, val_fraction: float, **settings: Any):
+    def __init__(self, *, name: str, root: str, val_fraction: Fraction, **settings: Any):
         super().__init__(**settings)
         self.dataset = name
         self.root = Path(root).expanduser()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.ranges import PositiveInt
 from my_project.models.whitening import Whitening
 
 NORM_MOMENTUM = 0.4  # a run of some hundred steps needs statistics that follow quickly
@@ -18,7 +19,7 @@ class Airbench(nn.Module):
     H and W at least 2 ** len(widths) + whitening_size - 1.
     """
 
-    def __init__(self, in_channels: int, num_classes: int, widths: list[int], whitening_size: int):
+    def __init__(self, in_channels: int, num_classes: int, widths: list[PositiveInt], whitening_size: PositiveInt):
         super().__init__()
         if not widths:
             raise ConfigError("model.widths: given []; allowed: the channels of at least one stage")

@@ -1,14 +1,14 @@
 """A plain convolutional network: stages of convolutions with norms, each halving the image."""
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.ranges import PositiveInt, Probability
 from kindling.training.recomputation import recomputed
-from my_project.models.norms import norm_of
+from my_project.models.norms import Norm, norm_of
 
 
 class CNN(nn.Module):
@@ -22,10 +22,10 @@ class CNN(nn.Module):
         self,
         in_channels: int,
         num_classes: int,
-        channels: list[int],
-        dropout: float,
+        channels: list[PositiveInt],
+        dropout: Probability,
         # Defaults, as checkpoints of before do not name these.
-        norm: Literal["batch", "layer", "group"] = "batch",
+        norm: Norm = "batch",
         checkpoint_activations: bool = False,
     ):
         super().__init__()
@@ -45,7 +45,7 @@ class CNN(nn.Module):
         return self.head(features.amax((2, 3)))
 
 
-def stage(in_channels: int, out_channels: int, norm: str) -> nn.Sequential:
+def stage(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """(B, in_channels, H, W) -> (B, out_channels, H / 2, W / 2)."""
     return nn.Sequential(
         convolution(in_channels, out_channels),

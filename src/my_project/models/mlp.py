@@ -4,6 +4,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from kindling.ranges import PositiveInt, Probability
+
 
 class MLP(nn.Module):
     """Linear layers with ReLU and dropout between them; Kaiming-normal weights (arXiv 1502.01852).
@@ -11,7 +13,9 @@ class MLP(nn.Module):
     Shapes: images (B, C, H, W) -> logits (B, K).
     """
 
-    def __init__(self, in_channels: int, image_size: int, num_classes: int, hidden: list[int], dropout: float):
+    def __init__(
+        self, in_channels: int, image_size: int, num_classes: int, hidden: list[PositiveInt], dropout: Probability
+    ):
         super().__init__()
         widths = [in_channels * image_size**2, *hidden]
         layers: list[nn.Module] = [nn.Flatten()]  # (B, C * H * W)

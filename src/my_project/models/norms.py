@@ -1,11 +1,14 @@
 """The norms that a convolutional network can take."""
 
+from typing import Literal
+
 from torch import nn
 
+Norm = Literal["batch", "layer", "group"]
 MOST_GROUPS = 32  # the paper's choice for the channels of large nets
 
 
-def norm_of(kind: str, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
+def norm_of(kind: Norm, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
     """Batch norm, or group norm (arXiv 1803.08494), of which layer norm has one group: (B, C, H, W) -> (B, C, H, W)."""
     if kind == "batch":
         return nn.BatchNorm2d(channels)

@@ -1,20 +1,19 @@
 """The residual network for small images of He et al. (arXiv 1512.03385, section 4.2)."""
 
-from typing import Literal
-
 import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.ranges import BelowOne, PositiveInt, Probability
 from kindling.training.recomputation import recomputed
-from my_project.models.norms import norm_of
+from my_project.models.norms import Norm, norm_of
 from my_project.models.stochastic_depth import branch_drops
 
 
 class Block(nn.Module):
     """Two 3x3 convolutions beside a shortcut: (B, in, H, W) -> (B, out, H / stride, W / stride)."""
 
-    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: str, drop: nn.Module):
+    def __init__(self, in_channels: int, out_channels: int, stride: int, norm: Norm, drop: nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False)
         self.norm1 = norm_of(norm, out_channels)
@@ -43,12 +42,12 @@ class ResNet(nn.Module):
         self,
         in_channels: int,
         num_classes: int,
-        depth: int,
-        width: int,
-        dropout: float,
+        depth: PositiveInt,
+        width: PositiveInt,
+        dropout: Probability,
         # Defaults, as checkpoints of before do not name these.
-        norm: Literal["batch", "layer", "group"] = "batch",
-        stochastic_depth: float = 0.0,
+        norm: Norm = "batch",
+        stochastic_depth: BelowOne = 0.0,
         checkpoint_activations: bool = False,
     ):
         super().__init__()

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.ranges import BelowOne, PositiveInt, Probability
 from kindling.training.recomputation import recomputed
 from my_project.models.stochastic_depth import branch_drops
 
@@ -21,13 +22,13 @@ class ViT(nn.Module):
         in_channels: int,
         image_size: int,
         num_classes: int,
-        patch_size: int,
-        dim: int,
-        depth: int,
-        num_heads: int,
-        dropout: float,
+        patch_size: PositiveInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        num_heads: PositiveInt,
+        dropout: Probability,
         # Defaults, as checkpoints of before do not name these.
-        stochastic_depth: float = 0.0,
+        stochastic_depth: BelowOne = 0.0,
         checkpoint_activations: bool = False,
     ):
         super().__init__()

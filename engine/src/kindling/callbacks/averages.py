@@ -5,6 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 
+from kindling.ranges import Fraction, NotNegativeInt, PositiveInt
+
 
 class OnceBegun(WeightAveraging):
     """Lightning's averages, which it validates and saves before they begin, as the weights at the start; and does
@@ -41,7 +43,9 @@ class EMA(OnceBegun, EMAWeightAveraging):
         update_starting_at_step: the first steps are left out; None for none.
     """
 
-    def __init__(self, decay: float, update_every_n_steps: int, update_starting_at_step: int | None):
+    def __init__(
+        self, decay: Fraction, update_every_n_steps: PositiveInt, update_starting_at_step: NotNegativeInt | None
+    ):
         super().__init__(
             decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
         )
@@ -56,7 +60,7 @@ class SWA(OnceBegun):
         start_epoch: the first of these epochs, counted from 0.
     """
 
-    def __init__(self, start_epoch: int):
+    def __init__(self, start_epoch: NotNegativeInt):
         super().__init__()
         self.start_epoch = start_epoch
         self._is_due = False

@@ -8,6 +8,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from kindling.errors import ConfigError
+from kindling.ranges import NotNegativeInt
 from kindling.training.optimization import layer_numbers
 
 
@@ -25,7 +26,7 @@ class Finetuning(Callback):
         ConfigError: several processes, which wait for the gradients of frozen parameters; or a net of one layer.
     """
 
-    def __init__(self, head_epochs: int | None, epochs_per_layer: int):
+    def __init__(self, head_epochs: NotNegativeInt | None, epochs_per_layer: NotNegativeInt):
         self.head_epochs = head_epochs
         self.epochs_per_layer = epochs_per_layer
         self._layers: dict[str, int] = {}  # of each parameter that is to be trained at all

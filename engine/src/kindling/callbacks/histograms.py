@@ -6,6 +6,7 @@ from torch.optim import Optimizer
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
 from kindling.callbacks.gradients import unscaled_gradients
+from kindling.ranges import PositiveInt
 
 
 class Histograms(TensorBoardCallback):
@@ -15,7 +16,7 @@ class Histograms(TensorBoardCallback):
         every_n_epochs: epochs between two, of which the first is the first.
     """
 
-    def __init__(self, every_n_epochs: int):
+    def __init__(self, every_n_epochs: PositiveInt):
         super().__init__()
         self.every_n_epochs: int = every_n_epochs
 

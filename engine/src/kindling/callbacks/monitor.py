@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from kindling.callbacks.activations import Recorder, has_parameters
 from kindling.console import warn
+from kindling.ranges import NotNegative, Positive, PositiveInt, Probability
 from kindling.training.divergence import not_finite
 from kindling.training.observer import Observer
 
@@ -31,7 +32,7 @@ class LayerMonitor(Observer):
         dead: share of a ReLU's units that are zero for a whole batch, above which it warns.
     """
 
-    def __init__(self, *, every_n_steps: int, vanishing: float, exploding: float, dead: float):
+    def __init__(self, *, every_n_steps: PositiveInt, vanishing: NotNegative, exploding: Positive, dead: Probability):
         self.every_n_steps = every_n_steps
         self.vanishing, self.exploding, self.dead = vanishing, exploding, dead
         self._recorder: Recorder | None = None  # in a step that is looked at

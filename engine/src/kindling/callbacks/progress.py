@@ -8,6 +8,8 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
 
+from kindling.ranges import NotNegativeInt
+
 log = logging.getLogger(__name__)
 
 
@@ -47,6 +49,6 @@ class EpochLines(ProgressBar):
         log.info("epoch %d%s  %s  %.1f s", num_epochs, last, metrics, seconds)
 
 
-def progress(refresh_rate: int) -> Callback:
+def progress(refresh_rate: NotNegativeInt) -> Callback:
     """A bar redrawn every `refresh_rate` steps on a terminal, `EpochLines` elsewhere."""
     return RichProgressBar(refresh_rate) if sys.stdout.isatty() else EpochLines()

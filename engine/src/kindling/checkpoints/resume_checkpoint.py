@@ -18,6 +18,7 @@ from kindling.errors import Interrupted
 from kindling.lightning_internals import checkpoints, loops, results
 from kindling.lightning_internals.loggers import logger_states, restore_loggers
 from kindling.process import signals
+from kindling.ranges import NotNegative, PositiveInt
 
 # Of training, that checkpoints by time may cost.
 SHARE_OF_TIME = 0.02
@@ -42,9 +43,9 @@ class ResumeCheckpoint(Checkpoint):
         self,
         *,
         folder: str,
-        every_n_steps: int | None,
-        every_minutes: float | None,
-        keep: int,
+        every_n_steps: PositiveInt | None,
+        every_minutes: NotNegative | None,
+        keep: PositiveInt,
         max_time: str | dict[str, int] | None,
         strict: bool,
     ):

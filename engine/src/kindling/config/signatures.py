@@ -5,11 +5,10 @@ import re
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from kindling.config import project
+from kindling.config import aliases, sources, third_party
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -51,43 +50,32 @@ def signature(target: str) -> Signature | None:
     if found is None:
         return None
     module, definition = found
-    return _of_class(module, definition) if isinstance(definition, ast.ClassDef) else _of_function(definition)
+    return _of_class(module, definition) if isinstance(definition, ast.ClassDef) else _of_function(module, definition)
 
 
 @cache
 def constant(target: str) -> Any:
     """The value of a literal that a module assigns at its top level."""
     module, name = _split(target)
-    found = re.search(rf"^{name} = (.*?)(?=^[^\s)\]}}#]|\Z)", _text(module), re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^{name} = (.*?)(?=^[^\s)\]}}#]|\Z)", sources.text(module), re.MULTILINE | re.DOTALL)
     if found is None:
-        raise TargetMissing(_names(module))
+        raise TargetMissing(sources.names(module))
     return ast.literal_eval(found[1])
 
 
 def _split(target: str) -> tuple[Path, str]:
     """The file of a target's module, and the name in it."""
     package, *parts = target.split(".")
-    module = _package(package)
+    module = sources.package(package)
     if module is None or not parts:
         raise TargetMissing(set())
     for index, part in enumerate(parts[:-1]):
-        submodule = _submodule(module, part)
+        submodule = sources.submodule(module, part)
         if submodule is None:
             names = {file.stem for file in module.parent.glob("[!_]*")} if module.name == "__init__.py" else set()
             raise TargetMissing(names, ".".join([package, *parts[:index]]), tuple(parts[index + 1 :]))
         module = submodule
     return module, parts[-1]
-
-
-def _package(name: str) -> Path | None:
-    """The file of a package at the top level; None outside Python source."""
-    spec = find_spec(name) if name.isidentifier() else None
-    return Path(spec.origin) if spec and spec.origin and spec.origin.endswith(".py") else None
-
-
-def _submodule(module: Path, name: str) -> Path | None:
-    files = (module.parent / name / "__init__.py", module.parent / f"{name}.py")
-    return next((file for file in files if module.name == "__init__.py" and file.is_file()), None)
 
 
 def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
@@ -100,7 +88,7 @@ def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
     if defined:
         return module, defined
     stars: list[Path] = []
-    for source, imported in _imports(module):
+    for source, imported in sources.imports(module):
         if source and name in imported:
             return _find(source, imported[name])
         if source and "*" in imported:
@@ -108,22 +96,22 @@ def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
     for source in stars:
         with suppress(TargetMissing):
             return _find(source, name)
-    if name in _names(module):
+    if name in sources.names(module):
         return None
-    raise TargetMissing(_names(module))
+    raise TargetMissing(sources.names(module))
 
 
 def _definition(module: Path, name: str) -> Definition | None:
     """The class or function, if the module defines it at its top level, be it below an `if` or a `try`."""
-    if not _is_ours(module):  # files of other packages are long, so only what is needed is parsed
+    if not sources.is_ours(module):  # files of other packages are long, so only what is needed is parsed
         text = _cut_out(module, name)
         with suppress(SyntaxError):
             parsed = ast.parse(text).body
             if len(parsed) == 1 and isinstance(parsed[0], Definition):
                 return parsed[0]
-    if not re.search(rf"^\s*(?:class|def) {name}\b", _text(module), re.MULTILINE):
+    if not re.search(rf"^\s*(?:class|def) {name}\b", sources.text(module), re.MULTILINE):
         return None
-    nodes: list[ast.AST] = [ast.parse(_text(module), str(module))]
+    nodes: list[ast.AST] = [sources.tree(module)]
     while nodes:
         node = nodes.pop()
         if isinstance(node, Definition) and node.name == name:
@@ -133,14 +121,9 @@ def _definition(module: Path, name: str) -> Definition | None:
     return None
 
 
-def _is_ours(module: Path) -> bool:
-    now = project.current()
-    return project.ENGINE in module.parts or module.is_relative_to(now.root / "src" / now.package)
-
-
 def _cut_out(module: Path, name: str) -> str:
     """The source of a function, or of a class with no more of its body than `__init__`; "" if it is not plain."""
-    found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", _text(module), re.MULTILINE | re.DOTALL)
+    found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", sources.text(module), re.MULTILINE | re.DOTALL)
     if found is None or found[0].count('"""') % 2:  # cut within a text
         return ""
     source = found[0]
@@ -152,40 +135,7 @@ def _cut_out(module: Path, name: str) -> str:
     return f"{header[0]}{init}" if header and init.count('"""') % 2 == 0 else ""
 
 
-@cache
-def _imports(module: Path) -> list[tuple[Path | None, dict[str, str]]]:
-    """Of each `from x import a as b`: the file of x, and a by b."""
-    found = []
-    for line in re.finditer(r"^from (\S+) import (\([^)]*\)|[^(\n]*)$", _text(module), re.MULTILINE):
-        names = re.sub(r"#.*|[()]", "", line[2]).split(",")
-        pairs = [name.split(" as ") for name in names if name.strip()]
-        found.append((_imported_from(module, line[1]), {pair[-1].strip(): pair[0].strip() for pair in pairs}))
-    return found
-
-
-def _imported_from(module: Path, name: str) -> Path | None:
-    """The file that `from name import` reads."""
-    parts = name.lstrip(".").split(".")
-    level = len(name) - len(name.lstrip("."))
-    source = module.parents[level - 1] / "__init__.py" if level else _package(parts.pop(0))
-    for part in filter(None, parts):
-        source = _submodule(source, part) if source else None
-    return source
-
-
-@cache
-def _text(module: Path) -> str:
-    return module.read_text(encoding="utf-8")
-
-
-def _names(module: Path) -> set[str]:
-    """The public names that a module defines or imports."""
-    names = set(re.findall(r"^(?:class |def |(?=\w+ = ))(\w+)", _text(module), re.MULTILINE))
-    names = names.union(*(imported for _, imported in _imports(module)))
-    return {name for name in names if name[0].isalpha()}
-
-
-def _of_function(function: ast.FunctionDef) -> Signature:
+def _of_function(module: Path, function: ast.FunctionDef, owner: str = "") -> Signature:
     arguments = function.args
     if function.decorator_list and function.name != "__init__":  # its wrapper may take others
         return Signature({}, frozenset(), takes_more=True)
@@ -194,14 +144,18 @@ def _of_function(function: ast.FunctionDef) -> Signature:
     required |= {
         each.arg for each, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True) if default is None
     }
-    annotations = {each.arg: each.annotation for each in [*positional, *arguments.kwonlyargs]}
+    place = f"{sources.dotted(module)}.{owner or function.name}"
+    annotations = {
+        each.arg: third_party.bounded(place, each.arg, aliases.resolved(module, each.annotation))
+        for each in [*positional, *arguments.kwonlyargs]
+    }
     return Signature(annotations, frozenset(required), arguments.kwarg is not None)
 
 
 def _of_class(module: Path, definition: ast.ClassDef) -> Signature | None:
     for statement in reversed(definition.body):
         if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            own = _without_first(_of_function(statement), statement)
+            own = _without_first(_of_function(module, statement, definition.name), statement)
             if not own.takes_more:
                 return own
             passed_on = _passed_on(statement)

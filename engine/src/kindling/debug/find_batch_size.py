@@ -3,13 +3,16 @@
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
+from annotated_types import Ge
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
 from lightning.pytorch.utilities.exceptions import _TunerExitException
 
 from kindling.errors import ConfigError, KindlingError
 from kindling.images.datamodule import ImageDataModule
+from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ class FindBatchSize(BatchSizeFinder, Observer):
         KindlingError: memory runs out with two images.
     """
 
-    def __init__(self, *, start: int, limit: int, steps: int):
+    def __init__(self, *, start: Annotated[int, Ge(2)], limit: Annotated[int, Ge(2)], steps: PositiveInt):
         super().__init__(steps_per_trial=steps, max_trials=1)
         self.start, self.limit = start, limit
 

@@ -3,9 +3,10 @@
 import json
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from annotated_types import Ge
 from lightning.pytorch import LightningModule, Trainer
 
 from kindling.console import warn
@@ -13,6 +14,7 @@ from kindling.errors import KindlingError
 from kindling.files.whole_file import write_whole
 from kindling.images.doctor.training_rules import rate_is_near
 from kindling.images.plots import plot_rates
+from kindling.ranges import Positive
 from kindling.training.observer import Observer
 
 DIVERGED = 3.0  # times the first loss
@@ -35,7 +37,7 @@ class FindLR(Observer):
         num_steps: from one to the other.
     """
 
-    def __init__(self, *, folder: str, min_lr: float, max_lr: float, num_steps: int):
+    def __init__(self, *, folder: str, min_lr: Positive, max_lr: Positive, num_steps: Annotated[int, Ge(2)]):
         self.folder = Path(folder)
         self.min_lr, self.max_lr, self.num_steps = min_lr, max_lr, num_steps
         self.rates: list[float] = []

@@ -14,6 +14,7 @@ from torch.func import functional_call
 from kindling.errors import GradientError
 from kindling.images.augment import Normalize
 from kindling.images.datamodule import ImageDataModule
+from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class GradientCheck(Observer):
         num_images: the first ones of the split, under noise that keeps off the points without a gradient.
     """
 
-    def __init__(self, num_images: int):
+    def __init__(self, num_images: PositiveInt):
         self.num_images = num_images
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -13,6 +13,7 @@ from torch.profiler import ProfilerAction, ProfilerActivity, record_function, sc
 
 from kindling.debug.phases import END, FORWARD, LOGGING, PhaseClock
 from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
+from kindling.ranges import NotNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
 LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")  # of Lightning's logger connector
@@ -30,7 +31,7 @@ class StepProfiler(Profiler):
         active: steps that are timed, and as many that are traced.
     """
 
-    def __init__(self, folder: str, *, wait: int, warmup: int, active: int):
+    def __init__(self, folder: str, *, wait: NotNegativeInt, warmup: NotNegativeInt, active: PositiveInt):
         super().__init__()
         self.folder = Path(folder)
         self.wait, self.active = wait, active

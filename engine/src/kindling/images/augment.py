@@ -1,10 +1,13 @@
 """Per-image augmentation of a whole batch at once."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from annotated_types import Interval
 from torch import Tensor
+
+from kindling.ranges import NotNegativeInt, Probability
 
 NUM_DRAWS = 9  # uniform numbers that each image's augmentation is made from
 FLIP_DRAW = 2  # which of them decides on the flip
@@ -28,12 +31,12 @@ class Augment:
 
     def __init__(
         self,
-        crop_padding: int,
+        crop_padding: NotNegativeInt,
         padding_mode: Literal["constant", "reflect"],
-        horizontal_flip: float,
+        horizontal_flip: Probability,
         alternating_flip: bool,
-        rotation: float,
-        random_erasing: float,
+        rotation: Annotated[float, Interval(ge=0, le=180)],
+        random_erasing: Probability,
     ):
         self.crop_padding = crop_padding
         self.padding_mode = padding_mode

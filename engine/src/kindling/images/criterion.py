@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.images.images import NO_LABEL
+from kindling.ranges import NotNegative, PositiveInt, Probability
 
 NEVER_SURE = 1e-6  # least of 1 - p: a root of zero has no gradient
 
@@ -29,10 +30,10 @@ class CrossEntropy(nn.Module):
 
     def __init__(
         self,
-        num_classes: int,
-        label_smoothing: float,
-        focal_gamma: float,
-        class_weights: Sequence[float] | Literal["balanced"] | None,
+        num_classes: PositiveInt,
+        label_smoothing: Probability,
+        focal_gamma: NotNegative,
+        class_weights: Sequence[NotNegative] | Literal["balanced"] | None,
     ):
         super().__init__()
         self.num_classes = num_classes

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 from torch import nn
 
@@ -18,9 +19,10 @@ from kindling.images.augment import Augment, Normalize
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states, join
 from kindling.images.loader import EpochLoader
 from kindling.process.cores import available_cores, share_cores
+from kindling.ranges import NotNegativeInt, Positive, PositiveInt, Seed
+from kindling.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
-Stage = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -65,18 +67,18 @@ class ImageDataModule(LightningDataModule):
     def __init__(
         self,
         *,
-        num_classes: int,
-        channels: int,
-        image_size: int,
+        num_classes: PositiveInt,
+        channels: PositiveInt,
+        image_size: PositiveInt,
         mean: list[float] | None,
-        std: list[float] | None,
-        batch_size: int,
-        num_workers: int | Literal["auto"],
+        std: list[Positive] | None,
+        batch_size: PositiveInt,
+        num_workers: NotNegativeInt | Literal["auto"],
         in_memory: bool | Literal["auto"],
         augment: Augment | None,
-        seed: int,
-        fold: int | None = None,  # and the rest likewise, as older checkpoints lack them
-        num_folds: int = 5,
+        seed: Seed,
+        fold: NotNegativeInt | None = None,  # and the rest likewise, as older checkpoints lack them
+        num_folds: Annotated[int, Ge(2)] = 5,
         balanced_sampling: bool = False,
         transform: nn.Module | None = None,
     ):
@@ -126,7 +128,7 @@ class ImageDataModule(LightningDataModule):
         if self.in_memory is False and isinstance(self.splits.train, ImageTensors):
             log.warning("data.in_memory=false has no effect: this set is always held in memory")
         shape = (self.image_size, self.image_size, self.channels)
-        for name in ("train", "val", "test"):
+        for name in STAGES:
             images: Images = getattr(self.splits, name)
             if len(images) == 0:
                 raise DataError(f"data: the {name} split is empty; allowed: at least one image; add images")
@@ -150,7 +152,7 @@ class ImageDataModule(LightningDataModule):
     def fingerprint(self) -> str:
         """A hash of all images and labels; of files, their names and sizes."""
         digest = hashlib.blake2b(digest_size=16)
-        for name in ("train", "val", "test"):
+        for name in STAGES:
             images: Images = getattr(self.splits, name)
             digest.update(images.labels.numpy().data)
             if isinstance(images, ImageTensors):

@@ -6,12 +6,13 @@ import torch
 
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import ImageTensors
+from kindling.ranges import PositiveInt
 
 
 class FakeImages(ImageDataModule):
     """Each class is a random pattern under random noise, the same for every seed of the run."""
 
-    def __init__(self, *, num_images: int, **settings: Any):
+    def __init__(self, *, num_images: PositiveInt, **settings: Any):
         super().__init__(**settings)
         self.num_images = num_images
 

@@ -20,6 +20,8 @@ from kindling.images.decoding import read_image
 from kindling.images.folder import class_names, list_images, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.process.cores import available_cores
+from kindling.ranges import Fraction
+from kindling.stages import STAGES
 
 IN_MEMORY_LIMIT = 2 * 2**30  # bytes of decoded pixels up to which in_memory=auto says yes
 STATISTICS_SAMPLE = 4096  # images that mean and std are taken from
@@ -37,7 +39,7 @@ class ImageFolder(ImageDataModule):
         cache_dir: keeps decoded pixels and statistics between runs.
     """
 
-    def __init__(self, *, root: str, val_fraction: float, test_fraction: float, cache_dir: str, **settings: Any):
+    def __init__(self, *, root: str, val_fraction: Fraction, test_fraction: Fraction, cache_dir: str, **settings: Any):
         super().__init__(**settings)
         self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
@@ -58,7 +60,7 @@ class ImageFolder(ImageDataModule):
         empty = [split for split, images in listed.items() if not images]
         if empty:
             raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
-        splits = {split: self._images(listed[split]) for split in ("train", "val", "test")}
+        splits = {split: self._images(listed[split]) for split in STAGES}
         if self.mean is None or self.std is None:
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
         return Splits(**splits, classes=tuple(classes))

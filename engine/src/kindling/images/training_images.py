@@ -7,6 +7,7 @@ from torchvision.utils import make_grid
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
 from kindling.images.classifier import Batch
+from kindling.ranges import PositiveInt
 
 
 class TrainingImages(TensorBoardCallback):
@@ -17,7 +18,7 @@ class TrainingImages(TensorBoardCallback):
         every_n_epochs: also in each n-th epoch after it; None for the first one alone.
     """
 
-    def __init__(self, num_images: int, every_n_epochs: int | None):
+    def __init__(self, num_images: PositiveInt, every_n_epochs: PositiveInt | None):
         super().__init__(every_n_epochs)
         self.num_images = num_images
 

@@ -11,6 +11,7 @@ from kindling.images.datamodule import Splits
 from kindling.images.images import NO_LABEL
 from kindling.images.keep_logits import KeepLogits
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.ranges import NotNegativeInt, PositiveInt
 
 
 class ValidationPictures(TensorBoardCallback):
@@ -23,7 +24,9 @@ class ValidationPictures(TensorBoardCallback):
         pr_curves: precision over recall of each class against all others.
     """
 
-    def __init__(self, every_n_epochs: int | None, num_mistakes: int, confusion_matrix: bool, pr_curves: bool):
+    def __init__(
+        self, every_n_epochs: PositiveInt | None, num_mistakes: NotNegativeInt, confusion_matrix: bool, pr_curves: bool
+    ):
         super().__init__(every_n_epochs)
         self.num_mistakes = num_mistakes
         self.confusion_matrix = confusion_matrix

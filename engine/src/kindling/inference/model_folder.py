@@ -12,7 +12,8 @@ from kindling.files.whole_file import write_whole
 
 FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
-FILES = {"onnx": "model.onnx", "int8": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt"}
+# By format, which is what format= of export.py may be.
+FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
 AOT_FILE = "model-aot.pt2"  # beside model.pt2, if asked for
 
 

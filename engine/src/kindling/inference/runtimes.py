@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from kindling.config.extras import optional
 from kindling.inference import model_folder
-from kindling.inference.extras import optional
 from kindling.inference.model_folder import AOT_FILE, FILES, ModelFolder
 
 DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"

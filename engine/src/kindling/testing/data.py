@@ -2,13 +2,15 @@
 
 import copy
 from collections import Counter
+from itertools import combinations
 from pathlib import Path
 
 import pytest
 import torch
 
 from kindling.images.datamodule import ImageDataModule
-from kindling.testing.sets import DATA, SPLITS, MissingFilesError, as_bytes, labelled, pixels_of, read, read_all
+from kindling.stages import STAGES
+from kindling.testing.sets import DATA, MissingFilesError, as_bytes, labelled, pixels_of, read, read_all
 
 
 @pytest.fixture(scope="module", params=DATA)
@@ -27,15 +29,15 @@ def without_augmentation(data: ImageDataModule) -> ImageDataModule:
 
 
 def test_no_two_splits_share_an_image(data):
-    seen = {split: {image.numpy().tobytes() for image in pixels_of(getattr(data.splits, split))} for split in SPLITS}
-    for one, other in (("train", "val"), ("train", "test"), ("val", "test")):
+    seen = {split: {image.numpy().tobytes() for image in pixels_of(getattr(data.splits, split))} for split in STAGES}
+    for one, other in combinations(STAGES, 2):
         # Large collections hold some images twice.
         assert len(seen[one] & seen[other]) <= 0.01 * len(seen[other]), (one, other)
 
 
 def test_every_class_has_a_name_and_images_in_every_split(data):
     assert len(set(data.splits.classes)) == data.num_classes
-    for split in SPLITS:
+    for split in STAGES:
         labels = getattr(data.splits, split).labels
         assert labels.dtype == torch.int64
         assert labels.unique().tolist() == list(range(data.num_classes)), split
@@ -45,7 +47,7 @@ def test_a_label_means_the_same_in_every_split(data):
     """The nearest mean image of training tells classes better than a guess, in the other splits too."""
     images, labels = pixels_of(data.splits.train).flatten(1).float(), data.splits.train.labels
     means = torch.stack([images[labels == label].mean(0) for label in range(data.num_classes)])
-    for split in SPLITS:
+    for split in STAGES:
         images, labels = pixels_of(getattr(data.splits, split)).flatten(1).float(), getattr(data.splits, split).labels
         hits = (torch.cdist(images, means).argmin(1) == labels).float().mean().item()
         assert hits > 1.2 / data.num_classes, split

@@ -22,7 +22,6 @@ from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import Images
 
 DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
-SPLITS = ("train", "val", "test")
 IMAGES_A_CLASS = {True: 12, False: 4}  # of a stand-in: train, test
 
 

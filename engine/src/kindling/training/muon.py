@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from kindling.ranges import BelowOne, NotNegative, PositiveInt
+
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; singular values end near 1, not at it
 EPS = 1e-7
 
@@ -36,14 +38,14 @@ class Muon(Optimizer):
     def __init__(
         self,
         params: Iterable[Any],
-        lr: float,
-        head_lr: float,
-        bias_lr: float,
-        momentum: float,
-        sgd_momentum: float,
+        lr: NotNegative,
+        head_lr: NotNegative,
+        bias_lr: NotNegative,
+        momentum: BelowOne,
+        sgd_momentum: BelowOne,
         nesterov: bool,
-        weight_decay: float,
-        num_iterations: int,
+        weight_decay: NotNegative,
+        num_iterations: PositiveInt,
         normalize_weights: bool,
     ):
         numbers = {"lr": lr, "head_lr": head_lr, "bias_lr": bias_lr, "weight_decay": weight_decay}

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from kindling.errors import ConfigError
+from kindling.ranges import NotNegative, Probability
 
 # blocks.3 of blocks.3.conv1.weight, layer1.0 of layer1.0.conv1.weight, layer_3 of layer_3.mlp.0.weight
 NUMBERED = re.compile(r"([^.\d]+\.)*(\d+(?=\.)|[^.]*\d[^.]*(\.\d+)?(?=\.))")
@@ -58,12 +59,12 @@ def apply_lr_factors(optimizer: Optimizer) -> None:
         group["lr"] *= group.get("lr_factor", 1.0)
 
 
-def cosine(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:
+def cosine(optimizer: Optimizer, total_steps: int, warmup: Probability, final: NotNegative) -> LRScheduler:
     """Linear warm-up over a share of the steps, then half a cosine down to `final` times lr (arXiv 1608.03983)."""
     return _decay(optimizer, total_steps, warmup, final, lambda progress: 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def linear(optimizer: Optimizer, total_steps: int, warmup: float, final: float) -> LRScheduler:
+def linear(optimizer: Optimizer, total_steps: int, warmup: Probability, final: NotNegative) -> LRScheduler:
     """Linear warm-up over a share of the steps, then a straight line down to `final` times lr."""
     return _decay(optimizer, total_steps, warmup, final, lambda progress: 1 - progress)
 

@@ -1,7 +1,12 @@
 """Whether a plain value is what an annotation, read from source, asks for."""
 
 import ast
+from functools import reduce
+from operator import and_
 from typing import Any
+
+from kindling.config.aliases import annotated
+from kindling.config.bounds import Bound, Range
 
 PLAIN = {
     "int": "a whole number",
@@ -19,11 +24,23 @@ BUILT = ("Tensor", "timedelta")  # never what a YAML file holds
 
 
 def accepts(annotation: ast.expr | None, value: Any) -> bool:
-    """Whether a value fits; what cannot be told from the source alone fits."""
+    """Whether a value is of the right type, within its bounds or not; what the source alone does not tell is."""
     if annotation is None:
         return True
     parts = options(annotation)
     return any(_accepts_one(part, value) for part in parts)
+
+
+def beyond(annotation: ast.expr | None, value: Any) -> str:
+    """The bounds that a value of the right type lies beyond, in words; "" if it lies within those of one option."""
+    found = []
+    for part in options(annotation) if annotation else []:
+        if _accepts_one(part, value):
+            bounds = _beyond_one(part, value)
+            if not bounds:
+                return ""
+            found.append(bounds)
+    return " or ".join(dict.fromkeys(found))
 
 
 def describe(annotation: ast.expr) -> str:
@@ -47,12 +64,38 @@ def options(annotation: ast.expr) -> list[ast.expr]:
             return [option for member in arguments(annotation) for option in options(member)]
         if name_of(annotation.value) == "Optional":
             return [*options(annotation.slice), ast.Constant(None)]
+        if name_of(annotation.value) == "Annotated":
+            inner, bounds = unwrapped(annotation)
+            return [_bounded(part, bounds) for part in options(inner)]
     return [annotation]
 
 
 def arguments(annotation: ast.Subscript) -> list[ast.expr]:
     """int and float of tuple[int, float]."""
     return annotation.slice.elts if isinstance(annotation.slice, ast.Tuple) else [annotation.slice]
+
+
+def choices(annotation: ast.expr) -> list[Any]:
+    """All values that the Literals among the members of a union allow."""
+    found = [part for part in options(annotation) if isinstance(part, ast.Subscript) and name_of(part) == "Literal"]
+    return [value for part in found for value in literals(part)]
+
+
+def unwrapped(annotation: ast.expr) -> tuple[ast.expr, list[Bound]]:
+    """int of Annotated[int, Range(1)], and its bounds; of any other annotation itself, and none."""
+    if not (isinstance(annotation, ast.Subscript) and name_of(annotation.value) == "Annotated"):
+        return annotation, []
+    inner, *rest = arguments(annotation)
+    values: list[Any] = [each.value for each in rest if isinstance(each, ast.Constant)]
+    return inner, [each for each in values if isinstance(each, Bound)]
+
+
+def _bounded(annotation: ast.expr, bounds: list[Bound]) -> ast.expr:
+    """With all its ranges as one, which is told better."""
+    inner, known = unwrapped(annotation)
+    ranges = [each for each in (*known, *bounds) if isinstance(each, Range)]
+    others = [each for each in (*known, *bounds) if not isinstance(each, Range)]
+    return annotated(inner, [*([reduce(and_, ranges)] if ranges else []), *others])
 
 
 def name_of(annotation: ast.expr) -> str:
@@ -62,7 +105,20 @@ def name_of(annotation: ast.expr) -> str:
     return ast.unparse(annotation).rpartition(".")[2]
 
 
+def _beyond_one(annotation: ast.expr, value: Any) -> str:
+    inner, bounds = unwrapped(annotation)
+    for bound in bounds:
+        if value not in bound:
+            return str(bound)
+    if isinstance(inner, ast.Subscript) and name_of(inner) in LISTS and isinstance(value, list | tuple):
+        items = arguments(inner)
+        each = items if _has_fixed_length(inner) else [items[0]] * len(value)
+        return next((found for pair in zip(each, value, strict=True) if (found := beyond(*pair))), "")
+    return ""
+
+
 def _accepts_one(annotation: ast.expr, value: Any) -> bool:
+    annotation, _ = unwrapped(annotation)
     name = name_of(annotation)
     if isinstance(value, dict) and "_target_" in value:
         return name not in ("int", "float", "bool", "str", "None")
@@ -104,6 +160,7 @@ def literals(annotation: ast.Subscript) -> list[Any]:
 
 
 def _describe_one(annotation: ast.expr) -> str:
+    annotation, _ = unwrapped(annotation)
     name = name_of(annotation)
     if name == "Literal" and isinstance(annotation, ast.Subscript):
         return " or ".join(map(str, literals(annotation)))

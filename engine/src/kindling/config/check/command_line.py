@@ -182,7 +182,8 @@ class Check:
             return problem
         for override in applied:
             if f"{problem.path}.".startswith(f"{override.key_or_group}."):
-                added = override.is_add() and problem.meant and not keys.has(config, problem.meant.lstrip("~"))
+                is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant  # else a value
+                added = is_key and override.is_add() and not keys.has(config, problem.meant.lstrip("~"))
                 return replace(problem, meant=f"+{problem.meant}") if added else problem
         return replace(problem, origin=self.files.origin(problem.path, self.composer.files(lines)))
 

@@ -1,5 +1,6 @@
 """What is wrong with the values of a composed config: targets, arguments, types, ranges, and the rules."""
 
+import ast
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kindling.config.check import annotations
 from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.tree import Problem, paths, plain, source
-from kindling.config.check.values import told, value_fault
+from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.rules.run_rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
@@ -124,7 +125,7 @@ def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         yield from _argument_faults(values, present, known, path)
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
-        fault = (known and _type_fault(value, known.annotations.get(key), where)) or _own_fault(value, where, known)
+        fault = _value_fault(value, known.annotations.get(key) if known else annotation_of(where), where)
         if fault:
             yield fault
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
@@ -171,19 +172,17 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
                 yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
 
 
-def _type_fault(value: Any, annotation: Any, path: str) -> Fault | None:
-    if annotation is None or annotations.accepts(annotation, value):
+def _value_fault(value: Any, annotation: ast.expr | None, path: str) -> Fault | None:
+    """What is wrong with a value by itself: its type, or what it may be of that type."""
+    if annotation is None:
         return None
+    if annotations.accepts(annotation, value):
+        bounds = annotations.beyond(annotation, value)
+        return Fault(path, str(value), bounds) if bounds else None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     meant = f"\"{path}='{value}'\" for a text" if is_number and annotations.accepts(annotation, str(value)) else ""
-    return Fault(path, shown(value), annotations.describe(annotation), meant)
-
-
-def _own_fault(value: Any, path: str, known: Signature | None) -> Fault | None:
-    """By our own tables of types and ranges."""
-    annotation = told(path).annotation if known is None else None
-    fault = _type_fault(value, annotations.parse(annotation), path) if annotation else None
-    return fault or value_fault(path, value)
+    names = [str(choice) for choice in annotations.choices(annotation)]
+    return Fault(path, shown(value), annotations.describe(annotation), meant or nearest(str(value), names))
 
 
 def shown(value: Any) -> str:

@@ -9,10 +9,11 @@ from typing import Any
 import yaml
 
 from kindling.config import project
+from kindling.config.bounds import Bound, Multiple
 from kindling.config.check import annotations
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.keys import HYDRA_KEYS
-from kindling.config.check.values import told
+from kindling.config.check.values import annotation_of
 from kindling.config.signatures import signature
 
 Schema = dict[str, Any]
@@ -50,7 +51,7 @@ def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
     whole = _plain(_without(train, ("defaults", "criterion")))
-    whole["properties"]["criterion"] = _node("criterion", [train["criterion"]["_target_"]])
+    whole["properties"]["criterion"] = _node([train["criterion"]["_target_"]])
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
     may_be_null = [name for name in groups if name in train and train[name] is None]
     whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
@@ -71,8 +72,7 @@ def _plain(values: dict[str, Any], above: str = "") -> Schema:
         elif isinstance(value, dict):
             properties[key] = _plain(value, f"{path}.")
         else:
-            annotation = told(path).annotation
-            properties[key] = _value(annotations.parse(annotation) if annotation else None, path)
+            properties[key] = _value(annotation_of(path))
     properties |= {"trainer": {"type": "object"}, "defaults": {"type": "array"}} if not above else {}
     return {"type": "object", "properties": properties, "additionalProperties": False}
 
@@ -86,14 +86,14 @@ def _group(name: str, files: ConfigFiles) -> Schema:
             targets.setdefault(path, []).append(target)
     if name in NAMED:
         known = sorted({target for found in targets.values() for target in found})
-        node = {"anyOf": [_node(f"{name}.*", known), {"type": "null"}]}
+        node = {"anyOf": [_node(known), {"type": "null"}]}
         return {"type": "object", "properties": {"defaults": {"type": "array"}}, "additionalProperties": node}
     if name == "scheduler":
         keys = {"interval": None, "frequency": None, "monitor": None}
         plain = _plain(keys, "scheduler.")
-        plain["properties"]["scheduler"] = _node("scheduler.scheduler", sorted(set(targets["scheduler.scheduler"])))
+        plain["properties"]["scheduler"] = _node(sorted(set(targets["scheduler.scheduler"])))
         return plain
-    return _node(name, sorted(set(targets[name])))
+    return _node(sorted(set(targets[name])))
 
 
 def _targets(node: Any, path: str) -> list[tuple[str, str]]:
@@ -103,9 +103,9 @@ def _targets(node: Any, path: str) -> list[tuple[str, str]]:
     return own + [found for key, value in node.items() for found in _targets(value, f"{path}.{key}")]
 
 
-def _node(path: str, targets: list[str]) -> Schema:
+def _node(targets: list[str]) -> Schema:
     """Of a node with a target: its arguments if it is known, any of another; without, those of all known ones."""
-    arguments = {target: _arguments(path, target) for target in targets}
+    arguments = {target: _arguments(target) for target in targets}
     named = {target: {"properties": {"_target_": {"const": target}}, "required": ["_target_"]} for target in targets}
     cases = [{"if": named[target], "then": arguments[target]} for target in targets]
     every = {name: each for found in arguments.values() for name, each in found["properties"].items()}
@@ -115,35 +115,44 @@ def _node(path: str, targets: list[str]) -> Schema:
     return {"type": "object", "properties": {"_target_": {"type": "string", "examples": targets}}, "allOf": cases}
 
 
-def _arguments(path: str, target: str) -> Schema:
+def _arguments(target: str) -> Schema:
     found = signature(target)
     assert found, f"{target} is written in Python"
-    properties: Schema = {name: _value(each, f"{path}.{name}") for name, each in found.annotations.items()}
+    properties: Schema = {name: _value(each) for name, each in found.annotations.items()}
     properties |= {key: {} for key in (*HYDRA_KEYS, "defaults")}
     return {"properties": properties, "additionalProperties": found.takes_more}
 
 
-def _value(annotation: ast.expr | None, path: str) -> Schema:
-    _, limits, choices = told(path)
-    parts = annotations.options(annotation) if annotation else []
-    options = [{"enum": list(choices)}] if choices else [_type(part) for part in parts]
+def _value(annotation: ast.expr | None) -> Schema:
+    options = [_type(part) for part in annotations.options(annotation)] if annotation else []
     if not options or {} in options:
         return {}
-    if limits and not choices:
-        low, high = limits.open in ("low", "both"), limits.open in ("high", "both")
-        bounds = {"exclusiveMinimum" if low else "minimum": limits.low}
-        bounds |= {} if math.isinf(limits.high) else {"exclusiveMaximum" if high else "maximum": limits.high}
-        options = [each | bounds if each.get("type") in ("integer", "number") else each for each in options]
     return {"anyOf": [*options, REFERENCE, {"type": "object", "required": ["_target_"]}]}
 
 
 def _type(annotation: ast.expr) -> Schema:
+    inner, bounds = annotations.unwrapped(annotation)
+    found = _unbounded(inner)
+    for bound in bounds if found.get("type") in ("integer", "number") else []:
+        found |= _limits(bound)
+    return found
+
+
+def _limits(bound: Bound) -> Schema:
+    if isinstance(bound, Multiple):
+        return {"multipleOf": bound.of}
+    low = "exclusiveMinimum" if bound.open in ("low", "both") else "minimum"
+    high = "exclusiveMaximum" if bound.open in ("high", "both") else "maximum"
+    return {key: end for key, end in ((low, bound.low), (high, bound.high)) if math.isfinite(end)}
+
+
+def _unbounded(annotation: ast.expr) -> Schema:
     name = annotations.name_of(annotation)
     if name == "Literal" and isinstance(annotation, ast.Subscript):
         return {"enum": annotations.literals(annotation)}
     if name in annotations.LISTS:
         items = annotations.arguments(annotation)[:1] if isinstance(annotation, ast.Subscript) else []
-        return {"type": "array", **({"items": _value(items[0], "")} if items else {})}
+        return {"type": "array", **({"items": _value(items[0])} if items else {})}
     if name in annotations.MAPPINGS:
         return {"type": "object"}
     if name in annotations.BUILT:

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from kindling.config.extras import EXTRAS
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
 
-# Loggers whose packages are extras of pyproject.toml: the extra, and the modules that it brings.
-EXTRAS = {
-    "MLflowRun": ("mlflow", ("mlflow", "sqlalchemy", "alembic")),
+# Loggers whose packages are an extra: the extra, and the modules of it that they import.
+MODULES = {
+    "MLflowRun": ("mlflow", EXTRAS["mlflow"]),
     "MLFlowLogger": ("mlflow", ("mlflow",)),
-    "WandbRun": ("wandb", ("wandb",)),
-    "WandbLogger": ("wandb", ("wandb",)),
+    "WandbRun": ("wandb", EXTRAS["wandb"]),
+    "WandbLogger": ("wandb", EXTRAS["wandb"]),
 }
 
 
@@ -19,7 +20,7 @@ def loggers_are_installed(config: Config) -> Iterator[Fault]:
     loggers = get(config, "logger")
     for name in loggers if isinstance(loggers, dict) else {}:
         target = str(get(config, f"logger.{name}._target_")).rpartition(".")[2]
-        extra, modules = EXTRAS.get(target, ("", ()))
+        extra, modules = MODULES.get(target, ("", ()))
         if not all(map(find_spec, modules)):
             given = f"{target}, whose package is not installed; install it with pip install -e './engine[{extra}]'"
             yield Fault(f"logger.{name}", given)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from kindling.config.fault import Fault, nearest
 from kindling.config.plain import Config, get
+from kindling.stages import STAGES
 
 HALF = ("16-mixed", "16", "16-true")
 STRATEGIES = re.compile(
@@ -31,7 +32,7 @@ def strategy(config: Config) -> Iterator[Fault]:
 
 def amounts(config: Config) -> Iterator[Fault]:
     """Batches as a number, or as a share of all."""
-    names = [f"limit_{stage}_batches" for stage in ("train", "val", "test", "predict")]
+    names = [f"limit_{stage}_batches" for stage in (*STAGES, "predict")]
     for name in [*names, "overfit_batches"]:
         given = get(config, f"trainer.{name}")
         if isinstance(given, bool) or (isinstance(given, int | float) and _no_amount(given)):

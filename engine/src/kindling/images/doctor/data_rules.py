@@ -12,6 +12,7 @@ import torch
 from kindling.config.fault import MOST_NAMES
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.stages import STAGES
 
 MOST_FILES = 5000  # more would take seconds to read
 LEAKED = 0.01  # share of a split; well-known sets repeat a few images
@@ -22,7 +23,7 @@ SPREAD = 3.0  # times that the standard deviation may differ from 1
 
 
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
-    splits = {name: getattr(seen.data.splits, name) for name in ("train", "val", "test")}
+    splits = {name: getattr(seen.data.splits, name) for name in STAGES}
     num_files = sum(len(images) for images in splits.values() if isinstance(images, ImageFiles))
     if num_files > MOST_FILES:
         return

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.jit._trace import TracerWarning
 
+from kindling.config.extras import optional
 from kindling.errors import ExportError, one_line
 from kindling.inference.exporting.onnx_graph import simplified
-from kindling.inference.extras import optional
 from kindling.inference.model_folder import AOT_FILE, FILES
 from kindling.inference.runtimes import DEPRECATED
 

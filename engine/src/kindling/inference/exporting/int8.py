@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from kindling.config.extras import optional
 from kindling.inference.exporting.formats import quiet
-from kindling.inference.extras import optional
 
 QUANTISED = ("Conv", "MatMul", "Gemm", "MaxPool", "Relu")  # sums, norms and attention's softmax lose too much
 UNROUNDED = ("MatMul", "Gemm")  # whose results stay float, the logits among them

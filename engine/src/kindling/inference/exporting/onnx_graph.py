@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from kindling.inference.extras import optional
+from kindling.config.extras import optional
 
 MERGED = {"BatchNormalization": ("Conv",), "Relu": ("Conv", "BatchNormalization")}  # into what is right before them
 

@@ -82,7 +82,7 @@ def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row]) 
     Raises:
         ConfigError: pyarrow is not installed.
     """
-    from kindling.inference.extras import optional
+    from kindling.config.extras import optional
 
     pyarrow: Any = optional("pyarrow")
     parquet: Any = optional("pyarrow.parquet")

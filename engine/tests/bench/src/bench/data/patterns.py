@@ -6,6 +6,7 @@ import torch
 
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import ImageTensors
+from kindling.ranges import PositiveInt
 
 NUM_CLASSES = 10
 SIZE = 28
@@ -14,7 +15,7 @@ SIZE = 28
 class Patterns(ImageDataModule):
     """Its number of classes and its size are what they are, whatever the config says, as with files."""
 
-    def __init__(self, *, num_images: int, **settings: Any):
+    def __init__(self, *, num_images: PositiveInt, **settings: Any):
         super().__init__(**settings)
         self.num_images = num_images
 

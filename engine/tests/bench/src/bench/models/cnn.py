@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
+from kindling.ranges import PositiveInt, Probability
 from kindling.training.recomputation import recomputed
 
 
@@ -17,8 +18,8 @@ class CNN(nn.Module):
         self,
         in_channels: int,
         num_classes: int,
-        channels: list[int],
-        dropout: float,
+        channels: list[PositiveInt],
+        dropout: Probability,
         # Defaults, as checkpoints of before do not name these.
         norm: Literal["batch", "group"] = "batch",
         checkpoint_activations: bool = False,

@@ -5,6 +5,7 @@ from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
 from kindling.errors import ConfigError
+from kindling.ranges import BelowOne, PositiveInt, Probability
 from kindling.training.recomputation import recomputed
 
 
@@ -16,11 +17,11 @@ class ViT(nn.Module):
         in_channels: int,
         image_size: int,
         num_classes: int,
-        patch_size: int,
-        dim: int,
-        depth: int,
-        dropout: float,
-        stochastic_depth: float,
+        patch_size: PositiveInt,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        dropout: Probability,
+        stochastic_depth: BelowOne,
         checkpoint_activations: bool,
     ):
         super().__init__()

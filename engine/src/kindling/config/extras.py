@@ -1,0 +1,40 @@
+"""Packages that not everyone needs, imported where they are used."""
+
+import importlib
+from types import ModuleType
+
+from kindling.errors import ConfigError
+
+# The extras of engine/pyproject.toml, each with the modules that it brings.
+EXTRAS = {
+    "export": ("onnx", "onnxscript", "onnxruntime"),
+    "serve": ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+    "parquet": ("pyarrow",),
+    "mlflow": ("mlflow", "sqlalchemy", "alembic"),
+    "wandb": ("wandb",),
+}
+
+
+def optional(module: str, extra: str = "") -> ModuleType:
+    """A module of one of the extras, by default the first that brings it.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        extra = extra or next(name for name, modules in EXTRAS.items() if package in modules)
+        raise ConfigError(
+            f"{module} is not installed; run: pip install -e './engine[{extra}]' -c constraints.txt"
+        ) from error
+
+
+def optional_all(extra: str) -> None:
+    """
+    Raises:
+        ConfigError: a module of the extra is not installed.
+    """
+    for module in EXTRAS[extra]:
+        optional(module, extra)
