@@ -205,7 +205,7 @@ def test_a_run_that_diverges_fails_by_name(train_run, config):
 @pytest.mark.parametrize("seed", ["null", "-1", "1.5", "abc", str(2**32)])
 def test_what_is_no_seed_is_refused(train_run, seed):
     with pytest.raises(
-        ConfigError, match=r"seed: given .*; allowed: (a whole number|0 or more and 4294967295 or less)"
+        ConfigError, match=r"seed: given .*; allowed: (a whole number|0 or more and less than 4294967296)"
     ):
         train_run(f"seed={seed}")
 
