@@ -61,6 +61,19 @@ def test_every_file_lies_in_a_room_of_the_table_and_every_room_is_there():
     assert len([room for room in rooms if room.endswith(".py")]) <= MOST_LOOSE_FILES
 
 
+def test_every_file_that_the_table_of_files_names_is_there():
+    table = README.partition("| file | what it does |\n|---|---|\n")[2].partition("\n\n")[0]
+    missing = []
+    for row in table.splitlines():
+        folder = SOURCE
+        for name in re.findall(r"`([\w/]+\.py)`", row.split("|")[1]):
+            file = SOURCE / name if "/" in name or (SOURCE / name).is_file() else folder / name
+            folder = file.parent
+            missing += [] if file.is_file() else [name]
+    assert table
+    assert missing == []
+
+
 def test_no_import_runs_up_or_to_a_neighbour():
     wrong = [
         f"{file.relative_to(SOURCE)}:{line} imports {other.relative_to(SOURCE)}"
