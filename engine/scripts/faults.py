@@ -221,7 +221,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/overhead.py", "hooks.skip_idle_hooks(callback)", "pass"),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "and hook_name not in attributes", ""),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "module._current_fx_name = outer_hook", "pass"),
-    Fault("engine/src/kindling/lightning_internals/hooks.py", "if callable(hook):", "if True:"),
+    Fault("engine/src/kindling/lightning_internals/hooks.py", "if not callable(hook):", "if False:"),
     Fault("engine/src/kindling/lightning_internals/signal_handlers.py", "= register_none", "= lambda: None"),
     Fault(
         "engine/src/kindling/lightning_internals/launched.py",

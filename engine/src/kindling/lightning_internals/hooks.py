@@ -4,6 +4,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.profilers import PassThroughProfiler
 from lightning.pytorch.trainer import call
 
 STEP_HOOKS = frozenset(
@@ -35,11 +36,16 @@ def call_busy_callbacks(trainer: Trainer, hook_name: str, *arguments: Any, **opt
     # A module that logs from a hook is asked for the hook's name.
     module: Any = trainer.lightning_module
     outer_hook, module._current_fx_name = module._current_fx_name, hook_name
-    profile = trainer.profiler.profile  # pyright: ignore[reportAttributeAccessIssue]
+    profiler = trainer.profiler  # pyright: ignore[reportAttributeAccessIssue]
     for callback in busy:
         hook = getattr(callback, hook_name)
-        if callable(hook):
-            with profile(f"[Callback]{callback.state_key}.{hook_name}"):
+        if not callable(hook):
+            continue
+        # Its name, of all its settings, is put together for a profiler alone.
+        if isinstance(profiler, PassThroughProfiler):
+            hook(trainer, module, *arguments, **options)
+        else:
+            with profiler.profile(f"[Callback]{callback.state_key}.{hook_name}"):
                 hook(trainer, module, *arguments, **options)
     module._current_fx_name = outer_hook
     return None
