@@ -6,7 +6,7 @@
     python engine/scripts/benchmark.py cnn             an epoch of experiment=cnn, likewise
     python engine/scripts/benchmark.py resume          what it costs that a run may be killed at any time
     python engine/scripts/benchmark.py monitor         what callbacks=monitor costs in experiment=cnn
-    python engine/scripts/benchmark.py eyes            what it costs to show more in TensorBoard than curves
+    python engine/scripts/benchmark.py tensorboard     what it costs to show more in TensorBoard than curves
     python engine/scripts/benchmark.py techniques      what recomputation, transforms and mixed batches cost
     python engine/scripts/benchmark.py export          parity and latency of exported models against PyTorch
     python engine/scripts/benchmark.py data            batches against torchvision and PIL
@@ -33,7 +33,6 @@ from benchmarks import (
     commands,
     data,
     export,
-    eyes,
     finder,
     loop,
     monitor,
@@ -42,6 +41,7 @@ from benchmarks import (
     resume,
     serving,
     techniques,
+    tensorboard,
 )
 from benchmarks.table import show
 
@@ -52,7 +52,7 @@ TABLES = {
     "cnn": loop.cnn,
     "resume": resume.resume,
     "monitor": monitor.monitor,
-    "eyes": eyes.eyes,
+    "tensorboard": tensorboard.tensorboard,
     "techniques": techniques.techniques,
     "export": export.export,
     "data": data.data,

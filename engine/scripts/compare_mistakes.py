@@ -3,7 +3,7 @@
     python engine/scripts/compare_mistakes.py --write    into wrong-configs.md, else only print: four minutes
 
 The plain app is what Hydra's documentation shows: `hydra.main`, and `instantiate` for data, model and trainer. It
-does not train, so that what it lets through is told as accepted.
+does not train, so that what it lets through is shown as accepted.
 """
 
 import re
@@ -67,7 +67,7 @@ def main() -> None:
         for mistake in MISTAKES:
             ours = answer([str(PROJECT / "train.py"), *mistake], folder)
             theirs = answer([str(plain), *mistake], folder)
-            rows.append(f"| `{' '.join(mistake)}` | {told(ours)} | {told(theirs)} |")
+            rows.append(f"| `{' '.join(mistake)}` | {shown(ours)} | {shown(theirs)} |")
             print(rows[-1], flush=True)
     if "--write" in sys.argv:
         text = DOCUMENT.read_text(encoding="utf-8")
@@ -81,14 +81,14 @@ def answer(command: list[str], folder: str) -> Answer:
     return Answer(done.returncode, [line.strip() for line in text.splitlines() if line.strip()])
 
 
-def told(answer: Answer) -> str:
-    """An answer for a table: all of up to three lines; of more their number and the one that tells most."""
+def shown(answer: Answer) -> str:
+    """An answer for a table: all of up to three lines; of more their number and the one that says most."""
     if answer.code == 0:
         return "accepted"
     lines = answer.lines
     if len(lines) > 3:
-        telling = [line for line in lines if re.search(r"Error|Could not|Exception|error", line)]
-        lines = [f"{len(lines)} lines, such as:", (telling or lines)[-1]]
+        errors = [line for line in lines if re.search(r"Error|Could not|Exception|error", line)]
+        lines = [f"{len(lines)} lines, such as:", (errors or lines)[-1]]
     return "<br>".join(line.replace("|", "\\|").replace("<", "&lt;").replace("`", "'") for line in lines)
 
 

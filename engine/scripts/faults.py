@@ -6,7 +6,8 @@ from typing import NamedTuple
 class Fault(NamedTuple):
     """One line of one file, made wrong."""
 
-    file: str  # below the root
+    # Path below the project's root.
+    file: str
     right: str
     wrong: str
 
@@ -158,7 +159,9 @@ FAULTS = [
     Fault("engine/src/kindling/training/initialisation.py", "nn.init.normal_(layers[-1].weight, std=HEAD_STD)", "pass"),
     Fault("engine/src/kindling/training/initialisation.py", "            nn.init.zeros_(bias)", "            pass"),
     Fault(
-        "engine/src/kindling/training/initialisation.py", "gain=RELU_GAIN),  # arXiv 1312", "gain=1.0),  # arXiv 1312"
+        "engine/src/kindling/training/initialisation.py",
+        "nn.init.orthogonal_, gain=RELU_GAIN",
+        "nn.init.orthogonal_, gain=1.0",
     ),
     Fault("engine/src/kindling/train.py", "initialise(net, cfg.init)", "pass"),
     Fault("engine/src/kindling/debug/gradient_check.py", "if not is_right]", "if is_right is None]"),
@@ -323,12 +326,10 @@ FAULTS = [
         "or None",
     ),
     Fault("engine/src/kindling/config/targets.py", "or not origin.startswith(allowed_prefixes())", ""),
-    Fault(
-        "engine/src/kindling/inference/serving/batching.py", "        while room > 0:", "        while False:"
-    ),  # no batch is shared
-    Fault(
-        "engine/src/kindling/inference/serving/batching.py", "zip(wanted, np.split", "zip(wanted[::-1], np.split"
-    ),  # another's answer
+    # No batch is shared.
+    Fault("engine/src/kindling/inference/serving/batching.py", "        while room > 0:", "        while False:"),
+    # A client gets another's answer.
+    Fault("engine/src/kindling/inference/serving/batching.py", "zip(wanted, np.split", "zip(wanted[::-1], np.split"),
     Fault("engine/src/kindling/inference/serving/batching.py", "self.waiting -= len(answers)", "pass"),
     Fault(
         "engine/src/kindling/inference/serving/body.py",
@@ -619,9 +620,8 @@ FAULTS = [
 
 # Classical bugs, which the contracts of tests/test_contracts.py must catch by themselves.
 CONTRACT_FAULTS = [
-    Fault(
-        "engine/src/kindling/images/augment.py", ".div_(255).sub_(mean).div_(std)", ".div_(255)"
-    ),  # normalisation left out
+    # Normalisation is left out.
+    Fault("engine/src/kindling/images/augment.py", ".div_(255).sub_(mean).div_(std)", ".div_(255)"),
     Fault("engine/src/kindling/images/augment.py", ".sub_(mean).div_(std)", ".div_(std).sub_(mean)"),
     Fault(
         "engine/src/kindling/images/augment.py",
@@ -649,24 +649,23 @@ CONTRACT_FAULTS = [
         "label for _, label in listed])\n        files",
         "0 for _ in listed])\n        files",
     ),
-    Fault(
-        "engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"
-    ),  # shuffled targets
+    # The targets are shuffled.
+    Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),
     Fault(
         "engine/src/kindling/data/splits.py",
         "manual_seed(SPLIT_SEED)\n    held",
         "manual_seed(torch.initial_seed())\n    held",
     ),
-    Fault(
-        "engine/src/kindling/images/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"
-    ),  # each epoch the same
+    # Each epoch has the same order.
+    Fault("engine/src/kindling/images/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),
     Fault(
         "engine/src/kindling/images/loader.py", "labels = self.images.labels[indices]", "labels = self.images.labels"
     ),
+    # Images are drawn with replacement.
     Fault(
         "engine/src/kindling/images/loader.py",
         "torch.randperm(self.num_images, generator=generator)",
-        "torch.randint(self.num_images, (self.num_images,), generator=generator)",  # with replacement
+        "torch.randint(self.num_images, (self.num_images,), generator=generator)",
     ),
     Fault(
         "engine/src/kindling/images/loader.py",
@@ -711,9 +710,10 @@ CONTRACT_FAULTS = [
         '(self.train(), self._step(batch, "test"))[1][1]',
     ),
     Fault("engine/src/kindling/images/metrics.py", "add_(loss.detach(), alpha=num_images)", "add_(loss.detach())"),
+    # Biases and norms are not trained.
     Fault(
         "engine/src/kindling/training/optimization.py",
         "    for name, parameter in net.named_parameters():\n        if parameter.requires_grad:",
         "    for name, parameter in net.named_parameters():\n        if parameter.ndim > 1:",
-    ),  # biases and norms stay
+    ),
 ]

@@ -150,7 +150,8 @@ def main() -> int:
     only = given.only
     faults = [fault for fault in all_faults(contracts=given.contracts) if only in fault.file]
     if given.contracts:
-        importlib.import_module("lightning.pytorch")  # once too, as no contract is about imports
+        # Imported once for all forks: no contract is about imports.
+        importlib.import_module("lightning.pytorch")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in FOLDERS:
@@ -233,9 +234,10 @@ def run_tests(copy: Path, tests: list[str], output: Path) -> None:
     os.chdir(copy)
     source = [str(copy / "engine" / "src"), str(copy / "src")]
     sys.path[:0] = source
-    os.environ["PYTHONPATH"] = os.pathsep.join(source)  # for the commands that tests start
+    # Commands that tests start import the copy too.
+    os.environ["PYTHONPATH"] = os.pathsep.join(source)
     sys.dont_write_bytecode = True
-    # One test compares the code with the list above: it would catch every fault, and prove nothing.
+    # This test compares code and list: it catches every fault.
     others = ["-k", "not each_fault_to_plant"]
     sys.exit(int(pytest.main(["-x", "-p", "no:cacheprovider", *others, *tests])))
 

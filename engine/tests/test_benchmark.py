@@ -44,18 +44,20 @@ def test_batches_are_compared_with_equal_ones(quick):
 
 @pytest.mark.slow
 def test_the_callbacks_of_tensorboard_are_measured_within_a_whole_run(quick, monkeypatch):
-    from benchmarks import eyes
+    from benchmarks import tensorboard
 
-    monkeypatch.setattr(eyes, "NUM_EPOCHS", 1)
-    monkeypatch.setattr(eyes, "ROUNDS", 1)
+    monkeypatch.setattr(tensorboard, "NUM_EPOCHS", 1)
+    monkeypatch.setattr(tensorboard, "ROUNDS", 1)
     tiny = ["data=fake", "data.num_images=64", "trainer=cpu", "trainer.log_every_n_steps=1"]
-    compose = eyes.compose
-    monkeypatch.setattr(eyes, "compose", lambda overrides: compose([*overrides, *tiny]))
-    seconds, *shares, total = eyes.eyes()
+    compose = tensorboard.compose
+    monkeypatch.setattr(tensorboard, "compose", lambda overrides: compose([*overrides, *tiny]))
+    seconds, *shares, total = tensorboard.tensorboard()
     assert seconds.value > 0
-    assert [row.what for row in shares] == [f"callbacks.{name}" for name in [*eyes.EYES, *eyes.DEFAULT]]
+    assert [row.what for row in shares] == [
+        f"callbacks.{name}" for name in [*tensorboard.CALLBACKS, *tensorboard.DEFAULT]
+    ]
     assert min(row.value for row in shares if "histograms" not in row.what) > 0
-    assert total.value == pytest.approx(sum(row.value for row in shares[: len(eyes.EYES)]))
+    assert total.value == pytest.approx(sum(row.value for row in shares[: len(tensorboard.CALLBACKS)]))
     assert total.bar == "<= 3"
 
 

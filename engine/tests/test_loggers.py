@@ -126,7 +126,7 @@ def test_a_run_that_fails_is_failed_and_a_store_that_fails_hides_nothing(store, 
     monkeypatch.setattr("kindling.loggers.mlflow_run.MLflowRun.end", lambda *arguments: 1 / 0)
     with pytest.raises(RuntimeError, match="out of luck"):
         train_run("logger=mlflow")
-    assert "MLflowRun could not be told that the run has failed: division by zero" in caplog.text
+    assert "MLflowRun could not log that the run has failed: division by zero" in caplog.text
 
 
 def test_a_run_that_mlflow_no_longer_has_starts_there_anew(fakes, train_run, stop_at):

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # for a process of its own
+# Run as a script, it would not find `benchmarks`.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks.measured import CNN
 
@@ -72,7 +73,8 @@ def main() -> None:
     table = torch.from_numpy(
         np.loadtxt(Path(spec.origin).parent / "data/data/mnist_5k.csv.gz", delimiter=",", dtype=np.uint8)
     )
-    table = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(0))]  # it is sorted by class
+    # The file is sorted by class.
+    table = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(0))]
     images = (table[:, :-1].view(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081
     labels = table[:, -1].long()
     net = CNN(1, 10, [16, 32, 64], 0.2).to(memory_format=torch.channels_last)

@@ -17,11 +17,13 @@ from kindling.images.images import ImageTensors
 from kindling.images.loader import EpochLoader
 
 BATCH_SIZE = 128
-MNIST = ([0.1307], [0.3081])  # mean and std
+# Mean and std of each channel.
+MNIST = ([0.1307], [0.3081])
 CIFAR10 = ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616])
 CROP_PADDING = 4
 NUM_IMAGES = 50_000
-NUM_THEIRS = 4_000  # of an epoch of theirs, which takes longer
+# Images in an epoch of theirs, which takes longer.
+NUM_THEIRS = 4_000
 
 Statistics = tuple[list[float], list[float]]
 
@@ -79,7 +81,8 @@ def compared(
         )
 
     alone, helped = theirs(0), theirs(2)
-    next(iter(helped))  # starts its workers
+    # Starts the workers before the clock does.
+    next(iter(helped))
     seconds = least(
         {
             "ours": lambda: seconds_an_image(ours),

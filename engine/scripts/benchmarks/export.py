@@ -13,7 +13,8 @@ from kindling.train import train
 
 MODELS = ("cnn", "resnet", "vit")
 NUM_EPOCHS = 6
-BARS = {("cnn", "onnx"): ">= 2", ("cnn", "int8"): ">= 4"}  # at batch 1
+# Aims at batch 1, in times PyTorch's speed.
+BARS = {("cnn", "onnx"): ">= 2", ("cnn", "int8"): ">= 4"}
 SETTINGS = ("data=mnist_5k", "logger=none", "trainer=cpu", f"trainer.max_epochs={NUM_EPOCHS}")
 
 
@@ -30,7 +31,7 @@ def export() -> list[Row]:
 
 
 def exported(run: Path, format: str) -> dict[str, Any]:
-    """What model.json tells of it."""
+    """What model.json says about it."""
     export_model(compose([f"run={run}", f"format={format}", "threads=1"], "export"))
     return json.loads((run / "export" / format / "model.json").read_text())["about"]
 

@@ -11,7 +11,8 @@ from kindling.errors import DivergedError
 from kindling.train import train
 
 RECIPES = ("cnn", "resnet", "vit")
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)  # the best should not be the last
+# The best rate should not be the last.
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03, 0.1)
 GRID = ("trainer.max_epochs=3", "logger=none", "callbacks=none", "test=false", "trainer.num_sanity_val_steps=0")
 
 

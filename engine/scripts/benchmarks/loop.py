@@ -33,9 +33,12 @@ from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers.csv import MetricsCSV
 from kindling.training.optimization import cosine, parameter_groups
 
-NUM_STEPS = 310  # of one round
-UNTIMED = 30  # steps before the clock starts
-WINDOW = 40  # steps, two of which are logged, that are timed together
+# Steps in one round.
+NUM_STEPS = 310
+# Steps before the clock starts.
+UNTIMED = 30
+# Steps that are timed together; two of them are logged.
+WINDOW = 40
 MNIST = {"mean": [0.1307], "std": [0.3081]}
 
 

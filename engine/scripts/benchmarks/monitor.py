@@ -9,8 +9,10 @@ from benchmarks.table import Row
 from kindling.callbacks import activations
 from kindling.callbacks.monitor import LayerMonitor
 
-NUM_EPOCHS, STEPS = 8, 27  # of experiment=cnn
-EVERY = 100  # steps, as in configs/callbacks/monitor.yaml
+# Epochs, and steps in each, of experiment=cnn.
+NUM_EPOCHS, STEPS = 8, 27
+# Steps between two looks, as in configs/callbacks/monitor.yaml.
+EVERY = 100
 
 
 def monitor() -> list[Row]:

@@ -17,7 +17,8 @@ from benchmarks.commands import PROJECT, SHORT, TRAIN, wall
 from benchmarks.loop import defaults, step_of
 from benchmarks.table import Row
 
-SHOWN = 6  # packages of each profile
+# Packages in the table of each profile.
+SHOWN = 6
 
 Seconds = dict[str, float]
 
@@ -29,7 +30,8 @@ def profile() -> list[Row]:
 
 def step() -> list[Row]:
     torch.set_num_threads(1)
-    step_of(defaults)  # imports what is imported late
+    # The first call also pays for late imports.
+    step_of(defaults)
     profiler = cProfile.Profile()
     profiler.runcall(partial(step_of, defaults))
     return shares("a small step", by_package(pstats.Stats(profiler)))
@@ -59,7 +61,8 @@ def by_package(stats: pstats.Stats) -> Seconds:
     """Own seconds of each package."""
     seconds: Seconds = defaultdict(float)
     for (file, _, name), (_, _, own, _, callers) in stats.stats.items():  # pyright: ignore[reportAttributeAccessIssue]
-        if file == "~" and not re.search("torch|Tensor|Engine", name):  # Python's own, such as isinstance
+        # Python's own functions, such as isinstance.
+        if file == "~" and not re.search("torch|Tensor|Engine", name):
             for (caller_file, _, _), (_, _, share, _) in callers.items():
                 seconds[package_of(caller_file)] += share
         else:
@@ -75,5 +78,5 @@ def package_of(file: str) -> str:
 
 
 def shares(what: str, seconds: Seconds) -> list[Row]:
-    total, dearest = sum(seconds.values()), sorted(seconds, key=lambda name: -seconds[name])[:SHOWN]
-    return [Row(f"{what}: {name}", 100 * seconds[name] / total, "%") for name in dearest]
+    total, slowest = sum(seconds.values()), sorted(seconds, key=lambda name: -seconds[name])[:SHOWN]
+    return [Row(f"{what}: {name}", 100 * seconds[name] / total, "%") for name in slowest]

@@ -11,7 +11,8 @@ from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.images.classifier import Classifier
 from kindling.images.loader import EpochOrder
 
-NUM_EPOCHS, STEPS = 6, 27  # of experiment=cnn
+# Epochs, and steps in each, of experiment=cnn.
+NUM_EPOCHS, STEPS = 6, 27
 NUM_IMAGES = 50_000
 
 

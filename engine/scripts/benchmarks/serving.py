@@ -23,8 +23,10 @@ from benchmarks.table import Row
 from kindling.errors import ConfigError
 
 CLIENTS = (1, 16, 64)
-SECONDS = int(os.environ.get("SERVING_SECONDS", "10"))  # of each load
-REQUESTS = int(os.environ.get("SERVING_REQUESTS", "100000"))  # between two looks at the memory
+# Seconds under each number of clients.
+SECONDS = int(os.environ.get("SERVING_SECONDS", "10"))
+# Requests between two looks at the memory.
+REQUESTS = int(os.environ.get("SERVING_REQUESTS", "100000"))
 # What the documentation of FastAPI leads one to write.
 PLAIN = """
 import io, sys

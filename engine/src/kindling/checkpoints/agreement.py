@@ -7,10 +7,10 @@ from lightning.pytorch import Trainer
 
 from kindling.errors import Interrupted
 
-# To end; the last one that any process has counts.
+# Reasons to end; of several, the last one counts.
 REASONS = (None, "max_time", "SIGUSR1", "SIGHUP", "SIGTERM", "SIGINT")
 POLL_STEPS = 10
-# No longer than that, if a step is not longer itself.
+# Longest time between two polls, unless a step takes longer.
 POLL_S = 1.0
 
 

@@ -19,7 +19,8 @@ from kindling.files.whole_file import write_whole
 from kindling.lightning_internals.launched import is_handed_over
 
 DESCRIPTION = "description"
-PROGRESS = "progress"  # where training goes on, in resume checkpoints alone
+# Where training goes on; only resume checkpoints have it.
+PROGRESS = "progress"
 log = logging.getLogger(__name__)
 
 
@@ -57,8 +58,9 @@ def load(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
-    except Exception as error:  # the unpickler's errors have no common class
-        reason = one_line(error).partition(". ")[0]  # torch goes on with how to run what is in it
+    except Exception as error:
+        # Errors have no common class; torch's advice is cut off.
+        reason = one_line(error).partition(". ")[0]
         raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:
@@ -154,7 +156,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 damaged = damaged_record(stream.name)
                 if damaged:
                     raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
-        except (OSError, RuntimeError) as error:  # torch's writer wraps what the disk says
+        except (OSError, RuntimeError) as error:
+            # Torch's writer wraps the error of the disk.
             reason = os_error(error)
             if reason is None:
                 raise

@@ -15,7 +15,8 @@ TYPES = {
     "description.config": dict,
     "description.classes": (list, NoneType),
 }
-TYPES_TO_GO_ON = {  # of a checkpoint that training goes on from
+# Only checkpoints that training resumes from have these.
+TYPES_TO_GO_ON = {
     **dict.fromkeys(("global_step", "epoch", "progress.epoch", "progress.batch", "progress.logged_steps"), int),
     **dict.fromkeys(("progress.ended", "progress.should_stop"), bool),
     **dict.fromkeys(
@@ -64,7 +65,8 @@ def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"callbacks: given {scores!r} as best_k_models of ModelCheckpoint; allowed: a dict")
     if Path(os.path.normpath(best)).is_relative_to(dirpath):
         best = own(best)
-    elif best and moved == folder:  # of the run that this one was forked from
+    elif best and moved == folder:
+        # A fork's best checkpoint so far is its parent's.
         best = str(folder / Path(best).name)
     deleted = {key: own(state.get(key, "")) for key in ("kth_best_model_path", "last_model_path")}
     scores = {own(file): score for file, score in scores.items()}

@@ -20,7 +20,7 @@ from kindling.lightning_internals.loggers import logger_states, restore_loggers
 from kindling.process import signals
 from kindling.ranges import NotNegative, PositiveInt
 
-# Of training, that checkpoints by time may cost.
+# Share of training that checkpoints by time may cost.
 SHARE_OF_TIME = 0.02
 
 
@@ -63,11 +63,11 @@ class ResumeCheckpoint(Checkpoint):
         self._saved_at = time.monotonic()
         self._save_s = 0.0
 
-        # Of the checkpoint that is being saved; None if another callback saves.
+        # Progress to save; None while another callback saves.
         self._saving: dict[str, Any] | None = None
-        # Of the checkpoint that is being restored, until the first batch.
+        # Progress that is being restored, until the first batch.
         self._restoring: dict[str, Any] | None = None
-        # Of the epoch that is resumed, until they are added to its own.
+        # Sums of the resumed epoch, until added to its own.
         self._epoch_sums: dict[str, Any] | None = None
 
     # When to save
@@ -180,7 +180,7 @@ class ResumeCheckpoint(Checkpoint):
         results.restore_torchmetrics(pl_module, self._restoring["sums"][trainer.global_rank])
         refuse_longer_schedule(trainer)
         if has_resumable_loader(trainer):
-            # Lightning does not, if the schedule has asked for the number of steps.
+            # Lightning leaves this out once a schedule asks for total steps.
             state = {"epoch": self._restoring["epoch"], "batches_done": self._restoring["batch"]}
             trainer.train_dataloader.load_state_dict(state)  # pyright: ignore[reportOptionalMemberAccess]
         self._validation = loops.suspend_validation(trainer)

@@ -28,7 +28,7 @@ def newest_whole(folder: Path) -> Saved | None:
     files = newest_first(folder)
     last = folder / "checkpoints" / "last.ckpt"
     if last.exists() and not any(file.samefile(last) for file in files):
-        # It was copied alone, or is of an older version.
+        # The file was copied alone, or an older version wrote it.
         files.append(last)
     for number, file in enumerate(files):
         try:

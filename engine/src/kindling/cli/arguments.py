@@ -13,7 +13,7 @@ from kindling.config.composition import Composer
 from kindling.config.fault import Fault, nearest
 from kindling.errors import ConfigError, KindlingError
 
-# As Hydra takes serve's model=... for a choice of configs/model/.
+# Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
 GROUPS_TYPED_AS_FLAGS = ("experiment", "data", "model", "optimizer", "trainer", "seed")
 

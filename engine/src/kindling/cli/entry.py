@@ -73,7 +73,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
 
-        # Else a log file on a full disk prints a traceback of its own.
+        # Else a full disk prints a traceback for each log line.
         logging.raiseExceptions = full_trace
         _complete(cfg)
         try:
@@ -92,7 +92,7 @@ def _complete(cfg: DictConfig) -> None:
         cfg.paths.run = HydraConfig.get().runtime.output_dir
         _name_experiment(cfg, HydraConfig.get())
 
-    # hydra.job.chdir may have left the folder that a path was given in.
+    # hydra.job.chdir may have left the folder of the paths.
     for key in PATHS:
         if cfg.get(key):
             cfg[key] = to_absolute_path(str(Path(cfg[key]).expanduser()))

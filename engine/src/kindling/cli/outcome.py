@@ -26,7 +26,8 @@ from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError,
 from kindling.files.redaction import redact_text
 from kindling.process import ranks, signals
 
-BROKEN_PIPE = 141  # 128 + SIGPIPE
+# 128 + SIGPIPE, as a shell reports it.
+BROKEN_PIPE = 141
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
@@ -56,7 +57,7 @@ def _conclude_exit(error: SystemExit) -> int:
 
 
 def _conclude_interruption(error: Interrupted) -> int:
-    # The first process reports it; Lightning would kill that one for a code other than 0.
+    # The first process reports it; another code would get it killed.
     if ranks.is_launched():
         return 0
     print(f"interrupted by {error}", file=sys.stderr)

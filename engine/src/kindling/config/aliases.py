@@ -17,7 +17,7 @@ from kindling.config.sources import Imported
 
 ANY = ast.Name("Any")
 BOUNDS = "annotated_types"
-# Packages that are not looked into: none of their names is an alias that matters here, and some are large.
+# No alias here matters, and some packages are large.
 CLOSED = {*sys.stdlib_module_names, BOUNDS, "lightning", "numpy", "torch", "torchvision", "typing_extensions"}
 OPERATIONS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 LARGEST_EXPONENT = 1024
@@ -62,7 +62,8 @@ def _resolved(module: Path, node: ast.expr, seen: Seen) -> ast.expr:
 def _subscript(module: Path, node: ast.Subscript, seen: Seen) -> ast.expr:
     base = _resolved(module, node.value, seen)
     if not isinstance(base, ast.Name | ast.Attribute):
-        return ANY  # of an alias with type variables
+        # The base is an alias with type variables.
+        return ANY
     name = ast.unparse(base).rpartition(".")[2]
     items = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
     if name == "Annotated":

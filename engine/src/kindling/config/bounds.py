@@ -9,13 +9,15 @@ class Range(NamedTuple):
 
     low: float
     high: float = math.inf
-    open: str = ""  # "low", "high" or "both"
+    # Ends that are left out: "low", "high" or "both".
+    open: str = ""
 
     def __contains__(self, value: object) -> bool:
         if isinstance(value, list | tuple):
             return all(item in self for item in value)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            return True  # its type is told by others
+            # A wrong type is a fault of its own.
+            return True
         above = value > self.low if self.open in ("low", "both") else value >= self.low
         below = value < self.high if self.open in ("high", "both") else value <= self.high
         return above and below and math.isfinite(value)

@@ -58,7 +58,8 @@ class Composer:
             HydraException: it is no override.
         """
         override = self._parser.parse_override(line)
-        override.config_loader = self._parser.config_loader  # glob(*) asks it for options
+        # glob(*) asks the loader for options.
+        override.config_loader = self._parser.config_loader
         return override
 
     def compose(self, lines: Sequence[str]) -> DictConfig:
@@ -123,7 +124,8 @@ def arguments_parser() -> argparse.ArgumentParser:
     """The parser of Hydra's flags; it raises a ConfigError instead of printing its usage."""
     parser = get_args_parser()
     parser.__class__ = _Parser
-    parser.allow_abbrev = False  # --experiment would be taken for --experimental-rerun
+    # Else --experiment would mean --experimental-rerun.
+    parser.allow_abbrev = False
     return parser
 
 
@@ -146,7 +148,7 @@ def instantiate(config: Any, path: str, **given: Any) -> Any:
     plain = to_plain(config)
     check_targets(plain, path)
     try:
-        # Built objects are passed to a partial, since Hydra would copy them into a config.
+        # Hydra would copy built objects into a config, not a partial.
         if given:
             return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**given)
         return hydra.utils.instantiate(plain, _convert_="all")

@@ -1,10 +1,11 @@
-"""One mistake in a config, told in one line, and the nearest right name."""
+"""One mistake in a config, in one line, with the nearest right name."""
 
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-MOST_NAMES = 16  # more are not listed: nobody reads them
+# Nobody reads a longer list.
+MOST_NAMES = 16
 
 
 @dataclass(frozen=True)

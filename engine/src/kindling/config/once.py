@@ -15,13 +15,16 @@ from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig
 
-MOST_KEPT = 200  # configs of a sweep's jobs, of some hundred kB each
+# Configs of jobs, at some hundred kB each.
+MOST_KEPT = 200
 
 _load_config = ConfigRepository.load_config
 _load_sweep_config = ConfigLoaderImpl.load_sweep_config
 _files: dict[tuple[Any, ...], ConfigResult | None] = {}
-_bases: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # by choices: the sweep's, and that of the files
-_jobs: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}  # by overrides: the sweep's and the job's
+# By choices: the sweep's config, and that of the files.
+_bases: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
+# By overrides: the sweep's config, and the job's.
+_jobs: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
 
 
 def install() -> None:
@@ -35,7 +38,8 @@ def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
     if source is None or source.scheme() not in ("file", "pkg"):
         return _load_config(self, config_path)
     file = os.path.join(source.path, source._normalize_file_name(config_path))
-    stat = os.stat(file) if source.scheme() == "file" else None  # others are a part of Hydra
+    # Scheme pkg names Hydra's own files, which stay the same.
+    stat = os.stat(file) if source.scheme() == "file" else None
     key = (source.provider, source.scheme(), file, stat and (stat.st_mtime_ns, stat.st_size))
     if key not in _files:
         _files[key] = _load_config(self, config_path)
@@ -58,7 +62,8 @@ def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: lis
     """As Hydra does it, but the files that several jobs choose are merged once."""
     overrides = OverridesParser.create().parse_overrides(lines)
     if master_config.hydra.searchpath or any("hydra.searchpath" in line for line in lines):
-        return _load_sweep_config(loader, master_config, lines)  # groups that only Hydra finds
+        # Only Hydra finds the groups of a search path.
+        return _load_sweep_config(loader, master_config, lines)
     values = [override for override in overrides if _is_value(loader, override)]
     choices = tuple(str(override.input_line) for override in overrides if override not in values)
     master, base = _bases.get(choices, (None, None))

@@ -2,8 +2,10 @@
 
 from typing import NamedTuple
 
-FORMAT = 3  # of what is written today
-UNNAMED = 2  # of a run folder that does not name its format
+# The format that is written today.
+FORMAT = 3
+# The format of a run folder that names none.
+UNNAMED = 2
 
 
 class Renames(NamedTuple):

@@ -37,7 +37,7 @@ class TargetMissing(LookupError):  # noqa: N818  an answer to a question, not an
 
 @cache
 def signature(target: str) -> Signature | None:
-    """The signature of `package.module.name`; None if its source does not tell.
+    """The signature of `package.module.name`; None if its source does not say.
 
     Raises:
         TargetMissing: the module does not hold the name, or there is no such module.
@@ -103,7 +103,8 @@ def _find(module: Path, name: str) -> tuple[Path, Definition] | None:
 
 def _definition(module: Path, name: str) -> Definition | None:
     """The class or function, if the module defines it at its top level, be it below an `if` or a `try`."""
-    if not sources.is_ours(module):  # files of other packages are long, so only what is needed is parsed
+    # Other packages' files are long: parse only what is needed.
+    if not sources.is_ours(module):
         text = _cut_out(module, name)
         with suppress(SyntaxError):
             parsed = ast.parse(text).body
@@ -124,20 +125,23 @@ def _definition(module: Path, name: str) -> Definition | None:
 def _cut_out(module: Path, name: str) -> str:
     """The source of a function, or of a class with no more of its body than `__init__`; "" if it is not plain."""
     found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", sources.text(module), re.MULTILINE | re.DOTALL)
-    if found is None or found[0].count('"""') % 2:  # cut within a text
+    # An odd number of quotes: cut within a text.
+    if found is None or found[0].count('"""') % 2:
         return ""
     source = found[0]
     if source.startswith("def"):
         return source
     header = re.match(r"class [^\n]*?:\n|class .*?\):\n", source, re.DOTALL)
     inits = re.findall(r"^    def __init__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
-    init = inits[-1] if inits else "    pass"  # those before are overloads
+    # Those before the last are overloads.
+    init = inits[-1] if inits else "    pass"
     return f"{header[0]}{init}" if header and init.count('"""') % 2 == 0 else ""
 
 
 def _of_function(module: Path, function: ast.FunctionDef, owner: str = "") -> Signature:
     arguments = function.args
-    if function.decorator_list and function.name != "__init__":  # its wrapper may take others
+    # A decorator's wrapper may take other arguments.
+    if function.decorator_list and function.name != "__init__":
         return Signature({}, frozenset(), takes_more=True)
     positional = [*arguments.posonlyargs, *arguments.args]
     required = {each.arg for each in positional[: len(positional) - len(arguments.defaults)]}

@@ -18,7 +18,8 @@ class Imported(NamedTuple):
     name: str = ""
 
 
-Binding = ast.expr | Imported | None  # None: a class, a function, or what cannot be told
+# None: a class, a function, or unknown from source.
+Binding = ast.expr | Imported | None
 
 
 def package(name: str) -> Path | None:
@@ -119,7 +120,8 @@ def _bound(node: ast.AST) -> list[tuple[str, Binding]]:
         return [(name.id, node.value) for name in node.targets if isinstance(name, ast.Name)]
     if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
         return [(node.target.id, node.value)]
-    if type(node).__name__ == "TypeAlias":  # type X = ..., from Python 3.12 on
+    # `type X = ...`, which Python 3.12 brought.
+    if type(node).__name__ == "TypeAlias":
         return [(node.name.id, node.value)]  # pyright: ignore[reportAttributeAccessIssue]
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         return [(node.target.id, None)]

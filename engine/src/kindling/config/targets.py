@@ -11,7 +11,7 @@ from kindling.config.upgrade import name_today
 from kindling.errors import ConfigError
 
 ENGINE = __name__.partition(".")[0]
-# Beside these, what `[tool.kindling]` of the project names; no override and no checkpoint adds to it.
+# Only `[tool.kindling]` adds to these; no override or checkpoint does.
 PREFIXES = (
     f"{ENGINE}.callbacks.",
     f"{ENGINE}.checkpoints.resume_checkpoint.",

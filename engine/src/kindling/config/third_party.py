@@ -10,7 +10,8 @@ from kindling.config.bounds import Range
 
 POSITIVE, NOT_NEGATIVE, PROBABILITY = Range(0, open="low"), Range(0), Range(0, 1)
 BELOW_ONE, FRACTION, ONE_OR_MORE = Range(0, 1, open="high"), Range(0, 1, open="both"), Range(1)
-ALL_OR_MORE = Range(-1)  # -1 stands for all, or for no end
+# -1 stands for all, or for no end.
+ALL_OR_MORE = Range(-1)
 
 # By class, then by argument: the range of its numbers, or all that it may be. The first class that fits counts, so
 # that of a base class in a file of its own stands here as it is found there.

@@ -10,7 +10,8 @@ from kindling.config.signatures import TargetMissing, signature
 
 ENGINE = project.ENGINE
 SOURCE = Path(__file__).parents[1]
-WEIGHTS = ("state_dict", "current_model_state")  # the second: of a run with an average of its weights
+# The second is there if a run averages its weights.
+WEIGHTS = ("state_dict", "current_model_state")
 
 
 def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
@@ -54,7 +55,8 @@ def _since(written: int) -> list[Renames]:
 def _from_package(name: str) -> str:
     """A name of ours from the package on, as in checkpoints of format 2; config.yaml had it in full."""
     first, _, rest = name.partition(".")
-    if first == ENGINE and _is_in_engine(rest):  # a resume was killed after it had written config.yaml anew
+    # A resume was killed after it rewrote config.yaml.
+    if first == ENGINE and _is_in_engine(rest):
         return name
     return f".{rest}" if first in (ENGINE, project.current().package) else name
 

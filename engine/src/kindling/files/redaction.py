@@ -7,7 +7,8 @@ from functools import cache
 from typing import Any
 
 HIDDEN = "<redacted>"
-FOLDERS = ("PWD", "OLDPWD")  # of the shell; their names look like passwords
+# The shell's folders, whose names look like passwords.
+FOLDERS = ("PWD", "OLDPWD")
 _NAMES = r"[\w-]*(?:token|secrets?|passw(?:or)?ds?|passphrase|credentials?|_keys?|apikeys?|authorization|bearer)|pwd"
 _SECRET_KEY = re.compile(rf"^(?:.*[./@+])?(?:{_NAMES})$", re.IGNORECASE)
 _ASSIGNMENT = re.compile(

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-# The end of the hidden name that a file has until it is whole.
+# The hidden name of an unfinished file ends so.
 TEMPORARY = ".tmp"
 
 

@@ -41,7 +41,7 @@ def call_busy_callbacks(trainer: Trainer, hook_name: str, *arguments: Any, **opt
         hook = getattr(callback, hook_name)
         if not callable(hook):
             continue
-        # Its name, of all its settings, is put together for a profiler alone.
+        # Only a profiler needs its long name, which is slow.
         if isinstance(profiler, PassThroughProfiler):
             hook(trainer, module, *arguments, **options)
         else:

@@ -9,7 +9,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 
-# Lightning's name for the weights alone, for the process that spawned.
+# Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
 
 

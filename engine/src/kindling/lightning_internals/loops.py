@@ -15,7 +15,7 @@ def rewind(fit_loop: dict[str, Any], *, epoch: int, batch: int, ended: bool) -> 
         for counter in (batches["total"], batches["current"]):
             counter["ready"] -= 1
     elif batch:
-        # The rest of the epoch is still to come, if the run goes on.
+        # If the run goes on, the epoch's rest is to come.
         count_epochs(fit_loop, -1)
     else:
         batches["current"] = dict.fromkeys(batches["current"], 0)
@@ -59,5 +59,5 @@ def resume_validation(trainer: Trainer, configured: int | None) -> None:
 
 
 def end_restart(trainer: Trainer) -> None:
-    """Tell the loop that it goes on as usual; else it leaves out the plateau schedule at the end of the epoch."""
+    """End the loop's restart; else it leaves out the plateau schedule at the end of the epoch."""
     trainer.fit_loop._restarting = False

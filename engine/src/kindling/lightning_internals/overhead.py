@@ -33,6 +33,6 @@ def reduce_overhead(trainer: Trainer) -> Trainer:
         hooks.skip_idle_hooks(callback)
     signal_handlers.keep_own_handlers(trainer)
     if not torch.cuda.is_available():
-        # With it, torch loads NVIDIA's library anew each time that an optimizer steps.
+        # With it, each optimizer step loads NVIDIA's library anew.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return trainer

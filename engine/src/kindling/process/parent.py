@@ -8,7 +8,8 @@ import sys
 from kindling.process import signals
 from kindling.process.ranks import FIRST_PID, is_first_process, is_launched
 
-PR_SET_PDEATHSIG = 1  # prctl(2)
+# For prctl(2): which signal comes when the parent ends.
+PR_SET_PDEATHSIG = 1
 
 
 def end_with_launcher() -> None:

@@ -5,7 +5,7 @@ import secrets
 from datetime import datetime
 from functools import cache
 
-# The environment variable that gives the processes which Lightning launches the pid of the first one.
+# Gives launched processes the pid of the first.
 FIRST_PID = "KINDLING_FIRST_PID"
 
 

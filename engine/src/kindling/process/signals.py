@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 from kindling.errors import Interrupted
 
-# SIGHUP comes when a terminal closes; SIGUSR1 is Slurm's, a while before a job's time is over.
+# SIGHUP: a terminal closed; SIGUSR1: Slurm's time is nearly over.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # A terminal and a launcher may both pass on one Ctrl-C.

@@ -20,7 +20,8 @@ from typing import Any
 
 from kindling.process.signals import ENDING, not_swallowed
 
-COULD_NOT_FLUSH = 120  # Python's own exit code for it
+# Python's own exit code for a failed flush.
+COULD_NOT_FLUSH = 120
 
 
 @contextmanager
@@ -51,7 +52,7 @@ def kept_from_collection() -> Iterator[None]:
         return
     gc.disable()
 
-    # Without it triton warns of everything that is kept.
+    # Without it triton warns of all kept objects.
     atexit.register(gc.unfreeze)
     try:
         yield

@@ -8,7 +8,7 @@ from kindling.files.whole_file import TEMPORARY
 from kindling.process.ranks import is_first_process
 from kindling.run_folders import lock
 
-# What a folder holds when a run was refused before it did anything.
+# Files of a run that was refused before it did anything.
 OF_A_REFUSED_RUN = {"run.json", "config.yaml", "train.log", lock.NAME}
 
 

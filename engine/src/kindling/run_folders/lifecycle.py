@@ -13,7 +13,7 @@ from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
 
-# The command opens the record before torch is imported; `kindling.train.train` then works in the same one.
+# Opened before torch is imported; `kindling.train.train` then uses it.
 _open_record: ContextVar[RunRecord | None] = ContextVar("open_record", default=None)
 
 

@@ -14,13 +14,13 @@ from kindling.process.ranks import is_first_process, job
 NAME = ".lock"
 READY = "ready for the others"
 
-# Another process holds the lock for a moment while it checks whether the folder is held.
+# Checking whether a folder is held locks it briefly.
 PATIENCE_S = 0.3
 
-# How long further processes of a job wait for the first one, whose machine may be slower.
+# Further processes wait so long for a slower first one.
 FIRST_S = 60.0
 
-# The files that this process has locked. Opening and closing one of them again would release its lock.
+# Closing a second handle of these would release the lock.
 _ours: set[Path] = set()
 
 
@@ -51,7 +51,7 @@ class RunLock:
                     f"run folder: given {self.file.parent}, which {holder or 'another process'} is working in; "
                     "allowed: one process at a time; wait for its end, or end it"
                 ) from None
-            # Other errors come from a file system without locks, where the folder is used unlocked.
+            # A file system without locks: the folder is used unlocked.
         _ours.add(self.file)
         self._write("")
 

@@ -10,7 +10,8 @@ from typing import Any
 from kindling.config import project
 from kindling.files.redaction import redact_text
 
-DIFF_LIMIT = 100_000  # characters
+# Characters; a longer diff is cut.
+DIFF_LIMIT = 100_000
 PACKAGES = ("torch", "torchvision", "lightning", "torchmetrics", "hydra-core", "omegaconf", "numpy")
 
 

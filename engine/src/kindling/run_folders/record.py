@@ -86,7 +86,7 @@ class RunRecord:
         before = run_of(self.folder)
         if before is None:
             if os.path.lexists(run_file):
-                raise ConfigError(f"run folder: given {self.folder}, whose run.json tells of no run; give another one")
+                raise ConfigError(f"run folder: given {self.folder}, whose run.json describes no run; give another one")
             return []
 
         self.saved_config = saved_config_to_resume(self.folder, self.config)
@@ -156,7 +156,7 @@ class RunRecord:
                 self.trackers.pop(name).end(status, reason and redact_text(reason), self.facts.get("best"))
             except Exception as error:
                 # A tracker's failure does not change how the run has ended.
-                log.warning("warning: %s could not be told that the run has %s: %s", name, status, one_line(error))
+                log.warning("warning: %s could not log that the run has %s: %s", name, status, one_line(error))
 
     def restore(self) -> None:
         """Give the files the content that they had before a resume that was refused."""

@@ -13,7 +13,7 @@ from kindling.files.redaction import redact_config
 from kindling.run_folders.lock import is_held
 from kindling.run_folders.saved_run import ORIGIN, run_of, saved_config
 
-# What may differ when a run is resumed; a prefix stands for all below it.
+# Free to differ on resume; a prefix stands for all below.
 FREE = (
     *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
     # For a run whose memory has run out; the results stay bit-identical.
@@ -30,16 +30,16 @@ FREE = (
     *("trainer.default_root_dir", "trainer.model_registry", "trainer.barebones"),
 )
 
-# What may differ too, but then the results are not bit-identical: a warning, or refused with resume_strict=true.
+# If these differ, bits may too: resume_strict=true refuses, else a warning.
 BITS = (
     *("compile", "float32_matmul_precision", "trainer.accelerator", "trainer.strategy", "trainer.devices"),
     *("trainer.num_nodes", "trainer.precision", "trainer.deterministic", "trainer.benchmark"),
 )
 
-# What a fork may not change, since its state would not fit.
+# A fork may not change these: its state would not fit.
 SHAPES = ("model", "optimizer", "layer_lr_decay", "scheduler", "data.num_classes", "data.channels", "data.image_size")
 
-# What it may change all the same, since its state is scaled to it.
+# A fork may change these: its state is scaled.
 RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")
 
 # What gives a finished run something left to do.

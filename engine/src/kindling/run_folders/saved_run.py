@@ -12,9 +12,10 @@ from kindling.config.targets import absolute
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 
-# The first is ten times quicker.
+# The C loader is ten times quicker.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-ORIGIN = ("fork", "weights")  # the settings that say where a run came from
+# The settings that say where a run came from.
+ORIGIN = ("fork", "weights")
 
 
 def run_of(folder: Path) -> dict[str, Any] | None:

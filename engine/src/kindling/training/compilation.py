@@ -16,6 +16,7 @@ def compile_net(net: nn.Module, mode: str, cache: Path) -> None:
         cache: keeps compiled code for the next run, unless TORCHINDUCTOR_CACHE_DIR names another folder.
     """
     chosen = os.environ.get("TORCHINDUCTOR_CACHE_DIR", "")
-    if not chosen or chosen.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):  # set by torch itself
+    # Torch itself sets this one, in the temporary folder.
+    if not chosen or chosen.startswith(os.path.join(tempfile.gettempdir(), "torchinductor_")):
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(cache.absolute())
     net.compile(mode=mode)

@@ -48,7 +48,7 @@ class FindDivergence(Callback):
         # None until the first batch.
         self._batch: int | None = None
         self._stage = ""
-        # In this batch, or in this validation.
+        # The first NaN of this batch or validation.
         self._first: Place | None = None
         # Where the first wrong gradient since the last step comes from.
         self._gradient: Place | None = None

@@ -13,9 +13,9 @@ from kindling.errors import CheckpointError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.task import Task
 
-# Torch's words, for the CPU.
+# Torch's words when the CPU's memory runs out.
 CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
-# Gloo's words.
+# Gloo's words when another process has ended.
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 # Torch's words; an error of a live worker names no pid.
 DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
@@ -108,7 +108,7 @@ def num_parts(batch_size: int, fitting: int) -> int:
     most = 2 * -(-batch_size // fitting)
     numbers = [each for each in range(batch_size // fitting, most + 1) if batch_size // each <= fitting]
 
-    # Of equals, `max` takes the first, thus the fewest parts.
+    # Of equal numbers `max` takes the first: the fewest parts.
     return max(numbers, key=lambda number: batch_size // number * number)
 
 
@@ -123,7 +123,7 @@ def largest_fitting(trainer: Trainer, classifier: Task, most: int, shape: tuple[
                 net(torch.zeros(most, *shape, device=device)).sum().backward()
             return most
         except Exception:
-            # Its words are known already: no memory.
+            # The reason is known already: no memory.
             most //= 2
         finally:
             classifier.zero_grad()

@@ -72,7 +72,7 @@ def copy_state(source: Path, target: Path, folder: Path) -> None:
     copies = {
         source.parent.parent / "metrics.csv": folder / "metrics.csv",
         **{file: best / file.name for file in resume_files.best_then(source).glob("*.ckpt")},
-        # The last one, since this run goes on from it as soon as it is there.
+        # Comes last: the run resumes from it once there.
         source: target,
     }
     for file, copy in copies.items():

@@ -9,15 +9,21 @@ from torch import Tensor, nn
 from kindling.errors import ConfigError
 
 LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
-RELU_GAIN = nn.init.calculate_gain("relu")  # ReLU halves the variance
-STD = 0.02  # of vision transformers (arXiv 2010.11929), cut off at twice as much
-HEAD_STD = 0.01  # small logits, so that the first loss is near ln K
+# ReLU halves the variance.
+RELU_GAIN = nn.init.calculate_gain("relu")
+# As in vision transformers (arXiv 2010.11929), cut off at twice that.
+STD = 0.02
+# Small logits put the first loss near ln K.
+HEAD_STD = 0.01
 SCHEMES = {
-    "kaiming_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),  # arXiv 1502.01852
+    # He et al., arXiv 1502.01852.
+    "kaiming_normal": partial(nn.init.kaiming_normal_, nonlinearity="relu"),
     "kaiming_uniform": partial(nn.init.kaiming_uniform_, nonlinearity="relu"),
-    "xavier_normal": partial(nn.init.xavier_normal_, gain=RELU_GAIN),  # Glorot and Bengio, AISTATS 2010
+    # Glorot and Bengio, AISTATS 2010.
+    "xavier_normal": partial(nn.init.xavier_normal_, gain=RELU_GAIN),
     "xavier_uniform": partial(nn.init.xavier_uniform_, gain=RELU_GAIN),
-    "orthogonal": partial(nn.init.orthogonal_, gain=RELU_GAIN),  # arXiv 1312.6120
+    # Saxe et al., arXiv 1312.6120.
+    "orthogonal": partial(nn.init.orthogonal_, gain=RELU_GAIN),
     "trunc_normal": partial(nn.init.trunc_normal_, std=STD, a=-2 * STD, b=2 * STD),
 }
 

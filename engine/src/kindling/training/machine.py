@@ -11,7 +11,7 @@ from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
 from kindling.config.rules.trainer_rules import HALF
 
-# Of torch.use_deterministic_algorithms: those that a GPU can only compute in changing order.
+# Layers that a GPU can only compute in changing order.
 UNORDERED = (
     nn.AdaptiveAvgPool2d,
     nn.AdaptiveAvgPool3d,
@@ -64,7 +64,8 @@ def order_is_fixed(config: Config, net: nn.Module) -> Iterator[Fault]:
     if get(config, "trainer.deterministic") is not True:
         return
     for name, module in net.named_modules():
-        single = set(_sizes(module)) == {1}  # a plain mean
+        # Pooling to one value is a plain mean.
+        single = set(_sizes(module)) == {1}
         if isinstance(module, UNORDERED) and not single:
             given = f"true with model's {name}, {type(module).__name__}, which a GPU computes in changing order"
             yield Fault("trainer.deterministic", given, "warn, false, or another model")

@@ -12,7 +12,8 @@ from torch.optim import Optimizer
 
 from kindling.ranges import BelowOne, NotNegative, PositiveInt
 
-COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # steepest at zero; singular values end near 1, not at it
+# Steepest at zero; singular values end near 1, not at it.
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 EPS = 1e-7
 
 
@@ -157,7 +158,8 @@ def orthogonalize(matrices: Tensor, num_iterations: int) -> Tensor:
     matrices = matrices / (torch.linalg.matrix_norm(matrices, keepdim=True) + EPS)
     x = matrices.bfloat16() if matrices.is_cuda else matrices.float()
     is_tall = x.shape[1] > x.shape[2]
-    x = x.mT if is_tall else x  # the product below is the smaller one
+    # A wide matrix has the smaller product below.
+    x = x.mT if is_tall else x
     for _ in range(num_iterations):
         product = x @ x.mT
         polynomial = torch.baddbmm(product, product, product, beta=b, alpha=c)

@@ -33,7 +33,8 @@ def parameter_groups(net: nn.Module, layer_lr_decay: float = 1.0) -> list[dict[s
             group["params"].append(parameter)
             if numbers:
                 group["lr_factor"] = layer_lr_decay ** (last - number)
-    return [groups[key] for key in sorted(groups)]  # the head's matrix last, as Muon expects
+    # Muon expects the head's matrix last.
+    return [groups[key] for key in sorted(groups)]
 
 
 def layer_numbers(net: nn.Module) -> dict[str, int]:
@@ -85,7 +86,7 @@ def _decay(
 
 
 def build_scheduler(make: partial[Any], optimizer: Optimizer, total_steps: Callable[[], float]) -> Any:
-    """The schedule, told the run's number of optimiser steps if it asks for it.
+    """The schedule, given the run's number of optimiser steps if it asks for it.
 
     Raises:
         ConfigError: the schedule needs the number of steps and the run has no end.
@@ -114,7 +115,8 @@ def scale_rates(optimizers: Iterable[Optimizer], schedules: Iterable[Any], facto
     """Multiply all learning rates by a factor, those to come too."""
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            for key in ("lr", "initial_lr", "max_lr", "min_lr"):  # the last two are OneCycleLR's
+            # The last two are OneCycleLR's.
+            for key in ("lr", "initial_lr", "max_lr", "min_lr"):
                 if key in group:
                     group[key] *= factor
     for schedule in schedules:
@@ -122,10 +124,12 @@ def scale_rates(optimizers: Iterable[Optimizer], schedules: Iterable[Any], facto
 
 
 def _scale_schedule(schedule: Any, factor: float) -> None:
-    for part in getattr(schedule, "_schedulers", []):  # of SequentialLR and ChainedScheduler
+    # SequentialLR and ChainedScheduler have parts.
+    for part in getattr(schedule, "_schedulers", []):
         _scale_schedule(part, factor)
     for name in ("base_lrs", "_last_lr", "min_lrs", "max_lrs"):
         if hasattr(schedule, name):
             setattr(schedule, name, [rate * factor for rate in getattr(schedule, name)])
-    if hasattr(schedule, "eta_min"):  # of CosineAnnealingLR
+    # CosineAnnealingLR has a lowest rate too.
+    if hasattr(schedule, "eta_min"):
         schedule.eta_min *= factor

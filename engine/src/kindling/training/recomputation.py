@@ -17,7 +17,8 @@ def recomputed(blocks: Iterable[nn.Module], x: Tensor) -> Tensor:
 
 
 def _recomputed_block(block: nn.Module, x: Tensor) -> Tensor:
-    if torch.compiler.is_compiling():  # functional then, so that statistics change once anyway
+    # Compiled blocks are functional: statistics change once anyway.
+    if torch.compiler.is_compiling():
         return checkpoint(block, x, use_reentrant=False)
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:

@@ -34,7 +34,7 @@ def find_divergence(build: Build, run: RunRecord, rollbacks: Rollbacks, failed: 
     except DivergedError:
         return finder.place_of_loss(failed)
     except Exception as error:
-        # Memory, for one; the run has failed by the NaN.
+        # Memory may run out; the run failed by the NaN.
         log.warning("warning: the replay failed: %s: %s", type(error).__name__, error)
     return None
 

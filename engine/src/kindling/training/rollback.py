@@ -8,7 +8,7 @@ from kindling.run_folders.record import RunRecord
 from kindling.training.divergence import Place
 from kindling.training.parts import Rollbacks
 
-# In place of a batch; the rollback counts all the same.
+# Stands for a batch; the rollback counts all the same.
 NOT_FOUND = -1
 
 

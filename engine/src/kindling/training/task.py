@@ -10,11 +10,11 @@ class Task(LightningModule):
     """The base of the LightningModules that are trained here."""
 
     net: nn.Module
-    # Of the run, as plain values.
+    # The run's config, as plain values.
     config: dict[str, Any]
-    # Of all learning rates, once training starts.
+    # Factor on all learning rates, once training starts.
     lr_factor: float
     # [epoch, batch] of the batches that gave NaN.
     rollbacks: list[list[int]]
-    # Whether those are left out.
+    # Whether those batches are left out.
     skips_batches: bool

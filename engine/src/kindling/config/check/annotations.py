@@ -20,11 +20,12 @@ PLAIN = {
 }
 LISTS = ("list", "List", "tuple", "Tuple", "Sequence", "Iterable", "set")
 MAPPINGS = ("dict", "Dict", "Mapping")
-BUILT = ("Tensor", "timedelta")  # never what a YAML file holds
+# No YAML file holds these; a target builds them.
+BUILT = ("Tensor", "timedelta")
 
 
 def accepts(annotation: ast.expr | None, value: Any) -> bool:
-    """Whether a value is of the right type, within its bounds or not; what the source alone does not tell is."""
+    """Whether a value is of the right type, within its bounds or not; what the source does not say is right."""
     if annotation is None:
         return True
     parts = options(annotation)
@@ -91,7 +92,7 @@ def unwrapped(annotation: ast.expr) -> tuple[ast.expr, list[Bound]]:
 
 
 def _bounded(annotation: ast.expr, bounds: list[Bound]) -> ast.expr:
-    """With all its ranges as one, which is told better."""
+    """With all its ranges as one, which reads better."""
     inner, known = unwrapped(annotation)
     ranges = [each for each in (*known, *bounds) if isinstance(each, Range)]
     others = [each for each in (*known, *bounds) if not isinstance(each, Range)]

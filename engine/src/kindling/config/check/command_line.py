@@ -52,7 +52,7 @@ def refuse(problems: Sequence[Problem]) -> None:
     if any(isinstance(problem, Fault | ConfigError) for problem in wrong):
         raise ConfigError(lines)
     for problem in wrong:
-        assert isinstance(problem, KindlingError), "all faults are told above"
+        assert isinstance(problem, KindlingError), "all faults are raised above"
         raise type(problem)(lines)
 
 
@@ -69,7 +69,8 @@ class Check:
         self.sweep = sweep
         self.files = ConfigFiles(*composer.folders)
         self.problems: dict[str, Problem] = {}
-        self.configs: list[DictConfig] = []  # of each job, with its overrides
+        # The config of each job, overrides applied.
+        self.configs: list[DictConfig] = []
         self._has_params = False
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
@@ -145,15 +146,16 @@ class Check:
             for override in [*applied, *chosen]
             if override.is_add() or override.is_force_add()
         }
-        told: dict[str, Problem] = {}  # the first problem of a path: the others follow from it
+        # A path's first problem causes its others.
+        by_path: dict[str, Problem] = {}
         problems = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
         for problem in sorted(problems, key=lambda each: getattr(each, "warning", False)):
-            told.setdefault(str(problem).partition(":")[0], problem)
-        for problem in told.values():
+            by_path.setdefault(str(problem).partition(":")[0], problem)
+        for problem in by_path.values():
             self._add(self._placed(problem, config, lines, applied))
 
     def _sweeper_params(self, config: DictConfig, overrides: list[Override]) -> list[Override]:
-        """What a YAML file sweeps over by hydra.sweeper.params, told once; the command line's values come first."""
+        """What a YAML file sweeps over by hydra.sweeper.params, given once; the command line's values come first."""
         sweeps = self.sweep or OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN
         params = OmegaConf.select(config, "hydra.sweeper.params") if sweeps and not self._has_params else None
         self._has_params = True
@@ -166,7 +168,8 @@ class Check:
         try:
             if not self.sweep:
                 return self.composer.compose(lines)
-            if lines not in self._composed:  # by another job
+            # Jobs of a sweep share their chosen files.
+            if lines not in self._composed:
                 self._composed[lines] = self.composer.compose(lines)
             return self._composed[lines].copy()
         except YAMLError as error:
@@ -182,7 +185,8 @@ class Check:
             return problem
         for override in applied:
             if f"{problem.path}.".startswith(f"{override.key_or_group}."):
-                is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant  # else a value
+                # What is meant is a key, or else a value.
+                is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant
                 added = is_key and override.is_add() and not keys.has(config, problem.meant.lstrip("~"))
                 return replace(problem, meant=f"+{problem.meant}") if added else problem
         return replace(problem, origin=self.files.origin(problem.path, self.composer.files(lines)))
@@ -221,7 +225,7 @@ class Check:
         return None if option in options else Fault(group, repr(option), listed(options), nearest(str(option), options))
 
     def _apply(self, config: DictConfig, override: Override) -> bool:
-        """Apply an override to the config; tells the fault of one that cannot be."""
+        """Apply an override to the config; reports the fault of one that cannot be."""
         key, value = override.key_or_group, override.value()
         text = str(override.input_line).partition("=")[2]
         there = keys.has(config, key)

@@ -10,7 +10,8 @@ from kindling.config.check.tree import paths
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.signatures import TargetMissing, signature
 
-ALIASES = {  # what other frameworks call it
+# Keys by their names in other frameworks.
+ALIASES = {
     "epochs": "trainer.max_epochs",
     "learning_rate": "optimizer.lr",
     "wd": "optimizer.weight_decay",
@@ -67,18 +68,21 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
     near = nearest(first, siblings)
     if last in ALIASES and has(config, ALIASES[last]):
         return ALIASES[last]
-    if near:  # a slip in one part of the path
+    # A slip in one part of the path.
+    if near:
         path = f"{parent}.{near}" if parent else near
         if not deeper or has(config, f"{path}.{deeper}"):
             return f"{path}.{deeper}" if deeper else path
         return similar(config, f"{path}.{deeper}")
-    if same_name:  # the right name at the wrong place
+    # The right name at the wrong place.
+    if same_name:
         return min(same_name, key=lambda path: (path.count("."), -_shared(path, key)))
     found = nearest(key, [path for path in every if nearest(last, [path.rpartition(".")[2]])])
     if found:
         return found
     by_name = {path.rpartition(".")[2]: path for path in sorted(every, key=lambda path: -path.count("."))}
-    found = nearest(last, by_name, cutoff=0.75)  # in any node, so it has to be nearer
+    # Any node may match, so the name must be nearer.
+    found = nearest(last, by_name, cutoff=0.75)
     return by_name[found] if found else ""
 
 

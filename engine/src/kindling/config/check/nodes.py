@@ -17,7 +17,7 @@ from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
 from kindling.config.upgrade import name_today
 
-# Nodes of train.yaml that say what to build, by whether they may be null.
+# Nodes of train.yaml to build: whether they may be null.
 BUILT = {
     "data": False,
     "data.augment": True,
@@ -32,7 +32,8 @@ BUILT = {
     "logger.*": True,
 }
 HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
-PARTIAL = ("optimizer", "scheduler.scheduler")  # get their first argument from the code
+# The code gives these their first argument.
+PARTIAL = ("optimizer", "scheduler.scheduler")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
@@ -41,12 +42,14 @@ def problems_of(config: DictConfig) -> list[Problem]:
     problems: list[Problem] = []
     values = plain(config, set(paths(config)), problems)
     faults = list(targets_of_hydra(config))
-    if "optimizer" in values or "criterion" in values:  # of train.py
+    # Only configs of train.py have these.
+    if "optimizer" in values or "criterion" in values:
         faults += _unbuilt(values)
     faults += _node_faults(config, values, "")
     for rule in RULES:
         faults += rule(values)
-    faulty = {fault.path for fault in faults} | {"paths.run"}  # which is set when the run starts
+    # paths.run is set when the run starts.
+    faulty = {fault.path for fault in faults} | {"paths.run"}
     return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
 
 
@@ -165,7 +168,8 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
             )
     if not values.get("_partial_") and "_args_" not in values:
         for key in sorted(known.required - present):
-            near = nearest(key, set(map(str, values)) - set(takes)) if known.takes_more else ""  # else told above
+            # Without takes_more, a misspelt key has its fault above.
+            near = nearest(key, set(map(str, values)) - set(takes)) if known.takes_more else ""
             if near:
                 yield Fault(f"{path}.{near}", f"but no {key}, which {name} needs", key, f"{path}.{key}")
             else:

@@ -17,11 +17,15 @@ from kindling.config.check.values import annotation_of
 from kindling.config.signatures import signature
 
 Schema = dict[str, Any]
-REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}  # or a value that is not known yet
+# A reference ${...}, or ??? for a missing value.
+REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
-NAMED = ("callbacks", "logger")  # groups whose files name several nodes
-VERBS = ("evaluate", "export", "predict", "serve")  # whose files have no groups
-WHOLE = ("experiment", "debug")  # groups whose files override any other
+# Groups whose files name several nodes.
+NAMED = ("callbacks", "logger")
+# Entries whose files choose from no group.
+VERBS = ("evaluate", "export", "predict", "serve")
+# Groups whose files override any other.
+WHOLE = ("experiment", "debug")
 
 
 def schemas() -> dict[str, Schema]:

@@ -60,11 +60,14 @@ def _value(parent: DictConfig | ListConfig, key: Any, path: str, known: set[str]
         value = parent[key]
         if OmegaConf.is_config(value):
             return OmegaConf.to_container(value, resolve=True)
-        return str(value) if isinstance(value, PurePath) else value  # a notebook may give a Path
+        # A notebook may give a Path.
+        return str(value) if isinstance(value, PurePath) else value
     except InterpolationToMissingValueError:
-        return Fault  # told where it is missing
+        # The missing key has a fault of its own.
+        return Fault
     except (OmegaConfBaseException, ValueError) as error:
-        if "HydraConfig was not set" not in str(error):  # as ${hydra:...} is known only in the job itself
+        # Only the job itself knows ${hydra:...}.
+        if "HydraConfig was not set" not in str(error):
             problems.append(own_error(error) or _broken(path, str(raw), error, known))
         return Fault
 

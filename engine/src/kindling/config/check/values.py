@@ -57,10 +57,10 @@ TYPES = {
     "max_queue": "Annotated[int, Interval(ge=1, le=65536)]",
     "max_images": "Annotated[int, Interval(ge=1, le=65536)]",
     "max_body_bytes": "Annotated[int, Interval(ge=1024, le=2**31)]",
-    # Beyond which Pillow takes any image for a bomb.
+    # Beyond this, Pillow takes any image for a bomb.
     "max_pixels": "Annotated[int, Interval(ge=1, le=89478485)]",
     "timeout_s": "Annotated[float, Interval(gt=0, le=3600)]",
-    # Of the verbs that take a trained model, where null is as in training.
+    # For entries that take a trained model; null means as in training.
     "data.root": "str | None",
     "data.batch_size": "PositiveInt | None",
     "data.num_workers": "NotNegativeInt | Literal['auto'] | None",

@@ -9,7 +9,8 @@ from kindling.config.plain import Config, get
 from kindling.config.signatures import constant
 
 ENGINE = __name__.partition(".")[0]
-TRY_OUT = 2  # epochs of a run that nobody expects a result of
+# Nobody expects a result of so few epochs.
+TRY_OUT = 2
 
 
 def watched(config: Config) -> dict[str, tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from kindling.config.extras import EXTRAS
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
 
-# Loggers whose packages are an extra: the extra, and the modules of it that they import.
+# Loggers in an extra: its name, and the modules imported.
 MODULES = {
     "MLflowRun": ("mlflow", EXTRAS["mlflow"]),
     "MLFlowLogger": ("mlflow", ("mlflow",)),

@@ -90,7 +90,7 @@ def what_goes_on_has_its_callback(config: Config) -> Iterator[Fault]:
     elif given and (get(config, "trainer.enable_checkpointing") is False or get(config, "trainer.barebones") is True):
         flag = "barebones" if get(config, "trainer.barebones") is True else "enable_checkpointing"
         value = str(get(config, f"trainer.{flag}")).lower()
-        yield Fault(f"trainer.{flag}", f"{value} with {given}", "checkpoints, which a run is taken up from")
+        yield Fault(f"trainer.{flag}", f"{value} with {given}", "checkpoints, which a run is resumed from")
 
 
 def a_rollback_changes_something(config: Config) -> Iterator[Fault]:

@@ -19,24 +19,26 @@ from kindling.images.training_images import TrainingImages
 from kindling.images.validation_pictures import ValidationPictures
 from kindling.train import train
 
-EYES: dict[str, type[Any]] = {
+CALLBACKS: dict[str, type[Any]] = {
     "training_images": TrainingImages,
     "validation_pictures": ValidationPictures,
     "histograms": Histograms,
     "graph": Graph,
     "gradient_norm": GradientNorm,
 }
-DEFAULT: dict[str, type[Any]] = {"doctor": Doctor, "doctor's clock": Fetching}  # in each run
-NUM_EPOCHS, ROUNDS = 25, 3  # the whole of experiment=cnn, unless it stops early
+# On by default in each run, so not in the total.
+DEFAULT: dict[str, type[Any]] = {"doctor": Doctor, "doctor's clock": Fetching}
+# All epochs of experiment=cnn, unless it stops early.
+NUM_EPOCHS, ROUNDS = 25, 3
 
 
-def eyes() -> list[Row]:
+def tensorboard() -> list[Row]:
     """The seconds within each one's hooks, as a share of those of the rest of the same run; the least of rounds."""
     runs = [seconds_of_run() for _ in range(ROUNDS)]
     rest = [seconds - sum(within.values()) for seconds, within in runs]
-    names = [*EYES, *DEFAULT]
+    names = [*CALLBACKS, *DEFAULT]
     shares = {name: [100 * run[1][name] / without for run, without in zip(runs, rest, strict=True)] for name in names}
-    together = [sum(each[i] for name, each in shares.items() if name in EYES) for i in range(ROUNDS)]
+    together = [sum(each[i] for name, each in shares.items() if name in CALLBACKS) for i in range(ROUNDS)]
     return [
         Row("a run of experiment=cnn without them", min(rest), "s"),
         *(Row(f"callbacks.{name}", min(each), "% more") for name, each in shares.items()),
@@ -50,7 +52,7 @@ def seconds_of_run() -> tuple[float, dict[str, float]]:
         cfg = compose(
             ["experiment=cnn", "callbacks=tensorboard", f"trainer.max_epochs={NUM_EPOCHS}", f"paths.logs={logs}"]
         )
-        kinds = EYES | DEFAULT
+        kinds = CALLBACKS | DEFAULT
         within = {
             name: [stack.enter_context(timed(kind, hook)) for hook in hooks(kind)] for name, kind in kinds.items()
         }
