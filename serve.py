@@ -17,7 +17,8 @@ def main(cfg: DictConfig) -> None:
     refuse([*one_model_is_named(to_plain(cfg))])
     with not_swallowed():
         optional_all("serve")
-        from kindling.serve import serve  # FastAPI is loaded only now, and torch only for a checkpoint
+        # FastAPI is loaded only now, and torch only for a checkpoint.
+        from kindling.serve import serve
 
     serve(cfg)
 

@@ -1,7 +1,7 @@
 """Check every recipe with every data set and every model that fits it, and build each model: make check-configs
 
-A recipe that has settings of its model fits that model alone. A model that cannot take the images of a set is told
-apart from a mistake in a config.
+A recipe that has settings of its model fits that model alone. A model that cannot take the images of a set is a
+misfit, not a mistake in a config.
 """
 
 import itertools

@@ -67,13 +67,13 @@ CONTRACT_FAULTS = [
     ),
     (
         "src/my_project/models/cnn.py",
-        "a quarter\n        norm_of(norm, out_channels)",
-        "a quarter\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
+        "nn.MaxPool2d(2),\n        norm_of(norm, out_channels)",
+        "nn.MaxPool2d(2),\n        nn.BatchNorm2d(out_channels, track_running_stats=False)",
     ),
     (
         "src/my_project/models/cnn.py",
-        "a quarter\n        norm_of(norm, out_channels)",
-        "a quarter\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
+        "nn.MaxPool2d(2),\n        norm_of(norm, out_channels)",
+        "nn.MaxPool2d(2),\n        nn.BatchNorm2d(out_channels, momentum=0.0)",
     ),
     ("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),
     ("src/my_project/models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),

@@ -252,8 +252,10 @@ def renaming(kind: Kind, name: str, source: Source, module: str) -> Callable[[st
     words = {
         rf"\b{kind.group}={old}\b": f"{kind.group}={name}",
         rf"\[default,{old}\]": f"[default,{name}]",
-        rf"^{old}:(?=\s*$|\s*#)": f"{name}:",  # a block of callbacks
-        rf'(?<=[(\[ ])"{old}"(?=[,)\]])': f'"{name}"',  # an argument of a test's
+        # The block of a callback.
+        rf"^{old}:(?=\s*$|\s*#)": f"{name}:",
+        # An argument of a test.
+        rf'(?<=[(\[ ])"{old}"(?=[,)\]])': f'"{name}"',
     }
     if source.code is not None:
         words |= {rf"\b{re.escape(source.module)}\b": module, rf"\b{source.class_name}\b": camel(name)}

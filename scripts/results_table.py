@@ -16,7 +16,8 @@ def table() -> str:
     rows = ["| command | test accuracy | time |", "|---|---|---|"]
     for file in sorted((PROJECT / "configs" / "experiment").glob("*.yaml")):
         header = dict(re.findall(r"^# (command|result|cost): +(.+)$", file.read_text(), re.MULTILINE))
-        if "result" in header:  # a recipe that was not measured yet has none
+        # A recipe that was not measured yet has none.
+        if "result" in header:
             rows.append(f"| `{header['command']}` | {header['result']} | {header['cost']} |")
     return "\n".join(rows) + "\n"
 

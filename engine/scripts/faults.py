@@ -97,7 +97,11 @@ FAULTS = [
         "module.train(any(parameter.requires_grad for parameter in parameters))",
         "pass",
     ),
-    Fault("engine/src/kindling/callbacks/finetuning.py", "trainer.current_epoch)  # a resumed", "0)  # a resumed"),
+    Fault(
+        "engine/src/kindling/callbacks/finetuning.py",
+        "self._freeze(net, trainer.current_epoch)",
+        "self._freeze(net, 0)",
+    ),
     Fault("engine/src/kindling/checkpoints/pretrained.py", "return bool(misfits)", "return False"),
     Fault("engine/src/kindling/data/splits.py", "(~held).nonzero()", "(held >= 0).nonzero()"),
     Fault("engine/src/kindling/images/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
@@ -137,7 +141,7 @@ FAULTS = [
     ),
     Fault(
         "engine/src/kindling/inference/exporting/onnx_graph.py",
-        "        del each.metadata_props[:]  # how torch names it\n",
+        "        del each.metadata_props[:]\n",
         "",
     ),
     Fault("engine/src/kindling/files/whole_folder.py", "found <= set(names)", "True"),
@@ -537,14 +541,14 @@ FAULTS = [
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
     Fault("engine/src/kindling/debug/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
-    Fault("engine/src/kindling/debug/profiler.py", "        self._trace.step()  # traced", "        # traced"),
+    Fault("engine/src/kindling/debug/profiler.py", "        self._trace.step()\n", ""),
     Fault(
         "engine/src/kindling/train.py",
         'profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"',
         "pass",
     ),
-    Fault("engine/src/kindling/callbacks/monitor.py", "sorted(faint & self._faint)", "sorted(faint)"),
-    Fault("engine/src/kindling/callbacks/monitor.py", "if key not in self._told:", "if True:"),
+    Fault("engine/src/kindling/callbacks/monitor.py", "sorted(vanished & self._vanished)", "sorted(vanished)"),
+    Fault("engine/src/kindling/callbacks/monitor.py", "if key not in self._reported:", "if True:"),
     Fault(
         "engine/src/kindling/callbacks/activations.py", "(output.detach().amax(others) <= 0)", "(output.detach() <= 0)"
     ),
@@ -597,7 +601,7 @@ FAULTS = [
         "self.seconds += self._stopped - self._started",
         "self.seconds += 0",
     ),
-    Fault("engine/src/kindling/images/doctor/callback.py", 'self._told.update(state_dict["told"])', "pass"),
+    Fault("engine/src/kindling/images/doctor/callback.py", 'self._reported.update(state_dict["told"])', "pass"),
     Fault("engine/src/kindling/debug/find_lr.py", "self._rate * share", "self._rate"),
     Fault("engine/src/kindling/debug/find_lr.py", "** (1 / 3)", "** 1"),
     Fault("engine/src/kindling/debug/find_batch_size.py", "trainer.fit_loop._combined_loader = None", "pass"),

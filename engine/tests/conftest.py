@@ -3,22 +3,25 @@
 from pathlib import Path
 
 import pytest
-
-import bench_root
-from kindling.config import project
-
-if project.current().root != bench_root.PROJECT:
-    raise pytest.UsageError("engine/tests: given beside tests/, whose project is another; run one after the other")
-
 import torch
 
+import bench_root
 import crash
+from kindling.config import project
 from kindling.errors import Interrupted
 from kindling.images.classifier import Classifier
 from kindling.train import train
 
 pytest_plugins = ["kindling.testing"]
 crash.heed_signals()
+project.use(bench_root.PROJECT)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A process has one project: the tests of another would run over bench/."""
+    others = [item.nodeid for item in items if Path(__file__).parent not in item.path.parents]
+    if others and not config.option.collectonly:
+        raise pytest.UsageError(f"given {others[0]} beside engine/tests; run one folder after the other: make test")
 
 
 @pytest.fixture

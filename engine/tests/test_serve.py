@@ -571,7 +571,7 @@ def test_a_runs_export_is_taken_before_its_checkpoint(finished):
 
 
 def models_of(source: Source) -> Models:
-    found = Models(source, 1, 2, watches=False, told=lambda what: None)
+    found = Models(source, 1, 2, watches=False, report=lambda what: None)
     found._load()
     return found
 

@@ -8,10 +8,11 @@ if TYPE_CHECKING:
     from kindling.inference.predictor import load
 
 __all__ = ["compose", "load"]
+# `load` imports torch, which takes seconds.
 HOMES = {
     "compose": "kindling.cli.entry",
     "load": "kindling.inference.predictor",
-}  # the second imports torch, for seconds
+}
 
 
 def __getattr__(name: str) -> Any:

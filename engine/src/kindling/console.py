@@ -12,7 +12,8 @@ from kindling.process.ranks import is_first_process
 from kindling.stages import STAGES
 
 log = logging.getLogger(__name__)
-WIDTH = 100  # columns of a table that also goes into a file
+# Columns of a table that also goes into a file.
+WIDTH = 100
 
 NOT_FOR_USERS = (
     # Lightning 2.6 calls torch 2.15 in a way that torch will drop.

@@ -2,7 +2,8 @@
 
 import signal
 
-LONGEST = 300  # characters of another library's message within ours
+# Characters of another library's message within ours.
+LONGEST = 300
 
 
 class KindlingError(Exception):

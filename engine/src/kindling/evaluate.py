@@ -26,7 +26,8 @@ from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
 from kindling.lightning_internals.overhead import reduce_overhead
 
 log = logging.getLogger(__name__)
-NUM_BINS = 15  # of the calibration error
+# Bins of the calibration error.
+NUM_BINS = 15
 TOP_K = (3, 5)
 
 
@@ -75,7 +76,8 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
         raise ConfigError(
             f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
         )
-    plain = dict.fromkeys(saved.keys() & {"augment", "transform"})  # whatever their arguments were then
+    # Their arguments may have been others then.
+    plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
     data = build(saved | plain | overrides, "data", ImageDataModule)
     data.prepare_data()
     if list(data.splits.classes) != classes:

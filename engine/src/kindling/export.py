@@ -63,7 +63,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
     with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
         facts = write_model(trained, cfg, folder)
         found = prove(trained, cfg, folder)
-        facts |= {"parity": found.told(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
+        facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
         described = describe(data, cfg, folder, source(path) | facts)
         described.write(folder)
         with write_whole(folder / "README.md") as stream:
@@ -108,7 +108,8 @@ def write_model(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, An
         log.info("TorchScript by %s", facts["method"])
     if cfg.format == "int8":
         images = data.splits.train
-        chosen = torch.linspace(0, len(images) - 1, min(cfg.calibration_images, len(images))).long()  # of all classes
+        # Spread over all classes.
+        chosen = torch.linspace(0, len(images) - 1, min(cfg.calibration_images, len(images))).long()
         int8.quantise(folder / FILES["int8"], (each for each, _ in trained.batches(images.take(chosen))))
         facts["calibration_images"] = len(chosen)
     return facts

@@ -98,9 +98,11 @@ class Batches:
         stamp = stamp_of(name)
         try:
             if os.path.isdir(name):
-                os.scandir(name).close()  # such as that of a folder which may not be listed, whose images are missing
+                # A folder that may not be listed would look empty.
+                os.scandir(name).close()
             return Image(name, stamp, read_image(Path(name), self.predictor.image_size, self.predictor.channels, name))
-        except Exception as error:  # decoders have errors of many classes
+        except Exception as error:
+            # Decoders have errors of many classes.
             return Image(name, stamp, None, one_line(error).removeprefix(f"{name}: "))
 
     def _rows(self, batch: list[Image]) -> list[Row]:
@@ -146,7 +148,7 @@ def _columns(predictor: Predictor, file: Path, top_k: int | None) -> Columns:
     size, channels = predictor.image_size, predictor.channels
     num_classes = predictor.probabilities(np.zeros((1, size, size, channels), np.uint8)).shape[1]
     if not isinstance(predictor.classes, list) or len(predictor.classes) != num_classes:
-        raise CheckpointError(f"{file}: does not tell the names of the {num_classes} classes of its model")
+        raise CheckpointError(f"{file}: does not say the names of the {num_classes} classes of its model")
     if top_k is not None and top_k > num_classes:
         raise ConfigError(f"top_k: given {top_k}; allowed: 1 to {num_classes}, the number of classes; or null")
     return Columns(predictor.classes, top_k)
@@ -165,7 +167,8 @@ def _to_stdout(batches: Batches, names: Iterator[str], tally: Tally) -> None:
 
 def _to_file(batches: Batches, names: Iterator[str], journal: Journal, output: Path, *, overwrite: bool) -> None:
     fits = journal.fits()
-    if not overwrite and fits and is_of(output):  # killed after the output was there
+    # It was killed after the output was there.
+    if not overwrite and fits and is_of(output):
         journal.count()
         journal.remove()
         return
@@ -188,7 +191,8 @@ def _to_file(batches: Batches, names: Iterator[str], journal: Journal, output: P
             if not overwrite:
                 _refuse_existing(output)
             journal.finish(sha256_of(Path(stream.name)))
-    except BaseException:  # Ctrl-C too
+    except BaseException:
+        # Also at Ctrl-C.
         if journal.is_there():
             log.info("%d images are done, and kept; the same command goes on with the rest", journal.tally.num_images)
         raise

@@ -54,7 +54,7 @@ def serve(cfg: DictConfig) -> None:
     metrics = Metrics(waiting=lambda: batcher.waiting)
     source = _source(cfg)
     source.refuse_missing()
-    models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, told=metrics.model)
+    models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, report=metrics.model)
     requests = RequestLog()
     app = Gate(make_app(models, batcher, metrics, limits, cfg.top_k), key, metrics, requests)
     listening = _listen(cfg.host, cfg.port)
@@ -79,7 +79,8 @@ def make_server(app: Gate, models: Models, timeout_s: float, address: str) -> Gr
         lifespan="off",
         backlog=ACCEPTED_AT_ONCE,
         log_config=None,
-        access_log=False,  # ours tells more
+        # Our own says more.
+        access_log=False,
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=int(2 * timeout_s) + 1,

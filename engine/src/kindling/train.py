@@ -37,7 +37,8 @@ from kindling.training.parts import Parts
 from kindling.training.replay import WRITERS
 from kindling.training.start import hide_void_events
 
-COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")  # in HPARAMS
+# What TensorBoard's HPARAMS shows.
+COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")
 # Lightning refuses these callbacks if their flag is off.
 SWITCHES = {
     "enable_checkpointing": Checkpoint,
@@ -182,7 +183,8 @@ def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logg
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [WholeCheckpointIO()]}
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
-        given["max_time"] = None  # that callback ends the run in time
+        # That callback ends the run in time.
+        given["max_time"] = None
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
@@ -236,13 +238,16 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
     settings = {}
     for key, value in flatten({section: config[section] for section in COMPARED}).items():
         if key.endswith("._target_"):
-            settings[key.removesuffix("._target_")] = value.rpartition(".")[2]  # model: CNN
+            # As model: CNN.
+            settings[key.removesuffix("._target_")] = value.rpartition(".")[2]
         elif value is not None and not key.endswith("._partial_"):
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            shown = dict(reversed(metrics.items()))  # its table hides all but five, so tests come first
+            # Its table hides all but five, so tests come first.
+            shown = dict(reversed(metrics.items()))
             logger.log_hyperparams(settings, shown, step)
-        elif not isinstance(logger, tracking.Tracker):  # which has had them all
+        elif not isinstance(logger, tracking.Tracker):
+            # A tracker has had them all.
             logger.log_hyperparams(settings)
         logger.finalize("success")

@@ -18,7 +18,8 @@ class FitWhitening(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         layers = [each for each in pl_module.modules() if isinstance(each, Whitening) and not each.is_fitted]
-        if stage != "fit" or not layers:  # a resumed run has its layers from the checkpoint
+        # A resumed run has its layers from the checkpoint.
+        if stage != "fit" or not layers:
             return
         data: ImageDataModule = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
         images, generator = data.splits.train, torch.Generator().manual_seed(SPLIT_SEED)

@@ -37,7 +37,8 @@ class TorchvisionImages(ImageDataModule):
         except DataError as found:
             try:
                 getattr(torchvision.datasets, self.dataset)(str(self.root), download=True)
-            except Exception as error:  # no network, no space, not writable
+            except Exception as error:
+                # The network, the space or the permission may be missing.
                 raise DataError(
                     f"{found}, and the download failed ({one_line(error)}); or take data=mnist_5k"
                 ) from error
@@ -57,7 +58,8 @@ class TorchvisionImages(ImageDataModule):
         try:
             dataset = getattr(torchvision.datasets, self.dataset)(str(self.root), train=train)
             _tensors(dataset)
-        except Exception as error:  # torchvision raises whatever its parser meets
+        except Exception as error:
+            # Torchvision raises whatever its parser meets.
             raise DataError(
                 f"data.root: given {self.root}, whose {self.dataset} files are missing or damaged ({one_line(error)}); "
                 f"allowed: torchvision's files of {self.dataset}; delete damaged ones and copy them there"

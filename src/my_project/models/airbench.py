@@ -7,9 +7,11 @@ from kindling.errors import ConfigError
 from kindling.ranges import PositiveInt
 from my_project.models.whitening import Whitening
 
-NORM_MOMENTUM = 0.4  # a run of some hundred steps needs statistics that follow quickly
+# A run of some hundred steps needs statistics that follow quickly.
+NORM_MOMENTUM = 0.4
 NORM_EPS = 1e-12
-UNIFORM = 3**0.5  # uniform numbers from minus to plus it have a std of 1
+# Uniform numbers from minus to plus it have a std of 1.
+UNIFORM = 3**0.5
 
 
 class Airbench(nn.Module):

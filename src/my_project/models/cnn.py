@@ -49,7 +49,8 @@ def stage(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:
     """(B, in_channels, H, W) -> (B, out_channels, H / 2, W / 2)."""
     return nn.Sequential(
         convolution(in_channels, out_channels),
-        nn.MaxPool2d(2),  # before norm and ReLU, which then cost a quarter
+        # Before norm and ReLU, which then cost a quarter.
+        nn.MaxPool2d(2),
         norm_of(norm, out_channels),
         nn.ReLU(inplace=True),
         convolution(out_channels, out_channels),

@@ -5,7 +5,8 @@ from typing import Literal
 from torch import nn
 
 Norm = Literal["batch", "layer", "group"]
-MOST_GROUPS = 32  # the paper's choice for the channels of large nets
+# The paper's choice for the channels of large nets.
+MOST_GROUPS = 32
 
 
 def norm_of(kind: Norm, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
@@ -17,5 +18,6 @@ def norm_of(kind: Norm, channels: int) -> nn.BatchNorm2d | nn.GroupNorm:
 
 def num_groups(channels: int) -> int:
     """The largest number up to 32 that leaves each group the same number of channels, two or more if that can be."""
-    most = min(MOST_GROUPS, max(1, channels // 2))  # one channel a group would be instance norm
+    # One channel a group would be instance norm.
+    most = min(MOST_GROUPS, max(1, channels // 2))
     return max(number for number in range(1, most + 1) if channels % number == 0)

@@ -46,7 +46,8 @@ class TorchvisionModel(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits = self.net(images.expand(-1, 3, -1, -1))
-        return logits if isinstance(logits, Tensor) else logits.logits  # googlenet's and inception's tuples
+        # GoogLeNet and Inception give tuples.
+        return logits if isinstance(logits, Tensor) else logits.logits
 
 
 def weights_by_name(model: str, weights: str) -> dict[str, Tensor]:
@@ -56,7 +57,8 @@ def weights_by_name(model: str, weights: str) -> dict[str, Tensor]:
     if path.is_file():
         try:
             return torch.load(path, map_location="cpu", weights_only=True)
-        except Exception as error:  # the unpickler's errors have no common class
+        except Exception as error:
+            # The unpickler's errors have no common class.
             raise CheckpointError(f"model.weights: given {path}, which is no state_dict ({one_line(error)})") from error
     if weights != "DEFAULT" and weights not in names:
         raise ConfigError(f"model.weights: given {weights!r}; allowed: a file, DEFAULT, {', '.join(names)}")

@@ -54,7 +54,8 @@ class ViT(nn.Module):
 
     def _drop_branches(self, dropout: float, last: float) -> None:
         drops = branch_drops(last, len(self.encoder.layers))
-        for layer, drop in zip(self.encoder.layers, drops, strict=True):  # either dropout ends a branch
+        # Either dropout ends a branch.
+        for layer, drop in zip(self.encoder.layers, drops, strict=True):
             layer.dropout1 = nn.Sequential(nn.Dropout(dropout), drop)
             layer.dropout2 = nn.Sequential(nn.Dropout(dropout), drop)
 
@@ -64,7 +65,8 @@ class ViT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        nn.init.normal_(self.head.weight, std=0.02)  # a first loss near that of guessing
+        # So that the first loss is near that of guessing.
+        nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
         tokens = self.patches(images).flatten(2).transpose(1, 2)  # (B, patches, dim)

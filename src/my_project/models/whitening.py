@@ -4,7 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-EPS = 5e-4  # keeps noise in the weakest directions small
+# Keeps noise in the weakest directions small.
+EPS = 5e-4
 IMAGES_AT_ONCE = 64
 
 

@@ -21,10 +21,13 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, modules: dict[str, nn.Module]):
         super().__init__()
-        self.statistics: dict[str, Tensor] = {}  # mean and standard deviation (2,), in the order of the calls
-        self.dead: dict[str, Tensor] = {}  # share () of the units
+        # Mean and standard deviation (2,), in the order of the calls.
+        self.statistics: dict[str, Tensor] = {}
+        # The share () of dead units.
+        self.dead: dict[str, Tensor] = {}
         self._modules = modules
-        self._calls: list[str] = []  # the modules that are being called, the outermost first
+        # The modules that are being called, the outermost first.
+        self._calls: list[str] = []
         self._handles: list[Any] = []
 
     def __enter__(self) -> Any:

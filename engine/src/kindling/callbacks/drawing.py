@@ -10,7 +10,8 @@ from kindling.console import warn
 from kindling.errors import one_line
 from kindling.training.observer import Observer
 
-if TYPE_CHECKING:  # a run without TensorBoard starts a tenth of a second sooner
+# A run without TensorBoard starts a tenth of a second sooner.
+if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 
@@ -26,10 +27,11 @@ class TensorBoardCallback(Observer):
         self._has_failed = False
 
     def attempt(self, draw: Callable[..., None], *arguments: Any) -> None:
-        """Draw; what cannot be drawn is told once, and costs no run."""
+        """Draw; what cannot be drawn is logged once, and costs no run."""
         try:
             draw(*arguments)
-        except Exception as error:  # of matplotlib, or of data unlike ours
+        except Exception as error:
+            # Matplotlib and data unlike ours raise what they like.
             if not self._has_failed:
                 warn(f"{type(self).__name__}: cannot draw: {one_line(error)}")
             self._has_failed = True

@@ -29,7 +29,8 @@ class Finetuning(Callback):
     def __init__(self, head_epochs: NotNegativeInt | None, epochs_per_layer: NotNegativeInt):
         self.head_epochs = head_epochs
         self.epochs_per_layer = epochs_per_layer
-        self._layers: dict[str, int] = {}  # of each parameter that is to be trained at all
+        # The layer of each parameter that is trained at all.
+        self._layers: dict[str, int] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
@@ -49,8 +50,10 @@ class Finetuning(Callback):
                 "allowed: null, or a net whose layers have numbers or names of their own"
             )
         for group in (group for each in trainer.optimizers for group in each.param_groups if isinstance(each, SGD)):
-            group["fused"] = False  # its kernel takes momentum of all parameters or of none
-        self._freeze(net, trainer.current_epoch)  # a resumed epoch has no start of its own
+            # Its kernel takes momentum of all parameters or of none.
+            group["fused"] = False
+        # A resumed epoch has no start of its own.
+        self._freeze(net, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._freeze(pl_module.net, trainer.current_epoch)  # pyright: ignore[reportArgumentType]

@@ -17,8 +17,10 @@ class GradientNorm(Callback):
         if not trainer._logger_connector.should_update_logs or not trainer.loggers:
             return
         gradients: Any = list(unscaled_gradients(trainer, pl_module, optimizer).values())
-        if not gradients:  # of a batch that a rollback leaves out
+        # A batch that a rollback leaves out has none.
+        if not gradients:
             return
         norm = get_total_norm(gradients).item()
-        for logger in trainer.loggers:  # not by `log`, which would count it among the metrics of the run
+        # Not by `log`, which would count it among the metrics of the run.
+        for logger in trainer.loggers:
             logger.log_metrics({"train/grad_norm": norm}, step=current_step(trainer))

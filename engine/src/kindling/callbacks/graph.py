@@ -12,22 +12,27 @@ from kindling.console import warn
 from kindling.errors import one_line
 
 NOT_FOR_USERS = (
-    "`torch.jit.trace.*deprecated",  # TensorBoard has no other way
-    "The input to trace is already a ScriptModule",  # so that torch does not check the trace, at twice its cost
-    ".*might cause the trace to not generalize",  # to images of other sizes, say
+    # TensorBoard has no other way.
+    "`torch.jit.trace.*deprecated",
+    # So that torch does not check the trace, at twice its cost.
+    "The input to trace is already a ScriptModule",
+    # For images of other sizes, say.
+    ".*might cause the trace to not generalize",
 )
 
 
 class Graph(TensorBoardCallback):
-    """Traces a copy of the net once, when training starts; a net that cannot be traced is told in a warning."""
+    """Traces a copy of the net once, when training starts; a net that cannot be traced is named in a warning."""
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         config: dict[str, Any] = getattr(pl_module, "config", {})
-        if not writers(trainer) or (trainer.global_step and config.get("resume")):  # the resumed run has drawn it
+        # The resumed run has drawn it.
+        if not writers(trainer) or (trainer.global_step and config.get("resume")):
             return
         try:
             self._draw(trainer, pl_module)
-        except Exception as error:  # torch raises what it likes
+        except Exception as error:
+            # Torch raises what it likes.
             warn(f"callbacks.graph: torch cannot trace {type(pl_module.net).__name__}: {one_line(error)}")
 
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:

@@ -30,6 +30,7 @@ class Histograms(TensorBoardCallback):
     def _draw(self, trainer: Trainer, kind: str, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             values = tensor.detach().float().flatten().cpu()
-            values = values[values.isfinite()]  # a step of mixed precision may overflow
+            # A step of mixed precision may overflow.
+            values = values[values.isfinite()]
             for writer in writers(trainer) if len(values) else ():
                 writer.add_histogram(f"{kind}/{name}", values, current_step(trainer))

@@ -35,9 +35,11 @@ class LayerMonitor(Observer):
     def __init__(self, *, every_n_steps: PositiveInt, vanishing: NotNegative, exploding: Positive, dead: Probability):
         self.every_n_steps = every_n_steps
         self.vanishing, self.exploding, self.dead = vanishing, exploding, dead
-        self._recorder: Recorder | None = None  # in a step that is looked at
-        self._faint: set[str] = set()  # layers whose gradient had vanished at the last look
-        self._told: set[str] = set()
+        # Only in a step that is looked at.
+        self._recorder: Recorder | None = None
+        # Layers whose gradient had vanished at the last look.
+        self._vanished: set[str] = set()
+        self._reported: set[str] = set()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if trainer.global_step % self.every_n_steps or batch_idx % trainer.accumulate_grad_batches:
@@ -71,13 +73,14 @@ class LayerMonitor(Observer):
 
     @rank_zero_only
     def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
-        for logger in trainer.loggers:  # not metrics.csv, which has a column for each number
+        # Not metrics.csv, which has a column for each number.
+        for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_metrics(values, trainer.global_step)
 
     def _tell(self, key: str, message: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
+        if key not in self._reported:
+            self._reported.add(key)
             warn(message)
 
     def _warn_of_first(self, pl_module: LightningModule, recorder: Recorder, step: int, *, skips: bool) -> None:
@@ -85,7 +88,8 @@ class LayerMonitor(Observer):
         places = (
             ("the parameter", pl_module.named_parameters()),
             ("the output of", recorder.statistics.items()),
-            ("the gradient of", () if skips else reversed(gradients)),  # backward comes to the last one first
+            # Backward comes to the last one first.
+            ("the gradient of", () if skips else reversed(gradients)),
         )
         for kind, tensors in places:
             name = not_finite(tensors)
@@ -97,13 +101,15 @@ class LayerMonitor(Observer):
         gradients = {tag.partition("/")[2]: each for tag, each in values.items() if tag.startswith("gradients/")}
         largest = max(gradients.values(), default=0.0)
         for layer, norm in gradients.items():
-            if not norm <= self.exploding and not skips:  # or NaN
+            # NaN compares as neither.
+            if not norm <= self.exploding and not skips:
                 self._tell(f"exploding {layer}", f"{layer}: the gradient explodes, with a norm of {norm:.3g}")
-        faint = {layer for layer, norm in gradients.items() if norm < self.vanishing * largest}
-        for layer in sorted(faint & self._faint):  # at one look alone it may start at zero by design
+        vanished = {layer for layer, norm in gradients.items() if norm < self.vanishing * largest}
+        # At a first look it may be zero by design.
+        for layer in sorted(vanished & self._vanished):
             share = f"{gradients[layer]:.3g}, of {largest:.3g} in the layer with the largest"
             self._tell(f"vanishing {layer}", f"{layer}: the gradient vanishes, with a norm of {share}")
-        self._faint = faint
+        self._vanished = vanished
         for tag, share in values.items():
             if tag.startswith("dead_units/") and share > self.dead:
                 layer = tag.partition("/")[2]

@@ -19,7 +19,8 @@ class EpochLines(ProgressBar):
     def __init__(self) -> None:
         super().__init__()
         self._enabled = True
-        self._started: float | None = None  # None: no epoch is waiting for its line
+        # None while no epoch waits for its line.
+        self._started: float | None = None
 
     def disable(self) -> None:
         """Lightning calls this on all ranks but the first."""
@@ -27,7 +28,8 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         self._first_epoch = trainer.current_epoch
-        self._started = time.perf_counter()  # a resumed epoch has no start of its own
+        # A resumed epoch has no start of its own.
+        self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
         if trainer.current_epoch > self._first_epoch:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 
-MEMINFO = Path("/proc/meminfo")  # of Linux
+# Linux alone has it.
+MEMINFO = Path("/proc/meminfo")
 
 
 def num_bytes(tensors: Iterable[Any]) -> int:

@@ -16,11 +16,12 @@ from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
-HIGHEST = 8192  # Lightning tries no larger one
+# Lightning tries no larger one.
+HIGHEST = 8192
 
 
 class FindBatchSize(BatchSizeFinder, Observer):
-    """Doubles the batch until memory ends, tells the largest that has fitted, and ends the run.
+    """Doubles the batch until memory ends, logs the largest that has fitted, and ends the run.
 
     Lightning's own search takes its first step with another size and may return one that it has not tried; so it is
     asked for one size at a time.
@@ -54,14 +55,17 @@ class FindBatchSize(BatchSizeFinder, Observer):
             reason = "all training images" if most == num_images else "the limit of this search"
             end = f"; nothing ran out of memory up to {most}, {reason}"
         log.info("the largest batch that has fitted: data.batch_size=%d%s", size, end)
-        raise _TunerExitException  # which ends a fit without training
+        # This ends a fit without training.
+        raise _TunerExitException
 
     def _fits(self, trainer: Trainer, pl_module: LightningModule, data: ImageDataModule, size: int) -> bool:
         data.batch_size = size
-        trainer.fit_loop._combined_loader = None  # Lightning would try the loader that is there
+        # Lightning would try the loader that is there.
+        trainer.fit_loop._combined_loader = None
         self._init_val, self._max_val = size, size + 1
         self.scale_batch_size(trainer, pl_module)
-        trainer._logger_connector._callback_metrics.clear()  # of steps that were undone
+        # They are of steps that were undone.
+        trainer._logger_connector._callback_metrics.clear()
         return self.optimal_batch_size == size
 
 

@@ -17,10 +17,14 @@ from kindling.images.plots import plot_rates
 from kindling.ranges import Positive
 from kindling.training.observer import Observer
 
-DIVERGED = 3.0  # times the first loss
-WIDTH = 4.0  # steps, of the bell that losses are averaged by
-DESCENT = 0.8  # share of it that counts as most
-LEARNT = 0.95  # of the first loss
+# Times the first loss, from where it counts as diverged.
+DIVERGED = 3.0
+# Steps of the bell curve that losses are averaged by.
+WIDTH = 4.0
+# The share of the descent that counts as most of it.
+DESCENT = 0.8
+# The share of the first loss below which it has learnt.
+LEARNT = 0.95
 log = logging.getLogger(__name__)
 
 
@@ -51,7 +55,8 @@ class FindLR(Observer):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups
         self._given: float = trainer.optimizers[0].defaults["lr"]
-        self._shares = [group["lr"] / self._given for group in groups]  # Muon's groups have rates of their own
+        # Muon's groups have rates of their own.
+        self._shares = [group["lr"] / self._given for group in groups]
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._rate = self.min_lr * (self.max_lr / self.min_lr) ** (trainer.global_step / (self.num_steps - 1))
@@ -59,13 +64,16 @@ class FindLR(Observer):
             group["lr"] = self._rate * share
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if trainer.global_step == len(self.rates):  # in the middle of an accumulation
+        # An accumulation takes several batches.
+        if trainer.global_step == len(self.rates):
             return
         loss, _, num_images = trainer.strategy.reduce(pl_module.totals["train"].sums, reduce_op="sum").tolist()
-        pl_module.totals["train"].reset()  # so that no epoch logs a mean over rates, or NaN
+        # No epoch is to log a mean over rates, or NaN.
+        pl_module.totals["train"].reset()
         self.rates.append(self._rate)
         self.losses.append(loss / num_images)
-        diverged = not self.losses[-1] < DIVERGED * self.losses[0]  # or NaN
+        # NaN compares as neither.
+        diverged = not self.losses[-1] < DIVERGED * self.losses[0]
         trainer.should_stop = diverged or len(self.rates) == self.num_steps
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -92,7 +100,8 @@ def suggest(rates: list[float], losses: list[float]) -> float:
     """
     start = losses[0]
     steps = torch.arange(len(losses), dtype=torch.float64)
-    values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)  # what diverges would drown the rest
+    # What diverges would drown the rest.
+    values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)
     weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
     curve = weights @ values / weights.sum(1)
     lowest = curve.min()

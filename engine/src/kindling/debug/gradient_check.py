@@ -18,11 +18,16 @@ from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
-NOISE = 0.05  # off the ties of max pooling, and weights off zero
-STEPS = (1e-6, 1e-7)  # if one crosses the kink of a ReLU, the smaller does not
-ATOL = 1e-7  # what rounding leaves of a difference over such a step
-SEED = 0  # of the noise and of dropout, the same in each pass
-IMAGES = "the images"  # by which name they are told
+# Off the ties of max pooling, and weights off zero.
+NOISE = 0.05
+# If one crosses the kink of a ReLU, the smaller does not.
+STEPS = (1e-6, 1e-7)
+# What rounding leaves of a difference over such a step.
+ATOL = 1e-7
+# Noise and dropout are the same in each pass.
+SEED = 0
+# The name by which messages call them.
+IMAGES = "the images"
 
 
 class GradientCheck(Observer):
@@ -53,8 +58,8 @@ class GradientCheck(Observer):
                 f"gradients: given that of {wrong[-1]}{others}, wrong; allowed: what finite differences give, as it is "
                 f"with {len(checks) - len(wrong)} others; mend the backward of what uses it"
             )
-        told = "gradients: all %d are right: those with respect to the images and to each trainable parameter"
-        log.info(told, len(checks))
+        message = "gradients: all %d are right: those with respect to the images and to each trainable parameter"
+        log.info(message, len(checks))
 
     def _batch(self, trainer: Trainer) -> tuple[Tensor, Tensor]:
         data: ImageDataModule = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]

@@ -33,8 +33,10 @@ class Memory(Observer):
     """
 
     def __init__(self) -> None:
-        self.parts: dict[str, int] = {}  # bytes
-        self.peaks: dict[str, int] = {}  # bytes, by phase
+        # Bytes of each part.
+        self.parts: dict[str, int] = {}
+        # Bytes, by phase.
+        self.peaks: dict[str, int] = {}
         self.batch_size = 0
         self._recording = ExitStack()
 
@@ -61,7 +63,8 @@ class Memory(Observer):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self._recording.close()  # a batch that is left out has no backward
+        # A batch that is left out has no backward.
+        self._recording.close()
         self.parts["optimizer state"] = num_bytes(optimizer_state(trainer.optimizers[0]))
         self._end_phase(pl_module.device, "optimizer")
 
@@ -108,7 +111,8 @@ def notes(estimate: Estimate, available: int | None, *, measured: bool) -> Itera
     """What a batch size would need, and the largest one for which there is memory."""
     yield f"a batch of B images needs {mebi(estimate.fixed)} + {mebi(estimate.per_image)} * B MiB"
     if available is not None:
-        largest = estimate.largest_batch(available + estimate.fixed)  # which is held already
+        # What is fixed is held already.
+        largest = estimate.largest_batch(available + estimate.fixed)
         yield f"for {mebi(available)} MiB that are free, data.batch_size={largest:,} would be the largest"
     if not measured:
         yield "without a GPU peaks are counted, not measured: passing copies are left out"

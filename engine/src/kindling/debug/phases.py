@@ -11,13 +11,14 @@ FORWARD, LOGGING, END = (
     "forward",
     "logging: ",
     "logging: update_train_step_metrics",
-)  # regions of our own; the others are Lightning's actions
+)
 
 RULES = (
     (r"train_dataloader_next|batch_to_device|_batch_transfer", "loader"),
     (r"\.on_.*train_batch|\.on_before_|\.on_after_|save_checkpoint", "callbacks"),
     (f"^{FORWARD}$", "forward"),
-    (r"\.training_step$", "loss and metrics"),  # what is left of it beside the net
+    # What is left of a step beside the net.
+    (r"\.training_step$", "loss and metrics"),
     (r"backward$", "backward"),
     (r"optimizer_step$|optimizer_zero_grad$|lr_scheduler_step$|configure_gradient_clipping$", "optimizer"),
     (f"^{LOGGING}", "logging"),
@@ -41,8 +42,10 @@ class PhaseClock:
         self.wait = wait
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.num_steps = 0
-        self._open: list[str] = []  # phases, the outermost first
-        self._since: float | None = None  # None between two steps
+        # Phases, the outermost first.
+        self._open: list[str] = []
+        # None between two steps.
+        self._since: float | None = None
 
     def start_step(self) -> None:
         self.wait()
@@ -61,7 +64,8 @@ class PhaseClock:
     def leave(self) -> None:
         if self._since is not None:
             self._count()
-            with suppress(IndexError):  # entered before the step began
+            # It was entered before the step began.
+            with suppress(IndexError):
                 self._open.pop()
 
     def _count(self) -> None:

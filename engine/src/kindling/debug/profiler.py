@@ -16,7 +16,8 @@ from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
 from kindling.ranges import NotNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
-LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")  # of Lightning's logger connector
+# Methods of Lightning's logger connector.
+LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")
 
 
 class StepProfiler(Profiler):
@@ -38,7 +39,8 @@ class StepProfiler(Profiler):
         self.on_gpu = torch.cuda.is_available()
         self.clock = PhaseClock(self._wait_for_device)
         self._schedule = schedule(wait=wait + active, warmup=warmup, active=active, repeat=1)
-        self._trace: Any = None  # torch's profiler, while it runs
+        # Torch's profiler, while it runs.
+        self._trace: Any = None
         self._num_steps = 0
         self._records: list[record_function] = []
         self._operations: list[Operation] = []
@@ -73,7 +75,8 @@ class StepProfiler(Profiler):
         self._undo.append(restore if before is not None else partial(owner.__dict__.pop, name, None))
 
     def _make_trace(self) -> Any:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it prints lines of its own
+        # Without it, Kineto prints lines of its own.
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_gpu else [])]
         return torch.profiler.profile(activities=activities, schedule=self._schedule, on_trace_ready=self._write)
 
@@ -104,7 +107,8 @@ class StepProfiler(Profiler):
     def _end_step(self) -> None:
         self.clock.end_step()
         self._num_steps += 1
-        self._trace.step()  # traced to here, without the validation that may follow
+        # Traced to here, without the validation that may follow.
+        self._trace.step()
 
     def _write(self, trace: Any) -> None:
         tensorboard_trace_handler(str(self.folder / "profile"), worker_name="steps")(trace)

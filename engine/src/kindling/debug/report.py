@@ -1,4 +1,4 @@
-"""What a profile says: the dearest operations, and the share of each phase in a step."""
+"""What a profile says: the most costly operations, and the share of each phase in a step."""
 
 from typing import Any, NamedTuple
 
@@ -7,8 +7,10 @@ from rich.table import Table
 from kindling.console import as_text
 from kindling.debug.phases import PhaseClock
 
-SHOWN = 10  # operations
-TABLE_ROWS = 50  # of profile.txt
+# Operations in the table.
+SHOWN = 10
+# Rows of a table in profile.txt.
+TABLE_ROWS = 50
 
 
 class Operation(NamedTuple):
@@ -21,7 +23,7 @@ class Operation(NamedTuple):
 
 
 def operations(averages: Any, on_gpu: bool) -> list[Operation]:
-    """All operations of torch, or kernels' time where there is a GPU, the dearest first; regions are left out."""
+    """All operations of torch, or kernels' time where there is a GPU, the most costly first; regions are left out."""
     key = "self_device_time_total" if on_gpu else "self_cpu_time_total"
     found = [(each, getattr(each, key) / 1e3) for each in averages if is_operation(each)]
     total = sum(ms for _, ms in found) or 1.0
@@ -56,7 +58,7 @@ def phase_table(clock: PhaseClock) -> Table:
 
 def operation_table(rows: list[Operation], num_traced: int, on_gpu: bool) -> Table:
     where = "on the GPU" if on_gpu else "on the CPU"
-    table = Table("operation", title=f"the dearest operations {where}, by their own time", title_justify="left")
+    table = Table("operation", title=f"the most costly operations {where}, by their own time", title_justify="left")
     for name in ("ms a step", "share", "calls a step"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -25,7 +25,8 @@ class Call(NamedTuple):
     module: nn.Module
     input: Any
     output: Any
-    numbers: list[float]  # least, largest, mean, standard deviation
+    # Least, largest, mean, standard deviation.
+    numbers: list[float]
     flops: int
 
 
@@ -61,10 +62,12 @@ def as_it_was(net: nn.Module) -> Iterator[None]:
 
 def trace(net: nn.Module, images: Tensor) -> list[Call]:
     """One pass of images (B, C, H, W), call by call."""
-    from torch.utils.flop_counter import FlopCounterMode  # takes a start of each run longer
+    # At the top it would make each start slower.
+    from torch.utils.flop_counter import FlopCounterMode
 
     calls: list[Call] = []
-    opened: list[list[Any]] = []  # of each module being called: shape of the input, FLOPs before, calls before
+    # Of each module being called: shape of the input, FLOPs before, calls before.
+    opened: list[list[Any]] = []
     counter = FlopCounterMode(display=False)
 
     def enter(module: nn.Module, inputs: Any) -> None:
@@ -111,7 +114,8 @@ def table(calls: list[Call], images: Tensor) -> Table:
         title=f"a batch of {batch} images of {times(size)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
     )
     found.title_justify = "left"
-    found.add_column("module", overflow="ellipsis")  # the one that gives way
+    # This column gives way on a narrow terminal.
+    found.add_column("module", overflow="ellipsis")
     found.add_column("type", max_width=11, no_wrap=True)
     for name in ("input", "output"):
         found.add_column(name, no_wrap=True)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from kindling.ranges import NotNegativeInt, Probability
 
-NUM_DRAWS = 9  # uniform numbers that each image's augmentation is made from
-FLIP_DRAW = 2  # which of them decides on the flip
+# Uniform numbers that each image's augmentation is made from.
+NUM_DRAWS = 9
+# Which of them decides on the flip.
+FLIP_DRAW = 2
 
 
 class Augment:
@@ -52,7 +54,8 @@ class Augment:
         if self.horizontal_flip:
             flipped = draws[:, FLIP_DRAW] < self.horizontal_flip
             chosen = torch.arange(len(images), device=images.device) + len(images) * flipped
-            images = torch.cat([images, images.flip(2)]).index_select(0, chosen)  # quicker than torch.where
+            # Quicker than torch.where.
+            images = torch.cat([images, images.flip(2)]).index_select(0, chosen)
         if self.rotation:
             images = self._rotate(images, draws[:, 3])
         if self.random_erasing:
@@ -73,7 +76,8 @@ class Augment:
     def _rotate(self, images: Tensor, turn: Tensor) -> Tensor:
         angle = torch.deg2rad((2 * turn - 1) * self.rotation)
         size = images.shape[1]
-        centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1  # of pixels, from -1 to 1
+        # Centres of the pixels, from -1 to 1.
+        centres = (2 * torch.arange(size, device=images.device) + 1) / size - 1
         points = torch.complex(*torch.meshgrid(centres, centres, indexing="xy"))  # x + iy, (H, W)
         grid = torch.view_as_real(torch.polar(torch.ones_like(angle), angle)[:, None, None] * points)
         rotated = F.grid_sample(images.permute(0, 3, 1, 2).float(), grid, align_corners=False)
@@ -82,7 +86,8 @@ class Augment:
     def _erase(self, images: Tensor, chance: Tensor, area: Tensor, ratio: Tensor, y: Tensor, x: Tensor) -> Tensor:
         _, height, width, _ = images.shape
         share = 0.02 + area * (0.33 - 0.02)
-        aspect = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(3.3)))  # height to width, 1/3.3 to 3.3
+        # Height to width, 1/3.3 to 3.3.
+        aspect = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(3.3)))
         tall = (share * height * width * aspect).sqrt().clamp(1, height).round()
         wide = (share * height * width / aspect).sqrt().clamp(1, width).round()
         top, left = (y * (height - tall + 1)).floor(), (x * (width - wide + 1)).floor()

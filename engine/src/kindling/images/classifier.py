@@ -23,7 +23,8 @@ from kindling.training.optimization import apply_lr_factors, build_scheduler, pa
 from kindling.training.task import Task
 
 Batch = tuple[Tensor, Tensor]
-PRETRAINED = ("pretrained", "pretrained_backbone", "weights_backbone")  # of torchvision, which would download them
+# Arguments by which torchvision downloads weights.
+PRETRAINED = ("pretrained", "pretrained_backbone", "weights_backbone")
 
 
 class Classifier(Task):
@@ -51,29 +52,36 @@ class Classifier(Task):
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
-        self.net = net.to(memory_format=torch.channels_last)  # convolutions run 1.6 times faster so
+        # Convolutions run 1.6 times faster so.
+        self.net = net.to(memory_format=torch.channels_last)
         self.criterion = criterion
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.layer_lr_decay = layer_lr_decay
         self.mix = mix
         self.config = config or {}
-        self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}  # of other stages, one
+        # Other stages take one view.
+        self.views: dict[str, Views] = {"test": self.config.get("views") or "none"}
         self.totals = {"train": Totals(), "val": Totals(), "test": Totals()}
-        self.rollbacks: list[list[int]] = []  # [epoch, batch] of the batches that gave NaN
-        self.skips_batches = True  # those
-        self.lr_factor = 1.0  # of all rates, once training starts
+        # [epoch, batch] of the batches that gave NaN.
+        self.rollbacks: list[list[int]] = []
+        # Whether those batches are left out.
+        self.skips_batches = True
+        # All rates are multiplied with it once training starts.
+        self.lr_factor = 1.0
         self._epoch_seed: int | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == "_current_fx_name":  # Lightning sets it 46 times a step; nn.Module first looks for parameters
+        # Lightning sets it 46 times a step; nn.Module first looks for parameters.
+        if name == "_current_fx_name":
             self.__dict__[name] = value
         else:
             super().__setattr__(name, value)
 
     def setup(self, stage: str) -> None:
         if isinstance(self.criterion, CrossEntropy) and self.criterion.is_balanced:
-            if stage != "fit" and not self.criterion.is_even:  # of a checkpoint
+            # A checkpoint has the weights of its classes.
+            if stage != "fit" and not self.criterion.is_even:
                 return
             data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
             self.criterion.balance(data.splits.train.labels)
@@ -93,7 +101,8 @@ class Classifier(Task):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor | None:
         if self.rollbacks and self.skips_batches and [self.current_epoch, batch_idx] in self.rollbacks:
-            self.trainer.fit_loop.epoch_loop._results.pop("training_step.train/loss_step", None)  # else logged again
+            # Else it would be logged again.
+            self.trainer.fit_loop.epoch_loop._results.pop("training_step.train/loss_step", None)
             return None
         loss, _ = self._step(batch, "train")
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
@@ -167,7 +176,8 @@ class Classifier(Task):
         clips_mixed = can_fuse and mixed and self.trainer.gradient_clip_val
         try:
             optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
-        except (TypeError, ValueError) as error:  # a rate below zero, say
+        except (TypeError, ValueError) as error:
+            # For a rate below zero, say.
             raise ConfigError(f"optimizer: {error}") from error
         apply_lr_factors(optimizer)
         if self.scheduler is None:
@@ -177,10 +187,12 @@ class Classifier(Task):
         return {"optimizer": optimizer, "lr_scheduler": {**self.scheduler, "scheduler": schedule}}
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
-        if type(optimizer).zero_grad is not Optimizer.zero_grad:  # such as DeepSpeed's
+        # DeepSpeed's has its own, for instance.
+        if type(optimizer).zero_grad is not Optimizer.zero_grad:
             optimizer.zero_grad()
             return
-        for group in optimizer.param_groups:  # as torch does, in a third of the time
+        # This is what torch does, in a third of the time.
+        for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
 
@@ -208,7 +220,8 @@ class Classifier(Task):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.refuse_divergence("train")
-        wrong = not_finite(self.named_parameters())  # a gradient may be NaN, and the loss of the next step only
+        # A gradient may be NaN, and the loss of the next step only.
+        wrong = not_finite(self.named_parameters())
         if wrong:
             raise DivergedError(f"{wrong}: is NaN or infinite")
         data = getattr(self.trainer, "datamodule", None)
@@ -219,7 +232,8 @@ class Classifier(Task):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         sums = checkpoint.get("train_sums", [])
-        if len(sums) == self.trainer.world_size:  # else it is of an older version
+        # A checkpoint of before has none.
+        if len(sums) == self.trainer.world_size:
             self.totals["train"].restore(sums[self.global_rank], self.trainer.strategy.root_device)
         self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
 
@@ -232,7 +246,8 @@ def rebuild(saved: dict[str, Any], path: Path) -> Classifier:
     """
     config = saved[DESCRIPTION]["config"]
     model = {key: value for key, value in section(config, "model").items() if key not in PRETRAINED}
-    model |= {"weights": None} if "weights" in model else {}  # all are in the state_dict
+    # All weights are in the state_dict.
+    model |= {"weights": None} if "weights" in model else {}
     criterion = build(section(config, "criterion"), "criterion", nn.Module)
     classifier = Classifier(build(model, "model", nn.Module), criterion, config=config)
     load_weights(classifier, saved["state_dict"], path)

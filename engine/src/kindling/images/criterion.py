@@ -11,7 +11,8 @@ from kindling.errors import ConfigError
 from kindling.images.images import NO_LABEL
 from kindling.ranges import NotNegative, PositiveInt, Probability
 
-NEVER_SURE = 1e-6  # least of 1 - p: a root of zero has no gradient
+# Least of 1 - p: a root of zero has no gradient.
+NEVER_SURE = 1e-6
 
 
 class CrossEntropy(nn.Module):

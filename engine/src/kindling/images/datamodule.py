@@ -77,7 +77,8 @@ class ImageDataModule(LightningDataModule):
         in_memory: bool | Literal["auto"],
         augment: Augment | None,
         seed: Seed,
-        fold: NotNegativeInt | None = None,  # and the rest likewise, as older checkpoints lack them
+        # Defaults, as older checkpoints lack these.
+        fold: NotNegativeInt | None = None,
         num_folds: Annotated[int, Ge(2)] = 5,
         balanced_sampling: bool = False,
         transform: nn.Module | None = None,

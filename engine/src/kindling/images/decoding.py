@@ -11,7 +11,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from kindling.errors import DataError
 from kindling.images.folder import FORMATS
 
-CHANNELS = (1, 3, 4)  # grey, colour, colour and transparency
+# Grey, colour, colour and transparency.
+CHANNELS = (1, 3, 4)
 ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; several as (N, H, W, C) or (N, C, H, W)"
 
 
@@ -26,10 +27,12 @@ def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: st
         DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
     """
     name = name or str(source)
-    if isinstance(source, Path) and source.exists() and not source.is_file():  # a pipe would wait for its writer
+    # A pipe would wait for its writer.
+    if isinstance(source, Path) and source.exists() and not source.is_file():
         raise DataError(f"{name}: is a folder, a pipe or a device; allowed: a file")
     with _damage_told(name), Image.open(source, formats=FORMATS) as opened:
-        opened.draft(None, (image_size, image_size))  # JPEG decodes at a fraction of the size
+        # JPEG decodes at a fraction of the size.
+        opened.draft(None, (image_size, image_size))
         return fit(opened, image_size, channels, name)
 
 
@@ -37,7 +40,8 @@ def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: st
 def _damage_told(name: str) -> Iterator[None]:
     try:
         yield
-    except UnidentifiedImageError as error:  # whose text holds an address in memory
+    except UnidentifiedImageError as error:
+        # Its text holds an address in memory.
         raise DataError(f"{name}: cannot be read as an image (of no known kind); replace or remove the file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove the file") from error
@@ -73,7 +77,8 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
         integers = np.asarray(image)
         if integers.min() < 0:
             raise DataError(f"{name}: given integers down to {integers.min()}; allowed: 0 to 255, or to 65,535")
-        if image.mode != "I" or integers.max() > 255:  # else they are of 8 bits already
+        # Other values are of 8 bits already.
+        if image.mode != "I" or integers.max() > 255:
             integers = integers // 257
         return Image.fromarray(integers.clip(0, 255).astype(np.uint8))
     if image.mode == "P" or "transparency" in image.info:
@@ -113,7 +118,8 @@ def _to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(pixels.dtype, np.floating):
         raise DataError(f"{name}: given an array of {pixels.dtype}; allowed: uint8, or floats from 0 to 1")
     low, high = float(pixels.min()), float(pixels.max())
-    if not 0 <= low <= high <= 1:  # nor if one is NaN
+    # Also refuses NaN.
+    if not 0 <= low <= high <= 1:
         given = f"{low:g} to {high:g}" if low <= high else "NaN"
         raise DataError(f"{name}: given floats of {given}; allowed: 0 to 1, neither normalised nor up to 255")
     return np.ascontiguousarray((pixels.astype(np.float32) * 255).round().astype(np.uint8))

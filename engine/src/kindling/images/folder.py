@@ -9,7 +9,8 @@ from pathlib import Path
 from kindling.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")  # Pillow hands PostScript to another program
+# Pillow hands PostScript to another program.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -40,7 +41,8 @@ def split_folders(root: str | Path) -> dict[str, Path]:
             raise DataError(
                 f"data.root: given {root} with {found[split].name}/ and {folder.name}/; allowed: one of them"
             )
-        if split and _folders(folder):  # a class may be named so too, but holds no folders
+        # A class may be named so too, but holds no folders.
+        if split and _folders(folder):
             found[split] = folder
     if found and "train" not in found:
         raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {allowed}")
@@ -103,7 +105,8 @@ def _image_paths(class_folder: Path) -> list[Path]:
     paths, seen = [], set()
     for parent, folders, files in os.walk(class_folder, followlinks=True):
         real = os.path.realpath(parent)
-        if real in seen:  # a link back to a folder above
+        # A link leads back to a folder above.
+        if real in seen:
             folders.clear()
             continue
         seen.add(real)

@@ -23,8 +23,10 @@ from kindling.process.cores import available_cores
 from kindling.ranges import Fraction
 from kindling.stages import STAGES
 
-IN_MEMORY_LIMIT = 2 * 2**30  # bytes of decoded pixels up to which in_memory=auto says yes
-STATISTICS_SAMPLE = 4096  # images that mean and std are taken from
+# Bytes of decoded pixels up to which in_memory=auto says yes.
+IN_MEMORY_LIMIT = 2 * 2**30
+# Images that mean and std are taken from.
+STATISTICS_SAMPLE = 4096
 
 
 class ImageFolder(ImageDataModule):
@@ -46,7 +48,8 @@ class ImageFolder(ImageDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
 
     def prepare_data(self) -> None:
-        _ = self.splits  # one process decodes, the others find the cache
+        # One process decodes, the others find the cache.
+        _ = self.splits
 
     def read(self) -> Splits:
         folders, classes = split_folders(self.root), class_names(self.root)
@@ -87,9 +90,11 @@ class ImageFolder(ImageDataModule):
         file = self.cache_dir / f"{digest}-{what}.npy"
         try:
             return torch.from_numpy(np.load(file, allow_pickle=False))
-        except Exception:  # not there yet, damaged, or of another kind, which NumPy tells in many ways
+        except Exception:
+            # It is missing, damaged or of another kind; NumPy has many errors for it.
             made = make()
-        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        # A cache that cannot be written costs time, nothing else.
+        with suppress(OSError):
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             with write_whole(file, "wb") as stream:
                 np.save(stream, made.numpy())

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from kindling.errors import DataError
 
-NO_LABEL = -100  # the index that torch's losses ignore
+# The index that torch's losses ignore.
+NO_LABEL = -100
 
 
 @dataclass(frozen=True)

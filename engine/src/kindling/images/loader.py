@@ -35,7 +35,8 @@ class EpochOrder:
         self.shuffle = shuffle
         self.alternating_flip = alternating_flip
         self.epoch = 0
-        self.first_batch = 0  # where a resumed epoch goes on; 0 for all others
+        # Where a resumed epoch goes on; 0 for all others.
+        self.first_batch = 0
         self.sampler = self
 
     def set_epoch(self, epoch: int) -> None:
@@ -59,9 +60,11 @@ class EpochOrder:
 
     def _alternating_draws(self) -> Tensor:
         """A draw (N,) for each image, which lies in the other half of [0, 1) in each following epoch."""
-        generator = torch.Generator().manual_seed(mix_seeds(self.seed, 0, 1))  # unlike that of any epoch
+        # A seed unlike that of any epoch.
+        generator = torch.Generator().manual_seed(mix_seeds(self.seed, 0, 1))
         first = torch.rand(self.num_images, generator=generator)
-        return (first - 0.5 * (self.epoch % 2)) % 1  # minus, as adding could round
+        # Subtracted, since adding could round.
+        return (first - 0.5 * (self.epoch % 2)) % 1
 
 
 class EpochLoader:
@@ -98,13 +101,16 @@ class EpochLoader:
         alternating_flip = augment is not None and augment.alternating_flip
         weights = 1 / images.labels.bincount()[images.labels] if balance else None
         self.order = EpochOrder(len(images), seed, shuffle, alternating_flip, weights)
-        self.batch_sampler = self.order  # Lightning sets the epoch of batch_sampler.sampler
-        self.batches_done = 0  # of the current epoch
+        # Lightning sets the epoch of batch_sampler.sampler.
+        self.batch_sampler = self.order
+        # Batches of the current epoch.
+        self.batches_done = 0
         self.train = train
         self.augment = augment
         self.transform = transform
         self.rank, self.world_size = rank, world_size
-        self._batches: list[list[tuple[int, int]]] = []  # what the workers decode next, set at each epoch's start
+        # What the workers decode next, set at each epoch's start.
+        self._batches: list[list[tuple[int, int]]] = []
         self._decoder = DataLoader(
             _Decoded(images, transform),
             batch_sampler=self._batches,
@@ -112,7 +118,8 @@ class EpochLoader:
             collate_fn=_stack,
             persistent_workers=num_workers > 0,
             worker_init_fn=partial(_belong_to_parent, os.getpid()),
-            generator=torch.Generator(),  # its own, or dropout would depend on the number of workers
+            # Without its own, dropout would depend on the number of workers.
+            generator=torch.Generator(),
             pin_memory=self.device.type == "cuda",
         )
 
@@ -124,14 +131,16 @@ class EpochLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         indices, draws, seeds = (part[self.rank :: self.world_size] for part in self.order.draw())
         labels = self.images.labels[indices]
-        if not self.train and len(indices) * self.world_size < len(self.images):  # this share is one short
+        # This share is one short.
+        if not self.train and len(indices) * self.world_size < len(self.images):
             indices, draws, seeds = (torch.cat([each, each[:1]]) for each in (indices, draws, seeds))
             labels = torch.cat([labels, torch.tensor([NO_LABEL])])
         size = self.batch_size
         self.batches_done, self.order.first_batch = self.order.first_batch, 0
         parts = [slice(i * size, (i + 1) * size) for i in range(self.batches_done, len(self))]
         labels, draws = self._send(labels), self._send(draws)
-        if isinstance(self.images, ImageTensors):  # once an epoch
+        # Images in memory are checked once an epoch.
+        if isinstance(self.images, ImageTensors):
             indices = self._send(indices)
         batches = [(indices[part], seeds[part]) for part in parts]
         for part, images in zip(parts, self._read(batches), strict=True):
@@ -145,7 +154,8 @@ class EpochLoader:
         if isinstance(self.images, ImageFiles):
             return self._decode(batches)
         pixels = self.images.images
-        gathered = (pixels.index_select(0, indices) for indices, _ in batches)  # ten times quicker than []
+        # Ten times quicker than indexing.
+        gathered = (pixels.index_select(0, indices) for indices, _ in batches)
         if self.transform is None:
             return gathered
         return (self._transform(images, seeds) for images, (_, seeds) in zip(gathered, batches, strict=True))
@@ -159,7 +169,8 @@ class EpochLoader:
         self._batches[:] = [list(zip(indices.tolist(), seeds.tolist(), strict=True)) for indices, seeds in batches]
         for images in self._decoder:
             if isinstance(images, KindlingError):
-                if self._iterator:  # the garbage collector would wait five seconds for its workers
+                # The garbage collector would wait five seconds for its workers.
+                if self._iterator:
                     self._iterator._shutdown_workers()
                 raise images
             yield self._send(images)
@@ -189,7 +200,8 @@ def _belong_to_parent(parent: int, worker: int) -> None:
     """End with the parent, or when it says so; signals to all processes of a run are for the parent alone."""
     for signum in ENDING:
         signal.signal(signum, signal.SIG_IGN)
-    if hasattr(signal, "sigwaitinfo"):  # not on macOS
+    # MacOS lacks it.
+    if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
         threading.Thread(target=_end_when_told, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

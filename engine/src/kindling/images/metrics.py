@@ -5,7 +5,8 @@ from torch import Tensor
 
 from kindling.images.images import NO_LABEL
 
-MODES = {"loss": "min", "accuracy": "max"}  # what is logged of each stage, and which value is the better one
+# What is logged of each stage, and which value is the better one.
+MODES = {"loss": "min", "accuracy": "max"}
 
 
 class Totals:
@@ -22,7 +23,8 @@ class Totals:
         self.reset()
         if sums is not None:
             self.sums = torch.tensor(sums, dtype=_sum_dtype(device), device=device)
-            self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]  # views: indexing costs
+            # Views, since indexing costs.
+            self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, *, padded: bool = False) -> None:
         """Add a batch: its mean loss (), logits (B, K) and labels (B,); if padded, NO_LABEL does not count.
@@ -43,4 +45,5 @@ class Totals:
 
 
 def _sum_dtype(device: torch.device) -> torch.dtype:
-    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no float64
+    # Apple's GPUs have no float64.
+    return torch.float32 if device.type == "mps" else torch.float64

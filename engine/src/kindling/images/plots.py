@@ -10,9 +10,12 @@ from kindling.files.whole_file import write_whole
 from kindling.images.images import Images
 
 NUM_MISTAKES = 36
-MAX_NAMED_CLASSES = 40  # more names would overlap
-COLUMNS = 6  # of mistakes
-CELL_SIZE = (1.6, 1.9)  # of a mistake and the line above it, in inches
+# More names would overlap.
+MAX_NAMED_CLASSES = 40
+# Mistakes beside each other.
+COLUMNS = 6
+# Inches of a mistake and the line above it.
+CELL_SIZE = (1.6, 1.9)
 
 
 def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str]) -> Figure:
@@ -55,7 +58,8 @@ def plot_mistakes(
         axes.imshow(drawable(images[index]).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
         probability, predicted = logits[index].softmax(0).max(0)
         text = f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}"
-        axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8, parse_math=False)  # a name may hold a $
+        # A name may hold a $.
+        axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8, parse_math=False)
     axes.set(xlim=(0, COLUMNS), ylim=(rows, 0))
     return figure
 
@@ -77,7 +81,8 @@ def plot_rates(rates: list[float], losses: list[float], marked: dict[str, float]
     axes.plot(rates, losses, color="0.3", linewidth=1)
     for index, (name, rate) in enumerate(marked.items()):
         axes.axvline(rate, color=f"C{index}", linestyle="--", label=f"{name}: {rate:g}")
-    highest = 1.5 * max(losses[:10])  # what diverges would press the rest flat
+    # What diverges would press the rest flat.
+    highest = 1.5 * max(losses[:10])
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss of the step", ylim=(0, highest))
     axes.legend()
     save(figure, file)

@@ -12,7 +12,8 @@ def transformed(transform: nn.Module, image: Tensor, seed: int) -> Tensor:
     Raises:
         ConfigError: the transform cannot take such an image, or returns something else.
     """
-    seed_all(seed, image.device)  # a step seeds them anew, so dropout does not see it
+    # A step seeds them anew, so dropout does not see it.
+    seed_all(seed, image.device)
     given = f"data.transform: given {type(transform).__name__}"
     try:
         changed = transform(image.permute(2, 0, 1))

@@ -31,8 +31,10 @@ class ValidationPictures(TensorBoardCallback):
         self.num_mistakes = num_mistakes
         self.confusion_matrix = confusion_matrix
         self.pr_curves = pr_curves
-        self._kept: KeepLogits | None = None  # of a validation that is not drawn yet
-        self._step = 0  # at which it was
+        # The validation that is not drawn yet.
+        self._kept: KeepLogits | None = None
+        # The step of that validation.
+        self._step = 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and tensorboards(trainer):

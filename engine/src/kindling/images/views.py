@@ -5,7 +5,8 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Views = Literal["none", "flip", "flip_and_shift"]  # 1, 2 and 6 views
+# 1, 2 and 6 views.
+Views = Literal["none", "flip", "flip_and_shift"]
 VIEWS: tuple[str, ...] = get_args(Views)
 
 

@@ -1,4 +1,4 @@
-"""An exported model: the model file, and model.json, which tells all that it takes to use it. Needs no torch."""
+"""An exported model: the model file, and model.json, which says all that it takes to use it. Needs no torch."""
 
 import hashlib
 import json
@@ -14,12 +14,13 @@ FORMAT_VERSION = 1
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
-AOT_FILE = "model-aot.pt2"  # beside model.pt2, if asked for
+# Beside model.pt2, if asked for.
+AOT_FILE = "model-aot.pt2"
 
 
 @dataclass(frozen=True)
 class ModelFolder:
-    """What model.json tells.
+    """What model.json says.
 
     Args:
         format: one of FILES.
@@ -61,13 +62,13 @@ def read(folder: Path) -> ModelFolder:
     if not file.is_file():
         raise CheckpointError(f"{given}, which lacks {DESCRIPTION}; allowed: a folder that export.py wrote")
     try:
-        told = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(told, dict):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
             raise TypeError("no mapping")
-        version = told.pop("format_version")
+        version = content.pop("format_version")
         if version != FORMAT_VERSION:
             raise CheckpointError(f"{given}, of format version {version!r}; allowed: {FORMAT_VERSION}; export it anew")
-        described = ModelFolder(**told)
+        described = ModelFolder(**content)
         model = folder / FILES[described.format]
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(f"{file}: is damaged ({type(error).__name__}: {error}); export the model anew") from error

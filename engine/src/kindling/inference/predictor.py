@@ -129,7 +129,7 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
     data = section(description["config"], "data")
     for key in ("image_size", "channels", "mean", "std"):
         if not data.get(key):
-            raise CheckpointError(f"{path}: does not tell data.{key}, without which no image can be prepared")
+            raise CheckpointError(f"{path}: does not say data.{key}, without which no image can be prepared")
     return Predictor(rebuild(saved, path), description["classes"], data, device_of(device))
 
 
@@ -144,7 +144,8 @@ def device_of(given: str | torch.device) -> torch.device:
     try:
         device = torch.device(given)
         torch.empty(0, device=device).cpu()
-    except Exception as error:  # each backend says in its own way that it is not there
+    except Exception as error:
+        # Each backend says in its own way that it is not there.
         reason = str(error).splitlines()[0]
         raise ConfigError(
             f"device: given {given}; allowed: auto, cpu, or an accelerator that is here ({reason})"
@@ -155,8 +156,10 @@ def device_of(given: str | torch.device) -> torch.device:
 def _array_of(tensor: Tensor, name: str) -> np.ndarray:
     try:
         array = tensor.detach().cpu()
-        return (array.float() if array.is_floating_point() else array).numpy()  # NumPy has no bfloat16
-    except (TypeError, RuntimeError) as error:  # also NotImplementedError
+        # NumPy has no bfloat16.
+        return (array.float() if array.is_floating_point() else array).numpy()
+    except (TypeError, RuntimeError) as error:
+        # NotImplementedError is a RuntimeError too.
         given = f"{name}: given a tensor of {tensor.layout}, {tensor.dtype} on {tensor.device}"
         raise DataError(f"{given}; allowed: a dense one of numbers; give its to_dense() or dequantize()") from error
 

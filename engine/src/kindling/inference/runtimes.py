@@ -45,7 +45,8 @@ def _open_onnx(file: Path, threads: int | None) -> Outputs:
     onnxruntime: Any = optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    options.log_severity_level = 3  # errors
+    # Errors alone.
+    options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return lambda images: session.run(None, {name: images})
@@ -55,7 +56,8 @@ def _open_torch(file: Path) -> Outputs:
     import torch
 
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=DEPRECATED)  # told at the export
+        # The export has said so.
+        warnings.filterwarnings("ignore", message=DEPRECATED)
         if file.name == AOT_FILE:
             net: Any = torch._inductor.aoti_load_package(str(file))
         else:

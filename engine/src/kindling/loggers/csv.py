@@ -26,8 +26,10 @@ class MetricsCSV(Logger):
         super().__init__()
         self.file = Path(folder) / "metrics.csv"
         self._names: list[str] = []
-        self._num_rows = 0  # before the last one
-        self._row: Row = {}  # the last one, which further calls of the same step add to
+        # Rows before the last one.
+        self._num_rows = 0
+        # The last one, which further calls of the same step add to.
+        self._row: Row = {}
         self._row_start = 0
 
     @property

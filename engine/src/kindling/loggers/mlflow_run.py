@@ -19,12 +19,16 @@ from kindling.errors import ConfigError, one_line
 from kindling.loggers.tracking import name_of
 
 STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
-MOST_AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}  # that MLflow takes
+# What MLflow takes at once.
+MOST_AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}
 WRITE_EVERY_S = 5
-WAIT_S = 60  # after a store has failed
-LONGEST = 500  # characters of a setting or tag
+# Seconds after a store has failed.
+WAIT_S = 60
+# Characters of a setting or tag.
+LONGEST = 500
 SQLITE = "sqlite:///"
-logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table that it makes
+# It logs each table that it makes.
+logging.getLogger("mlflow").setLevel(logging.WARNING)
 
 
 class MLflowRun(MLFlowLogger):
@@ -43,7 +47,8 @@ class MLflowRun(MLFlowLogger):
         try:
             with _alone(tracking_uri):
                 super().__init__(experiment_name or "default", **settings)
-        except Exception as error:  # SQLAlchemy's too
+        except Exception as error:
+            # Errors of SQLAlchemy too.
             raise _refusal(tracking_uri, error) from error
         self._held: list[Metric] = []
         self._has_failed = False
@@ -58,7 +63,8 @@ class MLflowRun(MLFlowLogger):
             with _alone(self._tracking_uri):
                 self._open(run_id)
             self._log_settings(settings)
-        except Exception as error:  # SQLAlchemy's too
+        except Exception as error:
+            # Errors of SQLAlchemy too.
             raise _refusal(self._tracking_uri, error) from error
         known = {"mlflow.source.name": "train.py", "mlflow.source.git.commit": tags["git_commit"]}
         self._log(tags=[RunTag(key, value[:LONGEST]) for key, value in (tags | known).items()])
@@ -74,7 +80,8 @@ class MLflowRun(MLFlowLogger):
             return
         found = client.get_experiment_by_name(self._experiment_name)
         experiment = found.experiment_id if found else None
-        if experiment is None:  # else Lightning would warn of it
+        # Else Lightning would warn of it.
+        if experiment is None:
             experiment = client.create_experiment(self._experiment_name, self._artifact_location)
         self._experiment_id = experiment
         self._run_id = client.create_run(experiment, run_name=self._run_name).info.run_id
@@ -99,7 +106,8 @@ class MLflowRun(MLFlowLogger):
         self._written_at = time.monotonic()
         try:
             self._log(metrics=self._held)
-        except Exception as error:  # SQLAlchemy's too
+        except Exception as error:
+            # Errors of SQLAlchemy too.
             if not self._has_failed:
                 warn(f"MLflow: {self._tracking_uri} takes no metrics ({one_line(error)}); they are held back")
             self._has_failed, self._written_at = True, self._written_at + WAIT_S

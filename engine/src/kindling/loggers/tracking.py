@@ -1,4 +1,4 @@
-"""What experiment trackers such as MLflow are told of a run: settings and tags when it begins, how it ended."""
+"""What experiment trackers such as MLflow are given of a run: settings and tags when it begins, how it ended."""
 
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -24,7 +24,7 @@ class Tracker(Protocol):
 
 
 def begin(loggers: list[Logger], run: RunRecord) -> None:
-    """Tell the trackers among the loggers what begins; `run.end` tells them the rest."""
+    """Give the trackers among the loggers what begins; `run.end` gives them the rest."""
     if not is_first_process():
         return
     settings = {key: value for key, value in flatten(run.config).items() if not key.endswith("._partial_")}
@@ -37,7 +37,7 @@ def begin(loggers: list[Logger], run: RunRecord) -> None:
 
 
 def tags(run: RunRecord) -> dict[str, str]:
-    """By what runs are told apart and found again."""
+    """By what runs are distinguished and found again."""
     config, git = run.config, run.facts.get("git") or {}
     names = {part: str(config[part]["_target_"]).rpartition(".")[2] for part in ("model", "data", "optimizer")}
     return {

@@ -26,12 +26,14 @@ class WandbRun(WandbLogger):
             mode="offline" if offline else "online",
             settings=PRIVATE,
         )
-        del self._wandb_init["anonymous"]  # which W&B warns of
+        # W&B warns of it.
+        del self._wandb_init["anonymous"]
 
     def begin(self, settings: dict[str, Any], tags: dict[str, str], run_id: str | None) -> str:
         self._id = self._wandb_init["id"] = run_id or self._run_name.replace("/", "-")
         self._wandb_init["tags"] = [tags[name] for name in ("experiment", "model", "data")]
-        if wandb.run is not None and wandb.run.id == self._id:  # after a rollback
+        # It is open already after a rollback.
+        if wandb.run is not None and wandb.run.id == self._id:
             self._experiment = wandb.run
         self.log_hyperparams(settings | {f"run.{key}": value for key, value in tags.items()})
         return self._id

@@ -34,7 +34,8 @@ class Fork:
     def __init__(self, tmp_path: Path, script: str, *arguments: str):
         self.streams = [tmp_path / "stdout", tmp_path / "stderr"]
         self.process = multiprocessing.get_context("fork").Process(target=self._run, args=(script, arguments))
-        with warnings.catch_warnings():  # newer Pythons warn of forks in a process with threads
+        # Newer Pythons warn of forks in a process with threads.
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             self.process.start()
 

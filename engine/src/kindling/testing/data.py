@@ -44,7 +44,7 @@ def test_every_class_has_a_name_and_images_in_every_split(data):
 
 
 def test_a_label_means_the_same_in_every_split(data):
-    """The nearest mean image of training tells classes better than a guess, in the other splits too."""
+    """The nearest mean image of training separates classes better than a guess, in the other splits too."""
     images, labels = pixels_of(data.splits.train).flatten(1).float(), data.splits.train.labels
     means = torch.stack([images[labels == label].mean(0) for label in range(data.num_classes)])
     for split in STAGES:

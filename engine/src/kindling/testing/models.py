@@ -66,7 +66,8 @@ def test_a_model_learns_a_batch_by_heart_and_knows_it_in_evaluation(case):
     else:
         pytest.fail("the loss of one batch does not fall to a tenth in 60 steps")
     with torch.no_grad():
-        for _ in range(30):  # statistics of batch norm follow the weights slowly
+        # Statistics of batch norm follow the weights slowly.
+        for _ in range(30):
             learner.net(case.images)
         assert loss_of(learner.net.eval(), case.images, case.labels).item() < 0.5 * first
 
@@ -85,7 +86,7 @@ def test_every_trainable_parameter_gets_a_gradient_within_three_steps(case):
 
 
 def test_the_gradient_is_the_slope_of_the_loss(case):
-    """A branch that is detached still counts in the loss, so the slope along a line tells it."""
+    """A branch that is detached still counts in the loss, so the slope along a line shows it."""
     net, images = copy.deepcopy(case.net).double().train(), case.images.double()
     generator = torch.Generator().manual_seed(0)
     trainable = {key: parameter for key, parameter in net.named_parameters() if parameter.requires_grad}
@@ -99,7 +100,8 @@ def test_the_gradient_is_the_slope_of_the_loss(case):
 
     here = torch.zeros((), dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(loss_at(here), here)
-    step = torch.tensor(1e-9, dtype=torch.float64)  # larger ones cross the kinks of ReLUs
+    # Larger ones cross the kinks of ReLUs.
+    step = torch.tensor(1e-9, dtype=torch.float64)
     with torch.no_grad():
         assert slope.item() == pytest.approx(((loss_at(step) - loss_at(-step)) / (2 * step)).item(), rel=1e-3)
 
@@ -196,7 +198,8 @@ def test_activations_are_computed_again_in_training_alone(case, mode):
 @pytest.mark.slow
 @pytest.mark.parametrize("export_format", ["onnx", "int8", "pt2", "torchscript"])
 def test_a_model_is_exported_in_every_format(case, model, export_format, train_run, monkeypatch):
-    monkeypatch.setattr(parity, "LARGEST_LOSS", 10)  # of 64 images, one is more than a point
+    # One of 64 images is more than a point.
+    monkeypatch.setattr(parity, "LARGEST_LOSS", 10)
     shape = [f"data.{key}={case.cfg.data[key]}" for key in ("channels", "image_size", "num_classes")]
     run = train_run("trainer.max_epochs=1", f"model={model}", *shape)
     given = [f"run={run.folder}", f"format={export_format}", "benchmark=false"]

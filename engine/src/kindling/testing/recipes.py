@@ -1,4 +1,4 @@
-"""What every recipe of configs/experiment keeps: it composes, runs, and its header tells its command."""
+"""What every recipe of configs/experiment keeps: it composes, runs, and its header names its command."""
 
 import os
 import re

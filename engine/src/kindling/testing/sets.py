@@ -22,7 +22,8 @@ from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import Images
 
 DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
-IMAGES_A_CLASS = {True: 12, False: 4}  # of a stand-in: train, test
+# Images of a stand-in: of train, of test.
+IMAGES_A_CLASS = {True: 12, False: 4}
 
 
 def written(name: str) -> dict[str, Any]:
@@ -129,7 +130,8 @@ def stand_in(facts: dict[str, Any]) -> type:
             patterns = np.random.default_rng(0).random((num_classes, size, size, channels))
             labels = np.arange(IMAGES_A_CLASS[train] * num_classes) % num_classes
             noise = np.random.default_rng(1 + train).random((len(labels), *patterns.shape[1:]))
-            chances = np.where(noise < 0.2, noise * 5, patterns[labels])  # a fifth of the pixels is an image's own
+            # A fifth of the pixels is an image's own.
+            chances = np.where(noise < 0.2, noise * 5, patterns[labels])
             pixels = (two_values(chances, mean, std) * 255).round().astype(np.uint8)
             self.data = pixels[..., 0] if channels == 1 else pixels
             self.targets = labels.tolist()
@@ -141,7 +143,8 @@ def stand_in(facts: dict[str, Any]) -> type:
 def two_values(chances: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Uniform numbers -> two values at most with a given mean and std: mean - std or 0, and a higher one."""
     low = np.maximum(mean - std, 0)
-    share = (mean - low) ** 2 / ((mean - low) ** 2 + std**2)  # of the higher value
+    # The share of the higher value.
+    share = (mean - low) ** 2 / ((mean - low) ** 2 + std**2)
     return np.where(chances < share, low + (mean - low) / share, low)
 
 

@@ -16,47 +16,52 @@ from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.training.observer import Observer
 
-NUM_STEPS = 8  # a net may leave out layers at random, or start some at zero
+# A net may leave out layers at random, or start some at zero.
+NUM_STEPS = 8
 
 
 class Doctor(Observer):
-    """Asks the rules of kindling.images.doctor; tells each once a run; changes nothing and ends nothing."""
+    """Asks the rules of kindling.images.doctor; reports each once a run; changes nothing and ends nothing."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
-        self._num_steps = 0  # whose gradients it has seen
+        self._reported: set[str] = set()
+        # Steps whose gradients it has seen.
+        self._num_steps = 0
         self._fetching = Fetching()
         self._first_labels: Tensor | None = None
         self._predicted: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        told = self._told - {rule.__name__ for rule in (*OF_THE_CLOCK, *FIRST_STEPS)}
-        return {"told": sorted(told)} if told else {}
+        reported = self._reported - {rule.__name__ for rule in (*OF_THE_CLOCK, *FIRST_STEPS)}
+        return {"told": sorted(reported)} if reported else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._told.update(state_dict["told"])
+        self._reported.update(state_dict["told"])
 
     def _ask(self, rules: tuple[Rule, ...]) -> None:
         if not self._seen.trainer.is_global_zero:
             return
         for rule in rules:
-            if rule.__name__ not in self._told:
+            if rule.__name__ not in self._reported:
                 for problem in self._problems(rule):
-                    self._told.add(rule.__name__)
+                    self._reported.add(rule.__name__)
                     warn(problem)
 
     def _problems(self, rule: Rule) -> list[str]:
         try:
             return list(rule(self._seen))
-        except Exception as error:  # of data or a model that is unlike ours; no reason to end a run
+        except Exception as error:
+            # Of data or a model that is unlike ours; no reason to end a run.
             return [f"doctor: {rule.__name__} cannot be asked here: {one_line(error)}"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        if not isinstance(pl_module, Classifier):  # of another kind, which the rules know nothing of
+        # The rules know nothing of another kind.
+        if not isinstance(pl_module, Classifier):
             for name in vars(Doctor):
                 if name.startswith("on_"):
-                    setattr(self, name, None)  # Lightning calls what is callable
+                    # Lightning calls what is callable.
+                    setattr(self, name, None)
         elif isinstance(self._seen.data, ImageDataModule):
             self._ask(AT_START)
 
@@ -68,7 +73,8 @@ class Doctor(Observer):
             self._ask(FIRST_BATCH)
             self._seen.logits = None
 
-        if trainer.global_step:  # a resumed run has its first steps behind it
+        # A resumed run has its first steps behind it.
+        if trainer.global_step:
             self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # no longer called
         self._fetching.watch(trainer.fit_loop.epoch_loop)
         handle = self._seen.classifier.criterion.register_forward_pre_hook(look)

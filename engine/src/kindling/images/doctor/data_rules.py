@@ -1,4 +1,4 @@
-"""Mistakes in the data, seen before training: one small function a rule, which yields what is to be told.
+"""Mistakes in the data, seen before training: one small function a rule, which yields what is to be reported.
 
 Add yours to `AT_START`.
 """
@@ -14,12 +14,18 @@ from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageFiles, Images, ImageTensors
 from kindling.stages import STAGES
 
-MOST_FILES = 5000  # more would take seconds to read
-LEAKED = 0.01  # share of a split; well-known sets repeat a few images
-SAMPLE = 1024  # images in memory whose statistics are taken
-DECODED_SAMPLE = 32  # images on disk, at some milliseconds each
-FAR = 1.0  # standard deviations of the mean from 0
-SPREAD = 3.0  # times that the standard deviation may differ from 1
+# More would take seconds to read.
+MOST_FILES = 5000
+# The share of a split; well-known sets repeat a few images.
+LEAKED = 0.01
+# Images in memory whose statistics are taken.
+SAMPLE = 1024
+# Images on disk, at some milliseconds each.
+DECODED_SAMPLE = 32
+# Standard deviations of the mean from 0.
+FAR = 1.0
+# Times that the standard deviation may differ from 1.
+SPREAD = 3.0
 
 
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
@@ -63,7 +69,8 @@ def class_names(seen: Seen, labels: list[int]) -> str:
 
 
 def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
-    if (seen.classifier.config.get("data") or {}).get("mean", 0) is None:  # found in the images
+    # Null: they are found in the images.
+    if (seen.classifier.config.get("data") or {}).get("mean", 0) is None:
         return
     images = seen.data.splits.train
     if isinstance(images, ImageTensors):
@@ -75,7 +82,8 @@ def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     std, mean = torch.std_mean(pixels, 0, correction=0)
     given_mean, given_std = torch.tensor(seen.data.mean), torch.tensor(seen.data.std)
     far = ((mean - given_mean) / given_std).abs().max().item()
-    ratio = torch.where(std > 0, std / given_std, 1.0)  # a channel of one value has no spread
+    # A channel of one value has no spread.
+    ratio = torch.where(std > 0, std / given_std, 1.0)
     if far > FAR or ratio.max() > SPREAD or ratio.min() < 1 / SPREAD:
         yield (
             f"data.mean, data.std: given {seen.data.mean}, {seen.data.std}; the training pixels have "

@@ -3,7 +3,8 @@
 import time
 from typing import Any
 
-MIN_BATCHES, MIN_S = 5, 2.0  # in a shorter epoch the share means little
+# In a shorter epoch the share means little.
+MIN_BATCHES, MIN_S = 5, 2.0
 
 
 class Fetching:
@@ -42,7 +43,7 @@ class Fetching:
 
     @property
     def share(self) -> float | None:
-        """Of the time up to the last batch; None if the epoch is too short to tell."""
+        """Of the time up to the last batch; None if the epoch is too short to say."""
         if self._first is None or self.num_batches <= MIN_BATCHES:
             return None
         total = self._stopped - self._first

@@ -43,7 +43,8 @@ class Seen:
         """Strike out the parameters that the gradient of this step reaches; waits once for the device."""
         named = [(name, each) for name, each in self.classifier.net.named_parameters() if each.requires_grad]
         reached = [(name, each.grad) for name, each in named if each.grad is not None]
-        if reached:  # else the batch was left out
+        # A batch that was left out reaches nothing.
+        if reached:
             any_number = torch.stack([grad.any() for _, grad in reached]).tolist()
             names = {name for (name, _), found in zip(reached, any_number, strict=True) if found}
             left = {name for name, _ in named} if self.without_gradient is None else self.without_gradient

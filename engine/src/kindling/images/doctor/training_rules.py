@@ -1,4 +1,4 @@
-"""Mistakes that training shows: one small function a rule, which yields what is to be told.
+"""Mistakes that training shows: one small function a rule, which yields what is to be reported.
 
 Add yours to the tuple of the moment at which it is to be asked.
 """
@@ -17,12 +17,18 @@ from kindling.images.doctor.data_rules import class_names
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageTensors
 
-ROUNDING = 0.02  # of a row of probabilities in bfloat16
-MOST_NAMES = 3  # of parameters
-FIRST_EPOCHS = 3  # or a quarter of all
-FEW = 5  # images of a class, which a good net may get wrong
-TOO_MUCH = 0.5  # of an epoch
-FACTOR = 10.0  # between two rates, either way
+# What a row of probabilities in bfloat16 may be off.
+ROUNDING = 0.02
+# Parameters named in a message.
+MOST_NAMES = 3
+# Epochs, or a quarter of all.
+FIRST_EPOCHS = 3
+# Images of a class, which a good net may get wrong.
+FEW = 5
+# The share of an epoch.
+TOO_MUCH = 0.5
+# Times between two rates, either way.
+FACTOR = 10.0
 SHARDED = re.compile("fsdp|deepspeed|modelparallel", re.IGNORECASE)
 
 
@@ -57,11 +63,13 @@ def validation_has_one_order(seen: Seen) -> Iterator[str]:
 
 
 def each_parameter_has_a_gradient(seen: Seen) -> Iterator[str]:
-    if SHARDED.search(type(seen.trainer.strategy).__name__):  # a process may hold nothing of it
+    # A process may hold nothing of it.
+    if SHARDED.search(type(seen.trainer.strategy).__name__):
         return
     trained = [name for name, each in seen.classifier.net.named_parameters() if each.requires_grad]
     without = [name for name in trained if seen.without_gradient is not None and name in seen.without_gradient]
-    if without and len(without) < len(trained):  # all: batches that were left out
+    # If all lack one, the batches were left out.
+    if without and len(without) < len(trained):
         names = ", ".join(without[:MOST_NAMES]) + ", ..." * (len(without) > MOST_NAMES)
         yield (
             f"model: no gradient reaches {len(without)} of {len(trained)} trainable parameters: {names}; usual: all; "
@@ -129,4 +137,5 @@ FIRST_BATCH: tuple[Rule, ...] = (logits_are_no_probabilities, batch_norm_has_a_b
 FIRST_STEPS: tuple[Rule, ...] = (each_parameter_has_a_gradient,)
 VALIDATION: tuple[Rule, ...] = (validation_has_one_order, each_class_is_predicted)
 EPOCH: tuple[Rule, ...] = (loss_is_possible, loading_is_short)
-OF_THE_CLOCK: tuple[Rule, ...] = (loading_is_short,)  # another run of the same config may not be told of them
+# Another run of the same config may not show them.
+OF_THE_CLOCK: tuple[Rule, ...] = (loading_is_short,)

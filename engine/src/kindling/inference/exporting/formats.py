@@ -27,12 +27,13 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without what exporters tell their own developers."""
+    """Without what exporters say to their own developers."""
     loggers = [logging.getLogger(None if name == "root" else name) for name in CHATTY]
     before = [logger.level for logger in loggers]
     with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
         warnings.filterwarnings("ignore", message=DEPRECATED)
-        warnings.filterwarnings("ignore", category=TracerWarning)  # of shapes; the parity is measured
+        # It warns of shapes; the parity is measured.
+        warnings.filterwarnings("ignore", category=TracerWarning)
         warnings.filterwarnings("ignore", module=r"onnx.*|torch\.(onnx|jit|export|fx|_dynamo|_inductor).*")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
@@ -69,7 +70,8 @@ def program(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
         dynamic = ({0: torch.export.Dim("batch", min=1)},)
         found = torch.export.export(graph, (example,), dynamic_shapes=dynamic, strict=False)
     for node in found.graph.nodes:
-        node.meta.pop("stack_trace", None)  # with paths of this machine
+        # It holds paths of this machine.
+        node.meta.pop("stack_trace", None)
     return found
 
 
@@ -90,7 +92,8 @@ def write_onnx(graph: nn.Module, example: Tensor, file: Path) -> None:
 def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> None:
     with torch.no_grad():
         found, written = program(graph, example), BytesIO()
-        torch.export.save(found, written)  # torch itself aborts where the disk is full
+        # Torch itself aborts where the disk is full.
+        torch.export.save(found, written)
         file.write_bytes(written.getbuffer())
         if aot:
             torch._inductor.aoti_compile_and_package(found, package_path=str(file.with_name(AOT_FILE)))
@@ -106,7 +109,8 @@ def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Met
     torch.jit.save(compiled, written)
     with zipfile.ZipFile(written) as source, zipfile.ZipFile(file, "w") as target:
         for each in source.infolist():
-            if not each.filename.endswith(".debug_pkl"):  # which file and line of this machine each came from
+            # Which file and line of this machine each came from.
+            if not each.filename.endswith(".debug_pkl"):
                 target.writestr(each, source.read(each))
     return how, is_sure
 
@@ -117,12 +121,14 @@ def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, M
         if method != "trace":
             try:
                 return torch.jit.script(graph), "script", True
-            except Exception:  # the compiler's errors have no common class
+            except Exception:
+                # The compiler's errors have no common class.
                 if method == "script":
                     raise
         try:
             program(graph, example)
-        except Exception:  # of torch.export, for instance as the way through the net depends on the images
+        except Exception:
+            # For instance, the way through the net depends on the images.
             if method != "trace":
                 raise
             is_sure = False
@@ -150,7 +156,8 @@ def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, metho
     except OSError as error:
         error.filename = error.filename or str(file)
         raise
-    except Exception as error:  # each exporter has many errors of its own
+    except Exception as error:
+        # Each exporter has many errors of its own.
         raise unable(format, getattr(graph, "net", graph), error) from error
     if not is_sure:
         log.warning("warning: a trace holds what it did for two images, and may do that for all others too")

@@ -9,8 +9,10 @@ import numpy as np
 from kindling.config.extras import optional
 from kindling.inference.exporting.formats import quiet
 
-QUANTISED = ("Conv", "MatMul", "Gemm", "MaxPool", "Relu")  # sums, norms and attention's softmax lose too much
-UNROUNDED = ("MatMul", "Gemm")  # whose results stay float, the logits among them
+# Sums, norms and attention's softmax lose too much.
+QUANTISED = ("Conv", "MatMul", "Gemm", "MaxPool", "Relu")
+# Their results stay float, the logits among them.
+UNROUNDED = ("MatMul", "Gemm")
 
 
 class Reader:

@@ -4,21 +4,24 @@ from typing import Any
 
 from kindling.config.extras import optional
 
-MERGED = {"BatchNormalization": ("Conv",), "Relu": ("Conv", "BatchNormalization")}  # into what is right before them
+# Each is merged into what is right before it.
+MERGED = {"BatchNormalization": ("Conv",), "Relu": ("Conv", "BatchNormalization")}
 
 
 def simplified(model: Any) -> Any:
     """Without paths of this machine, the batch named, norms and ReLUs where they merge into convolutions."""
     graph = model.graph
     for each in (model, graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del each.metadata_props[:]  # how torch names it
+        # Torch keeps its own names there.
+        del each.metadata_props[:]
         each.doc_string = ""
     for value in (*graph.input, *graph.output):
         dimension = value.type.tensor_type.shape.dim[0]
         dimension.dim_param = "batch"
     while _swap_one(graph):
         pass
-    del graph.value_info[:]  # ONNX Runtime infers the shapes itself
+    # ONNX Runtime infers the shapes itself.
+    del graph.value_info[:]
     return model
 
 

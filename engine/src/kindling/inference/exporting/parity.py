@@ -9,8 +9,10 @@ import numpy as np
 from kindling.errors import ExportError
 from kindling.inference.runtimes import Outputs
 
-LARGEST_DIFFERENCE = 1e-4  # of a logit
-LARGEST_LOSS = 1.0  # of accuracy by int8, in points
+# The largest difference of a logit.
+LARGEST_DIFFERENCE = 1e-4
+# Points of accuracy that int8 may lose.
+LARGEST_LOSS = 1.0
 Logits = Callable[[np.ndarray], np.ndarray]
 
 
@@ -27,7 +29,8 @@ class Parity:
     def add(self, before: np.ndarray, after: list[np.ndarray], labels: np.ndarray) -> None:
         """Logits (B, K), the outputs of the other model, of which the first decides, and labels (B,)."""
         difference = np.abs(before - after[-1]).max()
-        self.max_logit_difference = float(np.maximum(self.max_logit_difference, difference))  # NaN stays
+        # np.maximum keeps NaN.
+        self.max_logit_difference = float(np.maximum(self.max_logit_difference, difference))
         first, second = before.argmax(1), after[0].argmax(1)
         self.images += len(labels)
         self.changed_predictions += int((first != second).sum())
@@ -39,7 +42,7 @@ class Parity:
         """Points of accuracy."""
         return 100 * (self.right_before - self.right_after) / self.images
 
-    def told(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, Any]:
         return {
             "images": self.images,
             "max_logit_difference": self.max_logit_difference,

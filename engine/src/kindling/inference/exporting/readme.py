@@ -25,7 +25,7 @@ TEXT = """\
 {sample}
 ```
 
-Run it in this folder, with the path of an image. `model.json` tells classes, sizes, the training's metrics, versions,
+Run it in this folder, with the path of an image. `model.json` has classes, sizes, the training's metrics, versions,
 and how the model compares with the one that was trained.
 """
 

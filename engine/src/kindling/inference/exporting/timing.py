@@ -10,7 +10,8 @@ from rich.table import Table
 
 BATCHES = (1, 64)
 ROUNDS = 15
-BLOCK_S = 0.02  # of calls in a row, as a model that serves is alone
+# Seconds of calls in a row, as a model that serves is alone.
+BLOCK_S = 0.02
 Compute = Callable[[np.ndarray], Any]
 
 

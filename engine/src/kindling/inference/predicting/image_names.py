@@ -53,7 +53,7 @@ def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
     """The images below a folder whose path fits the patterns; a folder that cannot be listed is named instead.
 
     A folder that a link leads to is listed there too, as by Python's glob, but for one above the link. How far into
-    the patterns a path has come is told by the positions that its next part may be at.
+    the patterns a path has come is known by the positions that its next part may be at.
     """
     levels = [iter([(base, _with_skipped({0}, patterns))])]
     above: list[object] = []

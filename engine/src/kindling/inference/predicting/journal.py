@@ -1,6 +1,6 @@
 """The rows of predictions that are done, kept beside the output until all are: what a killed command goes on from.
 
-JSON lines: a header that tells of what model and options the rows are, then one line a batch, each row followed by
+JSON lines: a header that says of what model and options the rows are, then one line a batch, each row followed by
 its file's stamp, and at the end the checksum of the output. A line that is torn or damaged ends it. Needs no torch.
 """
 
@@ -124,7 +124,8 @@ class Journal:
         try:
             self._stream.write(json.dumps(line).encode() + b"\n")
             self._stream.flush()
-        except OSError as error:  # a full disk does not say which file
+        except OSError as error:
+            # A full disk does not say which file.
             error.filename = str(self.file)
             raise
 
@@ -143,10 +144,11 @@ def file_of(output: Path) -> Path:
 
 
 def stamp_of(name: str) -> str:
-    """What changes with the content of a file, as far as can be told without reading it."""
+    """What changes with the content of a file, as far as can be seen without reading it."""
     try:
         found = os.stat(name)
-    except (OSError, ValueError) as error:  # such as one of a null byte
+    except (OSError, ValueError) as error:
+        # A name with a null byte, for instance.
         return type(error).__name__
     return f"{found.st_size} {found.st_mtime_ns}"
 

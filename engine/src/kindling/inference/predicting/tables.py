@@ -7,9 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import IO, Any
 
-Row = list[Any]  # file, class, probability, further classes and probabilities, error
+# File, class, probability, further classes and probabilities, error.
+Row = list[Any]
 STDOUT = "-"
-ROWS_A_GROUP = 8192  # of Parquet
+# Rows of a group of Parquet.
+ROWS_A_GROUP = 8192
 
 
 class Columns:
@@ -32,7 +34,8 @@ class Columns:
 
     def row(self, file: str, probabilities: Any) -> Row:
         """Of an image with its probabilities (K,) float32, as an array."""
-        values = [float(str(value)) for value in probabilities]  # in the fewest digits that give its bits back
+        # In the fewest digits that give its bits back.
+        values = [float(str(value)) for value in probabilities]
         if not all(map(math.isfinite, values)):
             return self.without(file, "the model gives NaN for it")
         order = sorted(range(len(values)), key=lambda label: -values[label])
@@ -48,7 +51,7 @@ class Columns:
 
 
 class Tally:
-    """How many rows there are, and how many of them tell of an error."""
+    """How many rows there are, and how many of them hold an error."""
 
     num_images = num_errors = 0
 
@@ -63,7 +66,8 @@ def encodable(text: str) -> str:
 
 
 def write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
-    writer = csv.writer(stream)  # ends lines by CR LF, and quotes whatever holds one of them
+    # It ends lines with CR LF, and quotes whatever holds one of them.
+    writer = csv.writer(stream)
     writer.writerow(names)
     writer.writerows(rows)
 
@@ -95,7 +99,8 @@ def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row]) 
             writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
 
-ENDINGS: dict[str, tuple[str, Callable[..., None]]] = {  # the mode that a file is opened in, and what writes it
+# The mode that a file is opened in, and what writes it.
+ENDINGS: dict[str, tuple[str, Callable[..., None]]] = {
     ".csv": ("w", write_csv),
     ".json": ("w", write_json),
     ".parquet": ("wb", write_parquet),

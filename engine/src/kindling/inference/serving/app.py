@@ -17,7 +17,8 @@ from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
 from kindling.inference.serving.served import Models, Served
 
-VERSION = 1  # of the answers; a client may rely on what is there
+# The version of the answers, on which a client may rely.
+VERSION = 1
 
 
 def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits, top_k: int | None) -> FastAPI:
@@ -40,8 +41,9 @@ def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits,
             except TimeoutError:
                 raise Refused(504, "too_slow", f"no answer within {limits.timeout_s:g} s; send fewer images") from None
             finally:
-                job.given_up, job.body = True, b""  # whatever still waits for a decoder
-        request.state.told.update(images=len(probabilities), model=model.id)
+                # Whatever still waits for a decoder.
+                job.given_up, job.body = True, b""
+        request.state.logged.update(images=len(probabilities), model=model.id)
         return _json(_answer(request, model, probabilities, top_k))
 
     @app.get("/health", summary="Whether the model is loaded and warm", responses=described.HEALTH)
@@ -92,8 +94,8 @@ def _answer(request: Request, model: Served, probabilities: np.ndarray, top_k: i
 def _prediction(row: list[float], classes: list[str], top_k: int | None) -> dict[str, Any]:
     """One image's, from the probabilities (K,) of the classes."""
     order = sorted(range(len(row)), key=row.__getitem__, reverse=True)
-    told = {classes[label]: row[label] for label in order[:top_k]}
-    return {"class": classes[order[0]], "probability": row[order[0]], "probabilities": told}
+    shown = {classes[label]: row[label] for label in order[:top_k]}
+    return {"class": classes[order[0]], "probability": row[order[0]], "probabilities": shown}
 
 
 def _about(model: Served, limits: Limits) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from kindling.inference.serving.served import Served
 from kindling.process.cores import available_cores
 
 log = logging.getLogger(__name__)
-MOST_DECODERS = 4  # threads that decode images
+# Threads that decode images.
+MOST_DECODERS = 4
 
 
 @dataclass(eq=False)
@@ -28,7 +29,8 @@ class Job:
     body: bytes
     answer: asyncio.Future[np.ndarray]  # (N, K) float32
     pixels: np.ndarray | None = None  # (N, H, W, C) uint8
-    given_up: bool = False  # nobody waits for the answer any more
+    # Nobody waits for the answer any more.
+    given_up: bool = False
 
 
 class Batcher:
@@ -36,13 +38,14 @@ class Batcher:
 
     Args:
         limits: of a batch and of the queue.
-        seen: is told the number of images of each batch.
+        seen: is called with the number of images of each batch.
     """
 
     def __init__(self, limits: Limits, seen: Callable[[int], object]):
         self.limits = limits
         self.seen = seen
-        self.waiting = 0  # requests, in the event loop's view
+        # Requests, in the event loop's view.
+        self.waiting = 0
         self._bodies: SimpleQueue[Job | None] = SimpleQueue()
         self._ready: SimpleQueue[Job | None] = SimpleQueue()
         self._decoders = max(2, min(MOST_DECODERS, available_cores()))
@@ -83,7 +86,8 @@ class Batcher:
                 self._ready.put(job)
             finally:
                 job.body = b""
-            del job  # while this thread waits, it holds nothing
+            # While this thread waits, it holds nothing.
+            del job
 
     def _pixels(self, job: Job) -> np.ndarray:
         model, found = job.model, []
@@ -110,7 +114,8 @@ class Batcher:
             except Empty:
                 break
             if job is None:
-                self._ready.put(None)  # the end comes after this batch
+                # The end comes after this batch.
+                self._ready.put(None)
                 break
             if job.model is not first.model or _size(job) > room:
                 return batch, job
@@ -143,7 +148,8 @@ class Batcher:
     def _settle(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
         try:
             self._loop.call_soon_threadsafe(self._tell, answers)
-        except RuntimeError:  # the loop has ended before its requests
+        except RuntimeError:
+            # The loop has ended before its requests.
             log.debug("an answer that nobody waits for")
 
     def _tell(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:

@@ -14,14 +14,21 @@ from python_multipart.exceptions import FormParserError
 
 from kindling.inference.serving.limits import Gone, Limits, Refused, busy
 
-HELD = 16  # bodies of the largest size that memory has room for at a time
-MAX_OTHER_PARTS = 16  # of a form, without a file
-MOST_HEADER_BYTES = 4096  # of a part of a form
-MOST_TYPE_LETTERS = 256  # of a Content-Type, whose reader takes the square of its length
-MOST_VALUES = 10_000  # of JSON: the parser lets nobody else compute, and each costs 50 bytes and more
-QUOTED = re.compile(rb'"(?:\\.|[^"\\])*+"?')  # to the end if it is not closed, so that each byte is read once
+# Bodies of the largest size that memory has room for at a time.
+HELD = 16
+# Parts of a form that are no file.
+MAX_OTHER_PARTS = 16
+# Bytes of the headers of a part.
+MOST_HEADER_BYTES = 4096
+# Reading a Content-Type takes the square of its length.
+MOST_TYPE_LETTERS = 256
+# JSON's parser lets nobody else compute; each value costs 50 bytes.
+MOST_VALUES = 10_000
+# To the end if it is not closed, so that each byte is read once.
+QUOTED = re.compile(rb'"(?:\\.|[^"\\])*+"?')
 FILE_NAME = re.compile(rb";\s*filename\*?\s*=", re.IGNORECASE)
-DATA_URL = re.compile(r"data:[^,]{0,100};base64,")  # as a browser's canvas gives
+# A browser's canvas gives such an address.
+DATA_URL = re.compile(r"data:[^,]{0,100};base64,")
 KINDS = "multipart/form-data with files, or application/json with base64 under images"
 
 
@@ -108,7 +115,8 @@ def image_files(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
 def _kind(content_type: str) -> tuple[str, bytes]:
     """The type, and the boundary that parts the files of a form."""
     if content_type.startswith("multipart/form-data; boundary=") and content_type[30:].isalnum():
-        return "multipart/form-data", content_type[30:].encode()  # as nearly all clients write it
+        # Nearly all clients write it so.
+        return "multipart/form-data", content_type[30:].encode()
     if len(content_type) > MOST_TYPE_LETTERS:
         return "", b""
     message = Message()

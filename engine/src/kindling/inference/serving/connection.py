@@ -18,11 +18,15 @@ from kindling.inference.serving.gate import Gate, error_body
 from kindling.process.signals import leave_terminal, terminal_is_gone
 
 MOST_CONNECTIONS = 1000
-BACKLOG = 2048  # connections that the system holds until they are accepted
-ACCEPTED_AT_ONCE = 8  # before those that are too many are refused
-STOPS_IN_S = 0.5  # for requests that are on their way already
+# Connections that the system holds until they are accepted.
+BACKLOG = 2048
+# Connections accepted before those that are too many are refused.
+ACCEPTED_AT_ONCE = 8
+# Seconds for requests that are on their way already.
+STOPS_IN_S = 0.5
 log = logging.getLogger(__name__)
-for each in ("uvicorn", "python_multipart"):  # they tell of each client that is wrong; the gate of ourselves
+# They log each wrong client; the gate logs our own faults.
+for each in ("uvicorn", "python_multipart"):
     logging.getLogger(each).setLevel(logging.CRITICAL)
 
 
@@ -36,7 +40,8 @@ class Connection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        transport.set_write_buffer_limits(high=0)  # writing pauses as soon as the client does not keep up
+        # Writing pauses as soon as the client does not keep up.
+        transport.set_write_buffer_limits(high=0)
         if len(self.connections) > self.most:
             self._refuse(503, "too_many_connections", "given one connection more; ask again in a second")
             return
@@ -86,7 +91,8 @@ class Connection(H11Protocol):
 
     def _refuse(self, status: int, code: str, message: str) -> None:
         """Answer what is no request of the application, and close."""
-        if self.cycle is not None and not self.cycle.response_complete:  # its body turned out to be no HTTP
+        # Its body turned out to be no HTTP.
+        if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
@@ -121,7 +127,8 @@ class GracefulServer(Server):
         loop.set_exception_handler(_tell)
         await super().startup(sockets)
         for each in sockets or []:
-            each.listen(BACKLOG)  # asyncio's backlog is also how many it accepts at once
+            # Asyncio's backlog is also how many it accepts at once.
+            each.listen(BACKLOG)
         self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -135,7 +142,8 @@ class GracefulServer(Server):
         for server in self.servers:
             server.close()
         for connection in late:
-            with suppress(OSError):  # its client has left
+            # The client may have left.
+            with suppress(OSError):
                 await loop.connect_accepted_socket(self._protocol, connection)
         await super().shutdown(sockets)
 
@@ -190,7 +198,8 @@ def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
 
 
 def _waiting_at(listening: socket.socket) -> Iterator[socket.socket]:
-    with suppress(OSError):  # there is none any more
+    # It may be gone already.
+    with suppress(OSError):
         while True:
             connection, _ = listening.accept()
             connection.setblocking(False)

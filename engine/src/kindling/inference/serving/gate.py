@@ -15,10 +15,13 @@ from kindling.inference.serving.limits import Gone, Refused
 from kindling.inference.serving.logs import RequestLog
 from kindling.inference.serving.metrics import Metrics
 
-OPEN = ("/", "/health", "/docs", "/openapi.json")  # without a key, as they tell nothing of the model
-PATHS = frozenset((*OPEN, "/predict", "/model", "/metrics"))  # others are counted together: anybody may invent them
+# They need no key, as they say nothing of the model.
+OPEN = ("/", "/health", "/docs", "/openapi.json")
+# Others are counted together: anybody may invent them.
+PATHS = frozenset((*OPEN, "/predict", "/model", "/metrics"))
 VALID_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)
-CLIENT_CLOSED = 499  # nginx's number for a client that did not wait, in log and metrics alone
+# Nginx's number for a client that did not wait, in log and metrics alone.
+CLIENT_CLOSED = 499
 ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -41,7 +44,8 @@ class Gate:
         self.key = key.encode() if key else None
         self.metrics = metrics
         self.log = log
-        self.is_closing = False  # each answer says that its connection takes no further request
+        # Each answer says that its connection takes no further request.
+        self.is_closing = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -49,7 +53,7 @@ class Gate:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         request_id = _id(headers.get("x-request-id"))
-        scope["state"] = {"request_id": request_id, "started": started, "told": {}}
+        scope["state"] = {"request_id": request_id, "started": started, "logged": {}}
         status = 0
 
         async def sending(message: Message) -> None:
@@ -68,8 +72,9 @@ class Gate:
             await error_response(refused, request_id)(scope, receive, sending)
         except Gone:
             status = CLIENT_CLOSED
-        except Exception:  # a mistake of ours, of which the client learns no more
-            scope["state"]["told"]["trace"] = traceback.format_exc()
+        except Exception:
+            # A fault of ours: the client learns no more.
+            scope["state"]["logged"]["trace"] = traceback.format_exc()
         finally:
             self._note(scope, status or CLIENT_CLOSED, time.perf_counter() - started)
 
@@ -98,7 +103,7 @@ class Gate:
             path=path,
             status=status,
             ms=round(seconds * 1000, 2),
-            **state["told"],
+            **state["logged"],
         )
 
 

@@ -1,4 +1,4 @@
-"""How much a client may ask for, and what it is told when that is too much."""
+"""How much a client may ask for, and what it is answered when that is too much."""
 
 from dataclasses import dataclass
 

@@ -7,9 +7,12 @@ import time
 from collections import deque
 from typing import TextIO
 
-MOST_LINES = 10_000  # that wait for a slow reader; then the oldest go
-EVERY_S = 0.05  # as a wake-up for each line costs more than the line
-LONGEST = 200  # characters of a text that a client sent
+# Lines that wait for a slow reader; then the oldest go.
+MOST_LINES = 10_000
+# A wake-up for each line would cost more than the line.
+EVERY_S = 0.05
+# Characters of a text that a client sent.
+LONGEST = 200
 
 
 class RequestLog:
@@ -48,7 +51,8 @@ class RequestLog:
                 stream = self.stream or sys.stderr
                 stream.write(text)
                 stream.flush()
-            except (OSError, ValueError):  # a terminal that was closed
+            except (OSError, ValueError):
+                # The terminal may be closed.
                 continue
 
     def _taken(self) -> list[str]:

@@ -11,7 +11,7 @@ IMAGES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class Metrics:
-    """One server's, in a registry of its own: that of the process would tell versions.
+    """One server's, in a registry of its own: that of the process would show versions.
 
     Args:
         waiting: the number of requests in the queue, whenever it is asked for.
@@ -28,7 +28,8 @@ class Metrics:
         queue.set_function(waiting)
         self.batch: Callable[[int], None] = batches.observe
         self._requests = cache(lambda path, status: requests.labels(path, str(status)).inc)
-        self._seconds = cache(lambda path: seconds.labels(path).observe)  # looked up once, not for each request
+        # Looked up once, not for each request.
+        self._seconds = cache(lambda path: seconds.labels(path).observe)
         self._reloads = reloads
 
     def _new(self, kind: type, name: str, text: str, labels: tuple[str, ...] | list[str] = (), buckets=None):

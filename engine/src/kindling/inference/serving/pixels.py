@@ -1,4 +1,4 @@
-"""Image files of strangers as pixels: nothing is decoded that would not fit, and whatever is wrong is told."""
+"""Image files of strangers as pixels: nothing is decoded that would not fit, and whatever is wrong is named."""
 
 import math
 import re
@@ -12,14 +12,19 @@ from kindling.images.decoding import fit
 from kindling.images.folder import FORMATS
 from kindling.inference.serving.limits import Refused
 
-WIDTH, HEIGHT, STRIP_HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 278, 322, 323  # tags of a TIFF
-MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")  # of a JPEG; nothing else in its compressed data looks like that
+# Tags of a TIFF.
+WIDTH, HEIGHT, STRIP_HEIGHT, TILE_WIDTH, TILE_HEIGHT = 256, 257, 278, 322, 323
+# A JPEG's marker: nothing else in its compressed data looks like that.
+MARKER = re.compile(rb"\xff([^\x00\xff\xd0-\xd7])")
 SCAN, END, WITHOUT_LENGTH = 0xDA, 0xD9, (0x01, 0xD8)
-MOST_SCANS = 100  # cameras and browsers make about ten; each costs as much as the whole image
+# Cameras and browsers make about ten; each costs as much as the whole image.
+MOST_SCANS = 100
 MOST_MARKERS = 10_000
-PLAIN = (b"P1", b"P2", b"P3")  # numbers as text, whose comments Pillow reads in the square of their number
+# Numbers as text, whose comments Pillow reads in the square of their number.
+PLAIN = (b"P1", b"P2", b"P3")
 MOST_COMMENTS = 100
-MOST_DECODING_S = 2.0  # of a core, for one image
+# Seconds of a core for one image.
+MOST_DECODING_S = 2.0
 ALLOWED = f"an image file ({', '.join(FORMATS)})"
 
 
@@ -41,7 +46,8 @@ def pixels_of(file: bytes, image_size: int, channels: int, max_pixels: int, name
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}") from None
-    except Exception as error:  # each decoder fails in its own way, on what anybody may send
+    except Exception as error:
+        # Each decoder fails in its own way, on what anybody may send.
         if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
             raise _too_slow(name) from None
         message = f"{name}: given what cannot be read; allowed: {ALLOWED}, whole and undamaged"
@@ -76,7 +82,8 @@ def _is_made_slow(image: Image.Image, file: bytes) -> bool:
     """What is decoded for long between two looks at the file, which are when its time is looked at."""
     if image.format in ("JPEG", "MPO"):
         return _num_scans(file) > MOST_SCANS
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # a JPEG for each strip or tile
+    # A JPEG for each strip or tile.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         return "jpeg" in str(image.info.get("compression")) and file.count(b"\xff\xda") > MOST_SCANS * _num_parts(image)
     return file.startswith(PLAIN) and file.count(b"#") > MOST_COMMENTS
 
@@ -105,7 +112,8 @@ def _num_parts(tiff: TiffImagePlugin.TiffImageFile) -> int:
 def _num_pixels(image: Image.Image) -> int:
     """The most that has to be in memory at a time."""
     found = image.width * image.height
-    if isinstance(image, TiffImagePlugin.TiffImageFile):  # whose tiles may be larger than the image
+    # Tiles may be larger than the image.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
         found = max(found, _tag(image, TILE_WIDTH) * _tag(image, TILE_HEIGHT))
     return found
 

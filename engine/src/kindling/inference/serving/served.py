@@ -14,9 +14,11 @@ from kindling.inference.model_folder import DESCRIPTION, FILES, ModelFolder
 from kindling.inference.runtimes import Runtime, open_model
 
 log = logging.getLogger(__name__)
-ID_LENGTH = 12  # digits of a checksum
+# Digits of a checksum.
+ID_LENGTH = 12
 LOOKS_EVERY_S = 1.0
-TOLERANCE = 1e-3  # of the sum of probabilities
+# What the sum of probabilities may be off.
+TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,8 @@ def warm(model: Served, max_batch: int) -> None:
     for size in sorted({1, max_batch}):
         try:
             found = model.run(np.zeros((size, model.image_size, model.image_size, model.channels), dtype=np.uint8))
-        except Exception as error:  # each runtime has errors of its own
+        except Exception as error:
+            # Each runtime has errors of its own.
             raise CheckpointError(
                 f"model: given {model.id}, which fails ({one_line(error)}); export it anew"
             ) from error
@@ -152,19 +155,20 @@ class Models:
         threads: of the model.
         max_batch: that it is warmed for.
         watches: whether a newer one is taken over as soon as it is written.
-        told: what happened to a model: "loaded", "kept".
+        report: is called with what happened to a model: "loaded", "kept".
     """
 
     def __init__(
-        self, source: Source, threads: int | None, max_batch: int, *, watches: bool, told: Callable[[str], object]
+        self, source: Source, threads: int | None, max_batch: int, *, watches: bool, report: Callable[[str], object]
     ):
         self.source = source
         self.threads = threads
         self.max_batch = max_batch
         self.watches = watches
-        self.told = told
+        self.report = report
         self.current: Served | None = None
-        self.failure: Exception | None = None  # of the first model
+        # Why the first model failed.
+        self.failure: Exception | None = None
         self._asked = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
 
@@ -198,10 +202,11 @@ class Models:
         if self.current and (self.current.id, self.current.described) == (model.id, model.described):
             return
         warm(model, self.max_batch)
-        if model.described:  # if its folder is gone later, no checkpoint takes its place
+        # If its folder is gone later, no checkpoint takes its place.
+        if model.described:
             self.source = replace(self.source, folder=self.source.exported())
         self.current = model
-        self.told("loaded")
+        self.report("loaded")
         size = f"{model.image_size} x {model.image_size} x {model.channels}"
         log.info("model %s: %s, %d classes, images of %s", model.id, model.format, len(model.classes), size)
 
@@ -209,7 +214,7 @@ class Models:
         try:
             self._load()
         except Exception as error:
-            self.told("kept")
+            self.report("kept")
             reason = (
                 one_line(error) if isinstance(error, KindlingError) else f"{type(error).__name__}: {one_line(error)}"
             )
