@@ -44,15 +44,17 @@ CONTRACT_FAULTS = [
     (
         "src/my_project/data/mnist_5k.py",
         "test=everything.take(test)",
+        # The training images are among the test's.
         "test=everything.take(rest)",
-    ),  # the training images
+    ),
     ("src/my_project/data/mnist_5k.py", "val=everything.take(rest[val])", "val=everything.take(val)"),
     ("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
     ("src/my_project/models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
     (
         "src/my_project/models/cnn.py",
         "self.head(features.amax((2, 3)))",
-        "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",  # in evaluation too
+        # Dropout in evaluation too.
+        "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",
     ),
     ("src/my_project/models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"),
     (
@@ -77,7 +79,8 @@ CONTRACT_FAULTS = [
     ),
     ("src/my_project/models/resnet.py", "residual + self.shortcut(x)", "residual + self.shortcut(x).detach()"),
     ("src/my_project/models/resnet.py", "self.norm1(self.conv1(x))", "self.norm1(self.conv1(x).detach())"),
-    ("src/my_project/models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"),  # not a submodule
+    # A method is no submodule.
+    ("src/my_project/models/resnet.py", "nn.Sequential(*blocks)", "nn.Sequential(*blocks).forward"),
     ("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images - images.mean(0))"),
     ("src/my_project/models/mlp.py", "self.hidden(images)", "self.hidden(images.sub_(0.1))"),
     (
@@ -85,7 +88,8 @@ CONTRACT_FAULTS = [
         'kaiming_normal_(module.weight, nonlinearity="relu")',
         "normal_(module.weight)",
     ),
-    ("src/my_project/models/vit.py", "batch_first=True", "batch_first=False"),  # images attend to each other
+    # Images attend to each other.
+    ("src/my_project/models/vit.py", "batch_first=True", "batch_first=False"),
     ("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1) + self.positions.detach()"),
     ("src/my_project/models/vit.py", "self.head.weight, std=0.02", "self.head.weight, std=2.0"),
     (

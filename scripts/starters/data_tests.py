@@ -19,7 +19,7 @@ def test_every_image_is_in_exactly_one_split(offline):
     assert len(images.unique(dim=0)) == len(images)
 
 
-def test_a_label_tells_the_brightest_quarter_of_its_image(offline):
+def test_a_label_names_the_brightest_quarter_of_its_image(offline):
     """Replace this by what a label of yours means, seen without `read`: a known file, a count of each class."""
     images, labels = all_of(offline)
     quarters = F.adaptive_avg_pool2d(images.float().mean(-1), 2).flatten(1)  # (N, 4)

@@ -39,7 +39,7 @@ def test_a_recipe_runs_one_batch_of_everything(recipe, offline, tmp_path):
     assert (Path(cfg.paths.run) / "run.json").is_file()
 
 
-def test_a_recipe_tells_its_command(recipe):
+def test_a_recipe_names_its_command(recipe):
     text = (project.current().configs / "experiment" / f"{recipe}.yaml").read_text(encoding="utf-8")
     assert re.search(rf"^# command: +python train\.py experiment={recipe}\b", text, re.MULTILINE), "in its header"
 

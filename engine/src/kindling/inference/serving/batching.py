@@ -147,12 +147,12 @@ class Batcher:
 
     def _settle(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
         try:
-            self._loop.call_soon_threadsafe(self._tell, answers)
+            self._loop.call_soon_threadsafe(self._deliver, answers)
         except RuntimeError:
             # The loop has ended before its requests.
             log.debug("an answer that nobody waits for")
 
-    def _tell(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
+    def _deliver(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
         """Give the answers to whoever waits for them, in the event loop."""
         self.waiting -= len(answers)
         for job, answer in answers:

@@ -124,7 +124,7 @@ class GracefulServer(Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_tell)
+        loop.set_exception_handler(_log_exception)
         await super().startup(sockets)
         for each in sockets or []:
             # Asyncio's backlog is also how many it accepts at once.
@@ -189,8 +189,8 @@ def most_connections() -> int:
     return hard // 2
 
 
-def _tell(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """Asyncio's telling, but for the many traces of a connection that there is no open file for."""
+def _log_exception(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log as asyncio does, without its many traces of a connection that finds no open file."""
     if getattr(context.get("exception"), "errno", None) in (errno.EMFILE, errno.ENFILE):
         log.debug("a connection waits for an open file")
     else:
