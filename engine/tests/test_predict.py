@@ -604,7 +604,7 @@ def test_a_checkpoint_without_class_names_is_told(predicted, photos, finished):
     saved = torch.load(file, weights_only=True)
     saved["description"]["classes"] = ["a", "b"]
     torch.save(saved, file)
-    with pytest.raises(CheckpointError, match="does not tell the names of the 10 classes of its model"):
+    with pytest.raises(CheckpointError, match="does not say the names of the 10 classes of its model"):
         predicted(photos, "run=null", f"ckpt={file}")
 
 

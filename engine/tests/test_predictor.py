@@ -171,7 +171,7 @@ def test_a_run_that_cannot_be_loaded_says_why(finished, tmp_path):
     saved = torch.load(file, weights_only=True)
     del saved["description"]["config"]["data"]["mean"]
     torch.save(saved, file)
-    with pytest.raises(CheckpointError, match=r"does not tell data\.mean"):
+    with pytest.raises(CheckpointError, match=r"does not say data\.mean"):
         kindling.load(finished.folder)
 
 
