@@ -148,7 +148,9 @@ def main() -> int:
     parser.add_argument("--nearest", action="store_true", help="run only the test file likeliest to catch a fault")
     given = parser.parse_args()
     only = given.only
-    faults = [fault for fault in all_faults(contracts=given.contracts) if only in fault.file]
+    faults = [
+        each for each in all_faults(contracts=given.contracts) if only in each.file and (PROJECT / each.file).is_file()
+    ]
     if given.contracts:
         # Imported once for all forks: no contract is about imports.
         importlib.import_module("lightning.pytorch")
