@@ -21,9 +21,9 @@ class Recorder(TorchFunctionMode):
 
     def __init__(self, modules: dict[str, nn.Module]):
         super().__init__()
-        # Mean and standard deviation (2,), in the order of the calls.
+        # Mean and deviation (2,), in the order of the calls.
         self.statistics: dict[str, Tensor] = {}
-        # The share () of dead units.
+        # The share () of dead units of each ReLU.
         self.dead: dict[str, Tensor] = {}
         self._modules = modules
         # The modules that are being called, the outermost first.

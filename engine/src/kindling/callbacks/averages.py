@@ -72,5 +72,5 @@ class SWA(OnceBegun):
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
     def should_update(self, step_idx: int | None = None, epoch_idx: int | None = None) -> bool:
-        # After the last step, so that it is validated.
+        # After the epoch's last step, so that it is validated.
         return step_idx is not None and self._is_due

@@ -29,7 +29,7 @@ class Finetuning(Callback):
     def __init__(self, head_epochs: NotNegativeInt | None, epochs_per_layer: NotNegativeInt):
         self.head_epochs = head_epochs
         self.epochs_per_layer = epochs_per_layer
-        # The layer of each parameter that is trained at all.
+        # The layer of each parameter that may be trained.
         self._layers: dict[str, int] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -50,9 +50,10 @@ class Finetuning(Callback):
                 "allowed: null, or a net whose layers have numbers or names of their own"
             )
         for group in (group for each in trainer.optimizers for group in each.param_groups if isinstance(each, SGD)):
-            # Its kernel takes momentum of all parameters or of none.
+            # Fused SGD takes momentum buffers of all or none.
             group["fused"] = False
-        # A resumed epoch has no start of its own.
+
+        # A resumed epoch calls no on_train_epoch_start.
         self._freeze(net, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -17,10 +17,10 @@ class GradientNorm(Callback):
         if not trainer._logger_connector.should_update_logs or not trainer.loggers:
             return
         gradients: Any = list(unscaled_gradients(trainer, pl_module, optimizer).values())
-        # A batch that a rollback leaves out has none.
+        # A batch left out by a rollback has none.
         if not gradients:
             return
         norm = get_total_norm(gradients).item()
-        # Not by `log`, which would count it among the metrics of the run.
+        # `log` would count it among the run's metrics.
         for logger in trainer.loggers:
             logger.log_metrics({"train/grad_norm": norm}, step=current_step(trainer))

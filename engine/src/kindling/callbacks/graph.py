@@ -12,11 +12,11 @@ from kindling.console import warn
 from kindling.errors import one_line
 
 NOT_FOR_USERS = (
-    # TensorBoard has no other way.
+    # TensorBoard has no other way to a graph.
     "`torch.jit.trace.*deprecated",
-    # So that torch does not check the trace, at twice its cost.
+    # Traced beforehand, as add_graph's check doubles the cost.
     "The input to trace is already a ScriptModule",
-    # For images of other sizes, say.
+    # The graph is of one image size alone.
     ".*might cause the trace to not generalize",
 )
 
@@ -26,13 +26,13 @@ class Graph(TensorBoardCallback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         config: dict[str, Any] = getattr(pl_module, "config", {})
-        # The resumed run has drawn it.
+        # The run that is resumed has drawn it.
         if not writers(trainer) or (trainer.global_step and config.get("resume")):
             return
         try:
             self._draw(trainer, pl_module)
         except Exception as error:
-            # Torch raises what it likes.
+            # Tracing raises errors of many kinds.
             warn(f"callbacks.graph: torch cannot trace {type(pl_module.net).__name__}: {one_line(error)}")
 
     def _draw(self, trainer: Trainer, pl_module: Any) -> None:
@@ -41,6 +41,7 @@ class Graph(TensorBoardCallback):
         blank = torch.zeros(1, data.channels, data.image_size, data.image_size, device=device)
         blank = trainer.precision_plugin.convert_input(blank)
         gpus = [device] if device.type == "cuda" else []
+
         with torch.random.fork_rng(gpus), torch.no_grad(), warnings.catch_warnings():
             for message in NOT_FOR_USERS:
                 warnings.filterwarnings("ignore", message)

@@ -24,13 +24,13 @@ class Histograms(TensorBoardCallback):
         if not trainer.is_last_batch or trainer.current_epoch % self.every_n_epochs or not writers(trainer):
             return
         self._draw(trainer, "weights", dict(pl_module.named_parameters()))
-        # Lightning clears them before a validation, so no later hook sees them.
+        # A later hook finds gradients cleared by a validation.
         self._draw(trainer, "gradients", unscaled_gradients(trainer, pl_module, optimizer))
 
     def _draw(self, trainer: Trainer, kind: str, tensors: dict[str, Tensor]) -> None:
         for name, tensor in tensors.items():
             values = tensor.detach().float().flatten().cpu()
-            # A step of mixed precision may overflow.
+            # In mixed precision a gradient may overflow.
             values = values[values.isfinite()]
             for writer in writers(trainer) if len(values) else ():
                 writer.add_histogram(f"{kind}/{name}", values, current_step(trainer))

@@ -35,7 +35,7 @@ class LayerMonitor(Observer):
     def __init__(self, *, every_n_steps: PositiveInt, vanishing: NotNegative, exploding: Positive, dead: Probability):
         self.every_n_steps = every_n_steps
         self.vanishing, self.exploding, self.dead = vanishing, exploding, dead
-        # Only in a step that is looked at.
+        # None outside of the steps that are looked at.
         self._recorder: Recorder | None = None
         # Layers whose gradient had vanished at the last look.
         self._vanished: set[str] = set()
@@ -73,12 +73,12 @@ class LayerMonitor(Observer):
 
     @rank_zero_only
     def _write(self, trainer: Trainer, values: dict[str, float]) -> None:
-        # Not metrics.csv, which has a column for each number.
+        # Not into metrics.csv, with its column for each number.
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
                 logger.log_metrics(values, trainer.global_step)
 
-    def _tell(self, key: str, message: str) -> None:
+    def _report(self, key: str, message: str) -> None:
         if key not in self._reported:
             self._reported.add(key)
             warn(message)
@@ -88,32 +88,34 @@ class LayerMonitor(Observer):
         places = (
             ("the parameter", pl_module.named_parameters()),
             ("the output of", recorder.statistics.items()),
-            # Backward comes to the last one first.
+            # Backward reaches the last parameter first.
             ("the gradient of", () if skips else reversed(gradients)),
         )
         for kind, tensors in places:
             name = not_finite(tensors)
             if name is not None:
-                self._tell("not finite", f"step {step}: {kind} {name} is NaN or infinite")
+                self._report("not finite", f"step {step}: {kind} {name} is NaN or infinite")
                 return
 
     def _warn_of_layers(self, values: dict[str, float], *, skips: bool) -> None:
         gradients = {tag.partition("/")[2]: each for tag, each in values.items() if tag.startswith("gradients/")}
         largest = max(gradients.values(), default=0.0)
         for layer, norm in gradients.items():
-            # NaN compares as neither.
+            # Negated, so that NaN counts as exploding.
             if not norm <= self.exploding and not skips:
-                self._tell(f"exploding {layer}", f"{layer}: the gradient explodes, with a norm of {norm:.3g}")
+                self._report(f"exploding {layer}", f"{layer}: the gradient explodes, with a norm of {norm:.3g}")
+
         vanished = {layer for layer, norm in gradients.items() if norm < self.vanishing * largest}
-        # At a first look it may be zero by design.
+        # At a first look it may vanish by design.
         for layer in sorted(vanished & self._vanished):
             share = f"{gradients[layer]:.3g}, of {largest:.3g} in the layer with the largest"
-            self._tell(f"vanishing {layer}", f"{layer}: the gradient vanishes, with a norm of {share}")
+            self._report(f"vanishing {layer}", f"{layer}: the gradient vanishes, with a norm of {share}")
         self._vanished = vanished
+
         for tag, share in values.items():
             if tag.startswith("dead_units/") and share > self.dead:
                 layer = tag.partition("/")[2]
-                self._tell(f"dead {layer}", f"{layer}: {100 * share:.0f} % of the ReLU's units are zero for a batch")
+                self._report(f"dead {layer}", f"{layer}: {100 * share:.0f} % of the ReLU's units are zero for a batch")
 
 
 def loss_scale(trainer: Trainer, optimizer: Optimizer) -> float | None:

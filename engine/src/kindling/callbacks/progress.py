@@ -28,10 +28,11 @@ class EpochLines(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
         self._first_epoch = trainer.current_epoch
-        # A resumed epoch has no start of its own.
+        # A resumed epoch calls no on_train_epoch_start.
         self._started = time.perf_counter()
 
     def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
+        # At on_train_epoch_end the module has not logged yet.
         if trainer.current_epoch > self._first_epoch:
             self._finish_line(trainer, trainer.current_epoch)
         self._started = time.perf_counter()
@@ -40,9 +41,9 @@ class EpochLines(ProgressBar):
         self._finish_line(trainer, trainer.current_epoch)
 
     def _finish_line(self, trainer: Trainer, num_epochs: int) -> None:
-        # At on_train_epoch_end the LightningModule has not logged its own numbers yet.
         if self._started is None or not self._enabled:
             return
+
         values = trainer.callback_metrics
         names = [n for stage in ("train/", "val/") for n in values if n.startswith(stage) and not n.endswith("_step")]
         seconds = time.perf_counter() - self._started

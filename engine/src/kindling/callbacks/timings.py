@@ -60,12 +60,14 @@ class Timings(Observer):
             f"{images / seconds:.0f}",
             f"{peak_memory_mib():.0f}",
         )
+
         new = not self.file.exists()
         with self.file.open("a", newline="") as stream:
             writer = csv.writer(stream)
             if new:
                 writer.writerow(COLUMNS)
             writer.writerow(row)
+
         for tensorboard in writers(trainer):
             for name, value in zip(COLUMNS[1:], row[1:], strict=True):
                 tensorboard.add_scalar(f"timings/{name}", float(value), current_step(trainer) - 1)

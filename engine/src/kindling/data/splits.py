@@ -12,7 +12,7 @@ def folds(labels: Tensor, num_folds: int) -> Tensor:
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[labels[shuffled].argsort(stable=True)]
     found = torch.empty_like(labels)
-    # Like cards, one class after the other.
+    # Dealt like cards, one class after the other.
     found[by_class] = torch.arange(len(labels)) % num_folds
     return found
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.optim import Optimizer
 
-# Linux alone has it.
+# Systems other than Linux lack this file.
 MEMINFO = Path("/proc/meminfo")
 
 

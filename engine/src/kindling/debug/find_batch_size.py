@@ -16,7 +16,7 @@ from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
-# Lightning tries no larger one.
+# Lightning's BatchSizeFinder tries no larger batch.
 HIGHEST = 8192
 
 
@@ -50,21 +50,22 @@ class FindBatchSize(BatchSizeFinder, Observer):
         size = largest(partial(self._fits, trainer, pl_module, data), self.start, most)
         if not size:
             raise KindlingError("data.batch_size: memory runs out with 2 images; take a smaller model or image_size")
+
         end = ""
         if size == most:
             reason = "all training images" if most == num_images else "the limit of this search"
             end = f"; nothing ran out of memory up to {most}, {reason}"
         log.info("the largest batch that has fitted: data.batch_size=%d%s", size, end)
-        # This ends a fit without training.
+        # By this error Lightning ends a fit without training.
         raise _TunerExitException
 
     def _fits(self, trainer: Trainer, pl_module: LightningModule, data: ImageDataModule, size: int) -> bool:
         data.batch_size = size
-        # Lightning would try the loader that is there.
+        # Else Lightning would try the loader already made.
         trainer.fit_loop._combined_loader = None
         self._init_val, self._max_val = size, size + 1
         self.scale_batch_size(trainer, pl_module)
-        # They are of steps that were undone.
+        # These metrics are of steps that were undone.
         trainer._logger_connector._callback_metrics.clear()
         return self.optimal_batch_size == size
 

@@ -17,13 +17,13 @@ from kindling.images.plots import plot_rates
 from kindling.ranges import Positive
 from kindling.training.observer import Observer
 
-# Times the first loss, from where it counts as diverged.
+# A loss this many times the first has diverged.
 DIVERGED = 3.0
-# Steps of the bell curve that losses are averaged by.
+# Deviation, in steps, of the bell that smooths losses.
 WIDTH = 4.0
-# The share of the descent that counts as most of it.
+# The share of the descent that counts as most.
 DESCENT = 0.8
-# The share of the first loss below which it has learnt.
+# Below this share of the first loss it has learnt.
 LEARNT = 0.95
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ class FindLR(Observer):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set what the command may have set for a training."""
         trainer.fit_loop.max_epochs, trainer.fit_loop.epoch_loop.max_steps = -1, self.num_steps
-        trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]  # where a NaN would be refused
+        # At a logged step a NaN would be refused.
+        trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         groups = trainer.optimizers[0].param_groups
@@ -64,15 +65,15 @@ class FindLR(Observer):
             group["lr"] = self._rate * share
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        # An accumulation takes several batches.
+        # With accumulation a step takes several batches.
         if trainer.global_step == len(self.rates):
             return
         loss, _, num_images = trainer.strategy.reduce(pl_module.totals["train"].sums, reduce_op="sum").tolist()
-        # No epoch is to log a mean over rates, or NaN.
+        # Else the epoch would log a mean over rates.
         pl_module.totals["train"].reset()
         self.rates.append(self._rate)
         self.losses.append(loss / num_images)
-        # NaN compares as neither.
+        # Negated, so that NaN counts as diverged.
         diverged = not self.losses[-1] < DIVERGED * self.losses[0]
         trainer.should_stop = diverged or len(self.rates) == self.num_steps
 
@@ -100,7 +101,7 @@ def suggest(rates: list[float], losses: list[float]) -> float:
     """
     start = losses[0]
     steps = torch.arange(len(losses), dtype=torch.float64)
-    # What diverges would drown the rest.
+    # Losses that diverge would drown the rest.
     values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)
     weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
     curve = weights @ values / weights.sum(1)
@@ -110,6 +111,7 @@ def suggest(rates: list[float], losses: list[float]) -> float:
             f"callbacks.find_lr: no rate from {rates[0]:g} to {rates[-1]:g} lowers the loss from {start:.4f}; "
             "give a higher max_lr or more num_steps, or look for a bug with debug=overfit"
         )
+
     good = (curve <= lowest + (1 - DESCENT) * (curve[0] - lowest)).nonzero().flatten().tolist()
     first, last = rates[good[0]], rates[good[-1]]
     return float(f"{first * (last / first) ** (1 / 3):.2g}")

@@ -18,15 +18,15 @@ from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
-# Off the ties of max pooling, and weights off zero.
+# Keeps off max pooling's ties, and weights off zero.
 NOISE = 0.05
-# If one crosses the kink of a ReLU, the smaller does not.
+# If one crosses a ReLU's kink, the smaller does not.
 STEPS = (1e-6, 1e-7)
-# What rounding leaves of a difference over such a step.
+# The rounding error of a difference over such steps.
 ATOL = 1e-7
-# Noise and dropout are the same in each pass.
+# Makes noise and dropout the same in each pass.
 SEED = 0
-# The name by which messages call them.
+# Names the images among the parameters in messages.
 IMAGES = "the images"
 
 

@@ -33,9 +33,9 @@ class Memory(Observer):
     """
 
     def __init__(self) -> None:
-        # Bytes of each part.
+        # Bytes that each part of the last step holds.
         self.parts: dict[str, int] = {}
-        # Bytes, by phase.
+        # Most bytes held in each phase of that step.
         self.peaks: dict[str, int] = {}
         self.batch_size = 0
         self._recording = ExitStack()
@@ -111,7 +111,7 @@ def notes(estimate: Estimate, available: int | None, *, measured: bool) -> Itera
     """What a batch size would need, and the largest one for which there is memory."""
     yield f"a batch of B images needs {mebi(estimate.fixed)} + {mebi(estimate.per_image)} * B MiB"
     if available is not None:
-        # What is fixed is held already.
+        # The fixed part is held already, so not free.
         largest = estimate.largest_batch(available + estimate.fixed)
         yield f"for {mebi(available)} MiB that are free, data.batch_size={largest:,} would be the largest"
     if not measured:

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 REST = "everything else"
 PHASES = ("loader", "forward", "loss and metrics", "backward", "optimizer", "callbacks", "logging", REST)
+# Our own regions; all others are Lightning's actions.
 FORWARD, LOGGING, END = (
     "forward",
     "logging: ",
@@ -17,7 +18,7 @@ RULES = (
     (r"train_dataloader_next|batch_to_device|_batch_transfer", "loader"),
     (r"\.on_.*train_batch|\.on_before_|\.on_after_|save_checkpoint", "callbacks"),
     (f"^{FORWARD}$", "forward"),
-    # What is left of a step beside the net.
+    # The net within it has a phase of its own.
     (r"\.training_step$", "loss and metrics"),
     (r"backward$", "backward"),
     (r"optimizer_step$|optimizer_zero_grad$|lr_scheduler_step$|configure_gradient_clipping$", "optimizer"),
@@ -42,9 +43,9 @@ class PhaseClock:
         self.wait = wait
         self.seconds: dict[str, float] = dict.fromkeys(PHASES, 0.0)
         self.num_steps = 0
-        # Phases, the outermost first.
+        # Phases that are going on, the outermost first.
         self._open: list[str] = []
-        # None between two steps.
+        # When the last count ended; None between two steps.
         self._since: float | None = None
 
     def start_step(self) -> None:
@@ -64,7 +65,7 @@ class PhaseClock:
     def leave(self) -> None:
         if self._since is not None:
             self._count()
-            # It was entered before the step began.
+            # A region entered before the step is not open.
             with suppress(IndexError):
                 self._open.pop()
 

@@ -16,7 +16,7 @@ from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
 from kindling.ranges import NotNegativeInt, PositiveInt
 
 log = logging.getLogger(__name__)
-# Methods of Lightning's logger connector.
+# Methods of Lightning's logger connector that are timed.
 LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")
 
 
@@ -39,7 +39,7 @@ class StepProfiler(Profiler):
         self.on_gpu = torch.cuda.is_available()
         self.clock = PhaseClock(self._wait_for_device)
         self._schedule = schedule(wait=wait + active, warmup=warmup, active=active, repeat=1)
-        # Torch's profiler, while it runs.
+        # Torch's profiler; None while none is running.
         self._trace: Any = None
         self._num_steps = 0
         self._records: list[record_function] = []
@@ -56,7 +56,7 @@ class StepProfiler(Profiler):
         if stage == "fit" and not self._local_rank:
             classifier: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
             connector = classifier.trainer._logger_connector
-            # The one place that torch calls a net through, compiled or not.
+            # Torch calls a net through it, compiled or not.
             self._wrap(classifier.net, "_compiled_call_impl", FORWARD, classifier.net._call_impl)
             for owner, name in ((classifier, "log"), *((connector, each) for each in LOGS)):
                 self._wrap(owner, name, f"{LOGGING}{name}")
@@ -75,7 +75,7 @@ class StepProfiler(Profiler):
         self._undo.append(restore if before is not None else partial(owner.__dict__.pop, name, None))
 
     def _make_trace(self) -> Any:
-        # Without it, Kineto prints lines of its own.
+        # Else Kineto prints lines of its own.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_gpu else [])]
         return torch.profiler.profile(activities=activities, schedule=self._schedule, on_trace_ready=self._write)
@@ -107,7 +107,7 @@ class StepProfiler(Profiler):
     def _end_step(self) -> None:
         self.clock.end_step()
         self._num_steps += 1
-        # Traced to here, without the validation that may follow.
+        # Here the trace ends, before a validation may follow.
         self._trace.step()
 
     def _write(self, trace: Any) -> None:

@@ -7,9 +7,9 @@ from rich.table import Table
 from kindling.console import as_text
 from kindling.debug.phases import PhaseClock
 
-# Operations in the table.
-SHOWN = 10
-# Rows of a table in profile.txt.
+# Operations in the summary, which a terminal shows.
+NUM_SHOWN = 10
+# Operations that profile.txt lists below the summary.
 TABLE_ROWS = 50
 
 
@@ -39,7 +39,7 @@ def is_operation(event: Any) -> bool:
 
 def summary(rows: list[Operation], clock: PhaseClock, num_traced: int, on_gpu: bool) -> str:
     parts = [as_text(phase_table(clock))] if clock.num_steps else []
-    parts += [as_text(operation_table(rows[:SHOWN], num_traced, on_gpu))] if rows else []
+    parts += [as_text(operation_table(rows[:NUM_SHOWN], num_traced, on_gpu))] if rows else []
     return (
         "\n".join(parts) or "profile: the run ended before the steps that are looked at; allow more trainer.max_steps"
     )

@@ -25,7 +25,7 @@ class Call(NamedTuple):
     module: nn.Module
     input: Any
     output: Any
-    # Least, largest, mean, standard deviation.
+    # Of the output: least, largest, mean, deviation.
     numbers: list[float]
     flops: int
 
@@ -62,11 +62,11 @@ def as_it_was(net: nn.Module) -> Iterator[None]:
 
 def trace(net: nn.Module, images: Tensor) -> list[Call]:
     """One pass of images (B, C, H, W), call by call."""
-    # At the top it would make each start slower.
+    # Imported at the top it would slow each start.
     from torch.utils.flop_counter import FlopCounterMode
 
     calls: list[Call] = []
-    # Of each module being called: shape of the input, FLOPs before, calls before.
+    # Per open call: input shape, FLOPs and calls before.
     opened: list[list[Any]] = []
     counter = FlopCounterMode(display=False)
 
@@ -121,10 +121,12 @@ def table(calls: list[Call], images: Tensor) -> Table:
         found.add_column(name, no_wrap=True)
     for name in ("min", "max", "mean", "std", "param.", "FLOPs"):
         found.add_column(name, justify="right", no_wrap=True)
+
     for call in calls:
         parameters = sum(each.numel() for each in call.module.parameters(recurse=False))
         cells = (call.name, type(call.module).__name__, times(call.input), times(call.output))
         found.add_row(*cells, *row_of(call.numbers), count(parameters), count(call.flops))
+
     found.caption = f"{count(sum(call.flops for call in calls))} FLOPs for the batch, forward alone"
     found.caption_justify = "left"
     return found

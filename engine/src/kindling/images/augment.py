@@ -9,9 +9,9 @@ from torch import Tensor
 
 from kindling.ranges import NotNegativeInt, Probability
 
-# Uniform numbers that each image's augmentation is made from.
+# Uniform numbers drawn to augment one image.
 NUM_DRAWS = 9
-# Which of them decides on the flip.
+# The draw that decides on the flip.
 FLIP_DRAW = 2
 
 
@@ -19,7 +19,7 @@ class Augment:
     """Random crop, flip, rotation and erasing, drawn for each image of its own.
 
     A pure function of the images and of uniform numbers that the loader draws by position. Crop and flip
-    equal torchvision's `RandomCrop(padding=...)` and `RandomHorizontalFlip` to the bit.
+    are bit-identical to torchvision's `RandomCrop(padding=...)` and `RandomHorizontalFlip`.
 
     Args:
         crop_padding: pixels added on each side before an image-sized crop.
@@ -54,7 +54,7 @@ class Augment:
         if self.horizontal_flip:
             flipped = draws[:, FLIP_DRAW] < self.horizontal_flip
             chosen = torch.arange(len(images), device=images.device) + len(images) * flipped
-            # Quicker than torch.where.
+            # Quicker than torch.where over both sides.
             images = torch.cat([images, images.flip(2)]).index_select(0, chosen)
         if self.rotation:
             images = self._rotate(images, draws[:, 3])
@@ -69,7 +69,7 @@ class Augment:
         first_rows = torch.arange(batch, device=images.device) * padded.shape[1] + top
         rows = first_rows[:, None] + torch.arange(height, device=images.device)  # (B, H)
         first_bytes = (rows * padded.shape[2] + left[:, None]) * channels
-        # A row of a crop is a window of bytes: copied as one, it takes a twentieth of a gather of pixels.
+        # Copying whole rows takes a twentieth of a gather.
         windows = padded.view(-1).unfold(0, width * channels, 1)
         return windows.index_select(0, first_bytes.flatten()).view(images.shape)
 
@@ -86,11 +86,12 @@ class Augment:
     def _erase(self, images: Tensor, chance: Tensor, area: Tensor, ratio: Tensor, y: Tensor, x: Tensor) -> Tensor:
         _, height, width, _ = images.shape
         share = 0.02 + area * (0.33 - 0.02)
-        # Height to width, 1/3.3 to 3.3.
+        # Height over width, from 1/3.3 to 3.3.
         aspect = torch.exp((2 * ratio - 1) * torch.log(torch.tensor(3.3)))
         tall = (share * height * width * aspect).sqrt().clamp(1, height).round()
         wide = (share * height * width / aspect).sqrt().clamp(1, width).round()
         top, left = (y * (height - tall + 1)).floor(), (x * (width - wide + 1)).floor()
+
         rows = torch.arange(height, device=images.device)[None, :]
         columns = torch.arange(width, device=images.device)[None, :]
         in_rows = (rows >= top[:, None]) & (rows < (top + tall)[:, None])
@@ -114,7 +115,7 @@ def pad(images: Tensor, padding: int, mode: str) -> Tensor:
 class Normalize:
     """Images (B, H, W, C) uint8 -> (B, C, H, W) float32, channels last in memory, by statistics in [0, 1].
 
-    The same bits as torchvision's `ToTensor` and `Normalize`.
+    Bit-identical to torchvision's `ToTensor` and `Normalize`.
     """
 
     def __init__(self, mean: list[float], std: list[float]):
@@ -127,6 +128,6 @@ class Normalize:
     def __call__(self, images: Tensor) -> Tensor:
         batch, height, width, channels = images.shape
         mean, std = (each.expand(height, width, channels).flatten() for each in (self.mean, self.std))
-        # As rows of H * W * C numbers, since three channels at a time are too few for a vector unit.
+        # In whole images: three channels would waste vector units.
         pixels = images.flatten(1).to(torch.float32).div_(255).sub_(mean).div_(std)
         return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

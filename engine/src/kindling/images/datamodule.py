@@ -77,7 +77,7 @@ class ImageDataModule(LightningDataModule):
         in_memory: bool | Literal["auto"],
         augment: Augment | None,
         seed: Seed,
-        # Defaults, as older checkpoints lack these.
+        # Older checkpoints lack these, hence the defaults.
         fold: NotNegativeInt | None = None,
         num_folds: Annotated[int, Ge(2)] = 5,
         balanced_sampling: bool = False,
@@ -128,6 +128,7 @@ class ImageDataModule(LightningDataModule):
         )
         if self.in_memory is False and isinstance(self.splits.train, ImageTensors):
             log.warning("data.in_memory=false has no effect: this set is always held in memory")
+
         shape = (self.image_size, self.image_size, self.channels)
         for name in STAGES:
             images: Images = getattr(self.splits, name)
@@ -164,7 +165,7 @@ class ImageDataModule(LightningDataModule):
         return digest.hexdigest()
 
     def train_dataloader(self) -> EpochLoader:
-        # Lightning's overfit_batches means the same few images in each epoch, as they are.
+        # Overfitting takes the same images each epoch, as they are.
         overfit = bool(getattr(self.trainer, "overfit_batches", 0))
         if overfit:
             return self.loader("train", train=True)

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from kindling.errors import DataError
 from kindling.images.folder import FORMATS
 
-# Grey, colour, colour and transparency.
+# Grey, colour, and colour with transparency.
 CHANNELS = (1, 3, 4)
 ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1, 3 or 4 channels; several as (N, H, W, C) or (N, C, H, W)"
 
@@ -27,21 +27,21 @@ def read_image(source: Path | BinaryIO, image_size: int, channels: int, name: st
         DataError: the file is missing, empty, truncated or no image, or holds NaN or infinite pixels.
     """
     name = name or str(source)
-    # A pipe would wait for its writer.
+    # Opening a pipe would wait for its writer.
     if isinstance(source, Path) and source.exists() and not source.is_file():
         raise DataError(f"{name}: is a folder, a pipe or a device; allowed: a file")
-    with _damage_told(name), Image.open(source, formats=FORMATS) as opened:
-        # JPEG decodes at a fraction of the size.
+    with _damage_as_data_error(name), Image.open(source, formats=FORMATS) as opened:
+        # A large JPEG is decoded smaller, which costs less.
         opened.draft(None, (image_size, image_size))
         return fit(opened, image_size, channels, name)
 
 
 @contextmanager
-def _damage_told(name: str) -> Iterator[None]:
+def _damage_as_data_error(name: str) -> Iterator[None]:
     try:
         yield
     except UnidentifiedImageError as error:
-        # Its text holds an address in memory.
+        # The error's own text holds a memory address.
         raise DataError(f"{name}: cannot be read as an image (of no known kind); replace or remove the file") from error
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"{name}: cannot be read as an image ({error}); replace or remove the file") from error
@@ -55,7 +55,7 @@ def fit(image: Image.Image, image_size: int, channels: int, name: str) -> np.nda
     """
     if 0 in image.size:
         raise DataError(f"{name}: given an image without pixels; allowed: 1 x 1 or more")
-    with _damage_told(name):
+    with _damage_as_data_error(name):
         upright = ImageOps.exif_transpose(image)
         image = to_8_bit(upright, name).convert("L" if channels == 1 else "RGB")
     if image.size != (image_size, image_size):
@@ -77,7 +77,7 @@ def to_8_bit(image: Image.Image, name: str) -> Image.Image:
         integers = np.asarray(image)
         if integers.min() < 0:
             raise DataError(f"{name}: given integers down to {integers.min()}; allowed: 0 to 255, or to 65,535")
-        # Other values are of 8 bits already.
+        # Mode I up to 255 has 8 bits already.
         if image.mode != "I" or integers.max() > 255:
             integers = integers // 257
         return Image.fromarray(integers.clip(0, 255).astype(np.uint8))
@@ -106,6 +106,7 @@ def fit_array(array: Any, image_size: int, channels: int, name: str, *, channels
         raise DataError(f"{name}: given an array of shape {np.shape(array)}; allowed: {ALLOWED_SHAPES}")
     if is_first and (channels_first or not is_last):
         pixels = pixels.transpose(1, 2, 0)
+
     pixels = _to_uint8(pixels, name)
     if pixels.shape == (image_size, image_size, channels):
         return pixels
@@ -118,7 +119,7 @@ def _to_uint8(pixels: np.ndarray, name: str) -> np.ndarray:
     if not np.issubdtype(pixels.dtype, np.floating):
         raise DataError(f"{name}: given an array of {pixels.dtype}; allowed: uint8, or floats from 0 to 1")
     low, high = float(pixels.min()), float(pixels.max())
-    # Also refuses NaN.
+    # So written that it refuses NaN too.
     if not 0 <= low <= high <= 1:
         given = f"{low:g} to {high:g}" if low <= high else "NaN"
         raise DataError(f"{name}: given floats of {given}; allowed: 0 to 1, neither normalised nor up to 255")

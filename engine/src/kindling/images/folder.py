@@ -34,6 +34,7 @@ def split_folders(root: str | Path) -> dict[str, Path]:
         raise DataError(f"data.root: given {root}, which does not exist; {allowed}")
     if not root.is_dir():
         raise DataError(f"data.root: given {root}, which is a file; {allowed}")
+
     found: dict[str, Path] = {}
     for folder in _folders(root):
         split = next((split for split, names in SPLIT_NAMES.items() if folder.name.lower() in names), None)
@@ -41,9 +42,10 @@ def split_folders(root: str | Path) -> dict[str, Path]:
             raise DataError(
                 f"data.root: given {root} with {found[split].name}/ and {folder.name}/; allowed: one of them"
             )
-        # A class may be named so too, but holds no folders.
+        # A class of this name holds no folders.
         if split and _folders(folder):
             found[split] = folder
+
     if found and "train" not in found:
         raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {allowed}")
     found = found or {"train": root}
@@ -105,7 +107,7 @@ def _image_paths(class_folder: Path) -> list[Path]:
     paths, seen = [], set()
     for parent, folders, files in os.walk(class_folder, followlinks=True):
         real = os.path.realpath(parent)
-        # A link leads back to a folder above.
+        # A link may lead back to a folder above.
         if real in seen:
             folders.clear()
             continue

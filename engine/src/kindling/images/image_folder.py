@@ -23,7 +23,7 @@ from kindling.process.cores import available_cores
 from kindling.ranges import Fraction
 from kindling.stages import STAGES
 
-# Bytes of decoded pixels up to which in_memory=auto says yes.
+# Bytes up to which in_memory=auto keeps decoded pixels.
 IN_MEMORY_LIMIT = 2 * 2**30
 # Images that mean and std are taken from.
 STATISTICS_SAMPLE = 4096
@@ -63,6 +63,7 @@ class ImageFolder(ImageDataModule):
         empty = [split for split, images in listed.items() if not images]
         if empty:
             raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
+
         splits = {split: self._images(listed[split]) for split in STAGES}
         if self.mean is None or self.std is None:
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
@@ -91,9 +92,10 @@ class ImageFolder(ImageDataModule):
         try:
             return torch.from_numpy(np.load(file, allow_pickle=False))
         except Exception:
-            # It is missing, damaged or of another kind; NumPy has many errors for it.
+            # NumPy has many errors for a missing or damaged file.
             made = make()
-        # A cache that cannot be written costs time, nothing else.
+
+        # A cache that cannot be written only costs time.
         with suppress(OSError):
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             with write_whole(file, "wb") as stream:

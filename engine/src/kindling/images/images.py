@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kindling.errors import DataError
 
-# The index that torch's losses ignore.
+# Torch's losses ignore this index by default.
 NO_LABEL = -100
 
 

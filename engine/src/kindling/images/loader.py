@@ -35,7 +35,7 @@ class EpochOrder:
         self.shuffle = shuffle
         self.alternating_flip = alternating_flip
         self.epoch = 0
-        # Where a resumed epoch goes on; 0 for all others.
+        # Where a resumed epoch goes on, otherwise 0.
         self.first_batch = 0
         self.sampler = self
 
@@ -60,7 +60,7 @@ class EpochOrder:
 
     def _alternating_draws(self) -> Tensor:
         """A draw (N,) for each image, which lies in the other half of [0, 1) in each following epoch."""
-        # A seed unlike that of any epoch.
+        # Three numbers, unlike the seed of any epoch.
         generator = torch.Generator().manual_seed(mix_seeds(self.seed, 0, 1))
         first = torch.rand(self.num_images, generator=generator)
         # Subtracted, since adding could round.
@@ -70,8 +70,8 @@ class EpochOrder:
 class EpochLoader:
     """Normalised batches (B, C, H, W) float32 and labels (B,), on the device.
 
-    Images in memory cost one gather a batch; files are decoded by worker processes. Both give the same bits,
-    for any number of workers. Training drops the last uneven batch; evaluation keeps it and, over several
+    Images in memory cost one gather a batch; files are decoded by worker processes. Both give bit-identical
+    batches, for any number of workers. Training drops the last uneven batch; evaluation keeps it and, over several
     processes, pads with `NO_LABEL` so that each process has as many batches.
     """
 
@@ -103,13 +103,14 @@ class EpochLoader:
         self.order = EpochOrder(len(images), seed, shuffle, alternating_flip, weights)
         # Lightning sets the epoch of batch_sampler.sampler.
         self.batch_sampler = self.order
-        # Batches of the current epoch.
+        # Batches of the current epoch, for a resumption.
         self.batches_done = 0
         self.train = train
         self.augment = augment
         self.transform = transform
         self.rank, self.world_size = rank, world_size
-        # What the workers decode next, set at each epoch's start.
+
+        # What the workers decode, set as an epoch starts.
         self._batches: list[list[tuple[int, int]]] = []
         self._decoder = DataLoader(
             _Decoded(images, transform),
@@ -118,7 +119,7 @@ class EpochLoader:
             collate_fn=_stack,
             persistent_workers=num_workers > 0,
             worker_init_fn=partial(_belong_to_parent, os.getpid()),
-            # Without its own, dropout would depend on the number of workers.
+            # Else dropout would depend on the number of workers.
             generator=torch.Generator(),
             pin_memory=self.device.type == "cuda",
         )
@@ -131,17 +132,19 @@ class EpochLoader:
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         indices, draws, seeds = (part[self.rank :: self.world_size] for part in self.order.draw())
         labels = self.images.labels[indices]
-        # This share is one short.
+        # This process's share is one image short.
         if not self.train and len(indices) * self.world_size < len(self.images):
             indices, draws, seeds = (torch.cat([each, each[:1]]) for each in (indices, draws, seeds))
             labels = torch.cat([labels, torch.tensor([NO_LABEL])])
+
         size = self.batch_size
         self.batches_done, self.order.first_batch = self.order.first_batch, 0
         parts = [slice(i * size, (i + 1) * size) for i in range(self.batches_done, len(self))]
         labels, draws = self._send(labels), self._send(draws)
-        # Images in memory are checked once an epoch.
+        # Sent once an epoch, not batch by batch.
         if isinstance(self.images, ImageTensors):
             indices = self._send(indices)
+
         batches = [(indices[part], seeds[part]) for part in parts]
         for part, images in zip(parts, self._read(batches), strict=True):
             if self.augment:
@@ -154,7 +157,7 @@ class EpochLoader:
         if isinstance(self.images, ImageFiles):
             return self._decode(batches)
         pixels = self.images.images
-        # Ten times quicker than indexing.
+        # Ten times quicker than indexing with [].
         gathered = (pixels.index_select(0, indices) for indices, _ in batches)
         if self.transform is None:
             return gathered
@@ -169,7 +172,7 @@ class EpochLoader:
         self._batches[:] = [list(zip(indices.tolist(), seeds.tolist(), strict=True)) for indices, seeds in batches]
         for images in self._decoder:
             if isinstance(images, KindlingError):
-                # The garbage collector would wait five seconds for its workers.
+                # Garbage collection would wait 5 s for the workers.
                 if self._iterator:
                     self._iterator._shutdown_workers()
                 raise images
@@ -200,15 +203,15 @@ def _belong_to_parent(parent: int, worker: int) -> None:
     """End with the parent, or when it says so; signals to all processes of a run are for the parent alone."""
     for signum in ENDING:
         signal.signal(signum, signal.SIG_IGN)
-    # MacOS lacks it.
+    # MacOS lacks it, so any SIGTERM ends a worker.
     if hasattr(signal, "sigwaitinfo"):
         signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-        threading.Thread(target=_end_when_told, args=(parent,), daemon=True).start()
+        threading.Thread(target=_end_on_sigterm_from, args=(parent,), daemon=True).start()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     die_with(parent)
 
 
-def _end_when_told(parent: int) -> None:
+def _end_on_sigterm_from(parent: int) -> None:
     while signal.sigwaitinfo([signal.SIGTERM]).si_pid != parent:
         pass
     os._exit(0)

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from kindling.images.images import NO_LABEL
 
-# What is logged of each stage, and which value is the better one.
+# What each stage logs, and which value is better.
 MODES = {"loss": "min", "accuracy": "max"}
 
 
@@ -23,7 +23,7 @@ class Totals:
         self.reset()
         if sums is not None:
             self.sums = torch.tensor(sums, dtype=_sum_dtype(device), device=device)
-            # Views, since indexing costs.
+            # Views made once, since indexing costs each step.
             self._loss, self._hits, self._images = self.sums[0], self.sums[1], self.sums[2]
 
     def update(self, loss: Tensor, logits: Tensor, labels: Tensor, *, padded: bool = False) -> None:

@@ -10,11 +10,11 @@ from kindling.files.whole_file import write_whole
 from kindling.images.images import Images
 
 NUM_MISTAKES = 36
-# More names would overlap.
+# The names of more classes would overlap.
 MAX_NAMED_CLASSES = 40
-# Mistakes beside each other.
+# Mistakes in each row of the picture.
 COLUMNS = 6
-# Inches of a mistake and the line above it.
+# Inches, for a mistake and the line above it.
 CELL_SIZE = (1.6, 1.9)
 
 
@@ -23,6 +23,7 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str]) ->
     num_classes = len(classes)
     counts = (labels * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2).view(num_classes, -1)
     shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
+
     side = min(4 + 0.35 * num_classes, 16)
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
@@ -49,7 +50,8 @@ def plot_mistakes(
     width, height = CELL_SIZE[0] * COLUMNS, CELL_SIZE[1] * rows + 0.6
     figure = Figure(figsize=(width, height))
     figure.suptitle("true → predicted, with the probability it gave" if worst else "no mistakes")
-    # In one pair of axes: one for each image would take five times as long.
+
+    # Axes for each image would take five times longer.
     axes = figure.add_axes((0, 0, 1, 1 - 0.6 / height), xlim=(0, COLUMNS), ylim=(rows, 0))
     axes.set_axis_off()
     for position, index in enumerate(worst):
@@ -58,7 +60,7 @@ def plot_mistakes(
         axes.imshow(drawable(images[index]).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
         probability, predicted = logits[index].softmax(0).max(0)
         text = f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}"
-        # A name may hold a $.
+        # A $ in a name would start a formula.
         axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8, parse_math=False)
     axes.set(xlim=(0, COLUMNS), ylim=(rows, 0))
     return figure
@@ -81,7 +83,7 @@ def plot_rates(rates: list[float], losses: list[float], marked: dict[str, float]
     axes.plot(rates, losses, color="0.3", linewidth=1)
     for index, (name, rate) in enumerate(marked.items()):
         axes.axvline(rate, color=f"C{index}", linestyle="--", label=f"{name}: {rate:g}")
-    # What diverges would press the rest flat.
+    # Losses that diverge would press the rest flat.
     highest = 1.5 * max(losses[:10])
     axes.set(xscale="log", xlabel="learning rate", ylabel="loss of the step", ylim=(0, highest))
     axes.legend()

@@ -12,7 +12,7 @@ def transformed(transform: nn.Module, image: Tensor, seed: int) -> Tensor:
     Raises:
         ConfigError: the transform cannot take such an image, or returns something else.
     """
-    # A step seeds them anew, so dropout does not see it.
+    # Each step seeds them anew, so dropout is unaffected.
     seed_all(seed, image.device)
     given = f"data.transform: given {type(transform).__name__}"
     try:

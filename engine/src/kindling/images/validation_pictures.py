@@ -33,7 +33,7 @@ class ValidationPictures(TensorBoardCallback):
         self.pr_curves = pr_curves
         # The validation that is not drawn yet.
         self._kept: KeepLogits | None = None
-        # The step of that validation.
+        # The step at which it took place.
         self._step = 0
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:

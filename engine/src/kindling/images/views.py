@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-# 1, 2 and 6 views.
+# They cost 1, 2 and 6 forward passes.
 Views = Literal["none", "flip", "flip_and_shift"]
 VIEWS: tuple[str, ...] = get_args(Views)
 

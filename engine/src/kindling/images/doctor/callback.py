@@ -16,7 +16,7 @@ from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.training.observer import Observer
 
-# A net may leave out layers at random, or start some at zero.
+# A net may skip layers, or start some at zero.
 NUM_STEPS = 8
 
 
@@ -25,7 +25,7 @@ class Doctor(Observer):
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
-        # Steps whose gradients it has seen.
+        # Steps whose gradients it has seen so far.
         self._num_steps = 0
         self._fetching = Fetching()
         self._first_labels: Tensor | None = None
@@ -33,6 +33,7 @@ class Doctor(Observer):
 
     def state_dict(self) -> dict[str, Any]:
         reported = self._reported - {rule.__name__ for rule in (*OF_THE_CLOCK, *FIRST_STEPS)}
+        # Checkpoints hold this key, so it keeps its name.
         return {"told": sorted(reported)} if reported else {}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -51,16 +52,16 @@ class Doctor(Observer):
         try:
             return list(rule(self._seen))
         except Exception as error:
-            # Of data or a model that is unlike ours; no reason to end a run.
+            # Unusual data or models must not end a run.
             return [f"doctor: {rule.__name__} cannot be asked here: {one_line(error)}"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        # The rules know nothing of another kind.
+        # The rules know no other kind of module.
         if not isinstance(pl_module, Classifier):
             for name in vars(Doctor):
                 if name.startswith("on_"):
-                    # Lightning calls what is callable.
+                    # Lightning skips a hook that is not callable.
                     setattr(self, name, None)
         elif isinstance(self._seen.data, ImageDataModule):
             self._ask(AT_START)
@@ -75,7 +76,7 @@ class Doctor(Observer):
 
         # A resumed run has its first steps behind it.
         if trainer.global_step:
-            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # no longer called
+            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]
         self._fetching.watch(trainer.fit_loop.epoch_loop)
         handle = self._seen.classifier.criterion.register_forward_pre_hook(look)
 
@@ -84,7 +85,8 @@ class Doctor(Observer):
         self._num_steps += 1
         if self._num_steps == NUM_STEPS:
             self._ask(FIRST_STEPS)
-            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]  # no longer called
+            # Without the hook, later steps cost nothing.
+            self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._fetching.start_epoch()

@@ -14,17 +14,17 @@ from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageFiles, Images, ImageTensors
 from kindling.stages import STAGES
 
-# More would take seconds to read.
+# Hashing more files would take seconds.
 MOST_FILES = 5000
-# The share of a split; well-known sets repeat a few images.
+# A share, since well-known sets repeat a few images.
 LEAKED = 0.01
-# Images in memory whose statistics are taken.
+# Images in memory that statistics are taken from.
 SAMPLE = 1024
-# Images on disk, at some milliseconds each.
+# Fewer from disk, at some milliseconds an image.
 DECODED_SAMPLE = 32
-# Standard deviations of the mean from 0.
+# Standard deviations by which the mean may be off.
 FAR = 1.0
-# Times that the standard deviation may differ from 1.
+# Factor between the given and the found deviation.
 SPREAD = 3.0
 
 
@@ -69,7 +69,7 @@ def class_names(seen: Seen, labels: list[int]) -> str:
 
 
 def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
-    # Null: they are found in the images.
+    # With mean=null they are found in the images.
     if (seen.classifier.config.get("data") or {}).get("mean", 0) is None:
         return
     images = seen.data.splits.train
@@ -79,6 +79,7 @@ def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
         step = max(1, len(images) // DECODED_SAMPLE)
         pixels = torch.stack([images[index] for index in range(0, len(images), step)])
     pixels = pixels.flatten(0, 2).float().div_(255)  # (pixels, C)
+
     std, mean = torch.std_mean(pixels, 0, correction=0)
     given_mean, given_std = torch.tensor(seen.data.mean), torch.tensor(seen.data.std)
     far = ((mean - given_mean) / given_std).abs().max().item()

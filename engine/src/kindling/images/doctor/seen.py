@@ -43,7 +43,7 @@ class Seen:
         """Strike out the parameters that the gradient of this step reaches; waits once for the device."""
         named = [(name, each) for name, each in self.classifier.net.named_parameters() if each.requires_grad]
         reached = [(name, each.grad) for name, each in named if each.grad is not None]
-        # A batch that was left out reaches nothing.
+        # A batch that was left out has no gradient.
         if reached:
             any_number = torch.stack([grad.any() for _, grad in reached]).tolist()
             names = {name for (name, _), found in zip(reached, any_number, strict=True) if found}

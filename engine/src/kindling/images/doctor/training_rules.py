@@ -17,17 +17,17 @@ from kindling.images.doctor.data_rules import class_names
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageTensors
 
-# What a row of probabilities in bfloat16 may be off.
+# In bfloat16 probabilities sum to 1 within this.
 ROUNDING = 0.02
-# Parameters named in a message.
+# Parameters that a message names at most.
 MOST_NAMES = 3
-# Epochs, or a quarter of all.
+# Epochs in which a class may stay unpredicted.
 FIRST_EPOCHS = 3
-# Images of a class, which a good net may get wrong.
+# A good net may miss a class with fewer images.
 FEW = 5
-# The share of an epoch.
+# The share of an epoch spent waiting for batches.
 TOO_MUCH = 0.5
-# Times between two rates, either way.
+# Factor between two learning rates, either way.
 FACTOR = 10.0
 SHARDED = re.compile("fsdp|deepspeed|modelparallel", re.IGNORECASE)
 
@@ -63,11 +63,12 @@ def validation_has_one_order(seen: Seen) -> Iterator[str]:
 
 
 def each_parameter_has_a_gradient(seen: Seen) -> Iterator[str]:
-    # A process may hold nothing of it.
+    # A process may hold no part of a gradient.
     if SHARDED.search(type(seen.trainer.strategy).__name__):
         return
     trained = [name for name, each in seen.classifier.net.named_parameters() if each.requires_grad]
     without = [name for name in trained if seen.without_gradient is not None and name in seen.without_gradient]
+
     # If all lack one, the batches were left out.
     if without and len(without) < len(trained):
         names = ", ".join(without[:MOST_NAMES]) + ", ..." * (len(without) > MOST_NAMES)
@@ -137,5 +138,5 @@ FIRST_BATCH: tuple[Rule, ...] = (logits_are_no_probabilities, batch_norm_has_a_b
 FIRST_STEPS: tuple[Rule, ...] = (each_parameter_has_a_gradient,)
 VALIDATION: tuple[Rule, ...] = (validation_has_one_order, each_class_is_predicted)
 EPOCH: tuple[Rule, ...] = (loss_is_possible, loading_is_short)
-# Another run of the same config may not show them.
+# A second run of a config may not show them.
 OF_THE_CLOCK: tuple[Rule, ...] = (loading_is_short,)
