@@ -192,7 +192,11 @@ def source_of(kind: Kind, like: str, here: Project) -> Source:
     file = places.code.with_name(f"{stem}.py")
     if stem == module or "." in stem or not file.is_file() or (sharing and stem != like):
         shared = f", as {', '.join(sorted(sharing))}" if sharing else ""
-        note = f"the config alone: its class {module}.{class_name} stays the same{shared}"
+        note = (
+            f"the config alone: its class {module}.{class_name} stays the same{shared}"
+            if module
+            else "the config alone"
+        )
         return Source(like, "", "", None, config, None, (note,))
     test, notes = tests_of(text_of(places.test))
     return Source(like, module, class_name, text_of(file), config, test, notes)

@@ -21,12 +21,12 @@ GROUPS = ConfigFiles(HERE.configs).groups
 KINDS = ("model", "data", "callback", "experiment")
 FOLDERS = {"model": "models", "data": "data", "callback": "callbacks"}
 OTHERS = [(kind, other) for kind in KINDS for other in GROUPS["callbacks" if kind == "callback" else kind]]
-TOY = '''"""A toy."""
+TOY = '''"""A zq_toy."""
 
 from torch import Tensor, nn
 
 
-class Toy(nn.Module):
+class ZqToy(nn.Module):
     def __init__(self, num_classes: int):
         super().__init__()
         self.head = nn.LazyLinear(num_classes)
@@ -34,20 +34,20 @@ class Toy(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         return self.head(images.flatten(1))
 '''
-TOY_CONFIG = "_target_: {}.models.toy.Toy # toy.csv\nnum_classes: 3 # model=toy\n"
-TOY_TESTS = """from {}.models.toy import Toy
+TOY_CONFIG = "_target_: {}.models.zq_toy.ZqToy # zq_toy.csv\nnum_classes: 3 # model=zq_toy\n"
+TOY_TESTS = """from {}.models.zq_toy import ZqToy
 
 
-def toy() -> Toy:
-    return Toy(3)
+def zq_toy() -> ZqToy:
+    return ZqToy(3)
 
 
-def test_toy_has_a_head_that_toy_csv_does_not_change():
-    assert toy().head, "toy.csv"
+def test_zq_toy_has_a_head_that_zq_toy_csv_does_not_change():
+    assert zq_toy().head, "zq_toy.csv"
 
 
 def test_the_recipe_learns(train_run):
-    train_run("experiment=toy")
+    train_run("experiment=zq_toy")
 """
 
 
@@ -68,8 +68,8 @@ def copy(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with a toy, for tests that leave what is there as it is."""
-    return with_toy(copied(tmp_path_factory.mktemp("shared")))
+    """A copy with a zq_toy, for tests that leave what is there as it is."""
+    return with_zq_toy(copied(tmp_path_factory.mktemp("shared")))
 
 
 def add(root: Path, line: str) -> int:
@@ -102,10 +102,10 @@ def suite(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
     before = contents(copy)
-    assert add(copy, f"{kind} thing_2") == 0
+    assert add(copy, f"{kind} zq_thing_2") == 0
     said = capsys.readouterr().out
     assert re.findall(r"^wrote (.+)$", said, re.MULTILINE) == list(said_order(contents(copy).keys() - before.keys()))
-    assert f"={'[default,thing_2]' if kind == 'callback' else 'thing_2'}" in said
+    assert f"={'[default,zq_thing_2]' if kind == 'callback' else 'zq_thing_2'}" in said
     assert "  pytest tests/test_" in said
 
 
@@ -115,11 +115,11 @@ def said_order(files: set[str]) -> list[str]:
 
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_a_starters_config_names_each_argument_of_its_class(copy, kind):
-    add(copy, f"{kind} thing_2")
-    config = yaml.safe_load(config_of(copy, kind, "thing_2").read_text())
-    node = config["thing_2"] if kind == "callback" else config
-    assert node["_target_"] == f"{HERE.package}.{FOLDERS[kind]}.thing_2.Thing2"
-    found = ast.parse(code_of(copy, kind, "thing_2").read_text())
+    add(copy, f"{kind} zq_thing_2")
+    config = yaml.safe_load(config_of(copy, kind, "zq_thing_2").read_text())
+    node = config["zq_thing_2"] if kind == "callback" else config
+    assert node["_target_"] == f"{HERE.package}.{FOLDERS[kind]}.zq_thing_2.ZqThing2"
+    found = ast.parse(code_of(copy, kind, "zq_thing_2").read_text())
     (init,) = (each for each in ast.walk(found) if isinstance(each, ast.FunctionDef) and each.name == "__init__")
     names = [each.arg for each in (*init.args.args, *init.args.kwonlyargs)][1:]
     assert set(names) <= node.keys()
@@ -157,52 +157,52 @@ def test_a_copied_recipe_has_no_result_yet(copy):
         "# @package _global_\n# command:  python train.py experiment=old\n# result:   0.9\n# cost:     1 s\nseed: 1\n"
     )
     config_of(copy, "experiment", "old").write_text(text)
-    assert add(copy, "experiment thing_2 --like old") == 0
-    assert config_of(copy, "experiment", "thing_2").read_text() == (
-        "# @package _global_\n# command:  python train.py experiment=thing_2\n# result:\n# cost:\nseed: 1\n"
+    assert add(copy, "experiment zq_thing_2 --like old") == 0
+    assert config_of(copy, "experiment", "zq_thing_2").read_text() == (
+        "# @package _global_\n# command:  python train.py experiment=zq_thing_2\n# result:\n# cost:\nseed: 1\n"
     )
 
 
 @pytest.fixture
-def toy(copy: Path) -> Path:
-    return with_toy(copy)
+def zq_toy(copy: Path) -> Path:
+    return with_zq_toy(copy)
 
 
-def with_toy(copy: Path) -> Path:
+def with_zq_toy(copy: Path) -> Path:
     """A copy with a model that reads a file of its own name, and a test of it and of its recipe."""
-    code_of(copy, "model", "toy").write_text(TOY)
-    config_of(copy, "model", "toy").write_text(TOY_CONFIG.format(HERE.package))
-    (copy / "tests" / "test_toy.py").write_text(TOY_TESTS.format(HERE.package))
-    code_of(copy, "model", "lone").write_text(TOY)
+    code_of(copy, "model", "zq_toy").write_text(TOY)
+    config_of(copy, "model", "zq_toy").write_text(TOY_CONFIG.format(HERE.package))
+    (copy / "tests" / "test_zq_toy.py").write_text(TOY_TESTS.format(HERE.package))
+    code_of(copy, "model", "zq_lone").write_text(TOY)
     return copy
 
 
-def test_a_copy_renames_module_class_choice_and_helpers_and_no_file(toy, capsys):
-    assert add(toy, "model thing_2 --like toy") == 0
-    assert code_of(toy, "model", "thing_2").read_text() == TOY.replace("Toy", "Thing2")
-    assert config_of(toy, "model", "thing_2").read_text() == (
-        f"_target_: {HERE.package}.models.thing_2.Thing2 # toy.csv\nnum_classes: 3 # model=thing_2\n"
+def test_a_copy_renames_module_class_choice_and_helpers_and_no_file(zq_toy, capsys):
+    assert add(zq_toy, "model zq_thing_2 --like zq_toy") == 0
+    assert code_of(zq_toy, "model", "zq_thing_2").read_text() == TOY.replace("ZqToy", "ZqThing2")
+    assert config_of(zq_toy, "model", "zq_thing_2").read_text() == (
+        f"_target_: {HERE.package}.models.zq_thing_2.ZqThing2 # zq_toy.csv\nnum_classes: 3 # model=zq_thing_2\n"
     )
-    tests = (toy / "tests" / "test_thing_2.py").read_text()
-    assert f"from {HERE.package}.models.thing_2 import Thing2\n" in tests
-    assert "def thing_2() -> Thing2:\n    return Thing2(3)\n" in tests
-    assert 'assert thing_2().head, "toy.csv"' in tests
-    assert "experiment=toy" not in tests
+    tests = (zq_toy / "tests" / "test_zq_thing_2.py").read_text()
+    assert f"from {HERE.package}.models.zq_thing_2 import ZqThing2\n" in tests
+    assert "def zq_thing_2() -> ZqThing2:\n    return ZqThing2(3)\n" in tests
+    assert 'assert zq_thing_2().head, "zq_toy.csv"' in tests
+    assert "experiment=zq_toy" not in tests
     assert "left out, as it tests a recipe: test_the_recipe_learns" in capsys.readouterr().out
 
 
-def test_of_a_class_that_several_options_share_the_config_alone_is_copied(toy, capsys):
-    config_of(toy, "model", "large").write_text(TOY_CONFIG.format(HERE.package))
-    assert add(toy, "model thing_2 --like large") == 0
-    assert not code_of(toy, "model", "thing_2").exists()
+def test_of_a_class_that_several_options_share_the_config_alone_is_copied(zq_toy, capsys):
+    config_of(zq_toy, "model", "zq_large").write_text(TOY_CONFIG.format(HERE.package))
+    assert add(zq_toy, "model zq_thing_2 --like zq_large") == 0
+    assert not code_of(zq_toy, "model", "zq_thing_2").exists()
     said = capsys.readouterr().out
-    assert f"the config alone: its class {HERE.package}.models.toy.Toy stays the same, as toy" in said
+    assert f"the config alone: its class {HERE.package}.models.zq_toy.ZqToy stays the same, as zq_toy" in said
 
 
 def test_a_project_without_models_gets_its_first(copy):
     shutil.rmtree(code_of(copy, "model", "x").parent)
     shutil.rmtree(config_of(copy, "model", "x").parent)
-    assert add(copy, "model thing_2") == 0
+    assert add(copy, "model zq_thing_2") == 0
     assert (code_of(copy, "model", "x").parent / "__init__.py").read_text() == ""
 
 
@@ -227,9 +227,12 @@ def test_a_project_without_models_gets_its_first(copy):
         ("model tensor", r"name: given 'tensor', whose class Tensor is in that code; .*"),
         ("model models", r"name: given 'models', which is taken by tests/test_models\.py; .*"),
         ("callback early_stopping", r"name: given .*, which is taken by configs/callbacks/default\.yaml.*"),
-        ("model thing --like tyo", r"--like: given 'tyo'; allowed: .*toy.*; did you mean toy\?"),
-        ("model thing --like lone", r"--like: given 'lone', which has code and no configs/model/lone\.yaml; .*"),
-        ("experiment thing --lke toy", r"unrecognized arguments: --lke toy; see --help"),
+        ("model zq_thing --like zq_tyo", r"--like: given 'zq_tyo'; allowed: .*; did you mean zq_toy\?"),
+        (
+            "model zq_thing --like zq_lone",
+            r"--like: given 'zq_lone', which has code and no configs/model/zq_lone\.",
+        ),
+        ("experiment thing --lke zq_toy", r"unrecognized arguments: --lke zq_toy; see --help"),
     ],
 )
 def test_what_cannot_be_right_is_refused_in_one_line_and_nothing_is_written(shared, capsys, line, told):
@@ -240,10 +243,10 @@ def test_what_cannot_be_right_is_refused_in_one_line_and_nothing_is_written(shar
 
 
 def test_a_taken_name_and_a_wrong_other_are_told_together(shared, capsys):
-    assert add(shared, "model toy --like nothing_like_it") == 2
+    assert add(shared, "model zq_toy --like nothing_like_it") == 2
     taken, like = capsys.readouterr().err.splitlines()
-    files = f"src/{HERE.package}/models/toy.py, configs/model/toy.yaml, tests/test_toy.py"
-    assert taken == f"error: name: given 'toy', which is taken by {files}; allowed: a name that is free"
+    files = f"src/{HERE.package}/models/zq_toy.py, configs/model/zq_toy.yaml, tests/test_zq_toy.py"
+    assert taken == f"error: name: given 'zq_toy', which is taken by {files}; allowed: a name that is free"
     assert like.startswith("error: --like: given 'nothing_like_it'; allowed: ")
 
 
@@ -308,11 +311,11 @@ def test_a_project_whose_only_model_and_data_set_are_new_passes_its_suite(copy):
     ],
 )
 def test_a_bug_in_what_is_new_turns_a_test_of_its_own_red(copy, kind, right, wrong):
-    add(copy, f"{kind} thing_2")
-    file = config_of(copy, kind, "thing_2") if kind == "experiment" else code_of(copy, kind, "thing_2")
+    add(copy, f"{kind} zq_thing_2")
+    file = config_of(copy, kind, "zq_thing_2") if kind == "experiment" else code_of(copy, kind, "zq_thing_2")
     text = file.read_text()
     assert right in text
     file.write_text(text.replace(right, wrong))
-    tests = ["tests/test_recipes.py", "-k", "thing_2"] if kind == "experiment" else ["tests/test_thing_2.py"]
+    tests = ["tests/test_recipes.py", "-k", "zq_thing_2"] if kind == "experiment" else ["tests/test_zq_thing_2.py"]
     done = suite(copy, *tests)
     assert done.returncode == 1, done.stdout

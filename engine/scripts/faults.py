@@ -622,7 +622,7 @@ FAULTS = [
     Fault("engine/src/kindling/process/start_and_end.py", "if enabled:", "if True:"),
 ]
 
-# Classical bugs, which the contracts of tests/test_contracts.py must catch by themselves.
+# Classical bugs, which the contracts of tests/test_models.py and tests/test_data.py must catch by themselves.
 CONTRACT_FAULTS = [
     # Normalisation is left out.
     Fault("engine/src/kindling/images/augment.py", ".div_(255).sub_(mean).div_(std)", ".div_(255)"),

@@ -1,7 +1,11 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import get_ema_avg_fn
 
+from kindling.callbacks.averages import EMA
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
 from kindling.images.classifier import Classifier
@@ -65,3 +69,10 @@ def test_a_fork_of_an_average_without_it_is_refused(train_run):
     with pytest.raises(ConfigError, match=r"fork: given .*, whose weights are an average; allowed: a fork with that"):
         train_run(*plain, f"fork={run.folder}", "trainer.max_epochs=2")
     assert train_run(*SMALL, f"fork={run.folder}", "trainer.max_epochs=2").metrics
+
+
+def test_the_moving_average_is_torchs_and_can_be_pickled():
+    generator = torch.Generator().manual_seed(0)
+    average, current = (torch.randn(5, generator=generator) for _ in range(2))
+    ours = pickle.loads(pickle.dumps(EMA(0.9, 1, None)))._kwargs["avg_fn"]
+    assert torch.equal(ours(average, current, 3), get_ema_avg_fn(0.9)(average, current, 3))

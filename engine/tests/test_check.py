@@ -394,3 +394,10 @@ def test_a_defaults_list_that_is_none_or_a_circle_is_told(configs, defaults):
 def test_a_sweep_over_nothing_is_refused(problems):
     (error,), _ = problems("experiment=glob(x*)", sweep=True)
     assert error == "experiment: given glob(x*), which is nothing; allowed: at least one value"
+
+
+@pytest.mark.parametrize("key", ["trainer.profiler", "trainer.gradient_clip_algorithm"])
+def test_what_is_allowed_is_shown_as_a_yaml_file_has_it(problems, key):
+    ((error,), _) = problems(f"{key}=None")
+    assert " or null" in error
+    assert "None?" not in error

@@ -74,9 +74,10 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path):
         checkpoint.load(tmp_path / "other.ckpt")
 
 
-def test_another_format_is_refused_by_its_number(tmp_path):
-    with pytest.raises(CheckpointError, match="of format 99; allowed: format 3 and older"):
-        checkpoint.load(write(tmp_path / "a.ckpt", format=99))
+@pytest.mark.parametrize("given", [99, 0, 2.0, True, "2", None])
+def test_another_format_is_refused_by_its_number(tmp_path, given):
+    with pytest.raises(CheckpointError, match=f"of format {given!r}; allowed: format 3 and older"):
+        checkpoint.load(write(tmp_path / "a.ckpt", format=given))
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

@@ -89,13 +89,13 @@ def test_the_trace_holds_the_regions_of_the_steps_alone(profiled):
     assert not [name for name in names if name and "validation_step" in name]
 
 
-def test_the_dearest_operations_are_sorted_and_real(profiled):
+def test_the_most_costly_operations_are_sorted_and_real(profiled):
     table = profiled()[1].partition("-----")[0]
     rows = re.findall(r"│ (\S+) +│ +([\d.]+) │ +([\d.]+) % │ +([\d.]+) │", table)
     assert len(rows) == 10
     own = [float(row[1]) for row in rows]
     assert own == sorted(own, reverse=True)
-    assert all(row[0].startswith("aten::") for row in rows[:5])
+    assert sum(row[0].startswith("aten::") for row in rows) >= 5
     assert not [row for row in rows if "forward" in row[0] or "Strategy" in row[0]]
 
 

@@ -1,6 +1,7 @@
 """The project that runs is the folder of the entry; its pyproject.toml alone says what configs may name."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,9 @@ def test_the_package_and_the_targets_that_a_project_names_are_allowed(tmp_path):
         ("[tool.kindling]\npackage = 'x'\ntargets = ['']", "targets: given ''"),
         ("[tool.kindling]\npackage = 'x'\ntargets = ['os']", "targets: given 'os'; .* dot at its end"),
         ("[tool.kindling]\npackage = 'x'\ntargets = 'os.'", "targets: given"),
+        ("[tool.kindling]\npackage = 'x'\ntargets = 3", "targets: given 3; allowed: a list"),
+        ("tool = 3", "no .tool.kindling."),
+        ("[[tool]]\nx = 1", "no .tool.kindling."),
         ("[tool.kindling", "allowed: TOML"),
     ],
 )
@@ -121,6 +125,9 @@ def test_without_a_root_it_is_the_one_project_that_is_installed(tmp_path, monkey
     other = tmp_path / "with space"
     other.mkdir()
     write(other, '[tool.kindling]\npackage = "mine"')
+    (other / "src" / "mine").mkdir(parents=True)
+    (other / "src" / "mine" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(other / "src"))
     plain = SimpleNamespace(read_text=lambda name: None)
     for found, root in (
         ([plain, installed(other)], other),
@@ -136,9 +143,32 @@ def test_without_a_root_it_is_the_one_project_that_is_installed(tmp_path, monkey
                 project.current()
 
 
-def test_compose_takes_the_configs_of_the_root_that_is_given(tmp_path):
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    write(tmp_path, (ROOT / "pyproject.toml").read_text())
-    cfg = compose(["data=fake"], root=tmp_path)
-    assert cfg.paths.logs == f"{tmp_path}/logs"
-    assert project.current().root == tmp_path
+def test_compose_takes_the_configs_of_the_root_that_is_given(tmp_path, monkeypatch):
+    shutil.copytree(ROOT, tmp_path / "other", ignore=shutil.ignore_patterns("__pycache__", "logs"))
+    other = tmp_path / "other"
+    with pytest.raises(ConfigError, match=f"Python finds it in .*, which is not of this project, {other}"):
+        compose(["data=fake"], root=other)
+    assert project.current().root == ROOT, "what is refused is not used"
+    (other / "src" / "bench").rename(other / "src" / "benchmarked")
+    for file in [*other.rglob("*.yaml"), other / "pyproject.toml"]:
+        file.write_text(re.sub(r"\bbench\b", "benchmarked", file.read_text()))
+    monkeypatch.syspath_prepend(str(other / "src"))
+    cfg = compose(["data=fake"], root=other)
+    assert cfg.paths.logs == f"{other}/logs"
+    assert cfg.model._target_.startswith("benchmarked.")
+    assert project.current().root == other
+
+
+def test_a_root_that_is_no_path_is_refused():
+    with pytest.raises(ConfigError, match="root: given 5; allowed: the path"):
+        compose(["data=fake"], root=5)
+
+
+def test_a_clone_within_the_project_is_not_the_project(tmp_path, monkeypatch):
+    inner = tmp_path / "worktree" / "src" / "twofold"
+    for folder in (inner, tmp_path / "src" / "twofold"):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(inner.parent))
+    with pytest.raises(ConfigError, match=r"Python finds it in .*worktree/src/twofold, which is not of this project"):
+        project.check_origin(project.read(write(tmp_path, "[tool.kindling]\npackage = 'twofold'")))

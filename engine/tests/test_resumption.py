@@ -590,3 +590,14 @@ def test_a_run_goes_on_with_the_initialisation_that_it_was_started_with():
     with pytest.raises(ConfigError, match=r"resume: given the settings init=None \(it has orthogonal\)"):
         refuse_changes(saved, {"paths": {}, "init": None})
     refuse_changes({"paths": {}}, {"paths": {}, "init": None})  # a run of before there was a choice
+
+
+@pytest.mark.parametrize("given", [99, 2.0, True, [3]])
+def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(train_run, stop_at, capsys, given):
+    stopped = stop_at(3, EVERY_STEP)
+    file = Path(stopped.paths.run) / "run.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"format": given}))
+    with pytest.raises(ConfigError, match=re.escape(f"of format {given!r}; allowed: format 3 and older")):
+        train_run(EVERY_STEP, f"resume={stopped.paths.run}")
+    assert str(train_run(EVERY_STEP, "resume=auto").folder) != stopped.paths.run
+    assert f"of format {given!r}" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 import pytest
 
 from kindling.config.composition import instantiate
-from kindling.config.targets import check_targets, locate
+from kindling.config.targets import check_targets, locate, prefix_fault
 from kindling.errors import ConfigError
 
 
@@ -59,3 +59,23 @@ def test_a_misspelt_class_is_named():
 def test_an_unknown_argument_names_the_node():
     with pytest.raises(ConfigError, match=r"optimizer: .*momentun"):
         instantiate({"_target_": "torch.nn.CrossEntropyLoss", "momentun": 1}, "optimizer")
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("kindling.images.augmen.Augment", "kindling.images.augment.Augment"),
+        ("kindling.training.moun.Muon", "kindling.training.muon.Muon"),
+        ("kindling.data.fake.FakeImages", "kindling.images.fake.FakeImages"),
+        ("kindling.models.cnn.CNNN", "bench.models.cnn.CNN"),
+        ("os.system", ""),
+    ],
+)
+def test_a_name_of_before_or_with_a_slip_is_answered_with_that_of_today(given, meant):
+    fault = prefix_fault(given, "model")
+    assert fault is not None
+    assert fault.meant == meant
+
+
+def test_a_name_that_no_file_can_have_is_refused_by_its_length():
+    assert "given a name of 1011 characters; allowed: at most 200" in str(prefix_fault(f"kindling.{'a' * 1000}.X", "x"))

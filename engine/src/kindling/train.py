@@ -52,13 +52,13 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
 
     Args:
         cfg: as `kindling.compose` gives it.
-        root: the folder of the project, from then on that of this process; by default the one that `cfg` is of.
+        root: the folder of the project, from then on that of this process; by default the one last used.
 
     Raises:
         KindlingError: the config, the data or a checkpoint cannot be right, or the loss became NaN.
     """
     if root is not None:
-        project.use(root)
+        project.use_own(root)
     warnings = check_config(cfg)
     with recorded(cfg) as run:
         set_up_logging()

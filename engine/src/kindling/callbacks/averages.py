@@ -1,9 +1,12 @@
 """Averages of the weights; once there is one, it is what is validated, saved as the model, and tested."""
 
+from functools import partial
 from typing import Any
 
+import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
+from torch import Tensor
 
 from kindling.ranges import Fraction, NotNegativeInt, PositiveInt
 
@@ -49,6 +52,14 @@ class EMA(OnceBegun, EMAWeightAveraging):
         super().__init__(
             decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
         )
+        # Lightning's own function is a closure, which no process that is spawned can be given.
+        self._kwargs["avg_fn"] = partial(moving_average, decay)
+
+
+@torch.no_grad()
+def moving_average(decay: float, average: Tensor, current: Tensor, num_averaged: Tensor | int) -> Tensor:
+    """As the function that `torch.optim.swa_utils.get_ema_avg_fn` makes."""
+    return decay * average + (1 - decay) * current
 
 
 class SWA(OnceBegun):

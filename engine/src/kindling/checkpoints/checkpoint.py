@@ -66,7 +66,7 @@ def load(path: Path) -> dict[str, Any]:
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
     version = description.get("format")
-    if not isinstance(version, int) or version not in range(1, FORMAT + 1):
+    if type(version) is not int or version not in range(1, FORMAT + 1):
         raise CheckpointError(
             f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"

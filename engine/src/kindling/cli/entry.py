@@ -118,7 +118,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | P
     if isinstance(overrides, str):
         raise ConfigError(f"overrides: given the text {overrides!r}; allowed: a list of texts, such as [{overrides!r}]")
     if root is not None:
-        project.use(root)
+        project.use_own(root)
 
     # Each call is a run of its own.
     resolvers.stamp.cache_clear()

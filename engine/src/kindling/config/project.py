@@ -59,7 +59,19 @@ def current() -> Project:
     Raises:
         ConfigError: none was used, and none or several are installed.
     """
-    return _current or use(_installed())
+    return _current or use_own(_installed())
+
+
+def use_own(root: object) -> Project:
+    """As `use`, if Python finds the code of that very folder.
+
+    Raises:
+        ConfigError: as `use` and `check_origin`.
+    """
+    if not isinstance(root, str | Path):
+        raise ConfigError(f"root: given {root!r}; allowed: the path of a project's folder")
+    check_origin(read(Path(root).expanduser().resolve()))
+    return use(root)
 
 
 def read(root: Path) -> Project:
@@ -76,7 +88,8 @@ def read(root: Path) -> Project:
         ) from None
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file}: {error}; allowed: TOML") from error
-    section = content.get("tool", {}).get("kindling")
+    tools = content.get("tool")
+    section = tools.get("kindling") if isinstance(tools, dict) else None
     if not isinstance(section, dict):
         raise ConfigError(
             f'{file}: given no [tool.kindling]; allowed: [tool.kindling] with package = "<folder in src/>"'
@@ -89,8 +102,9 @@ def read(root: Path) -> Project:
         raise ConfigError(
             f"{file}: tool.kindling.package: given {package!r}; allowed: the name of the folder in src/, not {ENGINE!r}"
         )
-    wrong = [each for each in targets if not isinstance(each, str) or not PREFIX.fullmatch(each)]
-    if not isinstance(targets, list) or wrong:
+    listed = targets if isinstance(targets, list) else [targets]
+    wrong = [each for each in listed if not isinstance(each, str) or not PREFIX.fullmatch(each)]
+    if wrong or listed is not targets:
         raise ConfigError(
             f"{file}: tool.kindling.targets: given {(wrong or [targets])[0]!r}; "
             'allowed: a list of prefixes, each with a dot at its end, such as "torchmetrics."'
@@ -104,12 +118,12 @@ def check_origin(project: Project) -> None:
         ConfigError: Python finds the project's package, or the engine that lies in the project, elsewhere or not at
             all: two clones that share an environment would run each other's code.
     """
-    engine = project.root / "engine" / "src" / ENGINE
-    for name, is_needed in ((ENGINE, engine.is_dir()), (project.package, True)):
+    engine, package = project.root / "engine" / "src" / ENGINE, project.root / "src" / project.package
+    for name, own, is_needed in ((ENGINE, engine, engine.is_dir()), (project.package, package, True)):
         found = _folder_of(name)
         if found is None:
             raise ConfigError(f"{name}: is not installed in this Python, {sys.executable}; {_advice(project.root)}")
-        if is_needed and not found.is_relative_to(project.root):
+        if is_needed and found != own:
             raise ConfigError(
                 f"{name}: Python finds it in {found}, which is not of this project, {project.root}; "
                 f"{_advice(project.root)}"

@@ -5,12 +5,15 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from kindling.config import project
-from kindling.config.fault import Fault
+from kindling.config.fault import Fault, nearest
 from kindling.config.plain import map_targets
+from kindling.config.signatures import TargetMissing, signature
 from kindling.config.upgrade import name_today
 from kindling.errors import ConfigError
 
 ENGINE = __name__.partition(".")[0]
+# Characters of a name; file systems take no more for a module.
+LONGEST = 200
 # Only `[tool.kindling]` adds to these; no override or checkpoint does.
 PREFIXES = (
     f"{ENGINE}.callbacks.",
@@ -100,12 +103,24 @@ def interpolation_fault(value: Any, path: str) -> Fault | None:
 
 def prefix_fault(target: Any, path: str) -> Fault | None:
     """What is wrong with a target's name, without importing it; None if it is allowed."""
+    if isinstance(target, str) and len(target) > LONGEST:
+        return Fault(path, f"a name of {len(target)} characters", f"at most {LONGEST}")
     if isinstance(target, str) and "._" in target:
         return Fault(path, repr(target), "public names, which do not begin with _")
     if isinstance(target, str) and target.startswith(allowed_prefixes()):
         return None
     allowed = f"names that start with {', '.join(allowed_prefixes())}; add a prefix to [tool.kindling] targets"
-    return Fault(path, repr(target), f"{allowed} in pyproject.toml", name_today(target))
+    return Fault(path, repr(target), f"{allowed} in pyproject.toml", name_today(target) or _near(target))
+
+
+def _near(target: Any) -> str:
+    """A class or function of a module whose name is near; "" if there is none."""
+    module, _, name = str(target).rpartition(".")
+    prefix = nearest(f"{module}.", allowed_prefixes(), cutoff=0.85)
+    try:
+        return f"{prefix}{name}" if prefix and signature(f"{prefix}{name}") else ""
+    except (TargetMissing, SyntaxError):
+        return ""
 
 
 def relative(config: Any) -> Any:

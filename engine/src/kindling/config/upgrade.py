@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any
 
 from kindling.config import project
+from kindling.config.fault import nearest
 from kindling.config.plain import map_targets
 from kindling.config.renames import FORMAT, RENAMES, Renames
 from kindling.config.signatures import TargetMissing, signature
 
 ENGINE = project.ENGINE
 SOURCE = Path(__file__).parents[1]
+# Characters that file systems take in a name.
+LONGEST_NAME = 200
 # The second is there if a run averages its weights.
 WEIGHTS = ("state_dict", "current_model_state")
 
@@ -44,7 +47,11 @@ def name_today(target: object) -> str:
     name = f"{project.current().package}{name}" if name.startswith(".") else name
     try:
         return name if name != target and signature(name) else ""
-    except (TargetMissing, SyntaxError):
+    except TargetMissing as error:
+        module, _, last = name.rpartition(".")
+        near = nearest(last, error.names) if error.module == module and name != target else ""
+        return f"{module}.{near}" if near else ""
+    except SyntaxError:
         return ""
 
 
@@ -62,7 +69,7 @@ def _from_package(name: str) -> str:
 
 
 def _is_in_engine(rest: str) -> bool:
-    module = SOURCE.joinpath(*rest.split(".")[:-1])
+    module = SOURCE.joinpath(*(part[:LONGEST_NAME] for part in rest.split(".")[:-1]))
     old = f".{rest}".rpartition(".")[0]
     return module.with_suffix(".py").is_file() and all(old not in each.targets for each in RENAMES.values())
 

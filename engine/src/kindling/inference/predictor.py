@@ -122,7 +122,7 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
         ConfigError: the device is not there.
     """
     if root is not None:
-        project.use(root)
+        project.use_own(root)
     path = checkpoint.find(str(run))
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]

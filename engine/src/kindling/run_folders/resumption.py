@@ -132,7 +132,12 @@ def goes_on_with(folder: Path, given: DictConfig) -> bool:
         config.pop("hydra", None)
         config.paths.run = str(folder)
     try:
-        saved, now = saved_config(folder), redact_config(OmegaConf.to_container(config, resolve=True))
+        saved = saved_config(folder)
+    except ConfigError as error:
+        print(f"warning: {str(error).removeprefix('resume: ')}; this run is left out", file=sys.stderr)
+        return False
+    try:
+        now = redact_config(OmegaConf.to_container(config, resolve=True))
         refuse_changes(saved, now)
     except (ConfigError, OmegaConfBaseException):
         return False

@@ -50,7 +50,7 @@ def saved_config(folder: Path) -> dict[str, Any]:
         raise ConfigError(f"{given} no config ({str(config)[:200]}); give another run")
 
     written = (run_of(folder) or {}).get("format", UNNAMED)
-    if written not in range(1, FORMAT + 1):
+    if type(written) is not int or written not in range(1, FORMAT + 1):
         raise ConfigError(
             f"resume: given {folder}, of format {written!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"

@@ -160,11 +160,17 @@ def literals(annotation: ast.Subscript) -> list[Any]:
     return [option.value for option in arguments(annotation) if isinstance(option, ast.Constant)]
 
 
+def in_yaml(value: object) -> str:
+    """A value of a Literal as a YAML file names it."""
+    named = {"None": "null", "True": "true", "False": "false"}
+    return str(value) if isinstance(value, str) else named.get(str(value), str(value))
+
+
 def _describe_one(annotation: ast.expr) -> str:
     annotation, _ = unwrapped(annotation)
     name = name_of(annotation)
     if name == "Literal" and isinstance(annotation, ast.Subscript):
-        return " or ".join(map(str, literals(annotation)))
+        return " or ".join(map(in_yaml, literals(annotation)))
     if name in LISTS and isinstance(annotation, ast.Subscript):
         items = arguments(annotation)
         if _has_fixed_length(annotation):

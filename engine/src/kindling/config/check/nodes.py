@@ -185,7 +185,7 @@ def _value_fault(value: Any, annotation: ast.expr | None, path: str) -> Fault | 
         return Fault(path, str(value), bounds) if bounds else None
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     meant = f"\"{path}='{value}'\" for a text" if is_number and annotations.accepts(annotation, str(value)) else ""
-    names = [str(choice) for choice in annotations.choices(annotation)]
+    names = [annotations.in_yaml(choice) for choice in annotations.choices(annotation)]
     return Fault(path, shown(value), annotations.describe(annotation), meant or nearest(str(value), names))
 
 
