@@ -434,7 +434,11 @@ def arrays(evil: Evil, save: Callable[..., None]) -> bytes:
 def use_images(world: World) -> None:
     """Let the checkpoint be of images in a folder."""
     if world.door.startswith(("evaluate.py", "export.py")):
-        target = {"_target_": ".data.image_folder.ImageFolder", "root": "nowhere", "cache_dir": str(world.cache)}
+        target = {
+            "_target_": "kindling.images.image_folder.ImageFolder",
+            "root": "nowhere",
+            "cache_dir": str(world.cache),
+        }
         world.config["data"] = target | IMAGES
         world.save(world.content)
 

@@ -127,10 +127,3 @@ def test_debug_overfit_learns_one_batch_by_heart(train_run):
 def test_each_experiment_runs_one_batch_of_everything(train_run, name):
     small = ["data=patterns", "data.image_size=28", "data.batch_size=32"]
     assert train_run(f"experiment={name}", *small, "debug=fast").metrics["test/loss"] > 0
-
-
-@pytest.mark.slow
-def test_the_speed_recipe_learns_in_a_few_steps(train_run):
-    small = ["data=fake", "data.channels=3", "data.num_images=128", "data.batch_size=32", "trainer.max_epochs=4"]
-    run = train_run("experiment=speed", *small)
-    assert run.metrics["test/accuracy"] > 0.9

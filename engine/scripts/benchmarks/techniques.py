@@ -12,6 +12,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.debug.bytes_held import kept_for_backward
 
+MODELS, DATA = ("cnn", "resnet", "vit"), "mnist_5k"
 BATCH_SIZE, NUM_BATCHES, ROUNDS = 128, 8, 5
 TRANSFORMS = ("trivial", "rand", "color_jitter", "resized_crop")
 
@@ -25,7 +26,7 @@ def techniques() -> list[Row]:
 def recomputation() -> list[Row]:
     """A step on 128 images of MNIST's size: bytes kept for the backward pass, and seconds."""
     rows = []
-    for model in ("cnn", "resnet", "vit"):
+    for model in MODELS:
         nets = {on: net_of(model, on) for on in ("false", "true")}
         kept = {on: kept_bytes(net) for on, net in nets.items()}
         seconds = least({on: lambda net=net: clocked(lambda: step(net)) for on, net in nets.items()}, ROUNDS)
@@ -61,7 +62,7 @@ def transforms() -> list[Row]:
 
 
 def loader_of(overrides: list[str]) -> Any:
-    return instantiate(compose(["data=mnist_5k", *overrides]).data, "data").train_dataloader()
+    return instantiate(compose([f"data={DATA}", *overrides]).data, "data").train_dataloader()
 
 
 def take(loader: Any) -> None:
