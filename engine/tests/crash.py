@@ -1,8 +1,8 @@
 """Runs that are killed and resumed, compared by hash with runs that never were.
 
-    python tests/crash.py                the long form: about half an hour on two cores, and the table of
-                                         docs/reliability.md
-    python tests/crash.py --only kills   the parts whose names hold the word
+    python engine/tests/crash.py                the long form: about half an hour on two cores, and the table of
+                                         engine/docs/reliability.md
+    python engine/tests/crash.py --only kills   the parts whose names hold the word
 
 Each run is forked from this process, which has imported everything, so that one takes a second or two.
 """
