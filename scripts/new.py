@@ -51,6 +51,8 @@ class Kind(NamedTuple):
     contract: str
 
 
+# Runs of no recipe, and sweeps, lie there.
+FOLDERS_OF_LOGS = ("default", "sweeps")
 KINDS = {
     "model": Kind("model", "models", "model={}", "tests/test_models.py"),
     "data": Kind("data", "data", "data={}", "tests/test_data.py"),
@@ -137,6 +139,8 @@ def name_fault(name: str, here: Project) -> Fault | None:
 
 def taken(kind: Kind, name: str, here: Project) -> Fault | None:
     """Where a name is used already: its files, or a block of the callbacks, which a new one would be merged with."""
+    if kind.group == "experiment" and name in FOLDERS_OF_LOGS:
+        return Fault("name", f"{name!r}, whose runs would lie among others in logs/{name}", "another name")
     places = places_of(kind, name, here)
     found = [file for file in (places if kind.folder else [places.config]) if file.exists()]
     found += [places.code.with_suffix("")] if kind.folder and places.code.with_suffix("").exists() else []

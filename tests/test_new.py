@@ -226,6 +226,8 @@ def test_a_project_without_models_gets_its_first(copy):
         (f"data {HERE.package}", r"name: given '\w+', which imports something else already; .*"),
         ("model tensor", r"name: given 'tensor', whose class Tensor is in that code; .*"),
         ("model models", r"name: given 'models', which is taken by tests/test_models\.py; .*"),
+        ("experiment default", r"name: given 'default', whose runs would lie among others in logs/default; .*"),
+        ("experiment sweeps", r"name: given 'sweeps', whose runs would lie among others in logs/sweeps; .*"),
         ("callback early_stopping", r"name: given .*, which is taken by configs/callbacks/default\.yaml.*"),
         ("model zq_thing --like zq_tyo", r"--like: given 'zq_tyo'; allowed: .*; did you mean zq_toy\?"),
         (
