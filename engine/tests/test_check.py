@@ -300,7 +300,11 @@ def test_hydra_builds_nothing_but_its_own(problems, line):
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("criterion=null", "criterion: given null; allowed: a node with _target_"),
+        ("+task.net=1", "task.net: given an argument that the engine gives; allowed: model, at the top level"),
+        ("+task.mix=1", "task.mix: given an argument that the engine gives; allowed: mix, at the top level"),
+        ("+task.config=1", "; allowed: nothing here; a task is given the whole config; did you mean ~task.config?"),
+        ("task.views=flips", "task.views: given 'flips'; allowed: none or flip or flip_and_shift; did you mean flip?"),
+        ("task.criterion=null", "task.criterion: given null; allowed: a node with _target_"),
         ("callbacks.early_stopping=false", "callbacks.early_stopping: given false; allowed: a node with _target_, or"),
         ("scheduler.scheduler=null", "scheduler.scheduler: given null"),
         ("+model._partial_=true", "model._partial_: given true; allowed: false"),

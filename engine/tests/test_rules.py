@@ -336,7 +336,7 @@ def test_a_fold_beyond_the_last_is_refused():
 def test_two_remedies_for_rare_classes_are_one_too_many():
     rule = data_rules.rare_classes_are_made_up_for_once
     assert told(rule, data__balanced_sampling=True) == ""
-    assert told(rule, data__balanced_sampling=True, criterion__class_weights="balanced").startswith("warning: ")
+    assert told(rule, data__balanced_sampling=True, task__criterion__class_weights="balanced").startswith("warning: ")
 
 
 def test_pretrained_weights_are_not_drawn_anew():
@@ -380,10 +380,10 @@ def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
 
 def test_a_weight_for_each_class_is_asked_for():
     rule = data_rules.each_class_has_a_weight
-    assert told(rule, criterion__class_weights="balanced", data__num_classes=3) == ""
-    assert told(rule, criterion__class_weights=[1, 2, 3], data__num_classes=3) == ""
-    message = "criterion.class_weights: given 2 numbers; allowed: null, balanced, or 3, one a class"
-    assert told(rule, criterion__class_weights=[1, 2], data__num_classes=3) == message
+    assert told(rule, task__criterion__class_weights="balanced", data__num_classes=3) == ""
+    assert told(rule, task__criterion__class_weights=[1, 2, 3], data__num_classes=3) == ""
+    message = "task.criterion.class_weights: given 2 numbers; allowed: null, balanced, or 3, one a class"
+    assert told(rule, task__criterion__class_weights=[1, 2], data__num_classes=3) == message
 
 
 def test_layers_that_never_thaw_are_told():

@@ -18,6 +18,7 @@ LONGEST = 200
 PREFIXES = (
     f"{ENGINE}.callbacks.",
     f"{ENGINE}.checkpoints.resume_checkpoint.",
+    f"{ENGINE}.data.plain.",
     f"{ENGINE}.debug.",
     f"{ENGINE}.images.augment.",
     f"{ENGINE}.images.criterion.",

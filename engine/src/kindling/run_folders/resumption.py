@@ -15,7 +15,19 @@ from kindling.run_folders.saved_run import ORIGIN, run_of, saved_config
 
 # Free to differ on resume; a prefix stands for all below.
 FREE = (
-    *("resume", "resume_strict", "fork", "weights", "train", "test", "views", "on_nan", "rollback", "paths", "logger"),
+    *(
+        "resume",
+        "resume_strict",
+        "fork",
+        "weights",
+        "train",
+        "test",
+        "task.views",
+        "on_nan",
+        "rollback",
+        "paths",
+        "logger",
+    ),
     # For a run whose memory has run out; the results stay bit-identical.
     "model.checkpoint_activations",
     "experiment_name",

@@ -17,11 +17,12 @@ PLAIN = {
     "dict": "a mapping",
     "list": "a list",
     "Path": "a path",
+    "Module": "a node with _target_",
 }
 LISTS = ("list", "List", "tuple", "Tuple", "Sequence", "Iterable", "set")
 MAPPINGS = ("dict", "Dict", "Mapping")
 # No YAML file holds these; a target builds them.
-BUILT = ("Tensor", "timedelta")
+BUILT = ("Module", "Tensor", "timedelta")
 
 
 def accepts(annotation: ast.expr | None, value: Any) -> bool:
@@ -48,6 +49,11 @@ def describe(annotation: ast.expr) -> str:
     """What an annotation allows, in words."""
     words = [_describe_one(part) for part in options(annotation)]
     return " or ".join(dict.fromkeys(word for word in words if word))
+
+
+def is_built(annotation: ast.expr | None) -> bool:
+    """Whether a node with a target has to give it, or null where that is allowed."""
+    return any(name_of(unwrapped(part)[0]) == "Module" for part in (options(annotation) if annotation else []))
 
 
 def parse(annotation: str) -> ast.expr:
@@ -176,4 +182,4 @@ def _describe_one(annotation: ast.expr) -> str:
         if _has_fixed_length(annotation):
             return f"[{', '.join(map(describe, items))}]"
         return f"a list, each item {describe(items[0])}"
-    return "" if name in BUILT else PLAIN.get(name, name)
+    return PLAIN.get(name, "" if name in BUILT else name)

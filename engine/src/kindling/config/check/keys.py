@@ -8,6 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.tree import paths
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.given import GIVEN
 from kindling.config.signatures import TargetMissing, signature
 
 # Keys by their names in other frameworks.
@@ -33,14 +34,14 @@ def has(config: DictConfig, key: str) -> bool:
 
 
 def arguments_of(config: DictConfig, key: str) -> list[str]:
-    """The arguments that the target of a node takes; none if it has no target."""
+    """The arguments that the target of a node takes from the config; none if it has no target."""
     node = _select(config, key)
     target = OmegaConf.select(node, "_target_") if isinstance(node, DictConfig) else None
     try:
         found = signature(target) if isinstance(target, str) else None
     except TargetMissing:
         return []
-    return [*found.annotations] if found else []
+    return [name for name in found.annotations if key != "task" or name not in GIVEN] if found else []
 
 
 def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, delete: bool = False) -> Fault:

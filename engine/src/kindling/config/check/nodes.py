@@ -12,6 +12,7 @@ from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.tree import Problem, paths, plain, source
 from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.given import GIVEN
 from kindling.config.rules.run_rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
@@ -19,11 +20,11 @@ from kindling.config.upgrade import name_today
 
 # Nodes of train.yaml to build: whether they may be null.
 BUILT = {
+    "task": False,
     "data": False,
     "data.augment": True,
     "data.transform": True,
     "model": False,
-    "criterion": False,
     "optimizer": False,
     "scheduler.scheduler": False,
     "mix": True,
@@ -43,7 +44,7 @@ def problems_of(config: DictConfig) -> list[Problem]:
     values = plain(config, set(paths(config)), problems)
     faults = list(targets_of_hydra(config))
     # Only configs of train.py have these.
-    if "optimizer" in values or "criterion" in values:
+    if "task" in values or "optimizer" in values:
         faults += _unbuilt(values)
     faults += _node_faults(config, values, "")
     for rule in RULES:
@@ -123,16 +124,37 @@ def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         fault, known = _target(values["_target_"], f"{path}._target_")
         if fault:
             yield fault
+    if known and path == "task":
+        yield from _given_twice(values, known)
+        known = _left_to_the_config(known)
     if known:
         present = set(config) if isinstance(config, DictConfig) and not config._is_interpolation() else set(values)
         yield from _argument_faults(values, present, known, path)
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
-        fault = _value_fault(value, known.annotations.get(key) if known else annotation_of(where), where)
+        annotation = known.annotations.get(key) if known else annotation_of(where)
+        fault = _value_fault(value, annotation, where)
+        if isinstance(value, dict) and not _is_built(value) and annotations.is_built(annotation):
+            fault = _no_target(where, value, {}, annotations.accepts(annotation, None))
         if fault:
             yield fault
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
         yield from _node_faults(inner, value, where)
+
+
+def _given_twice(values: dict[str, Any], known: Signature) -> Iterator[Fault]:
+    """Settings of a task that are the engine's to give."""
+    for key in sorted(GIVEN.keys() & values.keys() & known.annotations.keys()):
+        group = GIVEN[key]
+        allowed = f"{group}, at the top level" if group else "nothing here; a task is given the whole config"
+        yield Fault(f"task.{key}", "an argument that the engine gives", allowed, "" if group else f"~task.{key}")
+
+
+def _left_to_the_config(known: Signature) -> Signature:
+    """The arguments of a task but for those that the engine gives; one of these given here has a fault of its own."""
+    given = GIVEN.keys() & known.annotations.keys()
+    annotations = {name: None if name in given else each for name, each in known.annotations.items()}
+    return Signature(annotations, known.required - given, known.takes_more)
 
 
 def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
@@ -163,7 +185,7 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
             yield Fault(
                 f"{path}.{key}",
                 f"an argument that {name} does not take",
-                listed(known.annotations),
+                listed(_settable(known, path)),
                 f"{path}.{near}" if near else f"~{path}.{key}",
             )
     if not values.get("_partial_") and "_args_" not in values:
@@ -174,6 +196,10 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
                 yield Fault(f"{path}.{near}", f"but no {key}, which {name} needs", key, f"{path}.{key}")
             else:
                 yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
+
+
+def _settable(known: Signature, path: str) -> list[str]:
+    return [name for name in known.annotations if path != "task" or name not in GIVEN]
 
 
 def _value_fault(value: Any, annotation: ast.expr | None, path: str) -> Fault | None:

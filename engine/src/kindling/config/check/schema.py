@@ -14,6 +14,7 @@ from kindling.config.check import annotations
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.values import annotation_of
+from kindling.config.given import GIVEN
 from kindling.config.signatures import signature
 
 Schema = dict[str, Any]
@@ -54,8 +55,7 @@ def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
-    whole = _plain(_without(train, ("defaults", "criterion")))
-    whole["properties"]["criterion"] = _node([train["criterion"]["_target_"]])
+    whole = _plain(_without(train, ("defaults",)))
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
     may_be_null = [name for name in groups if name in train and train[name] is None]
     whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
@@ -97,7 +97,21 @@ def _group(name: str, files: ConfigFiles) -> Schema:
         plain = _plain(keys, "scheduler.")
         plain["properties"]["scheduler"] = _node(sorted(set(targets["scheduler.scheduler"])))
         return plain
+    if name == "task":
+        return _task(targets)
     return _node(sorted(set(targets[name])))
+
+
+def _task(targets: dict[str, list[str]]) -> Schema:
+    """Of the files of the group `task`, and of the nodes in them."""
+    whole = _node(sorted(set(targets["task"]) - {"???"}))
+    within = {path: found for path, found in targets.items() if path.count(".") == 1}
+    inner = {path.partition(".")[2]: _node(sorted(set(found))) for path, found in within.items()}
+    for case in whole["allOf"]:
+        taken: Schema = {name: each for name, each in case["then"]["properties"].items() if name not in GIVEN}
+        taken |= {name: {"anyOf": [each, REFERENCE, {"type": "null"}]} for name, each in inner.items() if name in taken}
+        case["then"]["properties"] = taken
+    return whole
 
 
 def _targets(node: Any, path: str) -> list[tuple[str, str]]:

@@ -43,15 +43,17 @@ def the_fold_is_there(config: Config) -> Iterator[Fault]:
 
 
 def each_class_has_a_weight(config: Config) -> Iterator[Fault]:
-    weights, classes = get(config, "criterion.class_weights"), get(config, "data.num_classes")
+    weights, classes = get(config, "task.criterion.class_weights"), get(config, "data.num_classes")
     if isinstance(weights, list) and isinstance(classes, int) and len(weights) != classes:
-        yield Fault("criterion.class_weights", f"{len(weights)} numbers", f"null, balanced, or {classes}, one a class")
+        yield Fault(
+            "task.criterion.class_weights", f"{len(weights)} numbers", f"null, balanced, or {classes}, one a class"
+        )
 
 
 def rare_classes_are_made_up_for_once(config: Config) -> Iterator[Fault]:
-    if get(config, "data.balanced_sampling") is True and get(config, "criterion.class_weights") == "balanced":
+    if get(config, "data.balanced_sampling") is True and get(config, "task.criterion.class_weights") == "balanced":
         allowed = "null with data.balanced_sampling=true; rare classes would count twice"
-        yield Fault("criterion.class_weights", "balanced", allowed, warning=True)
+        yield Fault("task.criterion.class_weights", "balanced", allowed, warning=True)
 
 
 def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:

@@ -56,7 +56,7 @@ def gradients_are_whole(config: Config) -> Iterator[Fault]:
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
     """What train() passes or sets itself."""
     for path in ("trainer.callbacks", "trainer.logger", "trainer.plugins"):
-        if get(config, path) is not None and "optimizer" in config:
+        if get(config, path) is not None and "task" in config:
             yield Fault(path, "a value, without effect", "null; train() sets its own", warning=True)
 
 
