@@ -10,16 +10,15 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import torch
 import yaml
 from PIL import Image
 
 from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check.files import ConfigFiles
-from kindling.config.composition import instantiate
+from kindling.config.composition import to_plain
 from kindling.errors import ConfigError, KindlingError
-from kindling.train import check_shapes
+from kindling.train import build_task
 
 CONFIGS = project.use(Path(__file__).parents[1]).configs
 
@@ -58,9 +57,7 @@ def check(lines: list[str]) -> str:
     except KindlingError as error:
         return str(error)
     try:
-        check_shapes(
-            instantiate(cfg.model, "model"), torch.zeros(2, cfg.data.channels, *[cfg.data.image_size] * 2), cfg
-        )
+        build_task(cfg, to_plain(cfg))
     except ConfigError as error:
         return f"misfit: {error}"
     return ""

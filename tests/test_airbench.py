@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from omegaconf import OmegaConf
 from torch import nn
 
 from kindling.config import project
 from kindling.errors import ConfigError
-from kindling.train import check_shapes
+from kindling.training.example import check_example
+from kindling.training.task import Task
 
 pytest.importorskip("my_project.models.airbench")
 from my_project.models.airbench import Airbench, pass_on
@@ -19,11 +19,10 @@ def airbench(widths: list[int]) -> Airbench:
 
 
 def test_it_takes_images_down_to_one_pixel_after_its_stages_and_refuses_smaller_ones():
-    net = airbench([8, 8, 8])
-    cfg = OmegaConf.create({"model": {"_target_": "Airbench"}, "data": {"num_classes": 7}, "views": "none"})
-    check_shapes(net, torch.zeros(2, 3, 9, 9), cfg)
-    with pytest.raises(ConfigError, match=r"Airbench for images of \(C, H, W\) = \(3, 8, 8\), which it cannot"):
-        check_shapes(net, torch.zeros(2, 3, 8, 8), cfg)
+    task = Task(airbench([8, 8, 8]), config={"model": {"_target_": "Airbench"}})
+    check_example(task, torch.zeros(2, 3, 9, 9))
+    with pytest.raises(ConfigError, match=r"Airbench for inputs of shape \(3, 8, 8\), which it cannot"):
+        check_example(task, torch.zeros(2, 3, 8, 8))
 
 
 def test_without_a_stage_it_is_refused():

@@ -78,12 +78,14 @@ FAULTS = [
         "self.num_classes), has_label",
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py", 'self.mix is not None and stage == "train"', "self.mix is not None"
+        "engine/tests/bench/src/bench/tasks/classification.py",
+        'self.mix is not None and stage == "train"',
+        "self.mix is not None",
     ),
-    Fault("engine/src/kindling/images/classifier.py", "        apply_lr_factors(optimizer)\n", ""),
-    Fault("engine/src/kindling/images/classifier.py", "self.criterion.balance(data.splits.train.labels)", "pass"),
+    Fault("engine/src/kindling/training/task.py", "        apply_lr_factors(optimizer)\n", ""),
+    Fault("engine/tests/bench/src/bench/tasks/classification.py", "loss.balance(data.splits.train.labels)", "pass"),
     Fault(
-        "engine/src/kindling/images/metrics.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "labels.argmax(1) if labels.ndim == 2",
         "labels.argmin(1) if labels.ndim == 2",
     ),
@@ -109,7 +111,7 @@ FAULTS = [
     Fault("engine/src/kindling/images/decoding.py", "channels_first or not is_last", "channels_first"),
     Fault("engine/src/kindling/images/decoding.py", "if not 0 <= low <= high <= 1:", "if low < 0 or high > 1:"),
     Fault("engine/src/kindling/inference/predictor.py", "channels_first=True", "channels_first=False"),
-    Fault("engine/src/kindling/inference/predictor.py", "classifier.net.eval()", "classifier.net.train()"),
+    Fault("engine/src/kindling/inference/predictor.py", "net.eval()", "net.train()"),
     Fault("engine/src/kindling/inference/predictor.py", "return images.ndim > 3", "return True"),
     Fault(
         "engine/src/kindling/inference/exporting/exported_graph.py",
@@ -179,9 +181,9 @@ FAULTS = [
     Fault("engine/src/kindling/debug/gradient_check.py", "copy.deepcopy(each).cpu()", "each.cpu()"),
     Fault("engine/src/kindling/config/rules/run_rules.py", "if init and weights:", "if False:"),
     Fault("engine/src/kindling/run_folders/resumption.py", "(*RATES, *FREE)", "RATES"),
-    Fault("engine/src/kindling/images/classifier.py", "parameter.grad = None", "pass"),
+    Fault("engine/src/kindling/training/task.py", "parameter.grad = None", "pass"),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/src/kindling/training/task.py",
         "self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)",
         "pass",
     ),
@@ -203,21 +205,25 @@ FAULTS = [
     Fault("engine/src/kindling/training/optimization.py", 'group["lr"] / common if common else 1.0', "1.0"),
     Fault("engine/src/kindling/images/views.py", "0.5 * unmoved + 0.25 * moved", "(unmoved + moved) / 3"),
     Fault("engine/src/kindling/images/views.py", "padded[:, :, 2:, 2:]", "padded[:, :, :-2, 2:]"),
-    Fault("engine/src/kindling/images/metrics.py", "loss.detach() * num_images", "loss.detach()"),
-    Fault("engine/src/kindling/images/metrics.py", "add_(loss.detach(), alpha=num_images)", "add_(loss.detach())"),
+    Fault("engine/src/kindling/training/sums.py", "output.loss.detach() * output.num", "output.loss.detach()"),
     Fault(
-        "engine/src/kindling/images/metrics.py",
+        "engine/src/kindling/training/sums.py",
+        "add_(output.loss.detach(), alpha=output.num)",
+        "add_(output.loss.detach())",
+    ),
+    Fault(
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "(logits.argmax(1) == labels).sum()",
         "(logits.argmin(1) == labels).sum()",
     ),
-    Fault("engine/src/kindling/images/classifier.py", '        self.totals["val"].reset()\n', "        pass\n"),
+    Fault("engine/src/kindling/training/bookkeeping.py", 'self.begin_epoch(pl_module, "val")', "pass"),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         'self.views.get(stage, "none"))',
         'self.views.get(stage, "none")).softmax(1)',
     ),
-    Fault("engine/src/kindling/images/classifier.py", "if clips_mixed else", "if False else"),
-    Fault("engine/src/kindling/images/classifier.py", "self.__dict__[name] = value", "pass"),
+    Fault("engine/src/kindling/training/task.py", "if clips_mixed else", "if False else"),
+    Fault("engine/src/kindling/training/task.py", "self.__dict__[name] = value", "pass"),
     Fault("engine/src/kindling/lightning_internals/hooks.py", "callback._every_n_train_steps < 1 and", "True or"),
     Fault("engine/src/kindling/lightning_internals/hooks.py", 'callback.logging_interval == "epoch"', "True"),
     Fault(
@@ -259,7 +265,7 @@ FAULTS = [
     Fault("engine/src/kindling/train.py", "data, best, verbose=False", "data, None, verbose=False"),
     Fault("engine/src/kindling/train.py", "seed_everything(cfg.seed, workers=True, verbose=False)", "pass"),
     Fault("engine/src/kindling/train.py", "if cfg.train and trainer.global_step == 0:", "if False:"),
-    Fault("engine/src/kindling/train.py", "net.train()", "pass"),
+    Fault("engine/src/kindling/training/example.py", "task.net.train()", "pass"),
     Fault(
         "engine/src/kindling/checkpoints/checkpoint.py",
         'map_location="cpu", weights_only=True',
@@ -448,14 +454,20 @@ FAULTS = [
     Fault("engine/src/kindling/training/start.py", 'if saved is None and run.config["fork"]:', "if False:"),
     Fault(
         "engine/src/kindling/training/initial_state.py",
-        "classifier.lr_factor = lr_factor(start.config, config)",
+        "factor = lr_factor(start.config, config)",
         "pass",
     ),
     Fault("engine/src/kindling/training/start.py", "    if PROGRESS not in saved.content:", "    if False:"),
     Fault("engine/src/kindling/lightning_internals/results.py", "before + now if adds", "now if adds"),
     Fault("engine/src/kindling/lightning_internals/results.py", "metric._update_count = saved", "_ = saved"),
-    Fault("engine/src/kindling/images/classifier.py", "seed_all(self._epoch_seed + batch_idx, self.device)", "pass"),
-    Fault("engine/src/kindling/images/classifier.py", 'self.totals["train"].restore(', 'self.totals["test"].restore('),
+    Fault(
+        "engine/src/kindling/training/bookkeeping.py",
+        "seed_all(self._epoch_seed + batch_idx, pl_module.device)",
+        "pass",
+    ),
+    Fault(
+        "engine/src/kindling/training/bookkeeping.py", 'module.sums["train"].restore(', 'module.sums["test"].restore('
+    ),
     Fault("engine/src/kindling/lightning_internals/loops.py", 'batches["is_last_batch"] = False', "pass"),
     Fault(
         "engine/src/kindling/lightning_internals/loops.py",
@@ -516,9 +528,7 @@ FAULTS = [
         'for path, key, value in nodes(absolute(upgrade(config, written)), ""):',
         "for path, key, value in ():",
     ),
-    Fault(
-        "engine/src/kindling/images/classifier.py", '_results.pop("training_step.train/loss_step", None)', "_results"
-    ),
+    Fault("engine/src/kindling/training/bookkeeping.py", "results.forget_step_values(trainer)", "pass"),
     Fault("engine/src/kindling/images/loader.py", "        return self._decoder._iterator\n", "        return None\n"),
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/fork.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
@@ -537,7 +547,7 @@ FAULTS = [
     Fault(
         "engine/src/kindling/training/rollback.py", "place.batch is not None and not repeats", "place.batch is not None"
     ),
-    Fault("engine/src/kindling/images/classifier.py", "return full / rest if rest and", "return 1.0 if rest and"),
+    Fault("engine/src/kindling/training/task.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
     Fault("engine/src/kindling/debug/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
@@ -682,38 +692,42 @@ CONTRACT_FAULTS = [
         "yield self.normalize(images).double(), labels",
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "self.criterion(logits, labels)",
         "self.criterion(logits, (labels + 1) % logits.shape[1])",
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "self.criterion(logits, labels)",
         "self.criterion(logits.softmax(1), labels)",
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "self.criterion(logits, labels)",
         "self.criterion(logits, labels.flip(0))",
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py",
+        "engine/tests/bench/src/bench/tasks/classification.py",
         "self.criterion(logits, labels)",
         "self.criterion(logits, labels) * len(labels)",
     ),
-    Fault("engine/src/kindling/images/classifier.py", "parameter.grad = None", "pass"),
-    Fault("engine/src/kindling/images/classifier.py", "return loss if", "return (loss * 1e-9) if"),
+    Fault("engine/src/kindling/training/task.py", "parameter.grad = None", "pass"),
+    Fault("engine/src/kindling/training/task.py", "return loss if", "return (loss * 1e-9) if"),
     Fault(
-        "engine/src/kindling/images/classifier.py",
-        'self._step(batch, "val")[1]',
-        '(self.train(), self._step(batch, "val"))[1][1]',
+        "engine/src/kindling/training/task.py",
+        'self._step(batch, "val").outputs',
+        '(self.train(), self._step(batch, "val"))[1].outputs',
     ),
     Fault(
-        "engine/src/kindling/images/classifier.py",
-        'self._step(batch, "test")[1]',
-        '(self.train(), self._step(batch, "test"))[1][1]',
+        "engine/src/kindling/training/task.py",
+        'self._step(batch, "test").outputs',
+        '(self.train(), self._step(batch, "test"))[1].outputs',
     ),
-    Fault("engine/src/kindling/images/metrics.py", "add_(loss.detach(), alpha=num_images)", "add_(loss.detach())"),
+    Fault(
+        "engine/src/kindling/training/sums.py",
+        "add_(output.loss.detach(), alpha=output.num)",
+        "add_(output.loss.detach())",
+    ),
     # Biases and norms are not trained.
     Fault(
         "engine/src/kindling/training/optimization.py",

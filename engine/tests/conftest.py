@@ -9,8 +9,8 @@ import bench_root
 import crash
 from kindling.config import project
 from kindling.errors import Interrupted
-from kindling.images.classifier import Classifier
 from kindling.train import train
+from kindling.training.task import Task
 
 pytest_plugins = ["kindling.testing"]
 crash.heed_signals()
@@ -36,7 +36,7 @@ def stop_at(config, monkeypatch):
 
     def stop(step: int, *overrides: str):
         cfg = config(*overrides)
-        original = Classifier.training_step
+        original = Task.training_step
 
         def stopping(self, batch, batch_idx):
             if self.global_step == step:
@@ -44,7 +44,7 @@ def stop_at(config, monkeypatch):
             return original(self, batch, batch_idx)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Classifier, "training_step", stopping)
+            patch.setattr(Task, "training_step", stopping)
             with pytest.raises(Interrupted):
                 train(cfg)
         return cfg
@@ -57,13 +57,13 @@ def weights_after(monkeypatch):
     """Collects the weights each time that a hook of the classifier has done its work."""
 
     def collect(hook: str) -> list[dict[str, torch.Tensor]]:
-        weights, original = [], getattr(Classifier, hook)
+        weights, original = [], getattr(Task, hook)
 
         def keep(self, *arguments, **named):
             original(self, *arguments, **named)
             weights.append({name: each.detach().clone() for name, each in self.named_parameters()})
 
-        monkeypatch.setattr(Classifier, hook, keep)
+        monkeypatch.setattr(Task, hook, keep)
         return weights
 
     return collect

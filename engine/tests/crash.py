@@ -48,11 +48,11 @@ from PIL import Image
 
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
-from kindling.images.classifier import Classifier
 from kindling.process.cores import available_cores
 from kindling.process.signals import ENDING
 from kindling.run_folders.leftovers import remove_leftovers
 from kindling.train import train
+from kindling.training.task import Task
 
 AUGMENTED = [
     "+data.augment={_target_: kindling.images.augment.Augment, crop_padding: 1, padding_mode: constant, "
@@ -85,7 +85,11 @@ SCENARIOS: dict[str, list[str]] = {
             "model.checkpoint_activations=true",
         ),
         *("mix=mixup_cutmix", "transform=trivial", "data.balanced_sampling=true", "data.fold=1", "data.num_folds=3"),
-        *("criterion.class_weights=balanced", "criterion.label_smoothing=0.1", "criterion.focal_gamma=1"),
+        *(
+            "task.criterion.class_weights=balanced",
+            "task.criterion.label_smoothing=0.1",
+            "task.criterion.focal_gamma=1",
+        ),
         *("layer_lr_decay=0.8", "init=orthogonal", "callbacks=[ema,finetune,tensorboard]", "callbacks.ema.decay=0.8"),
         *(
             "callbacks.finetuning.head_epochs=1",
@@ -515,12 +519,12 @@ def damaged(home: Path, number: int, resumed: int, seed: int = 0) -> Result:
 
 # Where a signal comes: the function during whose call it does, and which call of the n-th run.
 PLACES: dict[str, tuple[Any, str, Callable[[int], int]]] = {
-    "training": (Classifier, "training_step", lambda n: 5 + 4 * n),
-    "validation": (Classifier, "validation_step", lambda n: 4 + n),
-    "accumulation": (Classifier, "training_step", lambda n: 6 + 4 * n),
+    "training": (Task, "training_step", lambda n: 5 + 4 * n),
+    "validation": (Task, "validation_step", lambda n: 4 + n),
+    "accumulation": (Task, "training_step", lambda n: 6 + 4 * n),
     "saving": (checkpoint, "damaged_record", lambda n: 1 + n),
-    "first batch": (Classifier, "training_step", lambda n: 1),
-    "sanity check": (Classifier, "validation_step", lambda n: 1),
+    "first batch": (Task, "training_step", lambda n: 1),
+    "sanity check": (Task, "validation_step", lambda n: 1),
 }
 
 
@@ -541,14 +545,14 @@ def signal_at(place: str, signum: int, number: int) -> None:
 
 def count_batches(file: Path) -> None:
     """Write down each batch that this process trains on."""
-    step = Classifier.training_step
+    step = Task.training_step
 
-    def counted(self: Classifier, batch: Any, batch_idx: int) -> Any:
+    def counted(self: Task, batch: Any, batch_idx: int) -> Any:
         with file.open("a") as stream:
             stream.write(f"{self.current_epoch} {batch_idx}\n")
         return step(self, batch, batch_idx)
 
-    Classifier.training_step = counted  # pyright: ignore[reportAttributeAccessIssue]
+    Task.training_step = counted  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def signals(

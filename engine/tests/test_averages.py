@@ -5,10 +5,10 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import get_ema_avg_fn
 
+from bench.tasks.classification import Classification
 from kindling.callbacks.averages import EMA
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
-from kindling.images.classifier import Classifier
 from kindling.testing.runs import same_weights
 
 SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]
@@ -29,7 +29,7 @@ def test_the_average_is_that_of_a_loop_by_hand(train_run, weights_after):
 def test_what_is_tested_is_the_average_that_is_saved_as_the_best(train_run):
     run = train_run(*SMALL, "optimizer.lr=0.05")
     data = instantiate(run.cfg.data, "data")
-    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net = Classification(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss(), "none")
     net.load_state_dict(run.weights("best"))
     net.eval()
     with torch.inference_mode():

@@ -7,6 +7,7 @@ import torch
 
 from kindling.checkpoints import checkpoint
 from kindling.config import project
+from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
 from kindling.errors import CheckpointError
 
@@ -22,7 +23,7 @@ def write(path: Path, **changes) -> Path:
 def test_what_is_saved_is_loaded(tmp_path):
     saved = checkpoint.load(write(tmp_path / "a.ckpt"))
     assert torch.equal(saved["state_dict"]["weight"], torch.arange(1000.0))
-    assert saved["description"]["classes"] == ["a", "b"]
+    assert saved["description"]["facts"]["classes"] == ["a", "b"]
     assert saved["description"]["config"]["model"]["_target_"] == "bench.models.cnn.CNN"
 
 
@@ -76,7 +77,7 @@ def test_a_checkpoint_of_another_program_is_refused(tmp_path):
 
 @pytest.mark.parametrize("given", [99, 0, 2.0, True, "2", None])
 def test_another_format_is_refused_by_its_number(tmp_path, given):
-    with pytest.raises(CheckpointError, match=f"of format {given!r}; allowed: format 3 and older"):
+    with pytest.raises(CheckpointError, match=f"of format {given!r}; allowed: format {FORMAT} and older"):
         checkpoint.load(write(tmp_path / "a.ckpt", format=given))
 
 

@@ -95,7 +95,7 @@ def test_a_weight_for_each_class_is_asked_for():
 
 
 def test_balanced_weights_are_those_of_the_training_labels_in_training_and_in_the_checkpoint(train_run):
-    run = train_run("criterion.class_weights=balanced", "data.num_images=35", "data.batch_size=35")
+    run = train_run("task.criterion.class_weights=balanced", "data.num_images=35", "data.batch_size=35")
     saved = run.weights("best")["criterion.weight"]
     expected = 35 / (10 * torch.tensor([4.0] * 5 + [3.0] * 5))
     torch.testing.assert_close(saved, expected)
@@ -105,7 +105,7 @@ def test_a_test_alone_of_other_weights_takes_those_of_its_own_criterion(train_ru
     origin = train_run("trainer.max_epochs=1")
     plain = train_run("train=false", f"weights={origin.folder}")
     assert plain.metrics["test/loss"] == pytest.approx(origin.metrics["test/loss"])
-    uneven = ["criterion.class_weights=[9,1,1,1,1,1,1,1,1,1]"]
+    uneven = ["task.criterion.class_weights=[9,1,1,1,1,1,1,1,1,1]"]
     assert (
         train_run("train=false", f"weights={origin.folder}", *uneven).metrics["test/loss"] > plain.metrics["test/loss"]
     )
@@ -120,7 +120,7 @@ def test_accumulated_batches_with_weights_make_the_step_of_one_large_batch(train
         "data.num_images=64",
         "test=false",
     ]
-    settings += ["criterion.class_weights=[1,1,1,1,1,1,1,1,1,20]", "trainer.max_epochs=2"]
+    settings += ["task.criterion.class_weights=[1,1,1,1,1,1,1,1,1,20]", "trainer.max_epochs=2"]
     large = train_run(*settings, "data.batch_size=32").weights()
     small = train_run(*settings, "data.batch_size=8", "trainer.accumulate_grad_batches=4").weights()
     assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 from torch.optim import SGD, lr_scheduler
@@ -20,11 +21,13 @@ import crash
 from bench.models.mlp import MLP
 from kindling.checkpoints import resume_checkpoint
 from kindling.errors import DivergedError, Interrupted
-from kindling.images.classifier import Classifier
 from kindling.images.loader import EpochLoader
 from kindling.run_folders import record as run_folder
+from kindling.stages import Stage
 from kindling.train import train
+from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.optimization import scale_rates
+from kindling.training.task import StepOutput, Task
 
 # Two epochs of four batches, with a checkpoint before each but the first.
 SMALL = [
@@ -50,7 +53,7 @@ class Batches:
 @pytest.fixture
 def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
     """Watches the batches of training, and makes the images of some NaN."""
-    made, iterate, step = Batches(), EpochLoader.__iter__, Classifier.training_step
+    made, iterate, start = Batches(), EpochLoader.__iter__, Task.on_train_batch_start
 
     def poisoned(self: EpochLoader) -> Iterator[tuple[Tensor, Tensor]]:
         for images, labels in iterate(self):
@@ -62,14 +65,14 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> Batches:
                 works = batch in made.poisoned_validation
             yield (images * math.nan if works else images), labels
 
-    def watched(self: Classifier, batch: Any, batch_idx: int) -> Tensor | None:
+    def watched(self: Task, batch: Any, batch_idx: int) -> Any:
         made.seen.append([self.current_epoch, batch_idx])
         groups = self.trainer.optimizers[0].param_groups
         made.rates[self.current_epoch, batch_idx] = [group["lr"] for group in groups]
-        return step(self, batch, batch_idx)
+        return start(self, batch, batch_idx)
 
     monkeypatch.setattr(EpochLoader, "__iter__", poisoned)
-    monkeypatch.setattr(Classifier, "training_step", watched)
+    monkeypatch.setattr(Task, "on_train_batch_start", watched)
     return made
 
 
@@ -226,15 +229,15 @@ def test_a_nan_before_the_first_checkpoint_leaves_none(small, batches, clean):
 
 
 def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_first(small, batches, monkeypatch):
-    step = Classifier._step
+    step = Task._step
 
-    def with_wrong_gradient(self: Classifier, batch: Any, stage: str) -> tuple[Tensor, Tensor]:
-        loss, logits = step(self, batch, stage)
+    def with_wrong_gradient(self: Task, batch: Any, stage: Stage) -> StepOutput:
+        output = step(self, batch, stage)
         if stage == "train" and batches.seen[-1] == [1, 1]:
-            logits.register_hook(lambda gradient: gradient * math.nan)
-        return loss, logits
+            output.outputs.register_hook(lambda gradient: gradient * math.nan)
+        return output
 
-    monkeypatch.setattr(Classifier, "_step", with_wrong_gradient)
+    monkeypatch.setattr(Task, "_step", with_wrong_gradient)
     message = diverge(small())
     assert "; step 5 (epoch 1, batch 1): the gradient of net.head.bias is NaN or infinite; " in message
     assert "lower optimizer.lr or set trainer.gradient_clip_val with fork=, or leave such batches out" in message
@@ -243,13 +246,13 @@ def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_
 
 
 def test_a_gradient_of_sqrt_at_zero_is_found(small, batches, monkeypatch):
-    step = Classifier.training_step
+    step = Task.training_step
 
     def with_root(self: Any, batch: Any, batch_idx: int) -> Any:
         loss = step(self, batch, batch_idx)
         return loss + (0 * self.net.hidden[1].bias).sum().sqrt() if batches.seen[-1] == [0, 2] else loss
 
-    monkeypatch.setattr(Classifier, "training_step", with_root)
+    monkeypatch.setattr(Task, "training_step", with_root)
     cfg = small()
     message = diverge(cfg)
     assert "; step 2 (epoch 0, batch 2): the gradient of net.hidden.1.bias is NaN or infinite; " in message
@@ -334,13 +337,13 @@ def test_the_replay_of_a_nan_that_does_not_come_again_leaves_the_run_as_it_was(s
 
 def test_a_replay_that_fails_does_not_hide_the_nan(small, batches, monkeypatch, caplog):
     batches.poisoned = [[0, 2]]
-    step = Classifier.training_step
+    step = Task.training_step
 
-    def failing(self: Classifier, batch: Any, batch_idx: int) -> Any:
-        assert batches.seen.count([0, 2]) < 1, "no memory"
+    def failing(self: Task, batch: Any, batch_idx: int) -> Any:
+        assert batches.seen.count([0, 2]) < 2, "no memory"
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", failing)
+    monkeypatch.setattr(Task, "training_step", failing)
     with caplog.at_level(logging.WARNING):
         assert "train/loss: is NaN or infinite; the step could not be found" in diverge(small())
     assert "the replay failed: AssertionError: no memory" in caplog.text
@@ -358,7 +361,7 @@ def test_a_rollback_gives_the_weights_of_a_run_without_the_batch(small, batches,
     assert record_of(cfg)["rollbacks"] == [[0, 1], [1, 2]]
     assert_finite(folder_of(cfg))
 
-    monkeypatch.setattr(Classifier, "training_step", without([[0, 1], [1, 2]], Classifier.training_step))
+    monkeypatch.setattr(Task, "training_step", without([[0, 1], [1, 2]], Task.training_step))
     other = small(*overrides)
     train(other)
     for kind in ("state_dict", "optimizer_states"):
@@ -371,7 +374,7 @@ def test_a_rollback_gives_the_weights_of_a_run_without_the_batch(small, batches,
 def without(left_out: list[list[int]], step: Callable[..., Any]) -> Callable[..., Any]:
     """A training step that takes no notice of these batches."""
 
-    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+    def training_step(self: Task, batch: Any, batch_idx: int) -> Any:
         return None if [self.current_epoch, batch_idx] in left_out else step(self, batch, batch_idx)
 
     return training_step
@@ -406,16 +409,16 @@ def test_each_rollback_goes_back_to_the_last_checkpoint_and_says_so(small, batch
 def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkeypatch):
     """The best validation lies between the checkpoint and the NaN, and what follows is worse."""
     losses = iter([5.0, 1.0, *([7.0] * 9)])
-    reduce = Classifier._log_epoch
+    end = Bookkeeping.end_epoch
 
-    def told(self: Classifier, stage: str) -> None:
-        if stage == "val" and not self.trainer.sanity_checking:
-            sums = self.totals["val"].sums
-            assert sums is not None
-            sums[0] = next(losses) * sums[2]
-        reduce(self, stage)
+    def told(self: Bookkeeping, trainer: Trainer, module: Task, stage: str) -> None:
+        sums = module.sums["val"]
+        if stage == "val" and not trainer.sanity_checking:
+            assert sums.loss is not None
+            sums.loss.fill_(next(losses) * (sums.state() or {})["num"])
+        end(self, trainer, module, stage)
 
-    monkeypatch.setattr(Classifier, "_log_epoch", told)
+    monkeypatch.setattr(Bookkeeping, "end_epoch", told)
     batches.poisoned = [[2, 1]]
     cfg = small(ROLLBACK, RARE, "trainer.max_epochs=4", "callbacks.resume_checkpoint.every_n_steps=6")
     train(cfg)
@@ -429,13 +432,13 @@ def test_a_rollback_that_would_repeat_itself_is_the_last(small, batches):
     batches.poisoned = [[0, 1]]
     message = diverge(small(ROLLBACK, "rollback.skip_batch=false", "rollback.lr_factor=0.9", "rollback.times=2"))
     assert "2 rollbacks did not help" in message
-    step = Classifier.validation_step
+    step = Task.validation_step
 
-    def poisoned(self: Classifier, batch: Any, batch_idx: int) -> Tensor:
+    def poisoned(self: Task, batch: Any, batch_idx: int) -> Tensor:
         return step(self, (batch[0] * (math.nan if self.global_step else 1.0), batch[1]), batch_idx)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Classifier, "validation_step", poisoned)
+        patch.setattr(Task, "validation_step", poisoned)
         batches.poisoned = []
         assert "1 rollback did not help" in diverge(small(ROLLBACK, "rollback.times=3"))
 
@@ -467,13 +470,13 @@ def test_a_nan_that_does_not_come_again_is_rolled_back_too(small, batches, clean
 
 
 def test_a_rollback_may_lower_the_rate_alone(small, batches, monkeypatch):
-    step: Any = Classifier.training_step
+    step: Any = Task.training_step
 
     def diverging(self: Any, batch: Any, batch_idx: int) -> Any:
         loss = step(self, batch, batch_idx)
         return loss * math.inf if self.optimizers().param_groups[0]["lr"] > 0.3 else loss
 
-    monkeypatch.setattr(Classifier, "training_step", diverging)
+    monkeypatch.setattr(Task, "training_step", diverging)
     cfg = small(
         *(ROLLBACK, "rollback.skip_batch=false", "rollback.lr_factor=0.5"),
         *("scheduler=constant", "optimizer.lr=1.0"),
@@ -552,9 +555,9 @@ def test_a_run_that_rolled_back_and_was_killed_resumes_to_the_bits_of_one_that_w
     batches.poisoned = [[0, 3]]
     whole, cfg = small(*overrides), small(*overrides)
     train(whole)
-    step, last_steps = Classifier.training_step, [2, 5]  # before a checkpoint knows of the rollback, and after
+    step, last_steps = Task.training_step, [2, 5]  # before a checkpoint knows of the rollback, and after
 
-    def killed(self: Classifier, batch: Any, batch_idx: int) -> Any:
+    def killed(self: Task, batch: Any, batch_idx: int) -> Any:
         # The second time at the poisoned batch is the replay, the third one leaves it out.
         if batches.seen.count([0, 3]) >= 2 and self.global_step == last_steps[0]:
             last_steps.pop(0)
@@ -562,7 +565,7 @@ def test_a_run_that_rolled_back_and_was_killed_resumes_to_the_bits_of_one_that_w
         return step(self, batch, batch_idx)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Classifier, "training_step", killed)
+        patched.setattr(Task, "training_step", killed)
         for _ in range(2):
             batches.seen.clear()
             with pytest.raises(Interrupted):
@@ -574,14 +577,14 @@ def test_a_run_that_rolled_back_and_was_killed_resumes_to_the_bits_of_one_that_w
 
 
 def test_all_attempts_together_take_no_longer_than_max_time(small, batches, monkeypatch):
-    clock, step = [0.0], Classifier.training_step
+    clock, start = [0.0], Task.on_train_batch_start
     monkeypatch.setattr(resume_checkpoint, "time", SimpleNamespace(monotonic=lambda: clock[0]))
 
-    def slow(self: Classifier, batch: Any, batch_idx: int) -> Any:
+    def slow(self: Task, batch: Any, batch_idx: int) -> Any:
         clock[0] += 10
-        return step(self, batch, batch_idx)
+        return start(self, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", slow)
+    monkeypatch.setattr(Task, "on_train_batch_start", slow)
     batches.poisoned = [[0, 3]]
     cfg = small(ROLLBACK, "trainer.max_time=00:00:01:15")
     with pytest.raises(Interrupted, match="max_time"):

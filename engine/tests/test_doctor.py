@@ -101,7 +101,7 @@ def test_parameters_without_a_gradient_are_told_and_frozen_ones_are_not(told, mo
 
 def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, monkeypatch):
     planted(monkeypatch, lambda logits: logits.masked_fill(torch.arange(10) == 3, -1e9))
-    short = [*QUICK, "optimizer.lr=0.01", "criterion.label_smoothing=0", "callbacks.early_stopping=null"]
+    short = [*QUICK, "optimizer.lr=0.01", "task.criterion.label_smoothing=0", "callbacks.early_stopping=null"]
     assert told(*short, "trainer.max_epochs=3") == []
     assert told(*short, "trainer.max_epochs=5") == [
         "model: after 4 epochs predicts class 'class 3' for no val image; usual: each class; "
@@ -113,7 +113,7 @@ def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
     forward = CrossEntropy.forward
     monkeypatch.setattr(CrossEntropy, "forward", lambda self, *given: 0.1 * forward(self, *given))
     assert told(*QUICK) == []
-    (sentence,) = told(*QUICK, "criterion.label_smoothing=0.2")
+    (sentence,) = told(*QUICK, "task.criterion.label_smoothing=0.2")
     assert sentence.startswith("criterion: train/loss is 0.")
     assert sentence.endswith(
         "; with label_smoothing=0.2 it cannot be below 0.8669; look at criterion and at the model's output"
@@ -266,14 +266,14 @@ class Branches(nn.Module):
 
 @pytest.mark.parametrize(("share", "factor", "is_told"), [(0.5, 1.0, False), (1.0, 0.0, True), (0.0, 1.0, True)])
 def test_a_branch_is_told_if_none_of_the_first_steps_trains_it(told, monkeypatch, share, factor, is_told):
-    build = train_module.build_classifier
+    build = train_module.build_task
 
     def with_branches(cfg, config):
-        classifier = build(cfg, config)
-        classifier.net = Branches(share, factor)
-        return classifier
+        task = build(cfg, config)
+        task.net = Branches(share, factor)
+        return task
 
-    monkeypatch.setattr(train_module, "build_classifier", with_branches)
+    monkeypatch.setattr(train_module, "build_task", with_branches)
     sentences = told(*QUICK, "data.num_images=320", "data.batch_size=32")
     assert [
         each.startswith("model: no gradient reaches 2 of 4 trainable parameters: branch.weight") for each in sentences

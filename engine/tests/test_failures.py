@@ -19,11 +19,11 @@ import crash
 from bench.models.mlp import MLP
 from kindling.errors import DataError, KindlingError
 from kindling.images import image_folder
-from kindling.images.classifier import Classifier
 from kindling.images.fake import FakeImages
 from kindling.run_folders import record as run_folder
 from kindling.train import train
 from kindling.training.failures import num_parts
+from kindling.training.task import Task
 
 Given = Callable[..., DictConfig]
 # Two epochs of four batches, with a checkpoint before each but the first.
@@ -88,17 +88,17 @@ def whole(cfg: DictConfig) -> dict[str, str]:
     return crash.digest(Path(cfg.paths.run))
 
 
-def at_step(step: int, action: Callable[[Classifier], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def at_step(step: int, action: Callable[[Task], Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Do something once, when training comes to a step."""
-    original, done = Classifier.training_step, []
+    original, done = Task.training_step, []
 
-    def training_step(self: Classifier, batch: Any, batch_idx: int) -> Any:
+    def training_step(self: Task, batch: Any, batch_idx: int) -> Any:
         if self.global_step == step and not done:
             done.append(step)
             action(self)
         return original(self, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", training_step)
+    monkeypatch.setattr(Task, "training_step", training_step)
 
 
 def run_out(*_: Any) -> None:
@@ -127,9 +127,9 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 @pytest.mark.parametrize(
     ("most", "accumulate", "advice"),
     [
-        (12, 1, "8 would likely fit; trainer.accumulate_grad_batches=2 keeps the images of a step"),
-        (7, 2, "4 would likely fit; trainer.accumulate_grad_batches=8 keeps the images of a step"),
-        (1, 1, "no half of it fits either; take a smaller model, or smaller images with data.image_size"),
+        (12, 1, "8 would likely fit; trainer.accumulate_grad_batches=2 keeps the examples of a step"),
+        (7, 2, "4 would likely fit; trainer.accumulate_grad_batches=8 keeps the examples of a step"),
+        (1, 1, "no half of it fits either; take a smaller model, or smaller examples"),
     ],
 )
 def test_memory_that_ran_out_says_what_would_fit(small, limit, most, accumulate, advice):
@@ -149,8 +149,8 @@ def test_the_batch_size_that_is_advised_trains_with_as_many_images_a_step(small,
 @pytest.mark.parametrize(
     ("batch_size", "most", "advice"),
     [
-        (15, 5, "3 would likely fit; trainer.accumulate_grad_batches=5 keeps the images of a step"),
-        (13, 3, "3 would likely fit; trainer.accumulate_grad_batches=4 keeps 12 images a step"),
+        (15, 5, "3 would likely fit; trainer.accumulate_grad_batches=5 keeps the examples of a step"),
+        (13, 3, "3 would likely fit; trainer.accumulate_grad_batches=4 keeps 12 examples a step"),
     ],
 )
 def test_a_batch_size_that_halves_badly_is_cut_into_equal_parts(small, limit, batch_size, most, advice):
@@ -228,7 +228,7 @@ def test_an_image_that_is_deleted_during_the_run_is_told_in_one_line(files, monk
     cfg = files(f"data.num_workers={num_workers}", "callbacks.resume_checkpoint.every_n_steps=3")
     images = sorted(Path(cfg.data.root).glob("train/*/*.png"))
 
-    def delete(_: Classifier) -> None:
+    def delete(_: Task) -> None:
         for image in images:
             image.rename(image.with_suffix(".gone"))
 
@@ -252,7 +252,7 @@ def test_an_image_that_is_gone_before_the_first_checkpoint_is_told_in_one_line(f
 
 def test_workers_end_with_the_test_that_they_read_for(files, monkeypatch):
     seen = []
-    monkeypatch.setattr(Classifier, "on_test_end", lambda self: seen.extend(multiprocessing.active_children()))
+    monkeypatch.setattr(Task, "on_test_end", lambda self: seen.extend(multiprocessing.active_children()))
     others = set(multiprocessing.active_children())
     train(files("data.num_workers=2", "test=true"))
     assert len({*seen} - others) == 2

@@ -10,7 +10,7 @@ import torch
 from kindling.debug.find_batch_size import largest
 from kindling.debug.find_lr import suggest
 from kindling.errors import KindlingError
-from kindling.images.classifier import Classifier
+from kindling.training.task import Task
 
 TASK = ["model=mlp", "optimizer=sgd"]
 
@@ -54,13 +54,13 @@ def test_a_range_test_leaves_its_curve_and_nothing_else(found):
 
 
 def test_the_rates_rise_by_the_same_factor_and_keep_the_proportions_of_the_groups(train_run, monkeypatch):
-    seen, step = [], Classifier.optimizer_step
+    seen, step = [], Task.optimizer_step
 
     def note(self, epoch, batch_idx, optimizer, closure):
         seen.append([group["lr"] for group in optimizer.param_groups])
         step(self, epoch, batch_idx, optimizer, closure)
 
-    monkeypatch.setattr(Classifier, "optimizer_step", note)
+    monkeypatch.setattr(Task, "optimizer_step", note)
     short = ["callbacks.find_lr.num_steps=9", "callbacks.find_lr.min_lr=1e-4", "callbacks.find_lr.max_lr=1"]
     groups = ["optimizer=muon", "optimizer.lr=0.1", "optimizer.head_lr=0.5", "optimizer.bias_lr=0.2"]
     run = train_run("model=mlp", *groups, "debug=find_lr", *short)
@@ -71,14 +71,14 @@ def test_the_rates_rise_by_the_same_factor_and_keep_the_proportions_of_the_group
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_step_has_the_mean_loss_of_its_batches(train_run, monkeypatch, batches):
-    losses, step = [], Classifier._step
+    losses, step = [], Task._step
 
     def note(self, batch, stage):
-        loss, logits = step(self, batch, stage)
-        losses.append(loss.item())
-        return loss, logits
+        output = step(self, batch, stage)
+        losses.append(output.loss.item())
+        return output
 
-    monkeypatch.setattr(Classifier, "_step", note)
+    monkeypatch.setattr(Task, "_step", note)
     short = ["callbacks.find_lr.num_steps=6", "callbacks.find_lr.max_lr=0.5", "data.num_images=192"]  # 6 batches
     run = train_run(*TASK, "debug=find_lr", *short, f"trainer.accumulate_grad_batches={batches}")
     written = json.loads((run.folder / "lr_find.json").read_text())["loss"]
@@ -116,7 +116,7 @@ def test_the_largest_batch_is_the_last_of_the_doubles_that_fits():
 
 
 def test_a_batch_size_is_found_where_memory_ends(found, monkeypatch):
-    tried, step = [], Classifier.training_step
+    tried, step = [], Task.training_step
 
     def with_little_memory(self, batch, batch_idx):
         tried.append(len(batch[1]))
@@ -125,7 +125,7 @@ def test_a_batch_size_is_found_where_memory_ends(found, monkeypatch):
         return step(self, batch, batch_idx)
 
     with_little_memory.__signature__ = step.__signature__  # pyright: ignore[reportFunctionMemberAccess]
-    monkeypatch.setattr(Classifier, "training_step", with_little_memory)
+    monkeypatch.setattr(Task, "training_step", with_little_memory)
     run, words = found(*TASK, "debug=find_batch_size", "data.batch_size=16")
     assert tried == [16, 16, 16, 32, 32, 32, 64, 64, 64, 128]
     assert "the largest batch that has fitted: data.batch_size=64\n" in words
@@ -145,6 +145,6 @@ def test_a_model_that_not_even_two_images_fit_is_told(train_run, monkeypatch):
     def no_memory(self, batch, stage):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(Classifier, "_step", no_memory)
+    monkeypatch.setattr(Task, "_step", no_memory)
     with pytest.raises(KindlingError, match="memory runs out with 2 images; take a smaller model or image_size"):
         train_run(*TASK, "debug=find_batch_size")

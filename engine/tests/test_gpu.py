@@ -9,10 +9,10 @@ from lightning.pytorch import Callback
 
 from kindling.cli.entry import compose
 from kindling.images.augment import Augment, Normalize
-from kindling.images.classifier import Classifier
 from kindling.images.images import ImageTensors
 from kindling.images.loader import EpochLoader
 from kindling.train import train
+from kindling.training.task import Task
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -59,7 +59,7 @@ def test_no_step_waits_for_the_gpu(tmp_path, monkeypatch, model):
     cfg = compose(
         [*SMALL, f"model={model}", "trainer.max_epochs=1", "trainer.log_every_n_steps=0", f"paths.logs={tmp_path}"]
     )
-    monkeypatch.setattr(Classifier, "configure_callbacks", lambda self: [NoWaiting()])
+    monkeypatch.setattr(Task, "configure_callbacks", lambda self: [NoWaiting()])
     try:
         assert train(cfg)["train/loss"] > 0
     finally:

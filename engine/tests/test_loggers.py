@@ -13,10 +13,10 @@ from bench_root import CONFIGS
 from kindling.cli.entry import compose
 from kindling.config.rules import logger_rules
 from kindling.errors import ConfigError
-from kindling.images.classifier import Classifier
 from kindling.loggers.tracking import name_of
 from kindling.run_folders import record as run_folder
 from kindling.train import train
+from kindling.training.task import Task
 
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
 pytestmark = pytest.mark.filterwarnings("ignore:The ..noload.. loader strategy")  # MLflow 3.17 on sqlalchemy 2.1
@@ -118,7 +118,7 @@ def test_a_run_that_fails_is_failed_and_a_store_that_fails_hides_nothing(store, 
     def fail(*arguments):
         raise RuntimeError("out of luck")
 
-    monkeypatch.setattr(Classifier, "training_step", fail)
+    monkeypatch.setattr(Task, "training_step", fail)
     with pytest.raises(RuntimeError, match="out of luck"):
         train_run("logger=mlflow")
     ((_, found),) = store()

@@ -8,10 +8,11 @@ from torch import nn
 
 from bench.models.cnn import CNN
 from bench.models.mlp import MLP
+from bench.tasks.classification import Classification
 from kindling.callbacks.activations import recording
 from kindling.callbacks.monitor import LayerMonitor
-from kindling.images.classifier import Classifier
 from kindling.testing.runs import same_weights
+from kindling.training.task import Task
 
 LOOK = ["callbacks=monitor", "callbacks.monitor.every_n_steps=1", "trainer.max_epochs=1"]
 SMALL = ["model=mlp", "model.hidden=[8,8]", "data.image_size=8", "model.dropout=0"]
@@ -25,14 +26,14 @@ def warnings_of(train_run, monkeypatch, caplog):
     """Trains with a net that was changed first; returns the monitor's warnings."""
 
     def run(change, *overrides: str) -> list[str]:
-        original = Classifier.on_train_start
+        original = Task.on_train_start
 
         def start(self):
             original(self)
             with torch.no_grad():
                 change(self.net)
 
-        monkeypatch.setattr(Classifier, "on_train_start", start)
+        monkeypatch.setattr(Task, "on_train_start", start)
         train_run(*LOOK, *SMALL, "trainer.max_steps=3", *NO_BEST, *overrides)
         return re.findall(r"warning: (.*)", caplog.text)
 
@@ -76,7 +77,7 @@ def test_half_of_the_units_may_be_dead(warnings_of):
 
 def monitored(net: nn.Module, images: torch.Tensor, caplog) -> dict[str, float]:
     """What the monitor writes of one backward pass."""
-    classifier = Classifier(net, nn.CrossEntropyLoss())
+    classifier = Classification(net, nn.CrossEntropyLoss(), "none")
     trainer = type("T", (), {"global_step": 0, "accumulate_grad_batches": 1, "loggers": [], "precision_plugin": None})()
     written: dict[str, float] = {}
     monitor = LayerMonitor(every_n_steps=1, vanishing=1e-7, exploding=1e3, dead=0.5)
@@ -167,8 +168,8 @@ def test_only_the_steps_that_are_looked_at_have_hooks(train_run, monkeypatch):
         hooks.append(sum(len(each._forward_hooks) + len(each._forward_pre_hooks) for each in self.net.modules()))
         return original(self, *arguments)
 
-    original = Classifier.training_step
-    monkeypatch.setattr(Classifier, "training_step", count)
+    original = Task.training_step
+    monkeypatch.setattr(Task, "training_step", count)
     every = "callbacks.monitor.every_n_steps=2"
     run = train_run(*LOOK, *SMALL, every, "data.batch_size=8", "trainer.max_steps=5", LOG, *NO_BEST)
     assert [number > 0 for number in hooks] == [True, False, True, False, True]

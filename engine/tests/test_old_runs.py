@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shlex
 import shutil
 from pathlib import Path
@@ -59,12 +60,17 @@ def again(tmp_path):
     """Trains with the arguments that an old run was given, and more; returns the folder and its metrics."""
 
     def run(name: str, *more: str) -> tuple[Path, dict[str, float]]:
-        _, *arguments = shlex.split(record(OLD / name)["command"])
+        _, *arguments = map(today, shlex.split(record(OLD / name)["command"]))
         given = {each.partition("=")[0]: each for each in [*arguments, f"paths.logs={tmp_path}/logs", *more]}
         cfg = compose(list(given.values()))
         return Path(cfg.paths.run), train(cfg)
 
     return run
+
+
+def today(argument: str) -> str:
+    """What an argument is called today."""
+    return re.sub(r"^(criterion\.|views=)", r"task.\1", argument)
 
 
 def record(folder: Path) -> dict:
@@ -128,12 +134,13 @@ def test_an_old_run_that_was_stopped_evaluates_to_its_row_of_validation(old):
     assert found["val/accuracy"] == pytest.approx(row["val/accuracy"])
 
 
+@pytest.mark.parametrize("name", ["unfinished", "format_3"])
 @pytest.mark.parametrize("key", ["resume", "fork"])
-def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, again, key):
-    stopped = old("unfinished")
+def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, again, key, name):
+    stopped = old(name)
     before = contents_of(stopped)
-    folder, metrics = again("unfinished", f"{key}={stopped}")
-    whole, expected = again("unfinished")
+    folder, metrics = again(name, f"{key}={stopped}")
+    whole, expected = again(name)
     assert (folder == stopped) == (key == "resume")
     assert (contents_of(stopped) == before) == (key == "fork")
     assert record(folder)["status"] == "finished"

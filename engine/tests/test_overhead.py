@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 from torch.utils.data import DataLoader, TensorDataset
 
-from kindling.images.classifier import Classifier
+from bench.tasks.classification import Classification
 from kindling.lightning_internals.hooks import (
     STEP_HOOKS,
     call_busy_callbacks,
@@ -61,13 +61,13 @@ def trainer(**settings) -> Trainer:
     return reduce_overhead(Trainer(accelerator="cpu", max_epochs=2, **SILENT, **settings))
 
 
-def classifier(kind: type[Classifier] = Classifier) -> Classifier:
+def classifier(kind: type[Classification] = Classification) -> Classification:
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 4))
-    return kind(net, nn.CrossEntropyLoss(), lambda groups: torch.optim.SGD(groups, lr=0.1))
+    return kind(net, nn.CrossEntropyLoss(), "none", optimizer=lambda groups: torch.optim.SGD(groups, lr=0.1))
 
 
-def logging_from(hook: str) -> type[Classifier]:
-    """A Classifier that logs a count of its own from a hook."""
+def logging_from(hook: str) -> type[Classification]:
+    """A task that logs a count of its own from a hook."""
 
     def called(self, *arguments, **options):
         self.calls = getattr(self, "calls", 0) + 1
@@ -75,9 +75,9 @@ def logging_from(hook: str) -> type[Classifier]:
         return getattr(super(kind, self), hook)(*arguments, **options)
 
     if hook == "training_step":  # Lightning asks for the names of its arguments
-        kind = type("Logging", (Classifier,), {hook: lambda self, batch, batch_idx: called(self, batch, batch_idx)})
+        kind = type("Logging", (Classification,), {hook: lambda self, batch, batch_idx: called(self, batch, batch_idx)})
     else:
-        kind = type("Logging", (Classifier,), {hook: called})
+        kind = type("Logging", (Classification,), {hook: called})
     return kind
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from bench.models.cnn import CNN
-from kindling.images.classifier import Classifier
+from kindling.training.task import Task
 
 PLAIN = ["model.dropout=0", "optimizer=sgd", "optimizer.lr=0.05", "scheduler=constant", "trainer.max_epochs=1"]
 
@@ -58,7 +58,7 @@ def test_activations_lie_channels_last_in_memory(train_run, seen):
 @pytest.mark.parametrize("algorithm", ["norm", "value"])
 def test_no_gradient_is_larger_than_the_clip(train_run, monkeypatch, precision, algorithm):
     sizes, limit = [], 0.1 if algorithm == "norm" else 0.01
-    original = Classifier.configure_gradient_clipping
+    original = Task.configure_gradient_clipping
 
     def clip(self, *arguments, **named):
         original(self, *arguments, **named)
@@ -66,7 +66,7 @@ def test_no_gradient_is_larger_than_the_clip(train_run, monkeypatch, precision, 
         measure = nn.utils.get_total_norm(gradients) if algorithm == "norm" else max(g.abs().max() for g in gradients)
         sizes.append(float(measure))
 
-    monkeypatch.setattr(Classifier, "configure_gradient_clipping", clip)
+    monkeypatch.setattr(Task, "configure_gradient_clipping", clip)
     train_run(
         *PLAIN,
         f"trainer.precision={precision}",

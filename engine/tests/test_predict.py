@@ -602,7 +602,7 @@ def test_more_classes_than_there_are_are_refused(predicted, photos, tmp_path):
 def test_a_checkpoint_without_class_names_is_told(predicted, photos, finished):
     file = finished.folder / "checkpoints" / "best.ckpt"
     saved = torch.load(file, weights_only=True)
-    saved["description"]["classes"] = ["a", "b"]
+    saved["description"]["facts"]["classes"] = ["a", "b"]
     torch.save(saved, file)
     with pytest.raises(CheckpointError, match="does not say the names of the 10 classes of its model"):
         predicted(photos, "run=null", f"ckpt={file}")

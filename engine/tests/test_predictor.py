@@ -11,8 +11,8 @@ import kindling
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
 from kindling.errors import CheckpointError, ConfigError, DataError
-from kindling.images.classifier import rebuild
 from kindling.images.datamodule import ImageDataModule
+from kindling.training.rebuild import rebuild
 
 
 @pytest.fixture(scope="module")

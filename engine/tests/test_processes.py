@@ -29,10 +29,10 @@ from kindling.checkpoints.agreement import REASONS, Agreement
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoints.resume_files import newest_first
 from kindling.errors import Interrupted
-from kindling.images.classifier import Classifier
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
 from kindling.testing.commands import Fork, only_run
+from kindling.training.task import Task
 
 launcher: Any = subprocess_script
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -262,15 +262,15 @@ def pausing(hook: str, logs: Path, epoch: int | None = None) -> Callable[[], Non
     """Lets both processes tell that they have come to a hook, and wait there for a word."""
 
     def install() -> None:
-        original = getattr(Classifier, hook)
+        original = getattr(Task, hook)
 
-        def pause(self: Classifier) -> None:
+        def pause(self: Task) -> None:
             if epoch in (None, self.current_epoch) and not self.trainer.sanity_checking:
                 (logs / f"reached-{self.global_rank}").touch()
                 until((logs / "go").exists)
             original(self)
 
-        setattr(Classifier, hook, pause)
+        setattr(Task, hook, pause)
 
     return install
 

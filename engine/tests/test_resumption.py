@@ -10,18 +10,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from torchmetrics import CatMetric, MeanMetric
 
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
+from kindling.config.renames import FORMAT
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
-from kindling.images.classifier import Classifier
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import RunLock, is_held
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
+from kindling.training.task import StepOutput, Task
 
 SPEED = ["experiment=speed", "data=fake", "data.channels=3", "data.batch_size=32", "data.num_images=64"]
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
@@ -182,14 +182,10 @@ def test_a_moved_run_goes_on_and_keeps_its_best(train_run, tmp_path):
     best = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
     (tmp_path / "logs" / "default").rmdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Classifier, "validation_step", lambda self, *_: self.totals["val"].update(*worse()))
+        patch.setattr(Task, "validation_step", lambda self, *_: self.sums["val"].add(StepOutput(torch.tensor(1e6), 2)))
         train_run("scheduler=constant", "optimizer.lr=0.01", "trainer.max_epochs=3", f"resume={moved}")
     assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
     assert list((tmp_path / "logs").iterdir()) == []
-
-
-def worse() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    return torch.tensor(1e6), torch.eye(2), torch.tensor([1, 0])
 
 
 def test_what_is_no_run_folder_is_refused_with_the_other_ways(finished, config):
@@ -214,7 +210,7 @@ def test_a_fork_goes_on_in_a_new_run_and_leaves_the_other_alone(train_run, stop_
 
 
 def test_a_fork_may_have_another_rate_and_other_data_settings(train_run, finished):
-    fork = train_run(f"fork={finished.folder}", "optimizer.lr=0.0005", "criterion.label_smoothing=0.1", "seed=3")
+    fork = train_run(f"fork={finished.folder}", "optimizer.lr=0.0005", "task.criterion.label_smoothing=0.1", "seed=3")
     saved = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
     now = torch.load(fork.folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert saved["lr_schedulers"][0]["base_lrs"] == [0.003, 0.003]
@@ -410,30 +406,7 @@ def test_a_file_system_without_hard_links_gets_a_relative_link(tmp_path, monkeyp
 
 # What Lightning leaves out
 
-
-class Logging(Classifier):
-    """A module as people write it, with torchmetrics and self.log over an epoch."""
-
-    def __init__(self, *arguments, **named):
-        super().__init__(*arguments, **named)
-        self.metric = MeanMetric()
-        self.seen = CatMetric()
-
-    def training_step(self, batch, batch_idx):
-        loss = super().training_step(batch, batch_idx)
-        assert loss is not None
-        self.metric(loss.detach())
-        self.seen(batch[1].float())
-        self.log("train/mean", loss, on_step=False, on_epoch=True)
-        self.log("train/max", loss, on_step=False, on_epoch=True, reduce_fx="max")
-        self.log("train/sum", loss, on_step=True, on_epoch=True, reduce_fx=torch.sum)
-        return loss
-
-    def on_train_epoch_end(self):
-        super().on_train_epoch_end()
-        self.log_dict({"train/metric": self.metric.compute(), "train/labels": self.seen.compute().mean()})
-        self.metric.reset()
-        self.seen.reset()
+LOGGING = "task._target_=bench.tasks.logging.Logging"
 
 
 @pytest.mark.parametrize(
@@ -441,11 +414,10 @@ class Logging(Classifier):
     [*(pytest.param(each, marks=pytest.mark.slow) for each in (8, 11)), 15],
     ids=["first batch", "middle", "last batch"],
 )
-def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, stop_at, monkeypatch, step):
-    monkeypatch.setattr("kindling.train.Classifier", Logging)
-    whole = train_run()
-    stopped = stop_at(step, EVERY_STEP)
-    resumed = train_run(f"resume={stopped.paths.run}")
+def test_what_a_module_of_ones_own_sums_up_over_an_epoch_survives(train_run, stop_at, step):
+    whole = train_run(LOGGING)
+    stopped = stop_at(step, LOGGING, EVERY_STEP)
+    resumed = train_run(LOGGING, f"resume={stopped.paths.run}")
     assert {"train/mean", "train/max", "train/sum_epoch", "train/metric", "train/labels"} <= rows_of(whole)[-2].keys()
     assert rows_of(resumed) == rows_of(whole)
 
@@ -597,7 +569,7 @@ def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(tra
     stopped = stop_at(3, EVERY_STEP)
     file = Path(stopped.paths.run) / "run.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"format": given}))
-    with pytest.raises(ConfigError, match=re.escape(f"of format {given!r}; allowed: format 3 and older")):
+    with pytest.raises(ConfigError, match=re.escape(f"of format {given!r}; allowed: format {FORMAT} and older")):
         train_run(EVERY_STEP, f"resume={stopped.paths.run}")
     assert str(train_run(EVERY_STEP, "resume=auto").folder) != stopped.paths.run
     assert f"of format {given!r}" in capsys.readouterr().err

@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.tensorboard._utils import figure_to_image
 from torchvision.utils import make_grid
 
+from bench.tasks.classification import Classification
 from kindling.callbacks.drawing import TensorBoardCallback
 from kindling.callbacks.gradients import unscaled_gradients
 from kindling.callbacks.graph import Graph
@@ -31,7 +32,6 @@ from kindling.callbacks.histograms import Histograms
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import Interrupted
-from kindling.images.classifier import Classifier
 from kindling.images.fake import FakeImages
 from kindling.images.images import NO_LABEL
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes
@@ -39,6 +39,7 @@ from kindling.images.training_images import pixels
 from kindling.images.validation_pictures import ValidationPictures, in_order
 from kindling.testing.runs import FAST, Run, rows_of, same_weights
 from kindling.train import train
+from kindling.training.task import Task
 
 EYES = ["training_images", "validation_pictures", "histograms", "graph", "gradient_norm"]
 AUGMENT = (
@@ -83,7 +84,7 @@ def kinds_of(found: dict[str, list[Value]]) -> dict[str, int]:
 def last_validation(run: Run) -> tuple[Any, torch.Tensor, torch.Tensor]:
     """The splits, and the logits and labels of a pass over the validation images with the last weights."""
     data = instantiate(run.cfg.data, "data")
-    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net = Classification(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss(), "none")
     net.load_state_dict(run.weights())
     net.eval()
     with torch.inference_mode():
@@ -180,14 +181,14 @@ def test_precision_and_recall_are_those_counted_by_hand(drawn, found):
 
 @pytest.mark.slow
 def test_histograms_hold_all_weights_and_gradients_of_the_last_step(train_run, monkeypatch):
-    weights, gradients, step = {}, {}, Classifier.on_before_optimizer_step
+    weights, gradients, step = {}, {}, Task.on_before_optimizer_step
 
     def keep(self, optimizer):  # called after those of callbacks, and before gradients are clipped
         for name, each in self.named_parameters():
             weights[name], gradients[name] = each.detach().clone(), each.grad.clone()
         step(self, optimizer)
 
-    monkeypatch.setattr(Classifier, "on_before_optimizer_step", keep)
+    monkeypatch.setattr(Task, "on_before_optimizer_step", keep)
     found = values_of(train_run(*ON, "trainer.gradient_clip_val=0.01"))
     assert len(weights) == len([tag for tag in found if tag.startswith("weights/")])
     for kind, tensors in (("weights", weights), ("gradients", gradients)):
@@ -234,7 +235,7 @@ class Stubborn(nn.Module):
 
 def graph_of(net: nn.Module, tmp_path, global_step: int = 0, **config) -> tuple[LightningModule, list[str]]:
     """What is drawn when training starts."""
-    module = Classifier(net, nn.CrossEntropyLoss(), config=config)
+    module = Classification(net, nn.CrossEntropyLoss(), "none", config=config)
     added = []
     trainer = SimpleNamespace(
         global_step=global_step,
@@ -279,14 +280,14 @@ def test_a_fork_draws_its_graph_and_a_resumed_run_does_not_draw_it_again(tmp_pat
 
 @pytest.mark.parametrize("accumulated", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_gradient_norm_is_that_of_all_gradients_before_clipping(train_run, monkeypatch, accumulated):
-    norms, step = [], Classifier.on_before_optimizer_step
+    norms, step = [], Task.on_before_optimizer_step
 
     def keep(self, optimizer):
         squares = [each.grad.double().square().sum() for each in self.parameters()]
         norms.append(torch.stack(squares).sum().sqrt().item())
         step(self, optimizer)
 
-    monkeypatch.setattr(Classifier, "on_before_optimizer_step", keep)
+    monkeypatch.setattr(Task, "on_before_optimizer_step", keep)
     few = ["trainer.log_every_n_steps=3", f"trainer.accumulate_grad_batches={accumulated}"]
     run = train_run(*ON, "trainer.gradient_clip_val=0.01", "trainer.max_epochs=1", *few)
     rows = [row for row in rows_of(run) if row["train/grad_norm"]]
@@ -385,7 +386,7 @@ def test_every_tensorboard_of_a_run_gets_its_pictures(train_run):
 @pytest.mark.slow
 def test_a_resumed_run_shows_each_picture_once_and_ends_with_the_same_bits(train_run, config, monkeypatch):
     epochs = ["data.num_images=96", "callbacks.resume_checkpoint.every_n_steps=1"]  # three steps each
-    whole, cfg, original = train_run(*ON, *epochs), config(*ON, *epochs), Classifier.training_step
+    whole, cfg, original = train_run(*ON, *epochs), config(*ON, *epochs), Task.training_step
 
     def stopping(self, batch, batch_idx):
         if self.global_step == 4:
@@ -393,7 +394,7 @@ def test_a_resumed_run_shows_each_picture_once_and_ends_with_the_same_bits(train
         return original(self, batch, batch_idx)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Classifier, "training_step", stopping)
+        patch.setattr(Task, "training_step", stopping)
         with pytest.raises(Interrupted):
             train(cfg)
     resumed = train_run(*ON, *epochs, f"resume={cfg.paths.run}")

@@ -3,7 +3,6 @@
 import copy
 import json
 import logging
-import math
 import secrets
 import warnings
 from pathlib import Path
@@ -15,14 +14,14 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from torch import nn
 
+from bench.tasks.classification import Classification
 from kindling.checkpoints import checkpoint
 from kindling.config.composition import instantiate
 from kindling.console import set_up_logging
 from kindling.errors import CheckpointError, ConfigError, KindlingError
-from kindling.images.classifier import Classifier
-from kindling.images.metrics import Totals
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
+from kindling.training.task import Task
 
 
 def test_a_run_learns_and_tests_its_best_checkpoint(train_run):
@@ -109,13 +108,7 @@ def test_workers_do_not_change_the_weights(train_run, make_tree, tmp_path, num_w
 
 def test_each_validation_sees_every_image_even_after_the_sanity_check(train_run, monkeypatch):
     seen = []
-    original = Classifier.on_validation_epoch_end
-
-    def count(self):
-        seen.append(int(self.totals["val"].sums[2]))
-        original(self)
-
-    monkeypatch.setattr(Classifier, "on_validation_epoch_end", count)
+    monkeypatch.setattr(Task, "on_validation_epoch_end", lambda self: seen.append(self.sums["val"].state()["num"]))
     train_run("data.batch_size=16", "trainer.num_sanity_val_steps=2", "trainer.max_epochs=3")
     assert seen == [32, 64, 64, 64]
 
@@ -123,7 +116,7 @@ def test_each_validation_sees_every_image_even_after_the_sanity_check(train_run,
 def test_metrics_equal_a_plain_pass_over_the_data(train_run):
     run = train_run("data.batch_size=20")
     data = instantiate(run.cfg.data, "data")
-    net = Classifier(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss())
+    net = Classification(instantiate(run.cfg.model, "model"), nn.CrossEntropyLoss(), "none")
     net.load_state_dict(run.weights("best"))
     net.eval()
     with torch.inference_mode():
@@ -131,21 +124,6 @@ def test_metrics_equal_a_plain_pass_over_the_data(train_run):
     logits, labels = torch.cat(logits), torch.cat(labels)
     assert run.metrics["test/accuracy"] == pytest.approx((logits.argmax(1) == labels).float().mean().item())
     assert run.metrics["test/loss"] == pytest.approx(nn.functional.cross_entropy(logits, labels).item(), rel=1e-5)
-
-
-def test_totals_do_not_count_padding():
-    totals = Totals()
-    totals.update(torch.tensor(2.0), torch.eye(3), torch.tensor([0, 2, -100]), padded=True)
-    totals.update(torch.tensor(math.nan), torch.eye(3)[:1], torch.tensor([-100]), padded=True)
-    assert totals.sums is not None
-    assert totals.sums.tolist() == [4.0, 1.0, 2.0]
-
-
-def test_totals_do_not_hide_a_loss_that_is_nan():
-    totals = Totals()
-    totals.update(torch.tensor(math.nan), torch.eye(3), torch.tensor([0, 1, 2]))
-    assert totals.sums is not None
-    assert totals.sums[0].isnan()
 
 
 def test_metrics_csv_has_one_row_a_step_and_every_epoch(train_run):
@@ -215,15 +193,6 @@ def test_a_flag_that_is_off_takes_its_callbacks_along(train_run, flag):
     assert train_run(f"trainer.{flag}=false", "trainer.max_epochs=1").metrics["test/loss"] > 0
 
 
-def test_bf16_true_counts_exactly():
-    totals = Totals()
-    logits = torch.eye(2, dtype=torch.bfloat16)[torch.zeros(1001, dtype=torch.int64)]
-    labels = torch.tensor([0] * 699 + [1] * 302)
-    totals.update(torch.tensor(1.0, dtype=torch.bfloat16), logits, labels)
-    assert totals.sums is not None
-    assert totals.sums.tolist() == [1001, 699, 1001]
-
-
 def test_a_secret_is_in_no_file_of_the_run(train_run):
     secret = secrets.token_hex(8)
     run = train_run(f"+hub.api_key={secret}", "trainer.max_epochs=1", "logger=default")
@@ -267,7 +236,7 @@ def test_weights_of_another_model_are_refused(train_run, finished):
 
 def test_a_failed_run_says_why(train_run, config, monkeypatch):
     cfg = config()
-    monkeypatch.setattr(Classifier, "validation_step", lambda self, *_: 1 / 0)
+    monkeypatch.setattr(Task, "validation_step", lambda self, *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg)
     record = json.loads((Path(cfg.paths.run) / "run.json").read_text())
@@ -280,7 +249,7 @@ def test_a_failed_run_says_why(train_run, config, monkeypatch):
     [
         (
             ["model=cnn", "data.image_size=4"],
-            r"model: given bench.models.cnn.CNN for images of .*\(1, 4, 4\)",
+            r"model: given bench.models.cnn.CNN for inputs of shape \(1, 4, 4\), which",
         ),
         (["model.num_classes=3"], r"gives logits \(2, 3\); allowed: \(2, 10\)"),
         (["trainer=gpu"], "trainer.(accelerator|devices): given (gpu|99)"),
@@ -303,7 +272,7 @@ def test_checkpoints_load_without_the_projects_classes_and_know_no_package_name(
     run = finished
     saved = torch.load(run.folder / "checkpoints" / "best.ckpt", weights_only=True)
     assert saved["description"]["config"]["model"]["_target_"] == ".models.cnn.CNN"
-    assert saved["description"]["classes"] == [f"class {i}" for i in range(10)]
+    assert saved["description"]["facts"]["classes"] == [f"class {i}" for i in range(10)]
     assert '"bench.' not in json.dumps(saved["description"]["config"])
 
 
@@ -356,14 +325,14 @@ def test_accumulated_batches_make_the_step_of_one_large_batch_at_the_end_of_an_e
     train_run, monkeypatch, accumulated
 ):
     """Of an epoch of 8 batches, in windows of `accumulated` and what remains."""
-    seen, nets, step = [], [], Classifier.training_step
+    seen, nets, step = [], [], Task.training_step
 
     def watched(self, batch, batch_idx):
         nets[:] = nets or [copy.deepcopy(self.net)]
         seen.append(batch)
         return step(self, batch, batch_idx)
 
-    monkeypatch.setattr(Classifier, "training_step", watched)
+    monkeypatch.setattr(Task, "training_step", watched)
     plain = ["model=mlp", "model.dropout=0", "optimizer=sgd", "optimizer.lr=0.01", "optimizer.weight_decay=0"]
     few = ["scheduler=constant", "trainer.max_epochs=1", "test=false"]
     run = train_run(*plain, *few, f"trainer.accumulate_grad_batches={accumulated}")

@@ -30,13 +30,13 @@ def main(cfg):
     with recorded(cfg):
         with importing():
             import kindling.train
-        from kindling.images.classifier import Classifier
-        step = Classifier.training_step
+        from kindling.training.task import Task
+        step = Task.training_step
         def first_step(self, batch, batch_idx):
             print("INSTANT", time.time())
-            Classifier.training_step = step
+            Task.training_step = step
             return step(self, batch, batch_idx)
-        Classifier.training_step = first_step
+        Task.training_step = first_step
         return train.main(cfg)
 
 entry({TRAIN!r}, main)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -25,13 +26,14 @@ from kindling.callbacks.timings import Timings
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.images.augment import Augment, Normalize
-from kindling.images.classifier import Classifier
 from kindling.images.doctor.callback import Doctor
 from kindling.images.images import ImageTensors
 from kindling.images.loader import EpochLoader
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers.csv import MetricsCSV
+from kindling.stages import Stage
 from kindling.training.optimization import cosine, parameter_groups
+from kindling.training.task import StepOutput, Task
 
 # Steps in one round.
 NUM_STEPS = 310
@@ -241,6 +243,17 @@ def checkpoint_of(net: nn.Module, data: tuple[EpochLoader, EpochLoader]) -> floa
     return middle.seconds / 2
 
 
+class ImageTask(Task):
+    """What `step` of a project's classification does, without mixing and views."""
+
+    def step(self, batch: bare.Batch, stage: Stage) -> StepOutput:
+        images, labels = batch
+        logits = self.net(images)
+        return StepOutput(
+            F.cross_entropy(logits, labels), len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
+        )
+
+
 def fit(
     net: nn.Module,
     train: Any,
@@ -252,13 +265,13 @@ def fit(
     """Train with Kindling's LightningModule and Lightning's Trainer."""
     scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
     optimizer = partial(AdamW, lr=0.001, fused=True)
-    classifier = Classifier(net, nn.CrossEntropyLoss(), optimizer, scheduler)
+    task = ImageTask(net, optimizer=optimizer, scheduler=scheduler)
     with tempfile.TemporaryDirectory() as folder:
         chosen = settings(Path(folder))
         if further:
             chosen["callbacks"] = [*chosen.get("callbacks", []), further]
         trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
-        reduce_overhead(trainer).fit(classifier, train, val)
+        reduce_overhead(trainer).fit(task, train, val)
 
 
 def quiet(folder: Path) -> dict[str, Any]:

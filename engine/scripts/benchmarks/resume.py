@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.loop import EpochClock, cnn_parts, defaults, fit
 from benchmarks.table import Row
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.images.classifier import Classifier
 from kindling.images.loader import EpochOrder
+from kindling.training.bookkeeping import Bookkeeping
 
 # Epochs, and steps in each, of experiment=cnn.
 NUM_EPOCHS, STEPS = 6, 27
@@ -21,7 +21,7 @@ def resume() -> list[Row]:
     make, data = cnn_parts()
     epochs = EpochClock()
     with (
-        timed(Classifier, "on_train_batch_start") as seeds,
+        timed(Bookkeeping, "on_train_batch_start") as seeds,
         timed(ResumeCheckpoint, "on_train_batch_start") as questions,
         timed(ResumeCheckpoint, "_save") as saves,
     ):

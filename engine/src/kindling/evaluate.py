@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig
 from torch import Tensor
 from torchmetrics.functional import classification
@@ -19,11 +20,12 @@ from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
 from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
-from kindling.images.classifier import rebuild
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.keep_logits import KeepLogits
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
 from kindling.lightning_internals.overhead import reduce_overhead
+from kindling.training.rebuild import rebuild
+from kindling.training.task import bookkeeping_of
 
 log = logging.getLogger(__name__)
 # Bins of the calibration error.
@@ -42,29 +44,34 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
-    classes: list[str] = description["classes"]
+    classes: list[str] = description["facts"].get("classes")
     data = same_data(description["config"], classes, cfg)
+    task: Any = rebuild(saved, path)
     kept = KeepLogits()
+    bookkeeping = bookkeeping_of(task)(description["config"].get("seed") or 0)
+    callbacks = [bookkeeping, *([kept] if isinstance(data, ImageDataModule) else [])]
     precision = section(description["config"], "trainer").get("precision")
-    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=[kept], precision=precision))
+    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
-    classifier = rebuild(saved, path)
-    classifier.views[cfg.split] = cfg.views or classifier.views.get(cfg.split, "none")
-    run(classifier, datamodule=data, verbose=False)
+    if isinstance(data, ImageDataModule):
+        task.views[cfg.split] = cfg.views or task.views.get(cfg.split, "none")
+    run(task, datamodule=data, verbose=False)
     metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
-    metrics |= summary(kept.logits, kept.labels, cfg.split)
     folder = output_folder(path, cfg)
-    report = {"checkpoint": str(path), **metrics, "classes": per_class(kept.logits, kept.labels, classes)}
+    report: dict[str, Any] = {}
+    if isinstance(data, ImageDataModule):
+        metrics |= summary(kept.logits, kept.labels, cfg.split)
+        report = {"classes": per_class(kept.logits, kept.labels, classes)}
+        save(plot_confusion_matrix(kept.logits, kept.labels, classes), folder / "confusion_matrix.png")
+        images = getattr(data.splits, cfg.split)
+        save(plot_mistakes(images, kept.logits, kept.labels, classes), folder / "mistakes.png")
     with write_whole(folder / "metrics.json") as stream:
-        json.dump(without_nan(report), stream, indent=2, ensure_ascii=False)
-    save(plot_confusion_matrix(kept.logits, kept.labels, classes), folder / "confusion_matrix.png")
-    images = getattr(data.splits, cfg.split)
-    save(plot_mistakes(images, kept.logits, kept.labels, classes), folder / "mistakes.png")
+        json.dump(without_nan({"checkpoint": str(path), **metrics, **report}), stream, indent=2, ensure_ascii=False)
     print_results(metrics, "evaluation", folder)
     return metrics
 
 
-def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> ImageDataModule:
+def same_data(config: dict[str, Any], classes: list[str] | None, cfg: DictConfig) -> Any:
     """The data that the model was trained with, perhaps from another root.
 
     Raises:
@@ -78,10 +85,11 @@ def same_data(config: dict[str, Any], classes: list[str], cfg: DictConfig) -> Im
         )
     # Their arguments may have been others then.
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
-    data = build(saved | plain | overrides, "data", ImageDataModule)
+    data = build(saved | plain | overrides, "data", LightningDataModule)
     data.prepare_data()
-    if list(data.splits.classes) != classes:
-        raise DataError(f"data: given the classes {list(data.splits.classes)}; the model knows {classes}")
+    found = getattr(data, "facts", {}).get("classes")
+    if found != classes:
+        raise DataError(f"data: given the classes {found}; the model knows {classes}")
     return data
 
 

@@ -24,7 +24,6 @@ from kindling.errors import ConfigError
 from kindling.evaluate import same_data
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
-from kindling.images.classifier import rebuild
 from kindling.images.datamodule import ImageDataModule
 from kindling.inference import model_folder
 from kindling.inference.exporting import formats, int8, parity, timing
@@ -35,6 +34,7 @@ from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelF
 from kindling.inference.predicting.tables import encodable
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores
+from kindling.training.rebuild import net_of, rebuild
 
 log = logging.getLogger(__name__)
 PACKAGES = {format: EXTRAS["export"] if file.endswith(".onnx") else () for format, file in FILES.items()}
@@ -56,9 +56,9 @@ def export(cfg: DictConfig) -> dict[str, float]:
     target = output_folder(path, cfg)
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
-    data = same_data(description["config"], description["classes"], cfg)
+    data = same_data(description["config"], description["facts"].get("classes"), cfg)
     data.setup("validate")
-    net = rebuild(saved, path).net.float().eval().requires_grad_(False)
+    net = net_of(rebuild(saved, path), path).float().eval().requires_grad_(False)
     trained = Trained(net, data, cfg.preprocessing)
     with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
         facts = write_model(trained, cfg, folder)

@@ -5,23 +5,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer, seed_everything
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
-from torch import Tensor, nn
+from torch import nn
 
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.config import project
+from kindling.config import given, project
 from kindling.config.check.command_line import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
 from kindling.console import print_results, report, set_up_logging, warn
 from kindling.errors import ConfigError
-from kindling.images.classifier import Classifier
-from kindling.images.datamodule import ImageDataModule
-from kindling.images.views import average_logits
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
@@ -29,6 +26,7 @@ from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.resumption import flatten
 from kindling.training import machine
 from kindling.training.compilation import compile_net
+from kindling.training.example import check_example
 from kindling.training.failures import naming_checkpoint
 from kindling.training.fit import fit
 from kindling.training.initial_state import load_start
@@ -36,9 +34,12 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts
 from kindling.training.replay import WRITERS
 from kindling.training.start import hide_void_events
+from kindling.training.task import Task
 
 # What TensorBoard's HPARAMS shows.
-COMPARED = ("seed", "data", "model", "init", "criterion", "optimizer", "scheduler", "mix", "trainer")
+COMPARED = ("seed", "task", "data", "model", "init", "optimizer", "scheduler", "mix", "trainer")
+# What a task is given of the groups of the same name.
+BUILT_FROM_NODES = {"optimizer", "scheduler", "mix", "metrics"}
 # Lightning refuses these callbacks if their flag is off.
 SWITCHES = {
     "enable_checkpointing": Checkpoint,
@@ -72,17 +73,17 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
         build = partial(build_parts, cfg, run.config)
         if cfg.train:
             with run.timed("fit"):
-                data, classifier, loggers, trainer = fit(build, run, cfg)
+                data, task, loggers, trainer = fit(build, run, cfg)
             run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
         else:
-            data, classifier, loggers, trainer = build(None, [])
+            data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
         if cfg.test:
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
             best = best_checkpoint(trainer)
             with run.timed("test"), naming_checkpoint(best):
-                trainer.test(classifier, data, best, verbose=False, weights_only=True)
+                trainer.test(task, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
         run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
@@ -115,16 +116,16 @@ def build_parts(
     if replay:
         cfg = without_output(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    data: ImageDataModule = instantiate(cfg.data, "data")
-    classifier = build_classifier(cfg, config)
-    load_start(classifier, start, rollbacks)
-    callbacks: list[Callback] = instantiate_all(cfg.callbacks, "callbacks")
+    data: LightningDataModule = instantiate(cfg.data, "data")
+    task = build_task(cfg, config)
+    bookkeeping = load_start(task, config, start, rollbacks)
+    callbacks: list[Callback] = [bookkeeping, *instantiate_all(cfg.callbacks, "callbacks")]
     with uncollected():
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
-    return Parts(data, classifier, loggers, build_trainer(cfg, callbacks, loggers))
+    return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data)))
 
 
 def without_output(cfg: DictConfig) -> DictConfig:
@@ -137,51 +138,40 @@ def without_output(cfg: DictConfig) -> DictConfig:
     return cfg
 
 
-def build_classifier(cfg: DictConfig, config: dict[str, Any]) -> Classifier:
+def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
+    """The LightningModule, with what it takes of the net, the optimizer and other parts."""
+    taken = given.taken_by(cfg.task._target_)
+    parts: dict[str, Any] = {name: instantiate(cfg.get(given.GIVEN[name]), name) for name in taken & BUILT_FROM_NODES}
+    if "net" in taken:
+        parts["net"] = build_net(cfg, config)
+    if cfg.trainer.overfit_batches:
+        parts |= dict.fromkeys(taken & {"mix"})
+    plain = {"layer_lr_decay": cfg.layer_lr_decay, "config": config}
+    task: LightningModule = instantiate(cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    if isinstance(task, Task):
+        inputs = task.example()
+        if inputs is not None:
+            check_example(task, inputs)
+        if cfg.compile:
+            compile_net(task.net, cfg.compile, Path(cfg.paths.cache).expanduser())
+    return task
+
+
+def build_net(cfg: DictConfig, config: dict[str, Any]) -> nn.Module:
     net = instantiate(cfg.model, "model")
     if cfg.init:
         initialise(net, cfg.init)
-    blank = torch.zeros(2, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)  # (B, C, H, W)
-    check_shapes(net, blank, cfg)
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
         refuse([*machine.order_is_fixed(config, net)])
-    if cfg.compile:
-        compile_net(net, cfg.compile, Path(cfg.paths.cache).expanduser())
-    return Classifier(
-        net,
-        criterion=instantiate(cfg.criterion, "criterion"),
-        optimizer=instantiate(cfg.optimizer, "optimizer"),
-        scheduler=instantiate(cfg.scheduler, "scheduler"),
-        layer_lr_decay=cfg.layer_lr_decay,
-        mix=None if cfg.trainer.overfit_batches else instantiate(cfg.mix, "mix"),
-        config=config,
-    )
+    return net
 
 
-def check_shapes(net: nn.Module, blank: Tensor, cfg: DictConfig) -> None:
-    """Pass blank images through the net.
-
-    Raises:
-        ConfigError: the net cannot take the data's shape, or gives another number of classes.
-    """
-    given = f"model: given {cfg.model._target_} for images of (C, H, W) = {tuple(blank.shape[1:])}"
-    net.eval()
-    try:
-        with torch.inference_mode():
-            logits = average_logits(net, blank, cfg.views)
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise ConfigError(
-            f"{given}, which it cannot take ({error}); set data.image_size or take another model"
-        ) from error
-    net.train()
-    if logits.shape != (len(blank), cfg.data.num_classes):
-        raise ConfigError(f"{given}: gives logits {tuple(logits.shape)}; allowed: (2, {cfg.data.num_classes})")
-
-
-def build_trainer(cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger]) -> Trainer:
+def build_trainer(
+    cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger], checkpoints: WholeCheckpointIO
+) -> Trainer:
     switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
-    given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [WholeCheckpointIO()]}
+    given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [checkpoints]}
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         # That callback ends the run in time.
         given["max_time"] = None
@@ -229,7 +219,7 @@ def best_score(trainer: Trainer) -> dict[str, Any] | None:
 
 def numbers(trainer: Trainer) -> dict[str, float]:
     """The last value of each metric of an epoch, such as val/loss."""
-    of_epochs = (name for name in trainer.callback_metrics if "/" in name and not name.endswith("_step"))
+    of_epochs = (name for name in trainer.callback_metrics if not name.endswith("_step"))
     return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
 
 

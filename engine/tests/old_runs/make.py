@@ -34,11 +34,18 @@ RUNS = {
         f"model=cnn model.channels=[4] model.dropout=0 optimizer=muon scheduler=linear {MIXED} {FAKE} {SMALL}",
         ["best", "step_000000096"],
     ),
+    "format_3": (
+        "e8d8488",
+        f"model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.001 views=flip {MIXED} {FAKE} {AUGMENTED} {SMALL}",
+        ["best", "step_000000030"],
+    ),
 }
+# Runs that are stopped, and where their LightningModule lay.
+UNFINISHED = {"unfinished": "kindling.classifier", "format_3": "kindling.images.classifier"}
 # SIGTERM comes in the middle of the second of three epochs.
 STOPPED = """
 import runpy, signal, sys
-from kindling.classifier import Classifier
+from {} import Classifier
 step = Classifier.training_step
 def stopping(self, *batch):
     if self.global_step == 29:
@@ -56,10 +63,11 @@ def make(name: str) -> None:
         project = Path(folder) / "project"
         subprocess.run(["git", "clone", "--quiet", HERE.parents[2], project], check=True)
         subprocess.run(["git", "-C", project, "checkout", "--quiet", commit], check=True)
-        program = ["-c", STOPPED] if name == "unfinished" else ["train.py"]
-        settings = {**os.environ, "PYTHONPATH": f"{project}/src", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        program = ["-c", STOPPED.format(UNFINISHED[name])] if name in UNFINISHED else ["train.py"]
+        source = f"{project}/engine/src:{project}/src"
+        settings = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         command = [sys.executable, *program, *arguments.split()]
-        subprocess.run(command, cwd=project, env=settings, check=name != "unfinished")
+        subprocess.run(command, cwd=project, env=settings, check=name not in UNFINISHED)
         (run,) = (project / "logs").glob("*/*/")
         shutil.rmtree(HERE / name, ignore_errors=True)
         (HERE / name / "checkpoints").mkdir(parents=True)

@@ -2,6 +2,7 @@
 
 import logging
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,13 +36,20 @@ class Saved(NamedTuple):
         return self.content[DESCRIPTION]["config"]
 
 
-def describe(saved: dict[str, Any], config: dict[str, Any], facts: Any) -> None:
-    """Write into a checkpoint what it takes to rebuild its model and data: plain config and class names."""
-    found = {key: value for key, value in facts.items() if key != "classes"}
+def describe(saved: dict[str, Any], config: dict[str, Any], facts: Mapping[str, Any]) -> None:
+    """Write into a checkpoint what it takes to rebuild its model and data.
+
+    Args:
+        saved: the checkpoint.
+        config: plain; what it leaves open of the data is filled from the facts of the same names.
+        facts: what is known of the data beyond the config, such as the names of the classes.
+    """
+    data = config.get("data") or {}
+    found = {key: value for key, value in facts.items() if key in data}
     saved[DESCRIPTION] = {
         "format": FORMAT,
-        "config": relative({**config, "data": config.get("data", {}) | found}),
-        "classes": facts.get("classes"),
+        "config": relative({**config, "data": data | found}),
+        "facts": dict(facts),
     }
 
 
@@ -74,6 +82,7 @@ def load(path: Path) -> dict[str, Any]:
     for problem in problems(saved):
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     description["config"] = absolute(upgrade(description["config"], version))
+    description.setdefault("facts", {"classes": description.get("classes")})
     return upgrade_states(saved, version)
 
 
@@ -128,14 +137,24 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
-    """Saves a checkpoint whole or not at all, and runs no code from one that it loads."""
+    """Saves a checkpoint whole or not at all, with its description, and runs no code from one that it loads.
+
+    Args:
+        config: of the run, plain; None if there is nothing to describe.
+        data: whose `facts`, if it has any, are described.
+    """
+
+    def __init__(self, config: dict[str, Any] | None = None, data: Any = None):
+        self.config = config
+        self.data = data
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
-        return {"root": project.current().root}
+        return {**vars(self), "root": project.current().root}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        project.use(state["root"])
+        project.use(state.pop("root"))
+        vars(self).update(state)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         if is_handed_over(Path(path)):
@@ -148,6 +167,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
+        if self.config is not None:
+            describe(checkpoint, self.config, getattr(self.data, "facts", {}))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(target, "wb", durable=True) as stream:
@@ -171,3 +192,8 @@ def os_error(error: BaseException | None) -> str | None:
             return error.strerror or str(error)
         error = error.__cause__ or error.__context__
     return None
+
+
+def config_of(trainer: Any) -> dict[str, Any]:
+    """The plain config of the run that a trainer belongs to; {} if it belongs to none."""
+    return getattr(trainer.strategy.checkpoint_io, "config", None) or {}

@@ -4,7 +4,6 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import NoneType
 from typing import Any
 
 from kindling.config.foreign import faults
@@ -13,7 +12,6 @@ from kindling.errors import CheckpointError
 TYPES = {
     "state_dict": dict,
     "description.config": dict,
-    "description.classes": (list, NoneType),
 }
 # Only checkpoints that training resumes from have these.
 TYPES_TO_GO_ON = {

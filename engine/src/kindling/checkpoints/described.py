@@ -20,15 +20,21 @@ def section(config: dict[str, Any], name: str) -> dict[str, Any]:
     return found
 
 
-def build(node: dict[str, Any], name: str, kind: type[Kind]) -> Kind:
+def build(node: dict[str, Any], name: str, kind: type[Kind], /, **given: Any) -> Kind:
     """
+    Args:
+        node: of the config.
+        name: of the node.
+        kind: that it must describe.
+        given: further arguments, not of the config.
+
     Raises:
         CheckpointError: a section describes nothing of that kind.
         ConfigError: it cannot be built.
     """
     target = node.get("_target_")
     found = locate(target, f"{name}._target_")
-    built = instantiate(node, name) if not isinstance(found, type) or issubclass(found, kind) else None
+    built = instantiate(node, name, **given) if not isinstance(found, type) or issubclass(found, kind) else None
     if not isinstance(built, kind):
         raise CheckpointError(f"{name}: given {target!r} by the checkpoint's config; allowed: a {kind.__name__}")
     return built

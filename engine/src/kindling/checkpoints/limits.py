@@ -4,14 +4,14 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 
-from kindling.checkpoints.checkpoint import DESCRIPTION, PROGRESS, Saved
+from kindling.checkpoints.checkpoint import DESCRIPTION, PROGRESS, Saved, config_of
 from kindling.errors import ConfigError
 from kindling.run_folders.resumption import LIMITS, changed_settings
 
 
-def changed_limits(saved: dict[str, Any], pl_module: Any) -> list[str]:
+def changed_limits(saved: dict[str, Any], trainer: Trainer) -> list[str]:
     """The limits, such as max_epochs, that a checkpoint was taken under and that differ now."""
-    changed = changed_settings(saved[DESCRIPTION]["config"], pl_module.config)
+    changed = changed_settings(saved[DESCRIPTION]["config"], config_of(trainer))
     return [key for key in changed if key in LIMITS]
 
 

@@ -155,7 +155,7 @@ class ResumeCheckpoint(Checkpoint):
         progress: dict[str, Any] = checkpoint[PROGRESS]
         self._restoring = progress
         self._saved_step = checkpoint["global_step"]
-        if progress["ended"] and not changed_limits(checkpoint, pl_module):
+        if progress["ended"] and not changed_limits(checkpoint, trainer):
             # Nothing is left to train.
             trainer.should_stop = True
             if progress["batch"]:

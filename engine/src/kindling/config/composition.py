@@ -134,7 +134,7 @@ def main(name: str, job: Callable[[DictConfig], Any]) -> None:
     hydra.main(version_base=VERSION_BASE, config_path=str(project.current().configs), config_name=name)(job)()
 
 
-def instantiate(config: Any, path: str, **given: Any) -> Any:
+def instantiate(config: Any, path: str, /, **given: Any) -> Any:
     """Build what a config describes, if every `_target_` in it is allowed.
 
     Args:

@@ -1,9 +1,9 @@
 """What older formats of checkpoints and of run folders called things, by the format that still did so."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 # The format that is written today.
-FORMAT = 3
+FORMAT = 4
 # The format of a run folder that names none.
 UNNAMED = 2
 
@@ -16,12 +16,14 @@ class Renames(NamedTuple):
         keys: of the config, dotted.
         callbacks: keys of their states, or what these start with.
         weights: what the keys of a state_dict start with.
+        added: keys that it has beside, dotted, and their values; targets begin at the dot after the package.
     """
 
     targets: dict[str, str] = {}  # noqa: RUF012  read, never written
     keys: dict[str, str] = {}  # noqa: RUF012
     callbacks: dict[str, str] = {}  # noqa: RUF012
     weights: dict[str, str] = {}  # noqa: RUF012
+    added: dict[str, Any] = {}  # noqa: RUF012
 
 
 # Format 1 lacks what it takes to resume, and differs in no name.
@@ -58,5 +60,9 @@ RENAMES = {
             ".optimization": "kindling.training.optimization",
             ".profiling.profiler": "kindling.debug.profiler",
         }
-    )
+    ),
+    3: Renames(
+        keys={"criterion": "task.criterion", "views": "task.views"},
+        added={"task._target_": ".tasks.classification.Classification"},
+    ),
 }

@@ -15,19 +15,33 @@ SOURCE = Path(__file__).parents[1]
 LONGEST_NAME = 200
 # The second is there if a run averages its weights.
 WEIGHTS = ("state_dict", "current_model_state")
+# What the sums of training were before they had names.
+SUMS = ("loss", "accuracy", "num")
+FORMAT_OF_NAMED_SUMS = 4
+# Before it, names of the engine began at the dot too.
+FORMAT_OF_WHOLE_NAMES = 3
 
 
 def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
     """A plain config of a checkpoint or a run folder that was written in an older format."""
+    before = config
+    if written < FORMAT_OF_WHOLE_NAMES:
+        config = map_targets(config, _from_package)
     for renames in _since(written):
-        config = map_targets(config, lambda name, renames=renames: _renamed(_from_package(name), renames.targets))
+        config = map_targets(config, lambda name, renames=renames: _renamed(name, renames.targets))
         for old, new in renames.keys.items():
             config = _with_key_moved(config, old.split("."), new.split("."))
+        # A resume was killed after it rewrote config.yaml.
+        if "model" in config and "task" not in before:
+            for key, value in renames.added.items():
+                config = _with(config, key.split("."), value)
     return config
 
 
 def upgrade_states(saved: dict[str, Any], written: int) -> dict[str, Any]:
     """A checkpoint with the keys of its callbacks' states and of its weights as they are today."""
+    if written < FORMAT_OF_NAMED_SUMS and isinstance(saved.get("train_sums"), list):
+        saved = saved | {"train_sums": [each and dict(zip(SUMS, each, strict=True)) for each in saved["train_sums"]]}
     for renames in _since(written):
         tables = {"callbacks": renames.callbacks} | dict.fromkeys(WEIGHTS, renames.weights)
         for name, table in tables.items():
@@ -41,9 +55,9 @@ def name_today(target: object) -> str:
     """What a class or function of an older version is called today; "" if it is not there, or was never ours."""
     if not isinstance(target, str) or not target.startswith((f"{ENGINE}.", f"{project.current().package}.")):
         return ""
-    name = target
+    name = _from_package(target)
     for renames in _since(1):
-        name = _renamed(_from_package(name), renames.targets)
+        name = _renamed(name, renames.targets)
     name = f"{project.current().package}{name}" if name.startswith(".") else name
     try:
         return name if name != target and signature(name) else ""

@@ -16,6 +16,7 @@ from kindling.images.doctor.training_rules import rate_is_near
 from kindling.images.plots import plot_rates
 from kindling.ranges import Positive
 from kindling.training.observer import Observer
+from kindling.training.sums import LOSS, NUM
 
 # A loss this many times the first has diverged.
 DIVERGED = 3.0
@@ -68,11 +69,11 @@ class FindLR(Observer):
         # With accumulation a step takes several batches.
         if trainer.global_step == len(self.rates):
             return
-        loss, _, num_images = trainer.strategy.reduce(pl_module.totals["train"].sums, reduce_op="sum").tolist()
+        sums = pl_module.sums["train"].reduced(trainer)
         # Else the epoch would log a mean over rates.
-        pl_module.totals["train"].reset()
+        pl_module.sums["train"].reset()
         self.rates.append(self._rate)
-        self.losses.append(loss / num_images)
+        self.losses.append((sums[LOSS] / sums[NUM]).item())
         # Negated, so that NaN counts as diverged.
         diverged = not self.losses[-1] < DIVERGED * self.losses[0]
         trainer.should_stop = diverged or len(self.rates) == self.num_steps

@@ -19,6 +19,9 @@ from kindling.images.transform import transformed
 from kindling.process.parent import die_with
 from kindling.process.signals import ENDING
 
+# Images (B, C, H, W) and labels (B,).
+Batch = tuple[Tensor, Tensor]
+
 
 class EpochOrder:
     """A permutation, and each position's augmentation draws, as a function of (seed, epoch).

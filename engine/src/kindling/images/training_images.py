@@ -6,7 +6,7 @@ from torch import Tensor
 from torchvision.utils import make_grid
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
-from kindling.images.classifier import Batch
+from kindling.images.loader import Batch
 from kindling.ranges import PositiveInt
 
 

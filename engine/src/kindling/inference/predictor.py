@@ -10,16 +10,16 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import section
 from kindling.config import project
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.images.augment import Normalize
-from kindling.images.classifier import Classifier, rebuild
 from kindling.images.decoding import fit, fit_array, read_image
 from kindling.images.views import VIEWS, Views, average_logits
+from kindling.training.rebuild import net_of, rebuild
 
 ALLOWED = "a path, bytes of an image file, a PIL image, a NumPy array or a tensor, or a list of them"
 Output = Literal["labels", "probabilities"]
@@ -29,14 +29,14 @@ class Predictor:
     """A trained model in evaluation mode.
 
     Args:
-        classifier: with its weights.
+        net: with its weights.
         classes: their names, by label.
         data: the data section of the run's config: image_size, channels, mean, std.
         device: where it computes.
     """
 
-    def __init__(self, classifier: Classifier, classes: list[str], data: dict[str, Any], device: torch.device):
-        self.net = classifier.net.eval().requires_grad_(False).to(device)
+    def __init__(self, net: nn.Module, classes: list[str], data: dict[str, Any], device: torch.device):
+        self.net = net.eval().requires_grad_(False).to(device)
         self.classes = classes
         self.image_size: int = data["image_size"]
         self.channels: int = data["channels"]
@@ -130,7 +130,8 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
     for key in ("image_size", "channels", "mean", "std"):
         if not data.get(key):
             raise CheckpointError(f"{path}: does not say data.{key}, without which no image can be prepared")
-    return Predictor(rebuild(saved, path), description["classes"], data, device_of(device))
+    net = net_of(rebuild(saved, path), path)
+    return Predictor(net, description["facts"].get("classes"), data, device_of(device))
 
 
 def device_of(given: str | torch.device) -> torch.device:

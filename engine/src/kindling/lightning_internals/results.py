@@ -62,6 +62,13 @@ def add_logged_sums(trainer: Trainer, sums: dict[str, Any]) -> None:
             setattr(result, name, before + now if adds else result.meta.reduce_fx(before, now))
 
 
+def forget_step_values(trainer: Trainer) -> None:
+    """Drop what training steps have logged of single steps, so that a step that is left out does not log it again."""
+    logged = trainer.fit_loop.epoch_loop._results
+    for key in [key for key, value in logged.items() if value.meta.on_step and not value.meta.on_epoch]:
+        logged.pop(key)
+
+
 def gather(trainer: Trainer, value: Any) -> list[Any]:
     """What each process has, by rank; plain values and tensors on the CPU alone."""
     values = [value] * trainer.world_size

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 SKIPPED_BATCH = "`training_step` returned `None`"
 # A replay leaves out callbacks that the checkpoint is of.
 MISSING_CALLBACKS = "Be aware that when using `ckpt_path`"
+# Of torchmetrics: another process has had all the batches.
+NOT_UPDATED = "The ``compute`` method of metric"
 
 
 @contextmanager

@@ -14,14 +14,14 @@ from torch.func import functional_call
 
 from kindling.checkpoints import checkpoint
 from kindling.cli.entry import compose
-from kindling.config.composition import to_plain
+from kindling.config.composition import instantiate, to_plain
 from kindling.export import export
-from kindling.images.classifier import Classifier, rebuild
 from kindling.inference import runtimes
 from kindling.inference.exporting import parity
 from kindling.inference.predictor import load
 from kindling.testing.nets import MODELS, Case, build_net, descend, fitting, freeze_batch_norm, loss_of, seeded
 from kindling.testing.runs import same_weights
+from kindling.training.rebuild import rebuild
 
 
 @pytest.fixture(params=MODELS)
@@ -143,15 +143,15 @@ def test_evaluation_does_not_depend_on_the_size_or_the_order_of_a_batch(case):
 
 def test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(case, tmp_path):
     descend(case, partial(torch.optim.SGD, lr=0.01), steps=1)
-    classifier = Classifier(case.net, torch.nn.CrossEntropyLoss())
-    saved = {"state_dict": classifier.state_dict()}
     config = to_plain(case.cfg)
+    task = instantiate(config["task"], "task", net=case.net)
+    saved = {"state_dict": task.state_dict()}
     checkpoint.describe(saved, config, {"classes": None, "mean": config["data"]["mean"]})
     torch.save(saved, tmp_path / "model.ckpt")
     torch.manual_seed(1)
     again = rebuild(checkpoint.load(tmp_path / "model.ckpt"), tmp_path / "model.ckpt")
     with torch.no_grad():
-        assert torch.equal(again.eval()(case.images), classifier.eval()(case.images))
+        assert torch.equal(again.eval()(case.images), task.eval()(case.images))
 
 
 def test_dropout_acts_in_training_alone(case):

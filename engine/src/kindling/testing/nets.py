@@ -17,9 +17,9 @@ from kindling.config import project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate, to_plain
 from kindling.errors import ConfigError
-from kindling.images.classifier import PRETRAINED
 from kindling.testing.sets import SHAPES, config_of, lines_of
-from kindling.train import check_shapes
+from kindling.training.example import check_example
+from kindling.training.rebuild import PRETRAINED
 
 MODELS: list[str] = ConfigFiles(project.current().configs).groups.get("model", [])
 BATCH = 8
@@ -65,7 +65,9 @@ def build(model: str, data: str, folder: Path) -> Case:
     cfg.data = config_of(data, folder)
     net = build_net(cfg)
     shape = (BATCH, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)
-    check_shapes(net, torch.zeros(2, *shape[1:]), cfg)
+    config = to_plain(cfg)
+    task = instantiate(config["task"], "task", net=net, config=config)
+    check_example(task, torch.zeros(2, *shape[1:]))
     images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
     return Case(cfg, net, images.to(memory_format=torch.channels_last), torch.arange(BATCH) % cfg.data.num_classes)
 

@@ -7,6 +7,8 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 
+from kindling.errors import DivergedError
+
 
 class Place(NamedTuple):
     """What was NaN or infinite first; steps count from 0.
@@ -127,3 +129,16 @@ def not_finite(tensors: Iterable[tuple[Any, Any]]) -> Any:
         return None
     finite = torch.stack([each.detach().isfinite().all() for _, each in named]).tolist()
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
+
+
+def refuse_divergence(trainer: Trainer, losses: Tensor | None, stage: str) -> None:
+    """Wait for the device and look at the sum of the losses; asked only where it is waited for anyway.
+
+    Raises:
+        DivergedError: it is NaN or infinite, in this process or another.
+    """
+    diverged = losses is not None and not losses.isfinite().item()
+    if trainer.world_size > 1:
+        diverged = trainer.strategy.reduce_boolean_decision(diverged, all=False)
+    if diverged:
+        raise DivergedError(f"{stage}/loss: is NaN or infinite")

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 
+from kindling.checkpoints.checkpoint import config_of
+from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.task import Task
@@ -22,7 +24,7 @@ DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
 
 @contextmanager
-def explained(trainer: Trainer, classifier: Task) -> Iterator[None]:
+def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     """Add to an error what would help.
 
     Raises:
@@ -35,7 +37,7 @@ def explained(trainer: Trainer, classifier: Task) -> Iterator[None]:
         if ran_out_of_memory(error, text):
             # The frames hold the batch's activations.
             traceback.clear_frames(error.__traceback__)
-            raise KindlingError(out_of_memory(trainer, classifier)) from error
+            raise KindlingError(out_of_memory(trainer, task)) from error
         remedy = lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error
@@ -82,28 +84,29 @@ def naming_checkpoint(path: Any) -> Iterator[None]:
         ) from error
 
 
-def out_of_memory(trainer: Trainer, classifier: Task) -> str:
-    data = classifier.config["data"]
+def out_of_memory(trainer: Trainer, task: LightningModule) -> str:
+    batch_size = config_of(trainer).get("data", {}).get("batch_size")
     loop = trainer.fit_loop.epoch_loop
     if not loop.batch_progress.total.ready and not loop.val_loop.batch_progress.total.ready:
         return (
             "data, model: memory ran out before the first batch; take a smaller model, or leave large sets on disk "
             "with data.in_memory=false"
         )
-    given = f"data.batch_size: given {data['batch_size']}, for which memory ran out"
-    shape = (data["channels"], data["image_size"], data["image_size"])
-    fitting = largest_fitting(trainer, classifier, data["batch_size"] // 2, shape)
+    if not isinstance(task, Task) or not isinstance(batch_size, int):
+        return "data: memory ran out in a batch; take fewer examples a batch, or a smaller model"
+    given = f"data.batch_size: given {batch_size}, for which memory ran out"
+    fitting = largest_fitting(trainer, task, batch_size // 2)
     if not fitting:
-        return f"{given}; no half of it fits either; take a smaller model, or smaller images with data.image_size"
-    batches = num_parts(data["batch_size"], fitting)
-    size = data["batch_size"] // batches
-    kept = "the images of a step" if size * batches == data["batch_size"] else f"{size * batches} images a step"
+        return f"{given}; no half of it fits either; take a smaller model, or smaller examples"
+    batches = num_parts(batch_size, fitting)
+    size = batch_size // batches
+    kept = "the examples of a step" if size * batches == batch_size else f"{size * batches} examples a step"
     steps = trainer.accumulate_grad_batches * batches
     return f"{given}; {size} would likely fit; trainer.accumulate_grad_batches={steps} keeps {kept}"
 
 
 def num_parts(batch_size: int, fitting: int) -> int:
-    """Into how many parts that fit a batch is cut, so that they hold all of its images, or almost all."""
+    """Into how many parts that fit a batch is cut, so that they hold all of its examples, or almost all."""
     # More and smaller ones would take too long.
     most = 2 * -(-batch_size // fitting)
     numbers = [each for each in range(batch_size // fitting, most + 1) if batch_size // each <= fitting]
@@ -112,21 +115,23 @@ def num_parts(batch_size: int, fitting: int) -> int:
     return max(numbers, key=lambda number: batch_size // number * number)
 
 
-def largest_fitting(trainer: Trainer, classifier: Task, most: int, shape: tuple[int, ...]) -> int:
-    """The first of `most`, its half, its quarter, ... that passes through the net and back; 0 if none does."""
+def largest_fitting(trainer: Trainer, task: Task, most: int) -> int:
+    """The first of `most`, its half, its quarter, ... with which a step fits; 0 if none does."""
     device = trainer.strategy.root_device
-    net = classifier.to(device).train().net
+    task.to(device).train()
+    whole = next(iter(trainer.train_dataloader or []))
     # Batch norm cannot train on one image.
     while most > 1:
         try:
+            batch = trainer.strategy.batch_to_device(first_examples(whole, most), device)
             with trainer.precision_plugin.forward_context():
-                net(torch.zeros(most, *shape, device=device)).sum().backward()
+                task.step(batch, "train").loss.backward()
             return most
         except Exception:
             # The reason is known already: no memory.
             most //= 2
         finally:
-            classifier.zero_grad()
+            task.zero_grad()
             if device.type == "cuda":
                 torch.cuda.empty_cache()
     return 0

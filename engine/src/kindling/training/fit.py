@@ -61,16 +61,16 @@ def limit_time(trainer: Trainer, deadline: float) -> float:
 
 def train_once(parts: Parts, start: Saved | None, run: RunRecord) -> None:
     """Make one attempt, from a checkpoint or from the beginning."""
-    data, classifier, _, trainer = parts
+    data, task, _, trainer = parts
     path = start and start.path
     with (
         launched.ended_on_failure(trainer),
         naming_checkpoint(path),
-        explained(trainer, classifier),
+        explained(trainer, task),
         signals.deferred(resume_callback(trainer)),
         ignored(SKIPPED_BATCH),
     ):
-        trainer.fit(classifier, data, ckpt_path=path, weights_only=True)
+        trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):
         recover(trainer, run)
 

@@ -2,12 +2,11 @@
 
 from typing import Any, NamedTuple, Protocol
 
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from kindling.checkpoints.checkpoint import Saved
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.training.task import Task
 
 # [epoch, batch] of each batch that gave NaN.
 Rollbacks = list[list[int]]
@@ -17,7 +16,7 @@ class Parts(NamedTuple):
     """Data, task, loggers and trainer, all new."""
 
     data: LightningDataModule
-    classifier: Task
+    task: LightningModule
     loggers: list[Logger]
     trainer: Trainer
 

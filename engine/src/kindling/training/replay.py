@@ -24,11 +24,11 @@ def find_divergence(build: Build, run: RunRecord, rollbacks: Rollbacks, failed: 
     finder = FindDivergence(failed.global_step)
     try:
         start = resume_files.newest_whole(run.folder)
-        data, classifier, _, trainer = build(start, rollbacks, replay=finder)
+        data, task, _, trainer = build(start, rollbacks, replay=finder)
         trainer.num_sanity_val_steps = failed.num_sanity_val_steps
         save_nothing(trainer)
         with launched.ended_on_failure(trainer), ignored(SKIPPED_BATCH, MISSING_CALLBACKS):
-            trainer.fit(classifier, data, ckpt_path=start and start.path, weights_only=True)
+            trainer.fit(task, data, ckpt_path=start and start.path, weights_only=True)
     except FoundError as found:
         return found.place
     except DivergedError:

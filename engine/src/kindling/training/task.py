@@ -1,20 +1,185 @@
-"""What training needs of the LightningModule that it trains."""
+"""The base of the LightningModules that are trained here: its owner writes what a step computes."""
 
-from typing import Any
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
-from lightning.pytorch import LightningModule
-from torch import nn
+from lightning.pytorch import Callback, LightningModule
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torchmetrics import Metric
+
+from kindling.errors import ConfigError
+from kindling.stages import STAGES, Stage
+from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
+from kindling.training.divergence import refuse_divergence
+from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups
+from kindling.training.sums import NUM, StageSums, StepOutput
 
 
 class Task(LightningModule):
-    """The base of the LightningModules that are trained here."""
+    """Trains a net; a subclass writes `step`.
 
-    net: nn.Module
-    # The run's config, as plain values.
-    config: dict[str, Any]
-    # Factor on all learning rates, once training starts.
-    lr_factor: float
-    # [epoch, batch] of the batches that gave NaN.
-    rollbacks: list[list[int]]
-    # Whether those batches are left out.
-    skips_batches: bool
+    Args:
+        net: what is trained.
+        optimizer: takes parameter groups; None if nothing is trained.
+        scheduler: Lightning's lr_scheduler config, whose `scheduler` takes the optimizer, and `total_steps`
+            if it needs them.
+        layer_lr_decay: of the rate, from each layer to the one before it.
+        metrics: of torchmetrics, by name; each stage gets the outputs and targets of its steps.
+        config: the run's plain config.
+    """
+
+    # What is logged beside the loss, and whether less of it is better: "min" or "max". A literal, since the check
+    # of a command line reads it from the source.
+    METRICS: ClassVar[Mapping[str, str]] = {}
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        optimizer: Callable[..., Optimizer] | None = None,
+        scheduler: dict[str, Any] | None = None,
+        layer_lr_decay: float = 1.0,
+        metrics: Mapping[str, Metric] | None = None,
+        config: dict[str, Any] | None = None,
+    ):
+        super().__init__()
+        self.net = net
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.layer_lr_decay = layer_lr_decay
+        self.config = config or {}
+        self.sums = StageSums()
+        self._metrics: dict[Stage, dict[str, Metric]] = {
+            stage: {name: metric.clone() for name, metric in (metrics or {}).items()} for stage in STAGES
+        }
+        if metrics:
+            # As modules they move to the device, and a resumed run restores them.
+            self.metrics = nn.ModuleList(each for named in self._metrics.values() for each in named.values())
+
+    # What a subclass writes
+
+    def step(self, batch: Any, stage: Stage) -> StepOutput:
+        """The loss of a batch, and what else is to be known of it.
+
+        Args:
+            batch: as the data module's loader gives it, on the device.
+            stage: "train", "val" or "test".
+        """
+        raise NotImplementedError(f"{type(self).__name__}: write step(batch, stage) -> StepOutput")
+
+    def epoch_metrics(self, sums: dict[str, Tensor]) -> dict[str, Tensor]:
+        """What is logged of an epoch, by name: the mean of each sum over the examples.
+
+        Args:
+            sums: over all processes; "loss" and "num", of losses and examples, and those of the steps.
+        """
+        return {name: value / sums[NUM] for name, value in sums.items() if name != NUM}
+
+    def example(self) -> Any:
+        """The net's input of a batch of two, which it passes before training; a tuple if it takes several."""
+        return None
+
+    def check_outputs(self, outputs: Any) -> None:
+        """Look at what the net makes of the example.
+
+        Raises:
+            ConfigError: the task cannot use it.
+        """
+
+    # What the engine does with it
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Set 46 times a step, where nn.Module searches parameters.
+        if name == "_current_fx_name":
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
+    def forward(self, *inputs: Any) -> Any:
+        return self.net(*inputs)
+
+    def _step(self, batch: Any, stage: Stage) -> StepOutput:
+        output = self.step(batch, stage)
+        self.sums[stage].add(output)
+        for metric in self._metrics[stage].values():
+            metric.update(output.outputs.detach(), output.targets)
+        return output
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        loss = self._step(batch, "train").loss
+        every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
+            refuse_divergence(self.trainer, self.sums["train"].loss, "train")
+            self.log("train/loss_step", loss)
+        return loss if self.trainer.accumulate_grad_batches == 1 else loss * self._window_scale(batch_idx)
+
+    # Lightning reads it each step; this saves 20 µs.
+    training_step.__signature__ = inspect.signature(training_step)  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _window_scale(self, batch_idx: int) -> float:
+        """Lightning divides a loss by all the batches of a step, also where an epoch ends with fewer."""
+        full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
+        rest = int(batches % full) if math.isfinite(batches) else 0
+        return full / rest if rest and batch_idx >= batches - rest else 1.0
+
+    def validation_step(self, batch: Any, batch_idx: int) -> Any:
+        return self._step(batch, "val").outputs
+
+    def test_step(self, batch: Any, batch_idx: int) -> Any:
+        return self._step(batch, "test").outputs
+
+    def metrics_of(self, stage: Stage) -> Mapping[str, Metric]:
+        return self._metrics[stage]
+
+    def configure_callbacks(self) -> list[Callback]:
+        """What a Trainer lacks that `kindling.train` did not make."""
+        callbacks: list[Any] = self.trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+        there = any(isinstance(each, Bookkeeping) for each in callbacks)
+        return [] if there else [bookkeeping_of(self)(self.config.get("seed", 0))]
+
+    def configure_optimizers(self) -> Any:
+        assert self.optimizer is not None, "a task without optimizer is not trained"
+        groups = parameter_groups(self.net, self.layer_lr_decay)
+        # A fused step unscales gradients itself, too late to clip.
+        can_fuse = "fused" in inspect.signature(self.optimizer).parameters
+        mixed = self.trainer.precision in ("16-mixed", "bf16-mixed")
+        clips_mixed = can_fuse and mixed and self.trainer.gradient_clip_val
+        try:
+            optimizer = self.optimizer(groups, fused=False) if clips_mixed else self.optimizer(groups)
+        except (TypeError, ValueError) as error:
+            # For a learning rate below zero, say.
+            raise ConfigError(f"optimizer: {error}") from error
+
+        apply_lr_factors(optimizer)
+        if self.scheduler is None:
+            return optimizer
+        make = self.scheduler["scheduler"]
+        schedule = build_scheduler(make, optimizer, lambda: self.trainer.estimated_stepping_batches)
+        return {"optimizer": optimizer, "lr_scheduler": {**self.scheduler, "scheduler": schedule}}
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:
+        # DeepSpeed's optimizer has its own, for instance.
+        if type(optimizer).zero_grad is not Optimizer.zero_grad:
+            optimizer.zero_grad()
+            return
+        # As torch does, in a third of the time.
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        if gradient_clip_val is not None or self.trainer.gradient_clip_val is not None:
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+
+
+def bookkeeping_of(module: LightningModule) -> type[Bookkeeping]:
+    """The kind of callback that a module needs: the sums of a task see each loss only of its own training step."""
+    return Bookkeeping if getattr(type(module), "training_step", None) is Task.training_step else PlainBookkeeping

@@ -6,7 +6,6 @@ from typing import Any
 
 from kindling.config.fault import Fault, nearest
 from kindling.config.plain import Config, get
-from kindling.config.signatures import constant
 
 ENGINE = __name__.partition(".")[0]
 # Nobody expects a result of so few epochs.
@@ -25,7 +24,7 @@ def watched(config: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def monitor_is_logged(config: Config) -> Iterator[Fault]:
-    metrics = constant(f"{ENGINE}.images.metrics.MODES")
+    metrics = {"loss": "min", "accuracy": "max"}
     logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
     for path, (monitor, _) in watched(config).items():
         if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
@@ -33,7 +32,7 @@ def monitor_is_logged(config: Config) -> Iterator[Fault]:
 
 
 def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
-    modes = constant(f"{ENGINE}.images.metrics.MODES")
+    modes = {"loss": "min", "accuracy": "max"}
     for path, (monitor, mode) in watched(config).items():
         right = modes.get(str(monitor).partition("/")[2])
         if right and mode in ("min", "max") and mode != right:

@@ -8,13 +8,13 @@ from torch import Tensor
 
 from kindling.console import warn
 from kindling.errors import one_line
-from kindling.images.classifier import Classifier
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.doctor.data_rules import AT_START
 from kindling.images.doctor.fetching import Fetching
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.training.observer import Observer
+from kindling.training.sums import LOSS, NUM
 
 # A net may skip layers, or start some at zero.
 NUM_STEPS = 8
@@ -57,13 +57,13 @@ class Doctor(Observer):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        # The rules know no other kind of module.
-        if not isinstance(pl_module, Classifier):
+        # The rules know no other kind of task and data.
+        if not isinstance(self._seen.data, ImageDataModule) or not hasattr(pl_module, "criterion"):
             for name in vars(Doctor):
                 if name.startswith("on_"):
                     # Lightning skips a hook that is not callable.
                     setattr(self, name, None)
-        elif isinstance(self._seen.data, ImageDataModule):
+        else:
             self._ask(AT_START)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -78,7 +78,8 @@ class Doctor(Observer):
         if trainer.global_step:
             self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]
         self._fetching.watch(trainer.fit_loop.epoch_loop)
-        handle = self._seen.classifier.criterion.register_forward_pre_hook(look)
+        criterion: Any = self._seen.task.criterion
+        handle = criterion.register_forward_pre_hook(look)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self._seen.note_gradients()
@@ -92,10 +93,9 @@ class Doctor(Observer):
         self._fetching.start_epoch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        sums = self._seen.classifier.totals["train"].sums
+        sums = self._seen.task.sums["train"].state()
         if sums is not None:
-            loss, _, num_images = sums.tolist()
-            self._seen.train_loss = loss / num_images
+            self._seen.train_loss = sums[LOSS] / sums[NUM]
         self._seen.loading = self._fetching.share
         self._ask(EPOCH)
 

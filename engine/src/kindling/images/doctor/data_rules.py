@@ -70,7 +70,7 @@ def class_names(seen: Seen, labels: list[int]) -> str:
 
 def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     # With mean=null they are found in the images.
-    if (seen.classifier.config.get("data") or {}).get("mean", 0) is None:
+    if (seen.task.config.get("data") or {}).get("mean", 0) is None:
         return
     images = seen.data.splits.train
     if isinstance(images, ImageTensors):

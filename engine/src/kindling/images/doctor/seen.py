@@ -7,8 +7,8 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from kindling.images.classifier import Classifier
 from kindling.images.datamodule import ImageDataModule
+from kindling.training.task import Task
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Seen:
 
     Args:
         trainer: of the run.
-        classifier: its LightningModule.
+        task: its LightningModule.
         data: set up.
         logits: (B, K) of the first batch of training.
         made_by: torch's name for the operation that made them.
@@ -29,7 +29,7 @@ class Seen:
     """
 
     trainer: Trainer
-    classifier: Classifier
+    task: Task
     data: ImageDataModule
     logits: Tensor | None = None
     made_by: str = ""
@@ -41,7 +41,7 @@ class Seen:
 
     def note_gradients(self) -> None:
         """Strike out the parameters that the gradient of this step reaches; waits once for the device."""
-        named = [(name, each) for name, each in self.classifier.net.named_parameters() if each.requires_grad]
+        named = [(name, each) for name, each in self.task.net.named_parameters() if each.requires_grad]
         reached = [(name, each.grad) for name, each in named if each.grad is not None]
         # A batch that was left out has no gradient.
         if reached:

@@ -33,7 +33,7 @@ SHARDED = re.compile("fsdp|deepspeed|modelparallel", re.IGNORECASE)
 
 
 def logits_are_no_probabilities(seen: Seen) -> Iterator[str]:
-    if not isinstance(seen.classifier.criterion, nn.CrossEntropyLoss | CrossEntropy) or seen.logits is None:
+    if not isinstance(seen.task.criterion, nn.CrossEntropyLoss | CrossEntropy) or seen.logits is None:
         return
     logits, to_do = seen.logits.float(), "end the model without it"
     rows = torch.stack([logits.min(), (logits.sum(1) - 1).abs().max(), logits.logsumexp(1).abs().max()])
@@ -48,7 +48,7 @@ def logits_are_no_probabilities(seen: Seen) -> Iterator[str]:
 
 def batch_norm_has_a_batch(seen: Seen) -> Iterator[str]:
     shared = seen.trainer.world_size > 1
-    norms = (each for each in seen.classifier.modules() if isinstance(each, _BatchNorm) and each.training)
+    norms = (each for each in seen.task.modules() if isinstance(each, _BatchNorm) and each.training)
     own = any(not (shared and isinstance(each, nn.SyncBatchNorm)) for each in norms)
     if own and seen.logits is not None and len(seen.logits) == 1:
         yield "data.batch_size: given 1 with batch norm, which then knows one image; usual: 16 or more; give more"
@@ -66,7 +66,7 @@ def each_parameter_has_a_gradient(seen: Seen) -> Iterator[str]:
     # A process may hold no part of a gradient.
     if SHARDED.search(type(seen.trainer.strategy).__name__):
         return
-    trained = [name for name, each in seen.classifier.net.named_parameters() if each.requires_grad]
+    trained = [name for name, each in seen.task.net.named_parameters() if each.requires_grad]
     without = [name for name in trained if seen.without_gradient is not None and name in seen.without_gradient]
 
     # If all lack one, the batches were left out.
@@ -94,7 +94,7 @@ def each_class_is_predicted(seen: Seen) -> Iterator[str]:
 
 
 def loss_is_possible(seen: Seen) -> Iterator[str]:
-    criterion = seen.classifier.criterion
+    criterion = seen.task.criterion
     if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropy) or seen.train_loss is None:
         return
     smoothing = getattr(criterion, "label_smoothing", 0.0)

@@ -1,0 +1,224 @@
+"""What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
+
+from collections.abc import Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torchmetrics import Metric
+
+from kindling.data.seeds import mix_seeds, seed_all
+from kindling.errors import ConfigError, DivergedError
+from kindling.lightning_internals import hooks, results
+from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
+from kindling.stages import Stage
+from kindling.training.divergence import not_finite, refuse_divergence
+from kindling.training.optimization import scale_rates
+from kindling.training.sums import StageSums
+
+
+class Bookkeeping(Callback):
+    """Seeds each step, refuses NaN, logs the sums of an epoch, and restores what a resumed epoch has summed up.
+
+    Args:
+        seed: of the run; each step's is a function of it, the epoch and the batch.
+        rollbacks: [epoch, batch] of the batches that gave NaN.
+        skips_batches: whether those are left out.
+        lr_factor: of all learning rates, once training starts.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        rollbacks: Sequence[list[int]] = (),
+        skips_batches: bool = True,
+        lr_factor: float = 1.0,
+    ):
+        self.seed = seed
+        self.rollbacks = list(rollbacks)
+        self.skips_batches = skips_batches
+        self.lr_factor = lr_factor
+        self._epoch_seed: int | None = None
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        # Also a module may have brought it along.
+        hooks.skip_idle_hooks(self)
+
+    # Training
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if self.lr_factor != 1:
+            scale_rates(trainer.optimizers, trainer.lr_scheduler_configs, self.lr_factor)
+        if self.rollbacks and self.skips_batches:
+            leave_out(pl_module, self.rollbacks)
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin_epoch(pl_module, "train")
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        # A resumed step's dropout equals the uninterrupted one's.
+        if batch_idx == 0 or self._epoch_seed is None:
+            self._epoch_seed = mix_seeds(self.seed, trainer.current_epoch, trainer.global_rank)
+        seed_all(self._epoch_seed + batch_idx, pl_module.device)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.end_epoch(trainer, pl_module, "train")
+
+    # Evaluation
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.begin_epoch(pl_module, "val")
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.end_epoch(trainer, pl_module, "val")
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        seed_all(mix_seeds(self.seed, trainer.global_rank), pl_module.device)
+        self.begin_epoch(pl_module, "test")
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.end_epoch(trainer, pl_module, "test")
+
+    # The sums of a task
+
+    def begin_epoch(self, module: Any, stage: Stage) -> None:
+        module.sums[stage].reset()
+        for metric in module.metrics_of(stage).values():
+            metric.reset()
+
+    def end_epoch(self, trainer: Trainer, module: Any, stage: Stage) -> None:
+        sums = module.sums[stage].reduced(trainer)
+        if not sums:
+            return
+        self.refuse_divergence(trainer, module, stage)
+        found = module.epoch_metrics(sums) | computed(module.metrics_of(stage), trainer)
+        means = {f"{stage}/{name}": value.float() for name, value in found.items()}
+        module.log_dict(means, prog_bar=True, sync_dist=True)
+
+    def refuse_divergence(self, trainer: Trainer, module: Any, stage: Stage) -> None:
+        """
+        Raises:
+            DivergedError: a loss since the epoch began was NaN or infinite.
+        """
+        refuse_divergence(trainer, module.sums[stage].loss, stage)
+
+    # Checkpoints
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        self.refuse_divergence(trainer, pl_module, "train")
+        # A NaN gradient shows in the next loss only.
+        wrong = not_finite(pl_module.named_parameters())
+        if wrong:
+            raise DivergedError(f"{wrong}: is NaN or infinite")
+        checkpoint["train_sums"] = results.gather(trainer, self.state_of(pl_module))
+        checkpoint["rollbacks"] = self.rollbacks
+
+    def state_of(self, module: Any) -> Any:
+        return module.sums["train"].state()
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        sums = checkpoint.get("train_sums", [])
+        # Older checkpoints lack them; other process counts differ.
+        if len(sums) == trainer.world_size:
+            self.restore(pl_module, sums[trainer.global_rank], trainer.strategy.root_device)
+        self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
+
+    def restore(self, module: Any, state: Any, device: torch.device) -> None:
+        module.sums["train"].restore(state, device)
+
+
+class PlainBookkeeping(Bookkeeping):
+    """For a LightningModule that is no `Task`, or whose training step is its owner's own: looks at each loss itself."""
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self._losses: Tensor | None = None
+
+    def begin_epoch(self, module: Any, stage: Stage) -> None:
+        if stage == "train":
+            self._losses = None
+        if is_summed(module):
+            super().begin_epoch(module, stage)
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        seen = loss.detach().sum()
+        self._losses = seen if self._losses is None else self._losses + seen
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+        if every and (batch_idx + 1) % every == 0:
+            refuse_divergence(trainer, self._losses, "train")
+
+    def end_epoch(self, trainer: Trainer, module: Any, stage: Stage) -> None:
+        self.refuse_divergence(trainer, module, stage)
+        if is_summed(module):
+            super().end_epoch(trainer, module, stage)
+
+    def refuse_divergence(self, trainer: Trainer, module: Any, stage: Stage) -> None:
+        if stage == "train":
+            refuse_divergence(trainer, self._losses, stage)
+        elif is_summed(module):
+            super().refuse_divergence(trainer, module, stage)
+        else:
+            losses = {name: value for name, value in trainer.callback_metrics.items() if "loss" in name}
+            wrong = not_finite((name, value) for name, value in losses.items() if not name.startswith("train"))
+            if wrong:
+                raise DivergedError(f"{wrong}: is NaN or infinite")
+
+    def state_of(self, module: Any) -> Any:
+        return super().state_of(module) if is_summed(module) else None
+
+    def restore(self, module: Any, state: Any, device: torch.device) -> None:
+        if is_summed(module):
+            super().restore(module, state, device)
+
+
+def is_summed(module: LightningModule) -> bool:
+    """Whether a module is a task, which adds up what its steps give."""
+    return isinstance(getattr(module, "sums", None), StageSums)
+
+
+def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:
+    """Skip these batches of training, each given as [epoch, batch]."""
+    step, trainer = module.training_step, module.trainer
+
+    @wraps(step)
+    def training_step(*arguments: Any) -> Any:
+        if [trainer.current_epoch, trainer.fit_loop.batch_idx] in batches:
+            # Else the last step's values would be logged again.
+            results.forget_step_values(trainer)
+            return None
+        return step(*arguments)
+
+    module.training_step = training_step
+
+
+def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tensor]:
+    """What metrics give for an epoch; those of several numbers give one for each.
+
+    Raises:
+        ConfigError: one gives neither a number nor numbers.
+    """
+    found: dict[str, Tensor] = {}
+    for name, metric in metrics.items():
+        # Another process may have had batches.
+        if metric.update_called or trainer.world_size > 1:
+            with ignored(NOT_UPDATED):
+                found |= numbers_of(name, metric.compute())
+    return found
+
+
+def numbers_of(name: str, value: Any) -> dict[str, Tensor]:
+    if isinstance(value, Tensor) and value.ndim == 0:
+        return {name: value}
+    if isinstance(value, Tensor) and value.ndim == 1:
+        return {f"{name}_{index}": each for index, each in enumerate(value)}
+    if isinstance(value, Mapping):
+        return {f"{name}_{key}": each for key, inner in value.items() for each in numbers_of("", inner).values()}
+    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+    raise ConfigError(f"metrics.{name}: gives {shape}; allowed: a number, a vector or a dict of numbers")

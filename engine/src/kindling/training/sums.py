@@ -1,0 +1,136 @@
+"""What the steps of a stage add up on the device, for the metrics of an epoch."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from lightning.pytorch import Trainer
+from torch import Tensor
+
+from kindling.errors import ConfigError
+from kindling.lightning_internals.results import gather
+from kindling.stages import STAGES, Stage
+
+# The sums of every task: of the losses, and of the examples.
+LOSS, NUM = "loss", "num"
+
+
+class StepOutput(NamedTuple):
+    """What a task computes of one batch.
+
+    Args:
+        loss: (), the mean of `num` examples, to descend.
+        num: examples that count, at least 1; an int costs less than a tensor ().
+        sums: added up over the epoch, by name; of any shape.
+        outputs: of the net, for metrics and for what comes after training.
+        targets: that the outputs are held against.
+    """
+
+    loss: Tensor
+    num: int | Tensor
+    sums: Mapping[str, Tensor | float] = {}
+    outputs: Any = None
+    targets: Any = None
+
+
+class Sums:
+    """The sums of one stage in this process; no step waits for the device."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        # All numbers in one tensor, so that processes add them up at once.
+        self._numbers: Tensor | None = None
+        # Views of it, since indexing would cost each step.
+        self._views: dict[str, Tensor] = {}
+        self._tensors: dict[str, Tensor] = {}
+
+    def __bool__(self) -> bool:
+        return self._numbers is not None
+
+    @property
+    def loss(self) -> Tensor | None:
+        """The sum of the losses; None before the first step."""
+        return self._views.get(LOSS)
+
+    def add(self, output: StepOutput) -> None:
+        if self._numbers is None or output.sums.keys() - self._views.keys() - self._tensors.keys():
+            self._begin(output)
+        if isinstance(output.num, Tensor):
+            self._views[LOSS].add_(output.loss.detach() * output.num)
+        else:
+            self._views[LOSS].add_(output.loss.detach(), alpha=output.num)
+        for name, value in output.sums.items():
+            place = self._views[name] if name in self._views else self._tensors[name]
+            place.add_(value.detach() if isinstance(value, Tensor) else value)
+        self._views[NUM].add_(output.num)
+
+    def _begin(self, output: StepOutput) -> None:
+        """Make room for the names of a step.
+
+        Raises:
+            ConfigError: one of them is taken.
+        """
+        taken = {LOSS, NUM} & output.sums.keys()
+        if taken:
+            raise ConfigError(f"task: given sums named {', '.join(taken)}; allowed: other names than {LOSS} and {NUM}")
+        device = output.loss.device
+        shaped = {name: value.shape for name, value in output.sums.items() if isinstance(value, Tensor) and value.ndim}
+        for name in shaped.keys() - self._tensors.keys():
+            self._tensors[name] = torch.zeros(shaped[name], dtype=_dtype(device), device=device)
+        before = dict(zip(self._views, [] if self._numbers is None else self._numbers.tolist(), strict=True))
+        numbers = dict.fromkeys([LOSS, *(name for name in output.sums if name not in shaped), NUM], 0.0)
+        self._place(numbers | before, device)
+
+    def _place(self, numbers: dict[str, float], device: torch.device) -> None:
+        self._numbers = torch.tensor(list(numbers.values()), dtype=_dtype(device), device=device)
+        self._views = {name: self._numbers[index] for index, name in enumerate(numbers)}
+
+    def state(self) -> dict[str, Any] | None:
+        """Numbers, and tensors on the CPU, by name; None before the first step."""
+        if self._numbers is None:
+            return None
+        numbers = dict(zip(self._views, self._numbers.tolist(), strict=True))
+        return numbers | {name: value.cpu() for name, value in self._tensors.items()}
+
+    def restore(self, state: dict[str, Any] | None, device: torch.device) -> None:
+        """Go on from a state."""
+        self.reset()
+        if state is not None:
+            self._tensors = {name: value.to(device) for name, value in state.items() if isinstance(value, Tensor)}
+            self._place({name: value for name, value in state.items() if name not in self._tensors}, device)
+
+    def reduced(self, trainer: Trainer) -> dict[str, Tensor]:
+        """The sums over all processes; {} if no process has made a step."""
+        if trainer.world_size > 1:
+            self._agree(trainer)
+        if self._numbers is None:
+            return {}
+        numbers: Any = trainer.strategy.reduce(self._numbers, reduce_op="sum")
+        tensors = {name: trainer.strategy.reduce(each, reduce_op="sum") for name, each in self._tensors.items()}
+        return {**{name: numbers[index] for index, name in enumerate(self._views)}, **tensors}  # pyright: ignore[reportReturnType]
+
+    def _agree(self, trainer: Trainer) -> None:
+        """Add zeros for what other processes have, which may have made a step where this one had no batch."""
+        own = (list(self._views), {name: tuple(value.shape) for name, value in self._tensors.items()})
+        others = gather(trainer, own)
+        numbers = dict.fromkeys(name for names, _ in others for name in names)
+        shapes = {name: shape for _, found in others for name, shape in found.items()}
+        if numbers:
+            device = trainer.strategy.root_device
+            here = self.state() or {}
+            zeros = {name: torch.zeros(shape, dtype=_dtype(device)) for name, shape in shapes.items()}
+            self.restore({**dict.fromkeys(numbers, 0.0), **zeros, **here}, device)
+
+
+class StageSums(dict[Stage, Sums]):
+    """The sums of each stage."""
+
+    def __init__(self) -> None:
+        super().__init__({stage: Sums() for stage in STAGES})
+
+
+def _dtype(device: torch.device) -> torch.dtype:
+    # Apple's GPUs have no float64.
+    return torch.float32 if device.type == "mps" else torch.float64

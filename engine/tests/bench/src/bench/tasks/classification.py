@@ -1,0 +1,62 @@
+"""The task that most tests of the engine train: images with one label each."""
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from kindling.errors import ConfigError
+from kindling.images.criterion import CrossEntropy
+from kindling.images.views import Views, average_logits
+from kindling.stages import Stage
+from kindling.training.task import StepOutput, Task
+
+
+class Classification(Task):
+    """As a project would write it."""
+
+    METRICS: ClassVar = {"accuracy": "max"}
+
+    def __init__(
+        self,
+        net: nn.Module,
+        criterion: nn.Module,
+        views: Views,
+        *,
+        mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        **engine: Any,
+    ):
+        # Channels last, convolutions run 1.6 times faster.
+        super().__init__(net.to(memory_format=torch.channels_last), **engine)
+        self.criterion = criterion
+        self.mix = mix
+        # Stages that are not named take one view.
+        self.views: dict[str, Views] = {"test": views}
+
+    def setup(self, stage: str) -> None:
+        loss = self.criterion
+        # A checkpoint brings the weights of its classes.
+        if isinstance(loss, CrossEntropy) and loss.is_balanced and (stage == "fit" or loss.is_even):
+            data: Any = self.trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            loss.balance(data.splits.train.labels)
+
+    def step(self, batch: tuple[Tensor, Tensor], stage: Stage) -> StepOutput:
+        images, labels = batch  # (B, C, H, W), (B,)
+        if self.mix is not None and stage == "train":
+            images, labels = self.mix(images, labels)  # (B, C, H, W), (B, K)
+        logits = average_logits(self.net, images, self.views.get(stage, "none"))  # (B, K)
+        loss = self.criterion(logits, labels)
+        # Of a mixed image the largest share is the label.
+        labels = labels.argmax(1) if labels.ndim == 2 else labels
+        hits = (logits.argmax(1) == labels).sum()
+        return StepOutput(loss, len(labels), {"accuracy": hits}, logits, labels)
+
+    def example(self) -> Tensor:
+        data = self.config["data"]
+        return torch.zeros(2, data["channels"], data["image_size"], data["image_size"])
+
+    def check_outputs(self, outputs: Tensor) -> None:
+        expected = (2, self.config["data"]["num_classes"])
+        if outputs.shape != expected:
+            raise ConfigError(f"gives logits {tuple(outputs.shape)}; allowed: {expected}")

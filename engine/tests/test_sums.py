@@ -1,0 +1,61 @@
+"""What steps add up over an epoch."""
+
+import math
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+
+from kindling.errors import ConfigError
+from kindling.training.sums import StepOutput, Sums
+
+
+def added(*outputs: StepOutput) -> Sums:
+    sums = Sums()
+    for output in outputs:
+        sums.add(output)
+    return sums
+
+
+def test_sums_weigh_the_loss_of_a_batch_by_its_examples():
+    first = StepOutput(torch.tensor(2.0), 3, {"hits": torch.tensor(2)})
+    second = StepOutput(torch.tensor(1.0), torch.tensor(1), {"hits": torch.tensor(0)})
+    assert added(first, second).state() == {"loss": 7.0, "hits": 2.0, "num": 4.0}
+
+
+def test_sums_of_any_shape_and_name_come_back_from_a_state():
+    outputs = [
+        StepOutput(torch.tensor(1.0), 1, {"confusion": torch.eye(2, dtype=torch.int64)}),
+        StepOutput(torch.tensor(1.0), 1, {"confusion": torch.ones(2, 2), "later": 3}),
+    ]
+    whole, resumed = added(*outputs), Sums()
+    resumed.restore(added(outputs[0]).state(), torch.device("cpu"))
+    resumed.add(outputs[1])
+    for state in (whole.state(), resumed.state()):
+        assert state is not None
+        assert state.pop("confusion").tolist() == [[2, 1], [1, 2]]
+        assert state == {"loss": 2, "num": 2, "later": 3}
+
+
+def test_sums_do_not_hide_a_loss_that_is_nan():
+    loss = added(StepOutput(torch.tensor(math.nan), 3), StepOutput(torch.tensor(1.0), 3)).loss
+    assert loss is not None
+    assert loss.isnan()
+
+
+def test_bf16_true_counts_exactly():
+    loss = torch.tensor(1.0, dtype=torch.bfloat16)
+    assert added(*[StepOutput(loss, 1, {"hits": torch.tensor(1)})] * 1001).state() == dict.fromkeys(
+        ("loss", "hits", "num"), 1001
+    )
+
+
+def test_no_step_gives_no_sums():
+    assert Sums().state() is None
+    assert Sums().reduced(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)) == {}
+
+
+@pytest.mark.parametrize("name", ["loss", "num"])
+def test_a_name_that_every_task_has_is_refused(name):
+    with pytest.raises(ConfigError, match=f"given sums named {name}; allowed: other names"):
+        added(StepOutput(torch.tensor(1.0), 1, {name: torch.tensor(1)}))
