@@ -12,7 +12,7 @@ from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BENCH = Path(__file__).parent / "bench"
-OF_THE_PROJECT = ("data", "experiment", "model", "train.yaml")  # in configs/, which bench has its own of
+OF_THE_PROJECT = ("data", "experiment", "model", "task", "train.yaml")  # in configs/, which bench has its own of
 
 
 def make(root: Path) -> Path:
