@@ -5,6 +5,7 @@ from kindling.cli.entry import compose
 from kindling.config.check.command_line import Check, check_config
 from kindling.config.composition import Composer
 from kindling.config.left_out import leave_out
+from kindling.run_folders.lifecycle import recorded
 
 PLAIN = "task=plain", "task._target_=bench.plain.GAN"
 NONE = "model=none", "optimizer=none", "scheduler=none"
@@ -83,6 +84,14 @@ def test_a_config_is_trained_without_what_its_task_does_not_take():
     assert cfg.callbacks.best_checkpoint.monitor is None
     assert [warning.path for warning in warnings] == ["task", "callbacks.early_stopping"]
     assert check_config(cfg) == []
+
+
+def test_a_run_folder_holds_nothing_that_its_task_does_not_take(tmp_path):
+    cfg = compose([*PLAIN, f"paths.logs={tmp_path}", "data=fake"])
+    with recorded(cfg) as run:
+        saved = OmegaConf.load(run.folder / "config.yaml")
+        assert [saved.model, saved.optimizer, saved.scheduler, saved.callbacks.early_stopping] == [None] * 4
+        assert [line.path for line in run.left_out] == ["task", "callbacks.early_stopping"]
 
 
 def test_a_task_that_takes_everything_loses_nothing():
