@@ -1,6 +1,6 @@
 import pytest
 
-from kindling.config.given import GIVEN, taken_by
+from kindling.config.given import GIVEN, needed_by, taken_by
 
 
 def test_a_task_that_passes_its_further_arguments_on_takes_those_of_its_base():
@@ -10,3 +10,12 @@ def test_a_task_that_passes_its_further_arguments_on_takes_those_of_its_base():
 @pytest.mark.parametrize("target", ["torch.nn.Linear", "nowhere.Task", "bench.tasks.classification.Missing"])
 def test_what_is_no_task_takes_nothing(target):
     assert taken_by(target) == set()
+
+
+def test_a_task_that_configures_its_optimizers_itself_needs_none(tmp_path, monkeypatch):
+    text = "from bench.tasks.classification import Classification\nclass Own(Classification):\n"
+    (tmp_path / "own_optimizers.py").write_text(f"{text}    def configure_optimizers(self): ...\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert needed_by("bench.tasks.classification.Classification") == {"model", "optimizer"}
+    assert needed_by("own_optimizers.Own") == {"model"}
+    assert needed_by("bench.plain.GAN") == set()

@@ -85,34 +85,59 @@ def test_the_longest_time_is_days_hours_minutes_seconds():
     assert "such as '00:12:00:00'" in told(trainer_rules.longest_time, trainer__max_time="12h")
 
 
+IMAGES = {"_target_": "bench.tasks.classification.Classification"}
+
+
 def test_a_monitor_that_nothing_logs_is_told_the_nearest():
-    message = told(callback_rules.monitor_is_logged, monitor="val/acc", monitor_mode="max")
-    assert message.endswith("did you mean val/accuracy?")
-    assert "test/loss" in told(callback_rules.monitor_is_logged, monitor="test/loss", monitor_mode="min")
+    rule = callback_rules.monitor_is_logged
+    assert told(rule, task=IMAGES, monitor="val/acc").endswith("did you mean val/accuracy?")
+    assert "test/loss" in told(rule, task=IMAGES, monitor="test/loss")
     callbacks = {"mine": {"monitor": "val/lose", "mode": "min"}}
-    assert told(callback_rules.monitor_is_logged, callbacks=callbacks).startswith(
-        "callbacks.mine.monitor: given val/lose"
-    )
+    assert told(rule, task=IMAGES, callbacks=callbacks).startswith("callbacks.mine.monitor: given val/lose")
+    assert told(rule, task=IMAGES, monitor=None) == told(rule, task=IMAGES, monitor="epoch") == ""
 
 
 def test_a_monitor_has_the_mode_of_its_metric():
-    assert told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="max") == ""
-    message = told(callback_rules.mode_fits_the_monitor, monitor="val/accuracy", monitor_mode="min")
+    rule = callback_rules.mode_fits_the_monitor
+    assert told(rule, task=IMAGES, monitor="val/accuracy", monitor_mode="max") == ""
+    message = told(rule, task=IMAGES, monitor="val/accuracy", monitor_mode="min")
     assert message == "monitor_mode: given min for val/accuracy; allowed: max; did you mean monitor_mode=max?"
     callbacks = {"mine": {"monitor": "val/loss", "mode": "max"}}
-    assert told(callback_rules.mode_fits_the_monitor, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
+    assert told(rule, task=IMAGES, callbacks=callbacks).startswith("callbacks.mine.mode: given max")
+
+
+def test_a_metric_of_the_config_does_not_take_the_name_of_one_of_the_task():
+    rule = callback_rules.a_metric_has_a_name_of_its_own
+    assert told(rule, task=IMAGES, metrics={"f1": {}}) == ""
+    message = "metrics.accuracy: given a name that Classification logs itself; allowed: another one than loss, accuracy"
+    assert told(rule, task=IMAGES, metrics={"accuracy": {}}) == message
+
+
+def test_the_likeliest_classes_are_fewer_than_all():
+    rule = callback_rules.top_k_leaves_classes_out
+    assert told(rule, metrics={"top5": {"top_k": 5, "num_classes": 10}}) == ""
+    message = "metrics.top5.top_k: given 5; allowed: less than the number of classes, 4"
+    assert told(rule, metrics={"top5": {"top_k": 5, "num_classes": 4}}) == message
+
+
+def test_a_plateau_is_one_of_a_metric():
+    rule = callback_rules.plateau_has_a_metric
+    plateau = {"monitor": None, "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}}
+    message = "monitor: given null with scheduler=plateau; allowed: a metric that is logged, such as val/loss"
+    assert told(rule, monitor=None, scheduler=plateau) == message
+    assert told(rule, monitor="val/loss", scheduler=plateau | {"monitor": "val/loss"}) == ""
 
 
 def test_what_watches_a_validation_needs_one():
     callbacks = {"best_checkpoint": {"monitor": "val/loss"}}
     assert told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=1) == ""
     message = told(callback_rules.something_validates, callbacks=callbacks, trainer__limit_val_batches=0)
-    assert "callbacks.best_checkpoint watch a val/ metric" in message
+    assert "callbacks.best_checkpoint watch a metric of validation" in message
     rare = {"max_epochs": 4, "check_val_every_n_epoch": 4}
     assert told(callback_rules.something_validates, callbacks=callbacks, trainer=rare) == ""
     message = told(callback_rules.something_validates, callbacks=callbacks, trainer=rare | {"max_epochs": 3})
     given = "warning: trainer.check_val_every_n_epoch: given 4; allowed: at most trainer.max_epochs, 3, "
-    assert message == given + "while callbacks.best_checkpoint watch a val/ metric"
+    assert message == given + "while callbacks.best_checkpoint watch a metric of validation"
 
 
 def test_early_stopping_and_the_best_checkpoint_watch_the_same():
@@ -250,6 +275,10 @@ def test_a_range_holds_its_ends_unless_they_are_open():
 SOME = {
     "torch.optim.lr_scheduler.*": ("OneCycleLR", "StepLR", "ReduceLROnPlateau"),
     "torch.optim.*": ("AdamW", "SGD"),
+    "torchmetrics.*": (
+        *("classification.MulticlassFBetaScore", "classification.MultilabelAUROC"),
+        *("regression.MeanSquaredError", "classification.MulticlassCalibrationError"),
+    ),
     "torchvision.transforms.v2.*": ("MixUp",),
     "lightning.pytorch.callbacks.*": (
         *("EarlyStopping", "ModelCheckpoint", "EMAWeightAveraging", "RichProgressBar", "ModelSummary"),
@@ -271,7 +300,7 @@ def test_each_argument_of_the_table_is_one_of_a_class_that_is_there():
 
 
 def test_the_table_of_other_packages_holds_nothing_of_ours():
-    assert {pattern.partition(".")[0] for pattern in ARGUMENTS} == {"lightning", "torch", "torchvision"}
+    assert {pattern.partition(".")[0] for pattern in ARGUMENTS} == {"lightning", "torch", "torchmetrics", "torchvision"}
 
 
 def test_a_config_changed_by_hand_is_checked_again(config):

@@ -1,13 +1,16 @@
 import ast
 import inspect
+import re
 
 import pytest
 from omegaconf import OmegaConf
+from torchmetrics import Metric
+from torchmetrics.classification import MulticlassStatScores
 
 import fake_trackers
 from bench_root import CONFIGS
 from kindling.config.check import annotations
-from kindling.config.signatures import TargetMissing, constant, signature
+from kindling.config.signatures import TargetMissing, signature
 from kindling.config.targets import locate
 
 
@@ -18,15 +21,23 @@ def shipped_targets() -> list[str]:
         while nodes:
             node = nodes.pop()
             if isinstance(node, dict):
-                found |= {node["_target_"]} if "_target_" in node else set()
+                found |= {node["_target_"]} - {"???"} if "_target_" in node else set()
                 nodes += node.values()
     return sorted(found)
+
+
+KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def _with_those_of_the_base(built):
     """The parameters of a class of ours, with those of the base class that its **kwargs go on to."""
     own = dict(inspect.signature(built).parameters)
     several = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
+    if built.__module__.startswith("torchmetrics."):
+        popped = inspect.getsource(Metric.__init__) + inspect.getsource(MulticlassStatScores.__init__)
+        names = re.findall(r'kwargs\.pop\("(\w+)"', popped)
+        names = [name for name in names if name != "zero_division" or issubclass(built, MulticlassStatScores)]
+        return own | {name: inspect.Parameter(name, KEYWORD, default=None) for name in names}
     if several and built.__module__.startswith(("bench.", "kindling.")) and inspect.isclass(built):
         base = next(each for each in built.__mro__[1:] if "__init__" in vars(each))
         return dict(inspect.signature(base).parameters) | own
@@ -76,12 +87,6 @@ def test_what_is_no_python_package_is_missing(target):
         signature(target)
 
 
-def test_a_constant_is_read_without_importing():
-    assert constant("kindling.images.metrics.MODES") == {"loss": "min", "accuracy": "max"}
-    with pytest.raises(TargetMissing):
-        constant("kindling.images.metrics.MODEZ")
-
-
 @pytest.mark.parametrize(
     ("annotation", "right", "wrong"),
     [
@@ -110,3 +115,50 @@ def test_a_value_is_held_against_an_annotation(annotation, right, wrong):
 def test_an_annotation_is_told_in_words():
     words = annotations.describe(ast.parse("Optional[Union[int, list[float], Tensor]]", mode="eval").body)
     assert words == "a whole number or a list, each item a number or null"
+
+
+MODULE = """
+import lightning as L
+from torch import nn
+from bench.tasks import classification as tasks
+
+class Mixin:
+    def describe(self): ...
+
+class ThroughAModule(tasks.Classification): ...
+class AfterAMixin(Mixin, tasks.Classification): ...
+class Plain(L.LightningModule): ...
+class Plainer(Mixin, nn.Module): ...
+class Made:
+    def __new__(cls, task, **more): ...
+class Popping:
+    def __init__(self, first, **more):
+        self.second = more.pop("second", None)
+        if more:
+            raise ValueError
+class Fixing(Popping):
+    def __init__(self, **more):
+        third = more.pop("third", 0)
+        super(Popping, self).__init__(first=1, **more)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "taken", "takes_more"),
+    [
+        ("ThroughAModule", "net criterion views mix optimizer scheduler layer_lr_decay metrics config", False),
+        ("AfterAMixin", "net criterion views mix optimizer scheduler layer_lr_decay metrics config", False),
+        ("Plain", "", True),
+        ("Plainer", "", True),
+        ("Made", "task", True),
+        ("Popping", "first second", False),
+        ("Fixing", "second third", False),
+    ],
+)
+def test_arguments_are_those_of_the_base_that_gets_them(tmp_path, monkeypatch, name, taken, takes_more):
+    (tmp_path / "written.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = signature(f"written.{name}")
+    assert found
+    assert set(found.annotations) == set(taken.split())
+    assert found.takes_more == takes_more

@@ -63,7 +63,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
     warnings = check_config(cfg)
     with recorded(cfg) as run:
         set_up_logging()
-        for warning in warnings:
+        for warning in (*run.left_out, *warnings):
             warn(warning)
         refuse(machine.faults(run.config))
         if run.is_done:
@@ -141,7 +141,7 @@ def without_output(cfg: DictConfig) -> DictConfig:
 def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
     """The LightningModule, with what it takes of the net, the optimizer and other parts."""
     taken = given.taken_by(cfg.task._target_)
-    parts: dict[str, Any] = {name: instantiate(cfg.get(given.GIVEN[name]), name) for name in taken & BUILT_FROM_NODES}
+    parts: dict[str, Any] = {name: instantiate(cfg[given.GIVEN[name]], name) for name in taken & BUILT_FROM_NODES}
     if "net" in taken:
         parts["net"] = build_net(cfg, config)
     if cfg.trainer.overfit_batches:

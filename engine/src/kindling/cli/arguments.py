@@ -11,6 +11,7 @@ from kindling.config.check.command_line import Check, refuse
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, nearest
+from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, KindlingError
 
 # Hydra would read serve's model=... as a choice of configs/model/.
@@ -68,6 +69,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr)
     if given.cfg == "job" and not (given.package or "").startswith("hydra"):
+        leave_out(check.configs[0])
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)
         return None
     return flags_first

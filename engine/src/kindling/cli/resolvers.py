@@ -5,7 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config import project
+from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
 from kindling.images import folder
 from kindling.process.ranks import is_first_process, stamp
@@ -65,7 +65,18 @@ def image_folder(root: str, fact: str) -> int:
     return {"channels": channels, "image_size": image_size}[fact]
 
 
+def better(monitor: str | None, *, _root_: DictConfig) -> str:
+    """Which way the monitored metric is better, min or max.
+
+    Raises:
+        ConfigError: no source says so.
+    """
+    return logged.better(left_out.asked_of_a_task(_root_), monitor)
+
+
 def register() -> None:
     for resolver in (run_folder, sweep_folder, log_file, image_folder):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    OmegaConf.register_new_resolver("better", better, replace=True)
+    OmegaConf.register_new_resolver("loss_of", lambda task: logged.loss_of(str(task)), replace=True)
     OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)

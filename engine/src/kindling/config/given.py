@@ -1,6 +1,7 @@
 """What the engine itself gives a task, beside the settings of its node."""
 
-from kindling.config.signatures import TargetMissing, signature
+from kindling.config.lineage import defines
+from kindling.config.signatures import Signature, TargetMissing, signature
 
 # Arguments of a task by name, and the key of the config that each is made from; "" for the config itself.
 GIVEN = {
@@ -19,8 +20,26 @@ def taken_by(target: str) -> set[str]:
 
     Of a class whose source does not say, and of one that is not there: none.
     """
-    try:
-        found = signature(target)
-    except (TargetMissing, SyntaxError):
-        return set()
+    found = signature_of(target)
     return GIVEN.keys() & found.annotations.keys() if found else set()
+
+
+def needed_by(target: str) -> set[str]:
+    """Keys of the config that a task cannot do without: of what it requires, and of the optimizer that it takes.
+
+    A task that configures its optimizers itself needs none.
+    """
+    found = signature_of(target)
+    if found is None:
+        return set()
+    keys = {GIVEN[name] for name in found.required & GIVEN.keys()}
+    own = not defines(target, "configure_optimizers")
+    return keys | ({"optimizer"} if "optimizer" in found.annotations and own else set())
+
+
+def signature_of(target: object) -> Signature | None:
+    """As `signature`; also None for what is not there, which is a fault of its own."""
+    try:
+        return signature(target) if isinstance(target, str) else None
+    except (TargetMissing, SyntaxError):
+        return None

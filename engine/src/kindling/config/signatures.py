@@ -6,9 +6,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
-from kindling.config import aliases, sources, third_party
+from kindling.config import aliases, further, sources, third_party
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -20,6 +19,10 @@ class Signature:
     annotations: dict[str, ast.expr | None]
     required: frozenset[str]
     takes_more: bool
+
+
+# Of a class without any `__init__`.
+OF_OBJECT = Signature({}, frozenset(), takes_more=False)
 
 
 class TargetMissing(LookupError):  # noqa: N818  an answer to a question, not an error of ours
@@ -42,25 +45,24 @@ def signature(target: str) -> Signature | None:
     Raises:
         TargetMissing: the module does not hold the name, or there is no such module.
     """
-    module, name = _split(target)
-    try:
-        found = _find(module, name)
-    except TargetMissing as error:
-        raise TargetMissing(error.names, target.rpartition(".")[0]) from None
+    found = find_target(target)
     if found is None:
         return None
     module, definition = found
     return _of_class(module, definition) if isinstance(definition, ast.ClassDef) else _of_function(module, definition)
 
 
-@cache
-def constant(target: str) -> Any:
-    """The value of a literal that a module assigns at its top level."""
+def find_target(target: str) -> tuple[Path, Definition] | None:
+    """The file that defines `package.module.name`, and the definition; None if it is made in another way.
+
+    Raises:
+        TargetMissing: as `signature`.
+    """
     module, name = _split(target)
-    found = re.search(rf"^{name} = (.*?)(?=^[^\s)\]}}#]|\Z)", sources.text(module), re.MULTILINE | re.DOTALL)
-    if found is None:
-        raise TargetMissing(sources.names(module))
-    return ast.literal_eval(found[1])
+    try:
+        return _find(module, name)
+    except TargetMissing as error:
+        raise TargetMissing(error.names, target.rpartition(".")[0]) from None
 
 
 def _split(target: str) -> tuple[Path, str]:
@@ -123,7 +125,7 @@ def _definition(module: Path, name: str) -> Definition | None:
 
 
 def _cut_out(module: Path, name: str) -> str:
-    """The source of a function, or of a class with no more of its body than `__init__`; "" if it is not plain."""
+    """The source of a function, or of a class with `__init__` or `__new__` alone; "" if it is not plain."""
     found = re.search(rf"^(?:class|def) {name}\b.*?(?=^[^\s)#]|\Z)", sources.text(module), re.MULTILINE | re.DOTALL)
     # An odd number of quotes: cut within a text.
     if found is None or found[0].count('"""') % 2:
@@ -132,7 +134,8 @@ def _cut_out(module: Path, name: str) -> str:
     if source.startswith("def"):
         return source
     header = re.match(r"class [^\n]*?:\n|class .*?\):\n", source, re.DOTALL)
-    inits = re.findall(r"^    def __init__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
+    inits = re.findall(r"^    def __(?:init|new)__\(.*?(?=^    [^\s)#]|\Z)", source, re.MULTILINE | re.DOTALL)
+    inits.sort(key=lambda text: "def __init__(" in text)
     # Those before the last are overloads.
     init = inits[-1] if inits else "    pass"
     return f"{header[0]}{init}" if header and init.count('"""') % 2 == 0 else ""
@@ -157,32 +160,61 @@ def _of_function(module: Path, function: ast.FunctionDef, owner: str = "") -> Si
 
 
 def _of_class(module: Path, definition: ast.ClassDef) -> Signature | None:
-    for statement in reversed(definition.body):
-        if isinstance(statement, ast.FunctionDef) and statement.name == "__init__":
-            own = _without_first(_of_function(module, statement, definition.name), statement)
-            if not own.takes_more:
-                return own
-            passed_on = _passed_on(statement)
-            base = _of_base(module, definition) if passed_on is not None else None
-            if passed_on is None or base is None:
-                return own
-            rest = {name: each for name, each in base.annotations.items() if name not in passed_on}
-            return Signature(rest | own.annotations, own.required | (base.required & rest.keys()), base.takes_more)
-    return None if definition.decorator_list else _of_base(module, definition)
+    init = _maker(definition)
+    if init is None:
+        return None if definition.decorator_list else _of_base(module, definition)
+    own = _without_first(_of_function(module, init, definition.name), init)
+    if not own.takes_more:
+        return own
+    popped = dict.fromkeys(ast.literal_eval(call.args[0]) for call in further.pops(init))
+    own = Signature(own.annotations | popped, own.required, takes_more=not further.refuses_the_rest(init))
+    passed_on = further.passed_on(init) if own.takes_more else None
+    base = _of_base(module, definition) if passed_on is not None else None
+    if passed_on is None or base is None:
+        return own
+    rest = {name: each for name, each in base.annotations.items() if name not in passed_on}
+    return Signature(rest | own.annotations, own.required | (base.required & rest.keys()), base.takes_more)
+
+
+def _maker(definition: ast.ClassDef) -> ast.FunctionDef | None:
+    """The last `__init__` of a class's own, as those before it are overloads; else its `__new__`."""
+    functions = [each for each in definition.body if isinstance(each, ast.FunctionDef)]
+    made = [each for name in ("__new__", "__init__") for each in functions if each.name == name]
+    return made[-1] if made else None
 
 
 def _of_base(module: Path, definition: ast.ClassDef) -> Signature | None:
-    if not definition.bases and not definition.keywords:
-        return Signature({}, frozenset(), takes_more=False)
+    """That of the first base that has an `__init__`, as Python looks for it."""
+    every_known = not definition.keywords
     for base in definition.bases:
-        if isinstance(base, ast.Name):
-            try:
-                found = _find(module, base.id)
-            except TargetMissing:
-                continue
-            if found and isinstance(found[1], ast.ClassDef):
-                return _of_class(found[0], found[1])
+        found = find_class(module, base)
+        inherited = _of_class(*found) if found else None
+        if inherited not in (None, OF_OBJECT):
+            return inherited
+        every_known = every_known and inherited is not None
+    return OF_OBJECT if every_known else None
+
+
+def find_class(module: Path, base: ast.expr) -> tuple[Path, ast.ClassDef] | None:
+    """The class that a base stands for, such as `LightningModule` or `pl.LightningModule`; None if it is not found."""
+    name = ast.unparse(base.value if isinstance(base, ast.Subscript) else base)
+    with suppress(TargetMissing, OSError, SyntaxError):
+        found = _find_dotted(module, name.split("."))
+        if found and isinstance(found[1], ast.ClassDef):
+            return found[0], found[1]
     return None
+
+
+def _find_dotted(module: Path, parts: list[str]) -> tuple[Path, Definition] | None:
+    if len(parts) == 1:
+        return _find(module, parts[0])
+    bound = sources.bindings(module).get(parts[0])
+    if not isinstance(bound, sources.Imported):
+        return None
+    place = sources.imported_from(module, bound.module)
+    for part in filter(None, (bound.name, *parts[1:-1])):
+        place = sources.submodule(place, part) if place else None
+    return _find(place, parts[-1]) if place else None
 
 
 def _without_first(whole: Signature, function: ast.FunctionDef) -> Signature:
@@ -190,16 +222,3 @@ def _without_first(whole: Signature, function: ast.FunctionDef) -> Signature:
     first = [*function.args.posonlyargs, *function.args.args][0].arg
     others = {name: each for name, each in whole.annotations.items() if name != first}
     return Signature(others, whole.required - {first}, whole.takes_more)
-
-
-def _passed_on(function: ast.FunctionDef) -> set[str] | None:
-    """What `super().__init__(x=..., **more)` fixes of the base's arguments; None if `more` is used otherwise."""
-    more = function.args.kwarg
-    assert more, "asked only of those that take more"
-    uses = [node for node in ast.walk(function) if isinstance(node, ast.Name) and node.id == more.arg]
-    for node in ast.walk(function):
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__" and len(uses) == 1:
-            names = {keyword.arg for keyword in node.keywords if keyword.arg}
-            if any(keyword.arg is None and keyword.value is uses[0] for keyword in node.keywords):
-                return names
-    return None

@@ -38,6 +38,15 @@ PREFIXES = (
     "lightning.pytorch.trainer.",
     "torch.nn.",
     "torch.optim.",
+    # Those of torchmetrics that neither download nor read files.
+    "torchmetrics.aggregation.",
+    "torchmetrics.classification.",
+    "torchmetrics.clustering.",
+    "torchmetrics.nominal.",
+    "torchmetrics.regression.",
+    "torchmetrics.retrieval.",
+    "torchmetrics.segmentation.",
+    "torchmetrics.text.perplexity.",
     "torchvision.models.",
     "torchvision.transforms.v2.",
 )

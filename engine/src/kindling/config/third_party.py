@@ -30,6 +30,14 @@ ARGUMENTS: dict[str, dict[str, Range | tuple[Any, ...]]] = {
         "betas": BELOW_ONE,
         "eps": NOT_NEGATIVE,
     },
+    "torchmetrics.*": {
+        "num_classes": Range(2),
+        "num_labels": Range(2),
+        "num_outputs": ONE_OR_MORE,
+        "top_k": ONE_OR_MORE,
+        "n_bins": ONE_OR_MORE,
+        "beta": POSITIVE,
+    },
     "torchvision.transforms.v2.*": {"alpha": POSITIVE},
     "lightning.pytorch.callbacks.*": {
         "patience": NOT_NEGATIVE,

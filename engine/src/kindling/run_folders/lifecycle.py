@@ -8,6 +8,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from kindling.config.composition import in_sweep, to_plain
+from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, interruption
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.leftovers import remove_unused
@@ -21,6 +22,8 @@ _open_record: ContextVar[RunRecord | None] = ContextVar("open_record", default=N
 def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     """Record a run in its folder, `cfg.paths.run`, however it ends; inside itself, give the open record.
 
+    What the task does not take is left out of `cfg` first, and named in the record's `left_out`.
+
     Raises:
         InUseError: another process holds the folder.
         ConfigError: the run may not be resumed so.
@@ -30,8 +33,9 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         yield outer
         return
 
+    left_out = leave_out(cfg)
     config = to_plain(cfg)
-    record = RunRecord(Path(config["paths"]["run"]), config)
+    record = RunRecord(Path(config["paths"]["run"]), config, left_out)
     _refuse_one_folder_for_a_sweep(record)
 
     token = _open_record.set(record)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from kindling.config.fault import Fault
 from kindling.config.renames import FORMAT
 from kindling.config.targets import relative
 from kindling.errors import ConfigError, one_line
@@ -35,14 +36,16 @@ class RunRecord:
 
     Attributes:
         config: of the run, plain and redacted.
+        left_out: lines on what the config had and the task does not take, for the log.
         facts: what run.json holds.
         saved_config: that of the run that is resumed, in the first process; else None.
         is_done: the resumed run has finished, and nothing is left to do.
         trackers: the loggers by name that are closed with the run, as loggers/tracking.py describes them.
     """
 
-    def __init__(self, folder: Path, config: dict[str, Any]):
+    def __init__(self, folder: Path, config: dict[str, Any], left_out: Sequence[Fault] = ()):
         self.folder = folder
+        self.left_out = left_out
         self.config = redact_config(config)
         self.facts: dict[str, Any] = {"timings": {}, "metrics": {}}
         self.saved_config: dict[str, Any] | None = None

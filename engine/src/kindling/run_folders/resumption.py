@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_config
 from kindling.run_folders.lock import is_held
@@ -143,6 +144,7 @@ def goes_on_with(folder: Path, given: DictConfig) -> bool:
     with open_dict(config):
         config.pop("hydra", None)
         config.paths.run = str(folder)
+    leave_out(config)
     try:
         saved = saved_config(folder)
     except ConfigError as error:

@@ -27,7 +27,7 @@ class Task(LightningModule):
         scheduler: Lightning's lr_scheduler config, whose `scheduler` takes the optimizer, and `total_steps`
             if it needs them.
         layer_lr_decay: of the rate, from each layer to the one before it.
-        metrics: of torchmetrics, by name; each stage gets the outputs and targets of its steps.
+        metrics: of torchmetrics, by name; each stage gives them the outputs and targets of its steps.
         config: the run's plain config.
     """
 
@@ -42,7 +42,7 @@ class Task(LightningModule):
         optimizer: Callable[..., Optimizer] | None = None,
         scheduler: dict[str, Any] | None = None,
         layer_lr_decay: float = 1.0,
-        metrics: Mapping[str, Metric] | None = None,
+        metrics: Mapping[str, Metric | None] | None = None,
         config: dict[str, Any] | None = None,
     ):
         super().__init__()
@@ -53,9 +53,9 @@ class Task(LightningModule):
         self.config = config or {}
         self.sums = StageSums()
         self._metrics: dict[Stage, dict[str, Metric]] = {
-            stage: {name: metric.clone() for name, metric in (metrics or {}).items()} for stage in STAGES
+            stage: {name: metric.clone() for name, metric in (metrics or {}).items() if metric} for stage in STAGES
         }
-        if metrics:
+        if any(self._metrics.values()):
             # As modules they move to the device, and a resumed run restores them.
             self.metrics = nn.ModuleList(each for named in self._metrics.values() for each in named.values())
 

@@ -20,24 +20,27 @@ from yaml import YAMLError
 from kindling.config import project
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
+from kindling.config.check.groups import Asked, hydra_misfit
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.left_out import leave_out, settled
 from kindling.errors import ConfigError, KindlingError
-
-HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
 
 
 def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
-    """Check a composed config, perhaps changed since by hand; returns warnings.
+    """Check a composed config, perhaps changed since by hand, and leave out what its task does not take.
+
+    Returns warnings, and what has been left out.
 
     Raises:
         KindlingError: one line for each mistake.
     """
     files = ConfigFiles(project.current().configs)
-    problems = [*keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
+    lines = leave_out(config)
+    problems = [*lines, *keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
     refuse(problems)
     return [problem for problem in problems if isinstance(problem, Fault)]
 
@@ -141,15 +144,19 @@ class Check:
             return
         applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
         self.configs.append(config)
-        added = {
-            override.package or override.key_or_group
-            for override in [*applied, *chosen]
-            if override.is_add() or override.is_force_add()
-        }
+        adding = [each for each in (*applied, *chosen) if each.is_add() or each.is_force_add()]
+        added = {each.package or each.key_or_group for each in adding}
         # A path's first problem causes its others.
         by_path: dict[str, Problem] = {}
-        problems = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
-        for problem in sorted(problems, key=lambda each: getattr(each, "warning", False)):
+        asked = Asked(self.composer, self.files, config, [each.key_or_group for each in overrides], lines)
+        in_vain = {fault.path: fault for fault in asked.faults(config)}
+        config, left_out = settled(config)
+        whole = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
+        # `transform` decides on data.transform.
+        others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
+        for problem in [*in_vain.values(), *left_out]:
+            self._add(problem)
+        for problem in sorted(others, key=lambda each: getattr(each, "warning", False)):
             by_path.setdefault(str(problem).partition(":")[0], problem)
         for problem in by_path.values():
             self._add(self._placed(problem, config, lines, applied))
@@ -197,7 +204,7 @@ class Check:
     def _option_fits(self, override: Override) -> bool:
         key, value = override.key_or_group, override.value()
         if key.startswith("hydra/"):
-            fault = self._hydra_misfit(key, value)
+            fault = hydra_misfit(self.composer, key, value)
         elif key not in self.files.groups:
             fault = Fault(key, "a group that is not there", listed(self.files.groups), nearest(key, self.files.groups))
         elif override.is_delete() or override.package is not None:
@@ -217,13 +224,6 @@ class Check:
             self._add(fault)
         return fault is None
 
-    def _hydra_misfit(self, group: str, option: object) -> Fault | None:
-        options = self.composer.options(group)
-        if not options:
-            groups = [f"hydra/{name}" for name in HYDRA_GROUPS]
-            return Fault(group, "a group that is not there", listed(groups), nearest(group, groups))
-        return None if option in options else Fault(group, repr(option), listed(options), nearest(str(option), options))
-
     def _apply(self, config: DictConfig, override: Override) -> bool:
         """Apply an override to the config; reports the fault of one that cannot be."""
         key, value = override.key_or_group, override.value()
@@ -231,12 +231,8 @@ class Check:
         there = keys.has(config, key)
         fault = None
         if override.package is not None:
-            fault = Fault(
-                f"{key}@{override.package}",
-                "a group that is not there",
-                listed(self.files.groups),
-                nearest(key, self.files.groups),
-            )
+            near = nearest(key, self.files.groups)
+            fault = Fault(f"{key}@{override.package}", "a group that is not there", listed(self.files.groups), near)
         elif not there and not override.is_add() and not override.is_force_add():
             fault = keys.unknown(config, key, text, self.files.groups, delete=override.is_delete())
         elif there and override.is_add() and not isinstance(value, dict | list):

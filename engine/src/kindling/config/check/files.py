@@ -35,7 +35,8 @@ class ConfigFiles:
             return None
         if not isinstance(option, str):
             given = "null" if option is None else repr(option)
-            return Fault(path or group, f"{given} for a group", f"its options {listed(options)}, see --help")
+            none = f"{group}=none" if option is None and "none" in options else ""
+            return Fault(path or group, f"{given} for a group", f"its options {listed(options)}, see --help", none)
         near = nearest(option, options)
         others = [other for other in self.groups if option in self.groups[other]]
         meant = f"{group}={near}" if near else f"{others[0]}={option}" if others else ""
@@ -108,6 +109,21 @@ class ConfigFiles:
         """Whether configs/<name>.yaml chooses from any group but Hydra's."""
         entries = _child(self._tree(name), "defaults")
         return any(group in self.groups for group in _groups_of(entries, name))
+
+    def default_options(self, name: str) -> dict[str, Any]:
+        """The option of each group that configs/<name>.yaml chooses; a list if it chooses several."""
+        found: dict[str, Any] = {}
+        entries = _child(self._tree(name), "defaults")
+        for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
+            named = list(_named(entry, name))
+            for group, option, _ in named:
+                found[group] = option if len(named) == 1 else [each for _, each, _ in named]
+        return found
+
+    def value(self, name: str, key: str) -> Any:
+        """What configs/<name>.yaml itself gives a key at its top level."""
+        file = self.file(name)
+        return yaml.safe_load(file.read_text(encoding="utf-8")).get(key) if file else None
 
     def _options(self, group: str) -> list[str]:
         found = set()

@@ -12,13 +12,14 @@ from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.tree import Problem, paths, plain, source
 from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
-from kindling.config.given import GIVEN
+from kindling.config.given import GIVEN, needed_by
+from kindling.config.plain import get
 from kindling.config.rules.run_rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, signature
 from kindling.config.targets import prefix_fault
 from kindling.config.upgrade import name_today
 
-# Nodes of train.yaml to build: whether they may be null.
+# Nodes of train.yaml to build: whether they may be null; those that a task does not take may in any case.
 BUILT = {
     "task": False,
     "data": False,
@@ -28,6 +29,7 @@ BUILT = {
     "optimizer": False,
     "scheduler.scheduler": False,
     "mix": True,
+    "metrics.*": True,
     "trainer": False,
     "callbacks.*": True,
     "logger.*": True,
@@ -35,6 +37,8 @@ BUILT = {
 HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
 # The code gives these their first argument.
 PARTIAL = ("optimizer", "scheduler.scheduler")
+# Whether these may be null depends on the task.
+OPTIONAL = ("model", "optimizer")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
@@ -51,6 +55,9 @@ def problems_of(config: DictConfig) -> list[Problem]:
         faults += rule(values)
     # paths.run is set when the run starts.
     faulty = {fault.path for fault in faults} | {"paths.run"}
+    # A node without a value for its target has its fault.
+    valueless = {each.path.removesuffix("._target_") for each in problems if isinstance(each, Fault)}
+    faults = [fault for fault in faults if fault.path not in valueless]
     return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
 
 
@@ -75,6 +82,7 @@ def _named(node: Any, above: str) -> Iterator[tuple[str, str, Any]]:
 
 def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
     """Nodes that should say what to build, and do not."""
+    needed = needed_by(str(get(values, "task._target_")))
     for pattern, may_be_null in BUILT.items():
         group, _, last = pattern.partition(".")
         siblings = values.get(group) if last else values
@@ -83,7 +91,11 @@ def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
             path = f"{group}.{name}" if last else group
             value = siblings[name]
             if not _is_built(value):
-                if value is not None or not may_be_null:
+                may_be_null = may_be_null or (path in OPTIONAL and path not in needed)
+                if value is None and path in needed:
+                    task = values["task"]["_target_"].rpartition(".")[2]
+                    yield Fault(path, f"null, which {task} cannot do without", "a node with _target_")
+                elif value is not None or not may_be_null:
                     yield _no_target(path, value, siblings if last else {}, may_be_null)
             elif value.get("_partial_", False) is not (path in PARTIAL):
                 yield Fault(f"{path}._partial_", shown(value.get("_partial_", False)), shown(path in PARTIAL))

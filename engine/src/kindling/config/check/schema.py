@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 # Groups whose files name several nodes.
-NAMED = ("callbacks", "logger")
+NAMED = ("callbacks", "logger", "metrics")
 # Entries whose files choose from no group.
 VERBS = ("evaluate", "export", "predict", "serve")
 # Groups whose files override any other.
@@ -57,7 +57,7 @@ def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
     whole = _plain(_without(train, ("defaults",)))
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
-    may_be_null = [name for name in groups if name in train and train[name] is None]
+    may_be_null = [name for name in groups if (name in train and train[name] is None) or "none" in files.groups[name]]
     whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
     options = {name: {"enum": [*found, None]} for name, found in files.groups.items()}
     overrides = {f"override /{name}": each for name, each in options.items()}
@@ -86,7 +86,9 @@ def _group(name: str, files: ConfigFiles) -> Schema:
     targets: dict[str, list[str]] = {}
     for option in files.groups[name]:
         file = files.file(f"{name}/{option}")
-        for path, target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")) if file else None, name):
+        if file is None or schema_of(file) == "config":
+            continue
+        for path, target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")), name):
             targets.setdefault(path, []).append(target)
     if name in NAMED:
         known = sorted({target for found in targets.values() for target in found})

@@ -26,7 +26,7 @@ TYPES = {
     "compile": "Literal['default', 'reduce-overhead', 'max-autotune'] | None",
     "float32_matmul_precision": "Literal['highest', 'high', 'medium']",
     "experiment_name": "str | None",
-    "monitor": "str",
+    "monitor": "str | None",
     "monitor_mode": "Literal['min', 'max']",
     "paths.*": "str | None",
     "scheduler.interval": "Literal['step', 'epoch']",

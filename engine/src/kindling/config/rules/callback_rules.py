@@ -5,9 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kindling.config.fault import Fault, nearest
+from kindling.config.logged import ALWAYS, declared_by, logged, without_loader
 from kindling.config.plain import Config, get
 
 ENGINE = __name__.partition(".")[0]
+# val/loss, val_loss, valid_loss and the like.
+OF_VALIDATION = re.compile(r"val(id|idation)?[/_.]")
 # Nobody expects a result of so few epochs.
 TRY_OUT = 2
 
@@ -24,27 +27,52 @@ def watched(config: Config) -> dict[str, tuple[Any, Any]]:
 
 
 def monitor_is_logged(config: Config) -> Iterator[Fault]:
-    metrics = {"loss": "min", "accuracy": "max"}
-    logged = [f"{stage}/{metric}" for stage in ("val", "train") for metric in metrics]
+    if "task" not in config:
+        return
+    names, may_log_more = logged(config)
     for path, (monitor, _) in watched(config).items():
-        if isinstance(monitor, str) and monitor not in [*logged, "train/loss_step", "epoch", "step"]:
-            yield Fault(path, f"{monitor}, which nothing logs", ", ".join(logged), nearest(monitor, logged))
+        known = not isinstance(monitor, str) or without_loader(monitor) in (*names, *ALWAYS)
+        if not known and not may_log_more:
+            allowed = ", ".join(names) or "null, as nothing is logged"
+            yield Fault(path, f"{monitor}, which nothing logs", allowed, nearest(monitor, names))
 
 
 def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:
-    modes = {"loss": "min", "accuracy": "max"}
+    names = logged(config).names if "task" in config else {}
     for path, (monitor, mode) in watched(config).items():
-        right = modes.get(str(monitor).partition("/")[2])
+        right = names.get(without_loader(str(monitor)))
         if right and mode in ("min", "max") and mode != right:
             key = "monitor_mode" if path == "monitor" else f"{path.rpartition('.')[0]}.mode"
             yield Fault(key, f"{mode} for {monitor}", right, f"{key}={right}")
+
+
+def a_metric_has_a_name_of_its_own(config: Config) -> Iterator[Fault]:
+    task = str(get(config, "task._target_"))
+    declared = declared_by(task) or {}
+    for name in get(config, "metrics") or {}:
+        if name in declared:
+            given = f"a name that {task.rpartition('.')[2]} logs itself"
+            yield Fault(f"metrics.{name}", given, f"another one than {', '.join(declared)}")
+
+
+def top_k_leaves_classes_out(config: Config) -> Iterator[Fault]:
+    for name in get(config, "metrics") or {}:
+        top_k, classes = (get(config, f"metrics.{name}.{key}") for key in ("top_k", "num_classes"))
+        if isinstance(top_k, int) and isinstance(classes, int) and top_k >= classes > 1:
+            yield Fault(f"metrics.{name}.top_k", str(top_k), f"less than the number of classes, {classes}")
+
+
+def plateau_has_a_metric(config: Config) -> Iterator[Fault]:
+    plateau = str(get(config, "scheduler.scheduler._target_")).endswith(".ReduceLROnPlateau")
+    if plateau and "monitor" in config and get(config, "scheduler.monitor") is None:
+        yield Fault("monitor", "null with scheduler=plateau", "a metric that is logged, such as val/loss")
 
 
 def something_validates(config: Config) -> Iterator[Fault]:
     watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
     if not watchers or get(config, "trainer.fast_dev_run"):
         return
-    because = f"while {', '.join(f'callbacks.{name}' for name in watchers)} watch a val/ metric"
+    because = f"while {', '.join(f'callbacks.{name}' for name in watchers)} watch a metric of validation"
     if get(config, "trainer.limit_val_batches") in (0, 0.0) and get(config, "trainer.limit_val_batches") is not False:
         yield Fault("trainer.limit_val_batches", "0", f"1 or more, or null, {because}")
     epochs, every = get(config, "trainer.max_epochs"), get(config, "trainer.check_val_every_n_epoch")
@@ -54,7 +82,7 @@ def something_validates(config: Config) -> Iterator[Fault]:
 
 
 def _watches_val(callback: Any) -> bool:
-    return isinstance(callback, dict) and str(callback.get("monitor")).startswith("val/")
+    return isinstance(callback, dict) and bool(OF_VALIDATION.match(str(callback.get("monitor"))))
 
 
 def one_metric_decides(config: Config) -> Iterator[Fault]:
@@ -133,6 +161,9 @@ RULES = (
     layers_can_thaw,
     monitor_is_logged,
     mode_fits_the_monitor,
+    a_metric_has_a_name_of_its_own,
+    plateau_has_a_metric,
+    top_k_leaves_classes_out,
     something_validates,
     one_metric_decides,
     patience_can_run_out,
