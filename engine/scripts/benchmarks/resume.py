@@ -63,9 +63,7 @@ def timed(owner: Any, name: str) -> Iterator[list[float]]:
 
 
 def _seconds_of_draw() -> float:
-    images = ImageTensors(
-        torch.zeros(NUM_IMAGES, 1, 1, 1, dtype=torch.uint8), torch.zeros(NUM_IMAGES, dtype=torch.int64)
-    )
+    pixels, labels = torch.zeros(NUM_IMAGES, 1, 1, 1, dtype=torch.uint8), torch.zeros(NUM_IMAGES, dtype=torch.int64)
     loader = EpochLoader(ImageTensors(pixels, labels), batch_size=1000, normalize=Normalize([0.5], [0.5]), shuffle=True)
     started = time.perf_counter()
     loader.draw()

@@ -134,6 +134,10 @@ class DataModule(LightningDataModule):
         )
         if self.balanced_sampling:
             self._labels(splits["train"])
+        for name in ("val", "test"):
+            if self.trainer and name not in splits:
+                # By this Lightning knows that there is nothing.
+                setattr(self.trainer, f"limit_{name}_batches", 0)
 
     def check(self, name: Stage, examples: Any) -> None:
         """
