@@ -24,12 +24,12 @@ def shipped_targets() -> list[str]:
 
 
 def _with_those_of_the_base(built):
-    """The parameters of a class of ours, with those of the base class that its **kwargs go on to."""
+    """The parameters of a class of ours, with those of the base classes that its **kwargs go on to."""
     own = dict(inspect.signature(built).parameters)
     several = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
     if several and built.__module__.startswith(("bench.", "kindling.")) and inspect.isclass(built):
         base = next(each for each in built.__mro__[1:] if "__init__" in vars(each))
-        return dict(inspect.signature(base).parameters) | own
+        return _with_those_of_the_base(base) | own
     return own
 
 
