@@ -55,6 +55,7 @@ def test_training_shows_no_example_twice_and_leaves_out_less_than_a_batch_a_proc
         assert len(set(shown)) == len(shown)
         assert num - len(shown) < batch_size * world_size
         assert len({len(rank) for rank in ranks}) == 1
+        assert all(batch for rank in ranks for batch in rank)
         if num >= batch_size * world_size:
             assert {len(batch) for rank in ranks for batch in rank} == {batch_size}
 
