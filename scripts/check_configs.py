@@ -26,7 +26,8 @@ GROUPS = ConfigFiles(CONFIGS).groups
 
 
 def main() -> int:
-    every = list(combinations(GROUPS["experiment"], GROUPS["data"]))
+    # Plain data is nothing until it is given some.
+    every = list(combinations(GROUPS["experiment"], [name for name in GROUPS["data"] if name != "plain"]))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cat", "dog"):
             (Path(folder) / name).mkdir()

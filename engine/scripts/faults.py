@@ -14,25 +14,25 @@ class Fault(NamedTuple):
 
 FAULTS = [
     Fault(
-        "engine/src/kindling/images/loader.py",
-        "torch.randperm(self.num_images, generator=generator)",
-        "torch.randperm(self.num_images)",
+        "engine/src/kindling/data/order.py",
+        "torch.randperm(self.num_examples, generator=generator)",
+        "torch.randperm(self.num_examples)",
     ),
-    Fault("engine/src/kindling/images/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),
+    Fault("engine/src/kindling/data/order.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),
     Fault(
-        "engine/src/kindling/images/loader.py",
+        "engine/src/kindling/data/loader.py",
         "self.order.first_batch = self.order.first_batch, 0",
         "self.order.first_batch = 0, 0",
     ),
     Fault("engine/src/kindling/images/loader.py", "draws[part]", "draws[: len(images)]"),
     Fault(
-        "engine/src/kindling/images/loader.py",
+        "engine/src/kindling/data/loader.py",
         "part[self.rank :: self.world_size]",
         "part[: len(part) // self.world_size]",
     ),
-    Fault("engine/src/kindling/images/loader.py", "torch.tensor([NO_LABEL])", "labels[:1]"),
+    Fault("engine/src/kindling/data/order.py", "        starts[-1] -= 1\n", ""),
     Fault(
-        "engine/src/kindling/images/loader.py",
+        "engine/src/kindling/data/workers.py",
         "            generator=torch.Generator(),",
         "            generator=None,",
     ),
@@ -46,8 +46,8 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/images/augment.py", "len(images) * flipped", "len(images)"),
     Fault("engine/src/kindling/images/augment.py", "images.narrow(dim, 1, padding)", "images.narrow(dim, 0, padding)"),
-    Fault("engine/src/kindling/images/loader.py", "(self.epoch % 2)", "(self.epoch % 3)"),
-    Fault("engine/src/kindling/images/loader.py", "self._alternating_draws()[indices]", "self._alternating_draws()"),
+    Fault("engine/src/kindling/images/loader.py", "(epoch % 2)", "(epoch % 3)"),
+    Fault("engine/src/kindling/images/loader.py", "self.order.epoch)[indices]", "self.order.epoch)"),
     Fault("engine/src/kindling/images/augment.py", "(2 * turn - 1) * self.rotation", "turn * self.rotation"),
     Fault("engine/src/kindling/images/augment.py", ".sub_(mean).div_(std)", ".div_(std).sub_(mean)"),
     Fault(
@@ -56,13 +56,11 @@ FAULTS = [
         "manual_seed(torch.initial_seed())\n    held",
     ),
     Fault("engine/src/kindling/data/splits.py", "found[by_class] =", "found[shuffled] ="),
-    Fault("engine/src/kindling/images/datamodule.py", "(~held).nonzero().flatten()", "held.nonzero().flatten()"),
-    Fault(
-        "engine/src/kindling/images/datamodule.py", "shuffle=True, augment=self.augment", "shuffle=True, augment=None"
-    ),
-    Fault("engine/src/kindling/images/datamodule.py", "balance=shuffle and self.balanced_sampling", "balance=False"),
-    Fault("engine/src/kindling/images/loader.py", "replacement=True, generator=generator", "replacement=True"),
-    Fault("engine/src/kindling/images/transform.py", "    seed_all(seed, image.device)", "    _ = seed"),
+    Fault("engine/src/kindling/data/datamodule.py", "(~held).nonzero().flatten()", "held.nonzero().flatten()"),
+    Fault("engine/src/kindling/data/datamodule.py", "shuffle=True, **self.changes()", "shuffle=True"),
+    Fault("engine/src/kindling/data/datamodule.py", "if shuffle and self.balanced_sampling", "if False"),
+    Fault("engine/src/kindling/data/order.py", "replacement=True, generator=generator", "replacement=True"),
+    Fault("engine/src/kindling/images/loader.py", "            seed_all(seed, image.device)\n", ""),
     Fault(
         "engine/src/kindling/images/criterion.py",
         "len(labels) / (counts.count_nonzero() * counts)",
@@ -106,7 +104,7 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/checkpoints/pretrained.py", "return bool(misfits)", "return False"),
     Fault("engine/src/kindling/data/splits.py", "(~held).nonzero()", "(held >= 0).nonzero()"),
-    Fault("engine/src/kindling/images/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
+    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
     Fault("engine/src/kindling/images/decoding.py", "// 257", "// 256 * 2"),
     Fault("engine/src/kindling/images/decoding.py", "channels_first or not is_last", "channels_first"),
     Fault("engine/src/kindling/images/decoding.py", "if not 0 <= low <= high <= 1:", "if low < 0 or high > 1:"),
@@ -529,7 +527,7 @@ FAULTS = [
         "for path, key, value in ():",
     ),
     Fault("engine/src/kindling/training/bookkeeping.py", "results.forget_step_values(trainer)", "pass"),
-    Fault("engine/src/kindling/images/loader.py", "        return self._decoder._iterator\n", "        return None\n"),
+    Fault("engine/src/kindling/data/loader.py", "        return self._workers.iterator\n", "        return None\n"),
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/fork.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
     Fault("engine/src/kindling/checkpoints/limits.py", "0 <= given < least:", "False:"),
@@ -590,7 +588,11 @@ FAULTS = [
         "kept, self._kept = self._kept, None",
         "kept = self._kept",
     ),
-    Fault("engine/src/kindling/images/validation_pictures.py", "shares.transpose(0, 1).flatten", "shares.flatten"),
+    Fault(
+        "engine/src/kindling/images/validation_pictures.py",
+        "found[rank :: trainer.world_size] = share",
+        "found[: len(share)] = share",
+    ),
     Fault(
         "engine/src/kindling/images/plots.py",
         "labels * num_classes + logits.argmax(1)",
@@ -643,16 +645,16 @@ CONTRACT_FAULTS = [
         "pixels.view(batch, channels, height, width)",
     ),
     Fault(
-        "engine/src/kindling/images/datamodule.py",
+        "engine/src/kindling/data/datamodule.py",
         'return self.loader("val")',
         'return self.loader("val", augment=self.augment)',
     ),
     Fault(
-        "engine/src/kindling/images/datamodule.py",
+        "engine/src/kindling/data/datamodule.py",
         'return self.loader("val")',
         'return self.loader("val", shuffle=True)',
     ),
-    Fault("engine/src/kindling/images/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
+    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
     Fault(
         "engine/src/kindling/images/image_folder.py",
         'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
@@ -671,20 +673,22 @@ CONTRACT_FAULTS = [
         "manual_seed(torch.initial_seed())\n    held",
     ),
     # Each epoch has the same order.
-    Fault("engine/src/kindling/images/loader.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),
+    Fault("engine/src/kindling/data/order.py", "mix_seeds(self.seed, self.epoch)", "mix_seeds(self.seed, 0)"),
     Fault(
-        "engine/src/kindling/images/loader.py", "labels = self.images.labels[indices]", "labels = self.images.labels"
+        "engine/src/kindling/images/loader.py",
+        "self._send(self.images.labels[indices])",
+        "self._send(self.images.labels)",
     ),
     # Images are drawn with replacement.
     Fault(
-        "engine/src/kindling/images/loader.py",
-        "torch.randperm(self.num_images, generator=generator)",
-        "torch.randint(self.num_images, (self.num_images,), generator=generator)",
+        "engine/src/kindling/data/order.py",
+        "torch.randperm(self.num_examples, generator=generator)",
+        "torch.randint(self.num_examples, (self.num_examples,), generator=generator)",
     ),
     Fault(
-        "engine/src/kindling/images/loader.py",
-        "torch.randperm(self.num_images, generator=generator)",
-        "torch.randperm(self.num_images)",
+        "engine/src/kindling/data/order.py",
+        "torch.randperm(self.num_examples, generator=generator)",
+        "torch.randperm(self.num_examples)",
     ),
     Fault(
         "engine/src/kindling/images/loader.py",

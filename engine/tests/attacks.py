@@ -246,7 +246,7 @@ PLACES: dict[str, Callable[[dict[str, Any], Any], object]] = {
 }
 MISPLACED: dict[str, Any] = {
     "a function of the project as model": {"model": {"_target_": "kindling.images.folder.class_names", "root": "/"}},
-    "a private function as model": {"model": {"_target_": "kindling.images.loader._belong_to_parent", "parent": 0}},
+    "a private function as model": {"model": {"_target_": "kindling.data.workers._belong_to_parent", "parent": 0}},
     "a callback as model": {"model": {"_target_": "kindling.callbacks.timings.Timings", "folder": "/"}},
     "a trainer as model": {"model": {"_target_": "lightning.pytorch.Trainer", "logger": False}},
     "a logger that is not installed as model": {"model": {"_target_": "lightning.pytorch.loggers.WandbLogger"}},

@@ -196,7 +196,7 @@ def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     """Letters dropped, doubled or swapped in keys of the shipped files."""
     rng = random.Random(0)
     folders = ("data", "model", "optimizer", "trainer")
-    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!i]*.yaml"))]
+    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!_i]*.yaml"))]
     for _ in range(6):
         file = rng.choice(files)
         text = file.read_text()
@@ -229,6 +229,29 @@ def test_a_mistake_in_a_file_that_another_names_is_told(configs):
     with Composer("train", configs) as composer:
         (error,) = [str(problem) for problem in Check(composer).run(["experiment=mine"])]
     assert error.endswith("did you mean model=cnn? (configs/experiment/base.yaml:2)")
+
+
+def test_what_several_options_share_is_no_option(problems):
+    (error,), _ = problems("data=_images")
+    assert error.startswith("data: given '_images'; allowed: coloured, fake, ")
+
+
+def test_a_mistake_in_what_several_options_share_is_told_with_its_line(configs):
+    file = configs / "data" / "_images.yaml"
+    file.write_text(file.read_text().replace("prefetch_factor: null", "prefetch_factor: 0"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run([]) if not is_warning(problem)]
+    assert error.startswith("data.prefetch_factor: given 0; allowed: 1 or more")
+    assert re.search(r"\(configs/data/_images\.yaml:\d+\)$", error)
+
+
+def test_a_misspelt_name_of_what_several_options_share_is_told_with_its_line(configs):
+    file = configs / "data" / "coloured.yaml"
+    file.write_text(file.read_text().replace("- _images", "- _imagse"))
+    with Composer("train", configs) as composer:
+        (error,) = [str(problem) for problem in Check(composer).run(["data=coloured"]) if not is_warning(problem)]
+    assert error.startswith("defaults: data: given '_imagse'; allowed: ")
+    assert re.search(r"\(configs/data/coloured\.yaml:\d+\)$", error)
 
 
 def test_what_only_the_job_knows_is_left_to_it(problems):

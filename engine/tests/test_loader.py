@@ -4,10 +4,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from kindling.data.order import balanced_weights
 from kindling.errors import DataError
 from kindling.images.augment import Augment, Normalize
-from kindling.images.images import NO_LABEL, ImageFiles, ImageTensors
-from kindling.images.loader import EpochLoader
+from kindling.images.images import ImageFiles, ImageTensors
+from kindling.images.loader import EpochLoader, alternating_draws
 
 AUGMENT = Augment(
     crop_padding=2,
@@ -139,13 +140,10 @@ def test_alternating_flips_belong_to_the_image_for_any_batch_size_order_and_rank
 
 
 def test_no_draw_is_on_the_same_side_in_two_epochs_by_rounding():
-    order = loader_of(images_of(1), augment=ONLY_FLIP).order
     edges = torch.tensor([0.0, 2**-24, 0.5 - 2**-24, 0.5, 0.5 + 2**-24, 1 - 2**-24])
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch, "rand", lambda *_, **__: edges)
-        even = order._alternating_draws()
-        order.set_epoch(1)
-        odd = order._alternating_draws()
+        even, odd = (alternating_draws(len(edges), seed=0, epoch=epoch) for epoch in range(2))
     assert torch.equal(even < 0.5, odd >= 0.5)
     assert odd.min() >= 0
     assert odd.max() < 1
@@ -169,7 +167,7 @@ def test_ranks_evaluate_each_image_once_in_as_many_batches(num_images):
     assert len({len(loader) for loader in loaders}) == 1
     batches = [list(loader) for loader in loaders]
     assert [len(b) for b in batches] == [len(loader) for loader in loaders]
-    labels = [label for rank in batches for _, part in rank for label in part.tolist() if label != NO_LABEL]
+    labels = [label for rank in batches for _, part in rank for label in part.tolist()]
     assert sorted(labels) == list(range(num_images))
 
 
@@ -210,7 +208,7 @@ def test_a_damaged_file_is_one_line_even_from_a_worker():
 def test_balanced_sampling_shows_each_class_equally_often():
     labels = torch.tensor([0] * 900 + [1] * 90 + [2] * 10)
     images = ImageTensors(torch.zeros(1000, 1, 1, 3, dtype=torch.uint8), labels)
-    loader = loader_of(images, balance=True, batch_size=10)
+    loader = loader_of(images, weights=balanced_weights(labels), batch_size=10)
     drawn = []
     for epoch in range(10):
         loader.order.set_epoch(epoch)
@@ -222,7 +220,8 @@ def test_balanced_sampling_shows_each_class_equally_often():
 
 def test_balanced_sampling_goes_on_where_it_was():
     images = ImageTensors(PIXELS.images, PIXELS.labels % 3)
-    whole, resumed = (loader_of(images, balance=True, augment=AUGMENT) for _ in range(2))
+    weights = balanced_weights(images.labels)
+    whole, resumed = (loader_of(images, weights=weights, augment=AUGMENT) for _ in range(2))
     expected = list(whole)
     resumed.load_state_dict({"epoch": 0, "batches_done": 2})
     assert same(list(resumed), expected[2:])

@@ -30,7 +30,7 @@ KEYWORD = inspect.Parameter.KEYWORD_ONLY
 
 
 def _with_those_of_the_base(built):
-    """The parameters of a class of ours, with those of the base class that its **kwargs go on to."""
+    """The parameters of a class of ours, with those of the base classes that its **kwargs go on to."""
     own = dict(inspect.signature(built).parameters)
     several = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in own.values())
     if built.__module__.startswith("torchmetrics."):
@@ -40,7 +40,7 @@ def _with_those_of_the_base(built):
         return own | {name: inspect.Parameter(name, KEYWORD, default=None) for name in names}
     if several and built.__module__.startswith(("bench.", "kindling.")) and inspect.isclass(built):
         base = next(each for each in built.__mro__[1:] if "__init__" in vars(each))
-        return dict(inspect.signature(base).parameters) | own
+        return _with_those_of_the_base(base) | own
     return own
 
 

@@ -28,7 +28,7 @@ def loader_of(config):
 )
 def test_a_batch_is_what_torchvision_makes_of_each_image_with_its_seed(loader_of, option):
     data, loader = loader_of(f"transform={option}")
-    indices, _, seeds = loader.order.draw()
+    indices, _, seeds = loader.draw()
     batch, _ = next(iter(loader))
     for position in range(16):
         image = data.splits.train[int(indices[position])]
@@ -42,9 +42,9 @@ def test_a_batch_is_what_torchvision_makes_of_each_image_with_its_seed(loader_of
 def test_an_image_is_another_in_each_epoch_and_the_same_with_the_same_seed(loader_of):
     first, second = loader_of("transform=color_jitter")[1], loader_of("transform=color_jitter")[1]
     assert torch.equal(next(iter(first))[0], next(iter(second))[0])
-    _, _, before = first.order.draw()
+    _, _, before = first.draw()
     first.order.set_epoch(1)
-    _, _, after = first.order.draw()
+    _, _, after = first.draw()
     assert not set(before.tolist()) & set(after.tolist())
 
 
@@ -82,7 +82,7 @@ def test_overfitting_sees_the_images_as_they_are(train_run):
 )
 def test_a_transform_that_does_not_fit_is_told_by_name(transform, told):
     with pytest.raises(ConfigError, match=told):
-        transformed(transform, torch.zeros(12, 12, 3, dtype=torch.uint8), 0)
+        transformed(transform, torch.zeros(12, 12, 3, dtype=torch.uint8))
 
 
 def test_a_worker_tells_it_too(config, make_tree):

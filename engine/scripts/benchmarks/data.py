@@ -110,7 +110,7 @@ def check_each_image(
     loader: EpochLoader, images: ImageTensors, statistics: Statistics, augment: Augment | None
 ) -> None:
     """The first batch holds the bits that torchvision's functions give image by image."""
-    indices, draws, _ = loader.order.draw()
+    indices, draws, _ = loader.draw()
     batch, _ = next(iter(loader))
     for position, found in enumerate(batch):
         image = images.images[indices[position]].permute(2, 0, 1)

@@ -107,7 +107,11 @@ def _node(config: DictConfig, key: str) -> Any:
     """A node itself, without what its interpolations stand for."""
     node: Any = config
     for part in key.split("."):
-        node = node._get_node(part, validate_access=False) if isinstance(node, DictConfig) and not node._is_none() else None
+        node = (
+            node._get_node(part, validate_access=False)
+            if isinstance(node, DictConfig) and not node._is_none()
+            else None
+        )
     return None if isinstance(node, DictConfig) and node._is_none() else node
 
 

@@ -8,14 +8,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kindling.data.examples import Examples
 from kindling.errors import DataError
 
 # Torch's losses ignore this index by default.
 NO_LABEL = -100
+HALF_IN_MEMORY = "data.in_memory: given auto, which holds one split in memory and one not; set true or false"
 
 
 @dataclass(frozen=True)
-class ImageTensors:
+class ImageTensors(Examples):
     """Images in memory.
 
     Shapes: images (N, H, W, C) uint8, labels (N,) int64.
@@ -44,9 +46,19 @@ class ImageTensors:
     def take(self, indices: Tensor) -> "ImageTensors":
         return ImageTensors(self.images[indices], self.labels[indices])
 
+    def join(self, other: "Images") -> "ImageTensors":
+        """The images of both.
+
+        Raises:
+            DataError: the others do not lie in memory.
+        """
+        if not isinstance(other, ImageTensors):
+            raise DataError(HALF_IN_MEMORY)
+        return ImageTensors(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+
 
 @dataclass(frozen=True)
-class ImageFiles:
+class ImageFiles(Examples):
     """Images on disk, decoded when asked for.
 
     `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; labels (N,) int64.
@@ -65,22 +77,19 @@ class ImageFiles:
     def take(self, indices: Tensor) -> "ImageFiles":
         return ImageFiles([self.paths[index] for index in indices.tolist()], self.labels[indices], self.decode)
 
+    def join(self, other: "Images") -> "ImageFiles":
+        """The images of both.
+
+        Raises:
+            DataError: the others lie in memory.
+        """
+        if not isinstance(other, ImageFiles):
+            raise DataError(HALF_IN_MEMORY)
+        labels = torch.cat([self.labels, other.labels])
+        return ImageFiles([*self.paths, *other.paths], labels, self.decode)
+
 
 Images = ImageTensors | ImageFiles
-
-
-def join(first: Images, second: Images) -> Images:
-    """The images of both.
-
-    Raises:
-        DataError: one lies in memory and the other does not.
-    """
-    labels = torch.cat([first.labels, second.labels])
-    if isinstance(first, ImageTensors) and isinstance(second, ImageTensors):
-        return ImageTensors(torch.cat([first.images, second.images]), labels)
-    if isinstance(first, ImageFiles) and isinstance(second, ImageFiles):
-        return ImageFiles([*first.paths, *second.paths], labels, first.decode)
-    raise DataError("data.in_memory: given auto, which holds one split in memory and one not; set true or false")
 
 
 def file_states(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:

@@ -1,19 +1,16 @@
-"""A torchvision transform of one training image, as a function of the image and a seed."""
+"""A torchvision transform of one training image, as a function of the image and of the seeded generators."""
 
 from torch import Tensor, nn
 
-from kindling.data.seeds import seed_all
 from kindling.errors import ConfigError, one_line
 
 
-def transformed(transform: nn.Module, image: Tensor, seed: int) -> Tensor:
+def transformed(transform: nn.Module, image: Tensor) -> Tensor:
     """(H, W, C) uint8 -> (H, W, C) uint8.
 
     Raises:
         ConfigError: the transform cannot take such an image, or returns something else.
     """
-    # Each step seeds them anew, so dropout is unaffected.
-    seed_all(seed, image.device)
     given = f"data.transform: given {type(transform).__name__}"
     try:
         changed = transform(image.permute(2, 0, 1))

@@ -8,9 +8,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, tensorboards, writers
 from kindling.images.datamodule import Splits
-from kindling.images.images import NO_LABEL
 from kindling.images.keep_logits import KeepLogits
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.lightning_internals.results import gather
 from kindling.ranges import NotNegativeInt, PositiveInt
 
 
@@ -56,7 +56,6 @@ class ValidationPictures(TensorBoardCallback):
         if kept is None:
             return
         logits, labels = in_order(trainer, kept.logits), in_order(trainer, kept.labels)
-        logits, labels = logits[labels != NO_LABEL], labels[labels != NO_LABEL]
         splits: Splits = trainer.datamodule.splits  # pyright: ignore[reportAttributeAccessIssue]
         for writer in writers(trainer):
             self._write(writer, splits, logits, labels)
@@ -77,5 +76,8 @@ def in_order(trainer: Trainer, values: Tensor) -> Tensor:
     """What all processes have kept of their shares, in the order of the images."""
     if trainer.world_size == 1:
         return values
-    shares = trainer.strategy.all_gather(values.to(trainer.strategy.root_device))  # (processes, N, ...)
-    return shares.transpose(0, 1).flatten(0, 1).cpu()
+    shares: list[Tensor] = gather(trainer, values)
+    found = values.new_empty((sum(map(len, shares)), *values.shape[1:]))
+    for rank, share in enumerate(shares):
+        found[rank :: trainer.world_size] = share
+    return found

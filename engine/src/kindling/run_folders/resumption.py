@@ -33,6 +33,7 @@ FREE = (
     "model.checkpoint_activations",
     "experiment_name",
     *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
     *("callbacks.summary", "callbacks.progress", "callbacks.timings"),

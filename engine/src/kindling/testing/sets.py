@@ -21,13 +21,16 @@ from kindling.errors import DataError
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import Images
 
-DATA: list[str] = ConfigFiles(project.current().configs).groups.get("data", [])
 # Images of a stand-in: of train, of test.
 IMAGES_A_CLASS = {True: 12, False: 4}
 
 
 def written(name: str) -> dict[str, Any]:
     return yaml.safe_load((project.current().configs / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+# The sets of images, whose files say how many channels they have.
+DATA = [name for name in ConfigFiles(project.current().configs).groups.get("data", []) if "channels" in written(name)]
 
 
 def one_for_each_shape(names: list[str]) -> list[str]:

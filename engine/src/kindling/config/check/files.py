@@ -70,6 +70,8 @@ class ConfigFiles:
     def _default(self, group: str, option: str | None, overriding: bool, origin: str) -> Fault | None:
         if group.partition("/")[0] == "hydra" or (option is None and not overriding):
             return None
+        if group in self.groups and option and _is_shared(option) and self.file(f"{group}/{option}"):
+            return None
         if group not in self.groups:
             last = group.rpartition("/")[2]
             near = f"/{last}" if last in self.groups else nearest(group, self.groups)
@@ -130,7 +132,12 @@ class ConfigFiles:
         for folder in self.folders:
             for file in (folder / group).rglob("*.yaml"):
                 found.add(file.relative_to(folder / group).with_suffix("").as_posix())
-        return sorted(found)
+        return sorted(option for option in found if not _is_shared(option))
+
+
+def _is_shared(option: str) -> bool:
+    """Whether a file is what several options take by their defaults lists, such as data/_images, and none itself."""
+    return any(part.startswith("_") for part in option.split("/"))
 
 
 def _parsed(file: Path) -> yaml.Node | None:

@@ -1,0 +1,225 @@
+"""The LightningDataModule that data of any kind shares; data of your own says only how to read itself."""
+
+import hashlib
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge
+from lightning.pytorch import LightningDataModule
+
+from kindling.data.examples import bytes_of, in_memory, join, labels_of, num_examples, take, tensors_of, unwrapped
+from kindling.data.loader import OrderedLoader
+from kindling.data.order import balanced_weights
+from kindling.data.splits import folds
+from kindling.errors import ConfigError, DataError
+from kindling.process.cores import available_cores, share_cores
+from kindling.ranges import NotNegativeInt, PositiveInt, Seed
+from kindling.stages import STAGES, Stage
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What is trained on, validated on and tested on; None for what there is not."""
+
+    train: Any
+    val: Any
+    test: Any
+
+    def of_fold(self, fold: int, num_folds: int) -> "Splits":
+        """Train and val cut anew, such that val is one of `num_folds` parts, of each class alike if there are any."""
+        examples = self.train if self.val is None else join(self.train, self.val)
+        labels = labels_of(examples)
+        if labels is None:
+            labels = torch.zeros(num_examples(examples), dtype=torch.int64)
+        held = folds(labels, num_folds) == fold
+        train, val = take(examples, (~held).nonzero().flatten()), take(examples, held.nonzero().flatten())
+        return replace(self, train=train, val=val)
+
+
+class DataModule(LightningDataModule):
+    """Data of any kind; subclass it and write `read` to bring your own.
+
+    A split is a tuple of tensors of one length, tensors by name, or a data set with __getitem__ and __len__. In a
+    subclass `facts` says what a checkpoint must know of the data, and `augment`, as a method or an attribute, takes a
+    training batch on the device and a torch.Generator on it, and returns the batch changed.
+
+    Args:
+        batch_size: examples a step and process.
+        num_workers: processes that read a data set; unused for tensors.
+        seed: of the order and of everything random.
+        fold: of cross-validation: train and val together are cut into `num_folds` parts, of each class alike, and
+            this one is val. Statistics that `read` finds are those of its own training split.
+        num_folds: see fold.
+        balanced_sampling: draws each class equally often in training, with repetition.
+        prefetch_factor: batches that each worker reads ahead; None for torch's default.
+        pin_memory: read into memory that a GPU copies from while it computes; "auto": if there is a GPU.
+        persistent_workers: keep them from epoch to epoch.
+    """
+
+    # Classes that do not augment leave it at that.
+    augment: Callable[..., Any] | None = None
+
+    def __init__(
+        self,
+        *,
+        batch_size: PositiveInt,
+        num_workers: NotNegativeInt | Literal["auto"],
+        seed: Seed,
+        # Older checkpoints lack these, hence the defaults.
+        fold: NotNegativeInt | None = None,
+        num_folds: Annotated[int, Ge(2)] = 5,
+        balanced_sampling: bool = False,
+        prefetch_factor: PositiveInt | None = None,
+        pin_memory: bool | Literal["auto"] = "auto",
+        persistent_workers: bool = True,
+    ):
+        super().__init__()
+        self.batch_size = batch_size
+        self.num_workers = available_cores() // 2 if num_workers == "auto" else num_workers
+        self.seed = seed
+        self.fold, self.num_folds = fold, num_folds
+        self.balanced_sampling = balanced_sampling
+        self.prefetch_factor = prefetch_factor
+        self.pin_memory = pin_memory
+        self.persistent_workers = persistent_workers
+
+    def read(self) -> Any:
+        """The splits "train", "val" and "test"; called once in each process, after `prepare_data`.
+
+        A split that is missing or None is left out.
+        """
+        raise NotImplementedError
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What a checkpoint must know of the data, beyond the config: names, statistics, a vocabulary."""
+        return {}
+
+    @cached_property
+    def splits(self) -> Any:
+        """What `read` returns, cut anew if there are folds."""
+        return self._read_splits()
+
+    def _read_splits(self) -> Any:
+        splits = self.read()
+        if isinstance(splits, Mapping):
+            unknown = sorted(set(splits) - set(STAGES))
+            if unknown or "train" not in splits:
+                raise DataError(
+                    f"data: given splits named {list(splits)} by {type(self).__name__}.read; allowed: train, val, test"
+                )
+            splits = Splits(*(unwrapped(splits.get(name)) for name in STAGES))
+        return splits if self.fold is None else splits.of_fold(self.fold, self.num_folds)
+
+    def present(self) -> dict[Stage, Any]:
+        """The splits that are there, by name."""
+        found: dict[Stage, Any] = {name: getattr(self.splits, name) for name in STAGES}
+        return {name: examples for name, examples in found.items() if examples is not None}
+
+    def setup(self, stage: str) -> None:
+        """Check the splits and give this process its share of the cores."""
+        splits = self.present()
+        for name, examples in splits.items():
+            self.check(name, examples)
+        on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
+        share_cores(
+            decoding=any(self.is_read_one_by_one(examples) for examples in splits.values()),
+            num_processes=self.trainer.num_devices if self.trainer and on_cpu else 1,
+        )
+        if self.balanced_sampling:
+            self._labels(splits["train"])
+        for name in ("val", "test"):
+            if self.trainer and name not in splits:
+                # By this Lightning knows that there is nothing.
+                setattr(self.trainer, f"limit_{name}_batches", 0)
+
+    def check(self, name: Stage, examples: Any) -> None:
+        """
+        Raises:
+            DataError: the split is empty, or so small that a process would have none of it.
+        """
+        num, num_processes = num_examples(examples), self.trainer.world_size if self.trainer else 1
+        if num == 0:
+            raise DataError(f"data: the {name} split is empty; allowed: at least one example; add some")
+        if num < num_processes:
+            raise DataError(
+                f"data: the {name} split has {num} examples for {num_processes} processes; allowed: one for each; "
+                "add examples, or lower trainer.devices"
+            )
+
+    def is_read_one_by_one(self, examples: Any) -> bool:
+        """Whether workers have something to do."""
+        return not in_memory(examples)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """A hash of all splits; None if a data set has no `fingerprint` of its own."""
+        digest = hashlib.blake2b(digest_size=16)
+        for name, examples in self.present().items():
+            digest.update(name.encode())
+            if in_memory(examples):
+                for place, tensor in tensors_of(examples):
+                    digest.update(place.encode())
+                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                    digest.update(bytes_of(tensor))
+            elif getattr(examples, "fingerprint", None) is None:
+                return None
+            else:
+                digest.update(str(examples.fingerprint).encode())
+        return digest.hexdigest()
+
+    def train_dataloader(self) -> Any:
+        # Overfitting takes the same examples each epoch, as they are.
+        if getattr(self.trainer, "overfit_batches", 0):
+            return self.loader("train", train=True)
+        return self.loader("train", train=True, shuffle=True, **self.changes())
+
+    def changes(self) -> dict[str, Any]:
+        """What is done to training examples alone."""
+        return {"augment": self.augment}
+
+    def val_dataloader(self) -> Any:
+        return self.loader("val")
+
+    def test_dataloader(self) -> Any:
+        return self.loader("test")
+
+    def loader(self, split: Stage, *, train: bool = False, shuffle: bool = False, **changes: Any) -> Any:
+        """The loader of a split; no loaders if the split is not there."""
+        examples = getattr(self.splits, split)
+        if examples is None:
+            return []
+        return self.make_loader(
+            examples,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            train=train,
+            shuffle=shuffle,
+            num_workers=self.num_workers,
+            prefetch_factor=self.prefetch_factor,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.persistent_workers,
+            device=self.trainer.strategy.root_device if self.trainer else torch.device("cpu"),
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            **({"weights": balanced_weights(self._labels(examples))} if shuffle and self.balanced_sampling else {}),
+            **changes,
+        )
+
+    def make_loader(self, examples: Any, **settings: Any) -> OrderedLoader:
+        return OrderedLoader(examples, **settings)
+
+    def _labels(self, examples: Any) -> torch.Tensor:
+        labels = labels_of(examples)
+        if labels is None:
+            raise ConfigError(
+                f"data.balanced_sampling: given true for {type(self).__name__}, whose examples have no labels; "
+                "allowed: with whole numbers from 0 on, as the last of the tensors or as `labels` or `targets`"
+            )
+        return labels
