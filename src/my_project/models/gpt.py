@@ -1,0 +1,93 @@
+"""A GPT: a causal transformer that says what comes next (Radford et al., 2018)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor, nn
+
+from kindling.errors import ConfigError
+from kindling.ranges import PositiveInt, Probability
+
+
+class GPT(nn.Module):
+    """Pre-norm layers with rotary positions (arXiv 2104.09864), whose branches start at zero.
+
+    Shapes: ids (B, T) -> logits (B, T, V), with T at most `block_size`.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        block_size: int,
+        dim: PositiveInt,
+        depth: PositiveInt,
+        num_heads: PositiveInt,
+        dropout: Probability,
+    ):
+        super().__init__()
+        if dim % (2 * num_heads):
+            raise ConfigError(f"model.num_heads: given {num_heads}; allowed: twice it divides model.dim, {dim}")
+        self.block_size = block_size
+        self.tokens = nn.Embedding(vocab_size, dim)
+        self.layers = nn.Sequential(*(Layer(dim, num_heads, dropout) for _ in range(depth)), nn.RMSNorm(dim))
+        self.head = nn.Linear(dim, vocab_size)
+        # So that the first loss is that of guessing.
+        nn.init.normal_(self.head.weight, std=0.02)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.head(self.layers(self.tokens(ids)))
+
+    @torch.inference_mode()
+    def generate(
+        self, ids: Tensor, num: int, temperature: float, top_k: int | None = None, generator: Generator | None = None
+    ) -> Tensor:
+        """Ids (B, T) and `num` more, drawn by softmax(logits / temperature) from the top_k; at 0, the likeliest."""
+        if temperature == 0:
+            temperature, top_k = 1.0, 1
+        for _ in range(num):
+            logits = self(ids[:, -self.block_size :])[:, -1]  # (B, V)
+            likeliest, found = logits.topk(min(top_k or len(logits.T), len(logits.T)))
+            drawn = torch.multinomial((likeliest / temperature).softmax(1), 1, generator=generator)
+            ids = torch.cat([ids, found.gather(1, drawn)], dim=1)
+        return ids
+
+
+class Layer(nn.Module):
+    """Attention, then a perceptron, each added to what it is given: (B, T, dim) -> (B, T, dim)."""
+
+    def __init__(self, dim: int, num_heads: int, dropout: float):
+        super().__init__()
+        self.attention = nn.Sequential(nn.RMSNorm(dim), Attention(dim, num_heads), nn.Dropout(dropout))
+        narrow = nn.Linear(4 * dim, dim)
+        self.mlp = nn.Sequential(nn.RMSNorm(dim), nn.Linear(dim, 4 * dim), nn.GELU(), narrow, nn.Dropout(dropout))
+        nn.init.zeros_(narrow.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.attention(x)
+        return x + self.mlp(x)
+
+
+class Attention(nn.Module):
+    """Each position looks at itself and at those before it."""
+
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        nn.init.zeros_(self.out.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        heads = self.qkv(x).unflatten(2, (3, self.num_heads, -1))  # (B, T, 3, heads, D)
+        query, key, value = heads.transpose(1, 3).unbind(2)  # (B, heads, T, D)
+        # Dropout in here would double the time.
+        seen = F.scaled_dot_product_attention(rotated(query), rotated(key), value, is_causal=True)
+        return self.out(seen.transpose(1, 2).flatten(2))
+
+
+def rotated(x: Tensor) -> Tensor:
+    """(..., T, D): each pair of channels, turned by an angle of its own times the position."""
+    first, second = x.chunk(2, dim=-1)
+    rates = 10_000 ** -torch.linspace(0, 1, first.shape[-1], device=x.device)
+    angles = torch.arange(x.shape[-2], device=x.device)[:, None] * rates  # (T, D / 2)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], dim=-1)
