@@ -433,3 +433,75 @@ def test_an_attribute_that_only_changed_before_a_resume_is_named_by_the_next_one
     caplog.clear()
     fit(tmp_path, Once(), shuffled(), ckpt=resume_files.newest_first(tmp_path)[1])
     assert "Once keeps found in plain attributes" in caplog.text
+
+
+HOOKS = (
+    *("on_train_start", "on_train_epoch_start", "on_train_batch_start", "on_train_batch_end", "on_train_epoch_end"),
+    *("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step"),
+    *("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end"),
+    *("on_validation_epoch_end", "on_validation_end", "training_step", "validation_step"),
+)
+WITHOUT_LOG = ("on_validation_end",)
+
+
+class LogsEverywhere(Module):
+    """Logs a random number from each hook, and one from some batches alone."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.layer(batch)
+
+
+def logging_hook(name: str) -> Any:
+    def hook(self: Any, *arguments: Any) -> Any:
+        found = getattr(Module, name, lambda *_: None)(self, *arguments)
+        if name not in WITHOUT_LOG:
+            self.log(f"{name}/mean", torch.rand(()))
+            self.log(f"{name}/sum", torch.rand(()), on_step=False, on_epoch=True, reduce_fx=torch.sum)
+        if name == "training_step" and arguments[1] % 3 == 0:
+            self.log("seldom", torch.rand(()), on_step=False, on_epoch=True, reduce_fx="max")
+        return found
+
+    return hook
+
+
+for name in HOOKS:
+    setattr(LogsEverywhere, name, logging_hook(name))
+
+
+class Rows(Callback):
+    """Reseeds as the engine does, and keeps what each epoch logs."""
+
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(100 * trainer.current_epoch + batch_idx)
+
+    def on_train_end(self, trainer: Trainer, pl_module: Any) -> None:
+        self.rows.append({name: value.item() for name, value in trainer.callback_metrics.items()})
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: Any) -> None:
+        torch.manual_seed(trainer.current_epoch)
+        self.on_train_end(trainer, pl_module)
+
+
+@pytest.mark.parametrize("places", [[(0, 3)], [(1, 1)], [(1, 4)], [(1, 2), (1, 4)], [(0, 6)]])
+def test_what_any_hook_logs_is_the_same_after_a_resume(places, tmp_path):
+    def run(place: Any, ckpt: Any) -> list[Any]:
+        rows = Rows()
+        callbacks = [saver(tmp_path / str(places)), rows, Engine(place)]
+        trainer = Trainer(**SILENT | {"max_epochs": 3, "callbacks": callbacks})
+        try:
+            trainer.fit(LogsEverywhere(), shuffled(), DataLoader(Noisy(3)), ckpt_path=ckpt, weights_only=True)
+        except StoppedError:
+            pass
+        return rows.rows
+
+    expected = run(None, None)
+    for file in resume_files.newest_first(tmp_path / str(places)):
+        file.unlink()
+    run(places[0], None)
+    for place in [*places[1:], None]:
+        found = run(place, resume_files.newest_first(tmp_path / str(places))[0])
+    assert found == expected[-len(found) :]
+    assert len(found) == 3 - places[0][0]

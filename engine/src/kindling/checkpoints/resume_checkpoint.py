@@ -74,6 +74,8 @@ class ResumeCheckpoint(Checkpoint):
         self._epoch_sums: dict[str, Any] | None = None
         # Places of the loaders in the checkpoint.
         self._loader_states: list[dict[str, Any]] = []
+        # What was logged again as the resumed epoch ended.
+        self._logged_again: list[str] = []
         self._module_state = ModuleState()
 
     # When to save
@@ -82,7 +84,7 @@ class ResumeCheckpoint(Checkpoint):
         if self._restoring is not None:
             self._finish_restoring(trainer, pl_module)
         elif self._epoch_sums is not None:
-            self._add_epoch_sums(trainer)
+            results.add_logged_sums(trainer, self._epoch_sums)
         self._module_state.note_beginning(pl_module)
         if batch_idx % trainer.accumulate_grad_batches:
             return
@@ -152,7 +154,7 @@ class ResumeCheckpoint(Checkpoint):
             "should_stop": trainer.should_stop and not progress["ended"],
             "metrics": results.callback_metrics(trainer),
             "loggers": logger_states(trainer.loggers),
-            "sums": results.epoch_sums(trainer, pl_module),
+            "sums": results.epoch_sums(trainer, pl_module, self._epoch_sums and self._epoch_sums["logged"]),
             "module": self._module_state.gathered(trainer, pl_module),
             "conditions": conditions(trainer),
         }
@@ -214,17 +216,19 @@ class ResumeCheckpoint(Checkpoint):
         if len(module_states) == trainer.world_size:
             self._module_state.restore(pl_module, module_states[trainer.global_rank])
         self._restoring = None
+        results.forget_logged_at_start(trainer)
         loops.resume_validation(trainer, self._validation)
         loops.end_restart(trainer)
 
-    def _add_epoch_sums(self, trainer: Trainer) -> None:
-        assert self._epoch_sums is not None
-        results.add_logged_sums(trainer, self._epoch_sums)
-        self._epoch_sums = None
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        results.forget_logged(trainer, self._logged_again)
+        self._logged_again = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._epoch_sums is not None:
-            self._add_epoch_sums(trainer)
+            results.add_logged_sums(trainer, self._epoch_sums)
+            self._logged_again = results.log_again(trainer, self._epoch_sums)
+            self._epoch_sums = None
 
 
 def prepare_state(state: dict[str, Any], callback: Any) -> None:
