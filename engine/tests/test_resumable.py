@@ -11,13 +11,14 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.utilities.combined_loader import CombinedLoader
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, WeightedRandomSampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler, IterableDataset, WeightedRandomSampler
 
 from kindling.checkpoints import resume_files
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint, passed
 from kindling.data.batch_digest import digest, sample
 from kindling.data.resumable import Resumable, make_resumable
 from kindling.errors import ConfigError
+from kindling.lightning_internals.dataloaders import training_loaders
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings(
@@ -277,6 +278,40 @@ def test_batches_are_a_function_of_seed_and_epoch():
     assert torch.equal(batches(1, 2), batches(1, 2))
     assert not torch.equal(batches(1, 2), batches(2, 1))
     assert not torch.equal(batches(1, 2), batches(1, 3))
+
+
+def test_a_loader_that_begins_anew_within_an_epoch_gives_another_order():
+    loader = Resumable(DataLoader(torch.arange(20), shuffle=True), 1)
+    assert list(loader) != list(loader)
+
+
+def test_a_sampler_of_ones_own_is_told_the_epoch_before_a_batch_is_fetched():
+    def order(epoch: int) -> list[Tensor]:
+        sampler = DistributedSampler(range(20), num_replicas=2, rank=0)
+        return list(Resumable(DataLoader(range(20), sampler=sampler), 1, epoch=lambda: epoch))
+
+    assert order(3) != order(4)
+    assert order(3) == order(3)
+
+
+class OfTheContract(DataLoader):
+    """Goes on by itself, as the engine's own loaders do."""
+
+    batches_done = 0
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"epoch": 0, "batches_done": 0}
+
+
+def test_each_loader_has_its_own_seed_and_one_of_the_contract_is_left_alone(tmp_path):
+    own = OfTheContract(torch.rand(20, 1))
+    twice = [DataLoader(torch.arange(20.0)[:, None], shuffle=True) for _ in range(2)]
+    module = Module()
+    trainer = fit(tmp_path, module, [own, *twice], limit_train_batches=5, max_steps=5)
+    assert [type(each) for each in training_loaders(trainer)] == [OfTheContract, Resumable, Resumable]
+    assert [each[2] for each in module.batches] != [each[3] for each in module.batches]
 
 
 def test_a_seed_that_a_loader_was_given_still_counts():
