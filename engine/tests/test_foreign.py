@@ -3,14 +3,38 @@
 import hashlib
 import inspect
 import textwrap
+from collections.abc import Callable
 from importlib.metadata import distribution, version
 from pathlib import Path
+from typing import Any
 
 import lightning.pytorch.demos
 import pytest
+import torch
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.core.optimizer import LightningOptimizer
 
+from bench import adapters
+from bench.foreign.autoencoder import LitAutoEncoder
+from bench.foreign.boring_classes import (
+    BoringDataModule,
+    BoringDataModuleNoLen,
+    BoringModel,
+    IterableBoringDataModule,
+    ManualOptimBoringModel,
+)
+from bench.foreign.lstm import LightningLSTM
+from bench.foreign.mnist_datamodule import MNISTDataModule
+from bench.foreign.transformer import LightningTransformer
 from bench_root import BENCH
+from kindling.checkpoints import resume_files
+from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.data.resumable import make_resumable
+
+# Lightning's advice about workers and rare logs, and torch's about what Lightning calls.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::UserWarning:lightning", "ignore:.*LeafSpec", "ignore::UserWarning:torch.nn.modules"
+)
 
 FOREIGN = BENCH / "src" / "bench" / "foreign"
 DEMOS = Path(lightning.pytorch.demos.__file__).parent
@@ -60,3 +84,112 @@ def test_every_copied_file_is_named_with_its_source():
     assert {f"{name}.py" for name in SHA256} == {
         name for row in rows for name in row.split("`") if name.endswith(".py")
     }
+
+
+# Kill and resume, with what the engine puts around any module
+
+
+class StoppedError(Exception):
+    """Ends a run."""
+
+
+class Engine(Callback):
+    """Makes the loaders resumable, seeds each step and ends the run at a batch."""
+
+    def __init__(self, stop_at: tuple[int, int] | None):
+        self.stop_at = stop_at
+
+    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+        make_resumable(trainer, seed=7)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        torch.manual_seed(1000 * trainer.current_epoch + batch_idx)
+        if (trainer.current_epoch, batch_idx) == self.stop_at:
+            raise StoppedError
+
+
+@pytest.fixture
+def given_files(tmp_path, monkeypatch):
+    """What the demos would download: digits as tensors, and words."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PL_USE_MOCKED_MNIST", "1")
+    digits = tmp_path / "data" / "MNIST" / "complete"
+    digits.mkdir(parents=True)
+    generator = torch.Generator().manual_seed(0)
+    for name in ("training.pt", "test.pt"):
+        pixels = torch.randint(0, 256, (24, 28, 28), dtype=torch.uint8, generator=generator)
+        torch.save((pixels, torch.arange(24) % 10), digits / name)
+    words = " ".join(f"word{index % 17}" for index in range(100))
+    (tmp_path / "data" / "wikitext-2.txt").write_text(words)
+
+
+def digits() -> LightningDataModule:
+    return MNISTDataModule("./data", val_split=8, num_workers=0, batch_size=2)
+
+
+TEXT = "./data/wikitext-2.txt"
+RUNS: dict[str, tuple[Callable[[], LightningModule], Callable[[], LightningDataModule]]] = {
+    "boring": (BoringModel, BoringDataModule),
+    "stream": (BoringModel, BoringDataModuleNoLen),
+    "several loaders": (adapters.OfSeveral, IterableBoringDataModule),
+    "manual optimization": (ManualOptimBoringModel, BoringDataModule),
+    "autoencoder": (LitAutoEncoder, digits),
+    "GAN": (lambda: adapters.GAN(4), lambda: adapters.Numbers(24, 4, 4)),
+    "GAN with closures": (lambda: adapters.GANWithClosures(4), lambda: adapters.Numbers(24, 4, 4)),
+    "transformer": (lambda: LightningTransformer(20), lambda: adapters.Text(TEXT)),
+    "log in every hook": (lambda: adapters.LogsInEveryHook(4), lambda: adapters.Numbers(24, 4, 4)),
+}
+
+# Each of its steps takes half a second.
+SLOW = {"transformer"}
+
+
+def fit(name: str, folder: Path, stop_at: Any = None, ckpt: Any = None) -> tuple[LightningModule, dict[str, float]]:
+    torch.manual_seed(0)
+    make_module, make_data = RUNS[name]
+    module, data = make_module(), make_data()
+    saver = ResumeCheckpoint(
+        folder=str(folder), every_n_steps=1, every_minutes=None, keep=2, max_time=None, strict=False
+    )
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=2,
+        limit_train_batches=6,
+        limit_val_batches=2,
+        callbacks=[saver, Engine(stop_at)],
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, data, ckpt_path=ckpt, weights_only=True)
+    return module, {key: value.item() for key, value in trainer.callback_metrics.items()}
+
+
+def resumed(name: str, folder: Path, place: tuple[int, int]) -> tuple[LightningModule, dict[str, float]]:
+    with pytest.raises(StoppedError):
+        fit(name, folder, place)
+    return fit(name, folder, ckpt=resume_files.newest_first(folder)[0])
+
+
+def same_weights(one: LightningModule, other: LightningModule) -> bool:
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.usefixtures("given_files")
+@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS])
+def test_a_foreign_module_is_resumed_to_the_same_bits_wherever_it_was_killed(name, tmp_path, caplog):
+    module, metrics = fit(name, tmp_path / "whole")
+    for place in [(0, 4), (1, 1), (1, 5)]:
+        found, logged = resumed(name, tmp_path / str(place), place)
+        assert same_weights(found, module), place
+        assert logged == metrics
+    assert "the last bits" not in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("given_files")
+def test_a_module_that_keeps_its_hidden_state_to_itself_is_told_of(tmp_path, monkeypatch, caplog):
+    monkeypatch.setitem(RUNS, "lstm", (lambda: LightningLSTM(20), lambda: adapters.Text(TEXT, sequence=True)))
+    assert resumed("lstm", tmp_path, (1, 2))
+    assert "LightningLSTM keeps hidden in plain attributes, which no checkpoint holds" in caplog.text

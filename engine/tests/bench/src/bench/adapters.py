@@ -119,8 +119,9 @@ HOOKS = (
     *("on_before_backward", "on_after_backward", "on_before_zero_grad", "on_before_optimizer_step"),
     *("on_validation_start", "on_validation_epoch_start", "on_validation_batch_start", "on_validation_batch_end"),
     *("on_validation_epoch_end", "on_test_start", "on_test_epoch_start", "on_test_batch_start", "on_test_batch_end"),
-    *("on_test_epoch_end", "training_step", "validation_step", "test_step"),
+    "on_test_epoch_end",
 )
+STEPS = ("training_step", "validation_step", "test_step")
 
 
 class LogsInEveryHook(LightningModule):
@@ -138,10 +139,10 @@ def logging_hook(name: str) -> Any:
     def hook(self: Any, *arguments: Any) -> Any:
         self.log(f"{name}_mean", torch.rand(()))
         self.log(f"{name}_sum", torch.rand(()), on_step=False, on_epoch=True, reduce_fx=torch.sum)
-        return self.layer(arguments[0][0]).square().mean() if name.endswith("_step") else None
+        return self.layer(arguments[0][0]).square().mean() if name in STEPS else None
 
     return hook
 
 
-for each in HOOKS:
+for each in (*HOOKS, *STEPS):
     setattr(LogsInEveryHook, each, logging_hook(each))
