@@ -33,7 +33,11 @@ from kindling.data.resumable import make_resumable
 
 # Lightning's advice about workers and rare logs, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings(
-    "ignore::UserWarning:lightning", "ignore:.*LeafSpec", "ignore::UserWarning:torch.nn.modules"
+    "ignore::UserWarning:lightning",
+    "ignore:.*LeafSpec",
+    "ignore::UserWarning:torch.nn.modules",
+    # The demo pins memory whatever the device.
+    "ignore:'pin_memory' argument is set as true",
 )
 
 FOREIGN = BENCH / "src" / "bench" / "foreign"
