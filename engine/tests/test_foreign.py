@@ -29,7 +29,8 @@ from bench.foreign.transformer import LightningTransformer
 from bench_root import BENCH
 from kindling.checkpoints import resume_files
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.data.resumable import make_resumable
+from kindling.errors import DivergedError
+from kindling.training.bookkeeping import PlainBookkeeping
 
 # Lightning's advice about workers and rare logs, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings(
@@ -97,18 +98,14 @@ class StoppedError(Exception):
     """Ends a run."""
 
 
-class Engine(Callback):
-    """Makes the loaders resumable, seeds each step and ends the run at a batch."""
+class Stops(Callback):
+    """Ends the run at a batch."""
 
-    def __init__(self, stop_at: tuple[int, int] | None):
-        self.stop_at = stop_at
-
-    def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
-        make_resumable(trainer, seed=7)
+    def __init__(self, at: tuple[int, int] | None):
+        self.at = at
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
-        torch.manual_seed(1000 * trainer.current_epoch + batch_idx)
-        if (trainer.current_epoch, batch_idx) == self.stop_at:
+        if (trainer.current_epoch, batch_idx) == self.at:
             raise StoppedError
 
 
@@ -160,7 +157,7 @@ def fit(name: str, folder: Path, stop_at: Any = None, ckpt: Any = None) -> tuple
         max_epochs=2,
         limit_train_batches=6,
         limit_val_batches=2,
-        callbacks=[saver, Engine(stop_at)],
+        callbacks=[saver, PlainBookkeeping(7), Stops(stop_at)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -197,3 +194,20 @@ def test_a_module_that_keeps_its_hidden_state_to_itself_is_told_of(tmp_path, mon
     monkeypatch.setitem(RUNS, "lstm", (lambda: LightningLSTM(20), lambda: adapters.Text(TEXT, sequence=True)))
     assert resumed("lstm", tmp_path, (1, 2))
     assert "LightningLSTM keeps hidden in plain attributes, which no checkpoint holds" in caplog.text
+
+
+@pytest.mark.usefixtures("given_files")
+@pytest.mark.parametrize("name", ["boring", "several loaders", "GAN", "autoencoder"])
+def test_a_nan_stops_a_foreign_module_before_it_is_saved(name, tmp_path, monkeypatch):
+    make_module, make_data = RUNS[name]
+
+    def broken() -> LightningModule:
+        module = make_module()
+        with torch.no_grad():
+            next(module.parameters()).fill_(torch.nan)
+        return module
+
+    monkeypatch.setitem(RUNS, name, (broken, make_data))
+    with pytest.raises(DivergedError, match="is NaN or infinite"):
+        fit(name, tmp_path)
+    assert not resume_files.newest_first(tmp_path)

@@ -83,6 +83,9 @@ class Drifting(Dataset):
         return torch.tensor([float(Drifting.asked)])
 
 
+LIMITS = ("limit_train_batches", "max_steps", "reload_dataloaders_every_n_epochs")
+
+
 class Module(LightningModule):
     """A plain module that takes batches of any shape: the sum of all that is in them."""
 
@@ -136,7 +139,7 @@ def saver(folder: Path, **settings: Any) -> ResumeCheckpoint:
 
 
 def fit(folder: Path, module: Module, loaders: Any, stop_at: Any = None, ckpt: Any = None, **settings: Any) -> Trainer:
-    limits = {key: settings.pop(key) for key in [*settings] if key in ("limit_train_batches", "max_steps")}
+    limits = {key: settings.pop(key) for key in [*settings] if key in LIMITS}
     callbacks = [saver(folder, **settings), Engine(stop_at)]
     trainer = Trainer(**SILENT | {"max_epochs": NUM_EPOCHS, "callbacks": callbacks} | limits)
     trainer.fit(module, loaders, ckpt_path=ckpt, weights_only=True)
@@ -193,9 +196,10 @@ def test_a_loader_of_any_kind_goes_on_in_the_middle_of_an_epoch_to_the_same_bits
     assert "does not give the same batches" not in caplog.text
 
 
+@pytest.mark.parametrize("reload", [0, 1])
 @pytest.mark.parametrize("name", ["shuffled", "stream", "cycle of streams"])
-def test_a_schedule_that_asks_for_total_steps_changes_nothing(name, tmp_path):
-    limits = {"limit_train_batches": 6, "max_steps": 18}
+def test_a_schedule_that_asks_for_total_steps_changes_nothing(name, reload, tmp_path):
+    limits = {"limit_train_batches": 6, "max_steps": 18, "reload_dataloaders_every_n_epochs": reload}
     expected = whole(tmp_path / "whole", LOADERS[name], OneCycle, **limits)
     found = resumed(tmp_path, LOADERS[name], (1, 3), OneCycle, **limits)
     assert torch.equal(found.layer.weight, expected.layer.weight)
