@@ -63,8 +63,6 @@ def begin_at(trainer: Trainer, states: list[dict[str, Any]]) -> None:
         began_anew = [getattr(loader, "cycle", 0) > 0 for loader in loaders]
         pairs = zip(combined._iterator._consumed, began_anew, strict=True)
         combined._iterator._consumed = [any(pair) for pair in pairs]
-    # Else loaders that are made anew every few epochs are made now.
-    loop._last_train_dl_reload_epoch = trainer.current_epoch
 
 
 def _within(length: int, batches_done: int, mode: str) -> int:
