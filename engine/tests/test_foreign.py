@@ -192,7 +192,7 @@ def test_a_foreign_module_is_resumed_to_the_same_bits_wherever_it_was_killed(nam
 @pytest.mark.usefixtures("given_files")
 def test_a_module_that_keeps_its_hidden_state_to_itself_is_told_of(tmp_path, monkeypatch, caplog):
     monkeypatch.setitem(RUNS, "lstm", (lambda: LightningLSTM(20), lambda: adapters.Text(TEXT, sequence=True)))
-    assert resumed("lstm", tmp_path, (1, 2))
+    resumed("lstm", tmp_path, (1, 2))
     assert "LightningLSTM keeps hidden in plain attributes, which no checkpoint holds" in caplog.text
 
 
