@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
-from kindling.lightning_internals import checkpoints, launched, loggers, loops, results
+from kindling.lightning_internals import checkpoints, dataloaders, launched, loggers, loops, results
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -98,7 +98,14 @@ def test_rewind_gives_a_save_before_a_batch_the_counters_of_a_batch_boundary():
     assert set(batches["current"].values()) == {2}
     assert set(batches["total"].values()) == {5}
     assert not batches["is_last_batch"]
-    assert found[0]["combined_loader"] == [{"epoch": 1, "batches_done": 2}]
+
+
+def test_rewind_sets_the_places_of_loaders_that_have_one_and_leaves_others_alone():
+    loop = fit().fit_loop.state_dict()
+    assert loops.loader_states(loop) == []
+    loop["state_dict"] = {"combined_loader": [{"epoch": 0, "batches_done": 9, "recent": []}, {"own": 1}]}
+    loops.rewind(loop, epoch=1, batch=2, ended=False)
+    assert loops.loader_states(loop) == [{"epoch": 1, "batches_done": 2, "recent": []}, {"own": 1}]
 
 
 def test_rewind_at_the_end_leaves_the_rest_of_an_epoch_to_come_or_none():
@@ -144,6 +151,114 @@ def test_end_restart_clears_what_leaves_out_the_plateau_schedule():
     assert trainer.fit_loop.restarting
     loops.end_restart(trainer)
     assert not trainer.fit_loop.restarting
+
+
+# Loaders
+
+
+class Endless:
+    """A loader of the contract, but of no length; counts the batches that it has given."""
+
+    cycle = 0
+
+    def __init__(self, num: int):
+        self.num, self.start, self.batches_done = num, 0, 0
+
+    def __iter__(self) -> Any:
+        self.batches_done, self.start = self.start, 0
+        while self.batches_done < self.num:
+            self.batches_done += 1
+            yield [torch.full((1, 1), float(self.batches_done))]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": 0, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.start = state["batches_done"]
+
+
+class Counted(Endless):
+    def __len__(self) -> int:
+        return self.num
+
+
+def test_each_loader_of_training_is_wrapped_and_numbered_and_no_other():
+    wrapped = []
+
+    class Wraps(Callback):
+        def setup(self, trainer: Trainer, pl_module: Any, stage: str) -> None:
+            dataloaders.wrap_training_loaders(trainer, lambda loader: wrapped.append(loader) or loader)
+
+    trainer = Trainer(**SILENT | {"max_epochs": 1, "callbacks": [Wraps()]})
+    other = DataLoader(TensorDataset(torch.arange(12.0)[:, None]), batch_size=4)
+
+    class First(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch["a"], batch_idx)
+
+    trainer.fit(First(), {"a": BATCHES, "b": other}, DataLoader(TensorDataset(torch.ones(4, 1))))
+    assert wrapped == dataloaders.training_loaders(trainer) == [BATCHES, other]
+    assert [dataloaders.number_of(trainer, each) for each in wrapped] == [0, 1]
+
+
+def test_a_loader_of_the_contract_can_begin_within_an_epoch_and_a_step_that_fetches_by_itself_cannot():
+    class Fetches(Module):
+        def training_step(self, dataloader_iter: Any) -> Any:
+            (batch,), _, _ = next(dataloader_iter)
+            return self.layer(batch).square().mean()
+
+    found = []
+
+    class Notes(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+            found.append(dataloaders.can_begin_within_epoch(trainer))
+
+    for module, loader in ((Module(), BATCHES), (Module(), Counted(3)), (Fetches(), Counted(3))):
+        Trainer(**SILENT | {"max_epochs": 1, "callbacks": [Notes()]}).fit(module, loader)
+    assert found == [False, True, False]
+
+
+@pytest.mark.parametrize("at", [2, 5])
+def test_begin_at_gives_each_loader_its_place_also_one_that_has_begun_anew(at):
+    class Begins(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+            dataloaders.begin_at(trainer, [{"epoch": 0, "batches_done": at}] * 2)
+
+    class Two(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            seen.append([int(each[0]) for each in batch])
+            return super().training_step(batch[0], batch_idx)
+
+    seen: list[Any] = []
+    trainer = Trainer(**SILENT | {"max_epochs": 1, "callbacks": [Begins()]})
+    trainer.fit(Two(), [Counted(7), Counted(2)])
+    assert seen[: 7 - at] == [[n + 1, n % 2 + 1] for n in range(at, 7)]
+
+
+def test_a_longest_loader_of_no_length_does_not_begin_anew_after_begin_at():
+    class Begins(Callback):
+        def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+            states = [{"epoch": 0, "batches_done": done, "recent": []} for done in (1, 6)]
+            dataloaders.begin_at(trainer, states)
+
+    class Two(Module):
+        def training_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().training_step(batch[0], batch_idx)
+
+    shorter, longer = Endless(5), Endless(9)
+    shorter.cycle = 1
+    trainer = Trainer(**SILENT | {"max_epochs": 1, "callbacks": [Begins()]})
+    trainer.fit(Two(), [shorter, longer])
+    assert trainer.global_step == 3
+
+
+def test_end_workers_ends_those_that_a_loader_keeps():
+    loader = DataLoader(TensorDataset(torch.arange(4.0)), num_workers=1, persistent_workers=True)
+    assert len(list(loader)) == 4
+    workers = vars(loader._iterator)["_workers"]
+    dataloaders.end_workers(loader)
+    assert loader._iterator is None
+    assert not any(worker.is_alive() for worker in workers)
 
 
 # Results

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from kindling.config.foreign import faults
@@ -21,7 +22,9 @@ TYPES_TO_GO_ON = {
         ("loops.fit_loop", "callbacks", "progress.metrics", "progress.loggers", "progress.conditions"), dict
     ),
     **dict.fromkeys(("optimizer_states", "lr_schedulers", "rollbacks"), list),
-    **dict.fromkeys(("description.config.paths", "description.config.optimizer"), dict),
+    "description.config.paths": dict,
+    # A module may bring its own optimizers.
+    "description.config.optimizer": (dict, NoneType),
 }
 
 

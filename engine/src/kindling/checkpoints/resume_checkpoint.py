@@ -13,9 +13,10 @@ from kindling.checkpoints.agreement import Agreement
 from kindling.checkpoints.checkpoint import PROGRESS
 from kindling.checkpoints.conditions import compare_conditions, conditions
 from kindling.checkpoints.limits import changed_limits, refuse_longer_schedule
-from kindling.console import warn
+from kindling.checkpoints.module_state import ModuleState
+from kindling.console import report, warn
 from kindling.errors import Interrupted
-from kindling.lightning_internals import checkpoints, loops, results
+from kindling.lightning_internals import checkpoints, dataloaders, loops, results
 from kindling.lightning_internals.loggers import logger_states, restore_loggers
 from kindling.process import signals
 from kindling.ranges import NotNegative, PositiveInt
@@ -28,11 +29,13 @@ class ResumeCheckpoint(Checkpoint):
     """Saves checkpoints/step_<optimizer steps>.ckpt, the newest also as last.ckpt, and restores a run from one.
 
     A checkpoint is taken before a batch of training, outside of validation and of accumulation, and when training
-    ends. Signals and `max_time` end the run there, after a checkpoint.
+    ends; of a loader that cannot begin within an epoch, only before the first batch of one. Signals and `max_time`
+    end the run there, after a checkpoint.
 
     Args:
         folder: of the run.
-        every_n_steps: optimizer steps between two checkpoints; None for none by steps.
+        every_n_steps: optimizer steps, of all optimizers together: a checkpoint is taken once a multiple of it has
+            been passed; None for none by steps.
         every_minutes: minutes between two, longer if they would cost more than a fiftieth of the time; None likewise.
         keep: how many of the newest are kept.
         max_time: of this process, as Lightning's Timer takes it.
@@ -69,15 +72,23 @@ class ResumeCheckpoint(Checkpoint):
         self._restoring: dict[str, Any] | None = None
         # Sums of the resumed epoch, until added to its own.
         self._epoch_sums: dict[str, Any] | None = None
+        # Places of the loaders in the checkpoint.
+        self._loader_states: list[dict[str, Any]] = []
+        # What was logged again as the resumed epoch ended.
+        self._logged_again: list[str] = []
+        self._module_state = ModuleState()
 
     # When to save
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         if self._restoring is not None:
-            self._finish_restoring(trainer)
+            self._finish_restoring(trainer, pl_module)
         elif self._epoch_sums is not None:
-            self._add_epoch_sums(trainer)
-        if batch_idx % trainer.accumulate_grad_batches or (batch_idx and not has_resumable_loader(trainer)):
+            results.add_logged_sums(trainer, self._epoch_sums)
+        self._module_state.note_beginning(pl_module)
+        if batch_idx % trainer.accumulate_grad_batches:
+            return
+        if batch_idx and not dataloaders.can_begin_within_epoch(trainer):
             return
         stop, due = self._wanted(trainer)
         if due or stop:
@@ -104,7 +115,7 @@ class ResumeCheckpoint(Checkpoint):
         """Whether to end, and whether to save; the same in all processes."""
         step, now = trainer.global_step, time.monotonic()
         new = step != self._saved_step
-        due = new and step > 0 and self.every_n_steps is not None and step % self.every_n_steps == 0
+        due = new and self.every_n_steps is not None and passed(self.every_n_steps, self._saved_step, step)
         timely = new and now - self._saved_at > max(self.every_s, self._save_s / SHARE_OF_TIME)
         stop = Interrupted("max_time") if now > self.deadline else signals.requested()
         if trainer.world_size > 1:
@@ -143,7 +154,8 @@ class ResumeCheckpoint(Checkpoint):
             "should_stop": trainer.should_stop and not progress["ended"],
             "metrics": results.callback_metrics(trainer),
             "loggers": logger_states(trainer.loggers),
-            "sums": results.epoch_sums(trainer, pl_module),
+            "sums": results.epoch_sums(trainer, pl_module, self._epoch_sums and self._epoch_sums["logged"]),
+            "module": self._module_state.gathered(trainer, pl_module),
             "conditions": conditions(trainer),
         }
 
@@ -154,6 +166,7 @@ class ResumeCheckpoint(Checkpoint):
             return
         progress: dict[str, Any] = checkpoint[PROGRESS]
         self._restoring = progress
+        self._loader_states = loops.loader_states(checkpoint["loops"]["fit_loop"])
         self._saved_step = checkpoint["global_step"]
         if progress["ended"] and not changed_limits(checkpoint, trainer):
             # Nothing is left to train.
@@ -179,26 +192,43 @@ class ResumeCheckpoint(Checkpoint):
         self._epoch_sums = self._restoring["sums"][trainer.global_rank]
         results.restore_torchmetrics(pl_module, self._restoring["sums"][trainer.global_rank])
         refuse_longer_schedule(trainer)
-        if has_resumable_loader(trainer):
-            # Lightning leaves this out once a schedule asks for total steps.
-            state = {"epoch": self._restoring["epoch"], "batches_done": self._restoring["batch"]}
-            trainer.train_dataloader.load_state_dict(state)  # pyright: ignore[reportOptionalMemberAccess]
+        self._begin_loaders(trainer, self._restoring)
         self._validation = loops.suspend_validation(trainer)
 
-    def _finish_restoring(self, trainer: Trainer) -> None:
+    def _begin_loaders(self, trainer: Trainer, progress: dict[str, Any]) -> None:
+        if not dataloaders.can_begin_within_epoch(trainer):
+            return
+        loaders, states = dataloaders.training_loaders(trainer), self._loader_states
+        if len(states) != len(loaders):
+            states = [{"epoch": progress["epoch"], "batches_done": progress["batch"]} for _ in loaders]
+        for loader in loaders:
+            if hasattr(loader, "strict"):
+                loader.strict = self.strict
+        if progress["batch"] and any(hasattr(loader, "skips") for loader in loaders):
+            report("resume: the first %d batches of epoch %d are drawn again", progress["batch"], progress["epoch"])
+        dataloaders.begin_at(trainer, states)
+
+    def _finish_restoring(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the loop go on as in a run that was never killed."""
+        assert self._restoring is not None
+        module_states = self._restoring.get("module", [])
+        # Older checkpoints lack them.
+        if len(module_states) == trainer.world_size:
+            self._module_state.restore(pl_module, module_states[trainer.global_rank])
         self._restoring = None
+        results.forget_logged_at_start(trainer)
         loops.resume_validation(trainer, self._validation)
         loops.end_restart(trainer)
 
-    def _add_epoch_sums(self, trainer: Trainer) -> None:
-        assert self._epoch_sums is not None
-        results.add_logged_sums(trainer, self._epoch_sums)
-        self._epoch_sums = None
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        results.forget_logged(trainer, self._logged_again)
+        self._logged_again = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self._epoch_sums is not None:
-            self._add_epoch_sums(trainer)
+            results.add_logged_sums(trainer, self._epoch_sums)
+            self._logged_again = results.log_again(trainer, self._epoch_sums)
+            self._epoch_sums = None
 
 
 def prepare_state(state: dict[str, Any], callback: Any) -> None:
@@ -211,6 +241,6 @@ def prepare_state(state: dict[str, Any], callback: Any) -> None:
         checkpoints.forget_best(state, callback)
 
 
-def has_resumable_loader(trainer: Trainer) -> bool:
-    """Whether the loader of training can begin in the middle of an epoch."""
-    return hasattr(trainer.train_dataloader, "load_state_dict")
+def passed(every: int, before: int, now: int) -> bool:
+    """Whether a multiple has been passed since; a step of two optimizers counts twice, so it may be stepped over."""
+    return now // every > max(0, before) // every

@@ -10,7 +10,10 @@ def rewind(fit_loop: dict[str, Any], *, epoch: int, batch: int, ended: bool) -> 
     """Set the saved counters, which a save finds in the middle of a step, to a batch boundary."""
     batches = fit_loop["epoch_loop.batch_progress"]
     batches["is_last_batch"] = False
-    fit_loop["combined_loader"] = [{"epoch": epoch, "batches_done": batch}]
+    for loader in loader_states(fit_loop):
+        # Others have a state of their own.
+        if "batches_done" in loader:
+            loader.update(epoch=epoch, batches_done=batch)
     if not ended:
         for counter in (batches["total"], batches["current"]):
             counter["ready"] -= 1
@@ -19,6 +22,11 @@ def rewind(fit_loop: dict[str, Any], *, epoch: int, batch: int, ended: bool) -> 
         count_epochs(fit_loop, -1)
     else:
         batches["current"] = dict.fromkeys(batches["current"], 0)
+
+
+def loader_states(fit_loop: dict[str, Any]) -> list[dict[str, Any]]:
+    """The saved states of the loaders of training, of those that have one."""
+    return fit_loop.get("state_dict", {}).get("combined_loader", [])
 
 
 def count_epochs(fit_loop: dict[str, Any], number: int) -> None:

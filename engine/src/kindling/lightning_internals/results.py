@@ -8,8 +8,12 @@ from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.trainer.connectors.logger_connector.result import _Metadata, _ResultMetric, _Sync
 from torch import Tensor
 from torchmetrics import Metric
+
+# What `self.log` was called with, for a value that is not logged again.
+CALLED_WITH = ("fx", "name", "prog_bar", "logger", "on_step", "on_epoch", "add_dataloader_idx", "dataloader_idx")
 
 
 def callback_metrics(trainer: Trainer) -> dict[str, Tensor]:
@@ -23,13 +27,22 @@ def restore_callback_metrics(trainer: Trainer, pl_module: LightningModule, metri
     trainer._logger_connector._callback_metrics.update(on_device)
 
 
-def epoch_sums(trainer: Trainer, pl_module: LightningModule) -> list[dict[str, Any]]:
-    """The sums of the epoch so far of each process, by rank."""
+def epoch_sums(
+    trainer: Trainer, pl_module: LightningModule, rest: dict[str, Any] | None = None
+) -> list[dict[str, Any]]:
+    """The sums of the epoch so far of each process, by rank.
+
+    Args:
+        trainer: of the run.
+        pl_module: that is trained.
+        rest: what a resumed epoch has yet to add to its own.
+    """
     logged = {
-        key: {name: _on_cpu(getattr(result, name)) for name in result._defaults}
+        key: {name: _on_cpu(getattr(result, name)) for name in result._defaults} | {"call": _call(result.meta)}
         for key, result in trainer.fit_loop.epoch_loop._results.items()
-        if result.is_tensor and result.meta.on_epoch
+        if result.is_tensor and result.meta.on_epoch and not result.has_reset
     }
+    logged |= rest or {}
     metrics = {
         name: {"count": metric._update_count, "state": {key: _on_cpu(getattr(metric, key)) for key in metric._defaults}}
         for name, metric in _metrics_of(pl_module)
@@ -55,7 +68,7 @@ def add_logged_sums(trainer: Trainer, sums: dict[str, Any]) -> None:
     results = trainer.fit_loop.epoch_loop._results
     for key in [key for key in sums["logged"] if key in results]:
         result: Any = results[key]
-        for name, value in sums["logged"].pop(key).items():
+        for name, value in _states(sums["logged"].pop(key)):
             now = getattr(result, name)
             adds = name != "value" or result.meta.is_mean_reduction or result.meta.is_sum_reduction
             before = value.to(now.device)
@@ -67,6 +80,48 @@ def forget_step_values(trainer: Trainer) -> None:
     logged = trainer.fit_loop.epoch_loop._results
     for key in [key for key, value in logged.items() if value.meta.on_step and not value.meta.on_epoch]:
         logged.pop(key)
+
+
+def log_again(trainer: Trainer, sums: dict[str, Any]) -> list[str]:
+    """Log what is left in `sums`: the resumed part of the epoch did not, such as a hook of the epoch's start.
+
+    Returns the keys, to be forgotten as the next epoch starts.
+    """
+    # Older checkpoints do not say how it was logged.
+    left = {key: saved for key, saved in sums["logged"].items() if "call" in saved}
+    for key, saved in left.items():
+        call = dict(saved["call"])
+        sync = {name: call.pop(name) for name in ("_should", "rank_zero_only")}
+        meta = _Metadata(**call)
+        meta.sync = _Sync(fn=trainer.strategy.reduce, **sync)
+        result = _ResultMetric(meta, is_tensor=True)
+        for name, value in _states(saved):
+            setattr(result, name, value.to(trainer.strategy.root_device))
+        # Else it warns that nothing was logged.
+        result._update_count = 1
+        trainer.fit_loop.epoch_loop._results[key] = result
+    return list(left)
+
+
+def forget_logged(trainer: Trainer, keys: list[str]) -> None:
+    """Take values out, so that Lightning does not compare how they are logged next."""
+    for key in keys:
+        trainer.fit_loop.epoch_loop._results.pop(key, None)
+
+
+def forget_logged_at_start(trainer: Trainer) -> None:
+    """Take out what `on_train_start` has logged again, which belongs to the epoch that training began with."""
+    results = trainer.fit_loop.epoch_loop._results
+    forget_logged(trainer, [key for key, result in results.items() if result.meta.fx == "on_train_start"])
+
+
+def _call(meta: _Metadata) -> dict[str, Any]:
+    called = {name: getattr(meta, name) for name in CALLED_WITH} | {"reduce_fx": meta.reduce_fx.__name__}
+    return called | {"_should": meta.sync.should, "rank_zero_only": meta.sync.rank_zero_only}
+
+
+def _states(saved: dict[str, Any]) -> list[tuple[str, Tensor]]:
+    return [(name, value) for name, value in saved.items() if isinstance(value, Tensor)]
 
 
 def gather(trainer: Trainer, value: Any) -> list[Any]:

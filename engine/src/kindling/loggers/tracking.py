@@ -39,7 +39,9 @@ def begin(loggers: list[Logger], run: RunRecord) -> None:
 def tags(run: RunRecord) -> dict[str, str]:
     """By what runs are distinguished and found again."""
     config, git = run.config, run.facts.get("git") or {}
-    names = {part: str(config[part]["_target_"]).rpartition(".")[2] for part in ("model", "data", "optimizer")}
+    # A module may bring its own model and optimizers.
+    parts = {part: config[part] for part in ("model", "data", "optimizer") if config.get(part)}
+    names = {part: str(node["_target_"]).rpartition(".")[2] for part, node in parts.items()}
     return {
         "experiment": str(config["experiment_name"]),
         **names,

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
+from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
 from kindling.lightning_internals import hooks, results
@@ -46,6 +47,8 @@ class Bookkeeping(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Also a module may have brought it along.
         hooks.skip_idle_hooks(self)
+        if stage == "fit":
+            make_resumable(trainer, self.seed)
 
     # Training
 
