@@ -487,8 +487,8 @@ FAULTS = [
     Fault("engine/src/kindling/checkpoints/resume_checkpoint.py", "        refuse_longer_schedule(trainer)\n", ""),
     Fault(
         "engine/src/kindling/checkpoints/resume_checkpoint.py",
-        "if batch_idx % trainer.accumulate_grad_batches or",
-        "if",
+        "if batch_idx % trainer.accumulate_grad_batches:",
+        "if False:",
     ),
     Fault("engine/src/kindling/callbacks/averages.py", 'trainer.state.fn == "fit" and', ""),
     Fault("engine/src/kindling/files/whole_file.py", "            error.filename = str(path)", "            pass"),

@@ -166,7 +166,8 @@ class ResumeCheckpoint(Checkpoint):
             return
         progress: dict[str, Any] = checkpoint[PROGRESS]
         self._restoring = progress
-        self._loader_states = loops.loader_states(checkpoint["loops"]["fit_loop"])
+        # In older checkpoints these stand where Lightning left them, a batch ahead.
+        self._loader_states = loops.loader_states(checkpoint["loops"]["fit_loop"]) if "module" in progress else []
         self._saved_step = checkpoint["global_step"]
         if progress["ended"] and not changed_limits(checkpoint, trainer):
             # Nothing is left to train.
