@@ -29,6 +29,7 @@ from kindling.training.compilation import compile_net
 from kindling.training.example import check_example
 from kindling.training.failures import naming_checkpoint
 from kindling.training.fit import fit
+from kindling.training.found import fill_in
 from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts
@@ -117,6 +118,7 @@ def build_parts(
         cfg = without_output(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: LightningDataModule = instantiate(cfg.data, "data")
+    cfg, config, found = fill_in(cfg, config, data)
     task = build_task(cfg, config)
     bookkeeping = load_start(task, config, start, rollbacks)
     callbacks: list[Callback] = [bookkeeping, *instantiate_all(cfg.callbacks, "callbacks")]
@@ -125,7 +127,7 @@ def build_parts(
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
-    return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data)))
+    return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found)))
 
 
 def without_output(cfg: DictConfig) -> DictConfig:

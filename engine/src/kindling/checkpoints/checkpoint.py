@@ -2,7 +2,7 @@
 
 import logging
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,23 +33,38 @@ class Saved(NamedTuple):
 
     @property
     def config(self) -> dict[str, Any]:
-        return self.content[DESCRIPTION]["config"]
+        """The plain config as the run was given it, without what was found in the data."""
+        description = self.content[DESCRIPTION]
+        config = description["config"]
+        for key in description.get("found", []):
+            config = _without(config, key.split("."))
+        return config
 
 
-def describe(saved: dict[str, Any], config: dict[str, Any], facts: Mapping[str, Any]) -> None:
+def _without(config: dict[str, Any], keys: list[str]) -> dict[str, Any]:
+    first, *rest = keys
+    inner = config.get(first)
+    return config | {first: _without(inner, rest) if rest and isinstance(inner, dict) else None}
+
+
+def describe(
+    saved: dict[str, Any], config: dict[str, Any], facts: Mapping[str, Any], found: Sequence[str] = ()
+) -> None:
     """Write into a checkpoint what it takes to rebuild its model and data.
 
     Args:
         saved: the checkpoint.
         config: plain; what it leaves open of the data is filled from the facts of the same names.
         facts: what is known of the data beyond the config, such as the names of the classes.
+        found: dotted keys of the config that were null until the data was read.
     """
     data = config.get("data") or {}
-    found = {key: value for key, value in facts.items() if key in data}
+    of_config = {key: value for key, value in facts.items() if key in data}
     saved[DESCRIPTION] = {
         "format": FORMAT,
-        "config": relative({**config, "data": data | found}),
+        "config": relative({**config, "data": data | of_config}),
         "facts": dict(facts),
+        "found": [*found],
     }
 
 
@@ -142,11 +157,13 @@ class WholeCheckpointIO(TorchCheckpointIO):
     Args:
         config: of the run, plain; None if there is nothing to describe.
         data: whose `facts`, if it has any, are described.
+        found: dotted keys of the config that were null until the data was read.
     """
 
-    def __init__(self, config: dict[str, Any] | None = None, data: Any = None):
+    def __init__(self, config: dict[str, Any] | None = None, data: Any = None, found: Sequence[str] = ()):
         self.config = config
         self.data = data
+        self.found = found
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
@@ -168,7 +185,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
         if self.config is not None:
-            describe(checkpoint, self.config, getattr(self.data, "facts", {}))
+            describe(checkpoint, self.config, getattr(self.data, "facts", {}), self.found)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(target, "wb", durable=True) as stream:

@@ -47,6 +47,8 @@ class Bookkeeping(Callback):
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Also a module may have brought it along.
         hooks.skip_idle_hooks(self)
+        if is_summed(pl_module):
+            pl_module.facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
         if stage == "fit":
             make_resumable(trainer, self.seed)
 

@@ -32,6 +32,8 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
     if "metrics" in taken and config.get("metrics"):
         parts["metrics"] = instantiate(section(config, "metrics"), "metrics")
     task = build(node, "task", LightningModule, **parts)
+    if isinstance(task, Task):
+        task.facts = saved[DESCRIPTION]["facts"]
     load_weights(task, saved["state_dict"], path)
     return task
 

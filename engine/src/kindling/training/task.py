@@ -51,6 +51,8 @@ class Task(LightningModule):
         self.scheduler = scheduler
         self.layer_lr_decay = layer_lr_decay
         self.config = config or {}
+        # Of the data: names, statistics, a vocabulary. Known once the data is read, and from a checkpoint.
+        self.facts: Mapping[str, Any] = {}
         self.sums = StageSums()
         self._metrics: dict[Stage, dict[str, Metric]] = {
             stage: {name: metric.clone() for name, metric in (metrics or {}).items() if metric} for stage in STAGES

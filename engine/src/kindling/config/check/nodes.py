@@ -1,11 +1,12 @@
 """What is wrong with the values of a composed config: targets, arguments, types, ranges, and the rules."""
 
 import ast
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, Node, OmegaConf
 
 from kindling.config.check import annotations
 from kindling.config.check.keys import HYDRA_KEYS
@@ -145,13 +146,21 @@ def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
         annotation = known.annotations.get(key) if known else annotation_of(where)
-        fault = _value_fault(value, annotation, where)
+        fault = None if _is_to_be_found(config, key, value) else _value_fault(value, annotation, where)
         if isinstance(value, dict) and not _is_built(value) and annotations.is_built(annotation):
             fault = _no_target(where, value, {}, annotations.accepts(annotation, None))
         if fault:
             yield fault
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
         yield from _node_faults(inner, value, where)
+
+
+def _is_to_be_found(config: Any, key: Any, value: Any) -> bool:
+    """Whether a value is a setting of the data that is null until the data is read."""
+    if value is not None or not isinstance(config, DictConfig) or config._is_interpolation():
+        return False
+    node = config._get_node(key)
+    return isinstance(node, Node) and bool(re.fullmatch(r"\$\{data\.\w+\}", str(node._value())))
 
 
 def _given_twice(values: dict[str, Any], known: Signature) -> Iterator[Fault]:
