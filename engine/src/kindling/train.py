@@ -14,9 +14,10 @@ from torch import nn
 
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.config import given, project
+from kindling.config import project
 from kindling.config.check.command_line import check_config, refuse
 from kindling.config.composition import in_sweep, instantiate
+from kindling.config.given import GIVEN, taken_by
 from kindling.console import print_results, report, set_up_logging, warn
 from kindling.errors import ConfigError
 from kindling.lightning_internals.overhead import reduce_overhead
@@ -30,9 +31,10 @@ from kindling.training.example import check_example
 from kindling.training.failures import naming_checkpoint
 from kindling.training.fit import fit
 from kindling.training.found import fill_in
+from kindling.training.from_python import FromPython
 from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
-from kindling.training.parts import Parts
+from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
@@ -49,11 +51,14 @@ SWITCHES = {
 }
 
 
-def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float]:
+def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Path | None = None) -> dict[str, float]:
     """Train and test as the config says; returns the final metrics, such as test/accuracy.
 
     Args:
         cfg: as `kindling.compose` gives it.
+        task: a LightningModule in place of the config's task and model, trained itself.
+        data: a LightningDataModule in place of the config's data; or the training split, or {"train": ..., "val": ...,
+            "test": ...}, each a data set, a tuple of tensors or a loader.
         root: the folder of the project, from then on that of this process; by default the one last used.
 
     Raises:
@@ -61,7 +66,9 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
     """
     if root is not None:
         project.use_own(root)
-    warnings = check_config(cfg)
+    given = FromPython(task, data)
+    cfg = given.settle(cfg)
+    warnings = check_config(cfg, given=given.keys)
     with recorded(cfg) as run:
         set_up_logging()
         for warning in (*run.left_out, *warnings):
@@ -71,7 +78,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
             report("resume: %s has finished; nothing is left to do", run.folder)
             return run.facts["metrics"]
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
-        build = partial(build_parts, cfg, run.config)
+        build = partial(build_parts, cfg, run.config, given)
         if cfg.train:
             with run.timed("fit"):
                 data, task, loggers, trainer = fit(build, run, cfg)
@@ -79,7 +86,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
         else:
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
-        if cfg.test:
+        if cfg.test and not untested_because(task, data):
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
             best = best_checkpoint(trainer)
@@ -97,6 +104,7 @@ def train(cfg: DictConfig, *, root: str | Path | None = None) -> dict[str, float
 def build_parts(
     cfg: DictConfig,
     config: dict[str, Any],
+    given: FromPython,
     start: Saved | None,
     rollbacks: list[list[int]],
     *,
@@ -107,6 +115,7 @@ def build_parts(
     Args:
         cfg: of the run.
         config: the same, as plain values.
+        given: parts that the config does not describe.
         start: the checkpoint that it goes on from.
         rollbacks: [epoch, batch] of the batches that gave NaN.
         replay: takes the place of the callbacks and loggers that write.
@@ -117,9 +126,14 @@ def build_parts(
     if replay:
         cfg = without_output(cfg)
     seed_everything(cfg.seed, workers=True, verbose=False)
-    data: LightningDataModule = instantiate(cfg.data, "data")
+    data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
     cfg, config, found = fill_in(cfg, config, data)
-    task = build_task(cfg, config)
+    task = given.build_task(replay=replay is not None) if given.task is not None else build_task(cfg, config)
+    missing = untested_because(task, data)
+    if cfg.test and missing and not cfg.train:
+        raise ConfigError(f"test: given true, and {missing}; allowed: train=true, or write it")
+    if cfg.test and missing and not replay:
+        report("test: %s; nothing is tested", missing)
     bookkeeping = load_start(task, config, start, rollbacks)
     callbacks: list[Callback] = [bookkeeping, *instantiate_all(cfg.callbacks, "callbacks")]
     with uncollected():
@@ -128,6 +142,10 @@ def build_parts(
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
     return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found)))
+
+
+def instantiate_data(node: DictConfig | None) -> LightningDataModule | None:
+    return instantiate(node, "data") if node and "_target_" in node else None
 
 
 def without_output(cfg: DictConfig) -> DictConfig:
@@ -142,8 +160,8 @@ def without_output(cfg: DictConfig) -> DictConfig:
 
 def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
     """The LightningModule, with what it takes of the net, the optimizer and other parts."""
-    taken = given.taken_by(cfg.task._target_)
-    parts: dict[str, Any] = {name: instantiate(cfg[given.GIVEN[name]], name) for name in taken & BUILT_FROM_NODES}
+    taken = taken_by(cfg.task._target_)
+    parts: dict[str, Any] = {name: instantiate(cfg[GIVEN[name]], name) for name in taken & BUILT_FROM_NODES}
     if "net" in taken:
         parts["net"] = build_net(cfg, config)
     if cfg.trainer.overfit_batches:

@@ -35,7 +35,7 @@ def logged(config: Config) -> Logged:
         metrics = {**declared, **{name: direction_of(target) for name, target in _metrics(config).items()}}
         known |= {f"{stage}/{name}": way for stage in ("val", "train") for name, way in metrics.items()}
         known["train/loss_step"] = "min"
-    known = {name: way or ("min" if re.search(r"(^|[/_.])loss$", name) else "") for name, way in known.items()}
+    known = {name: way or way_by_name(name) for name, way in known.items()}
     callbacks = [written_by(target) for target in _further(get(config, "callbacks"))]
     known |= {name: "" for each in callbacks for name in each.names if name not in known}
     return Logged(known, own.may_log_more or any(each.may_log_more for each in callbacks))
@@ -49,13 +49,18 @@ def better(config: Config, monitor: str | None) -> str:
     """
     found = logged(config)
     name = without_loader(str(monitor))
-    way = found.names.get(name, "")
+    way = found.names.get(name) or way_by_name(name)
     if way or monitor is None or (name not in found.names and not found.may_log_more):
         return way or "min"
     raise ConfigError(
         f"monitor_mode: given nothing for {monitor}, of which no source says which way it is better; "
         "allowed: monitor_mode=min or monitor_mode=max"
     )
+
+
+def way_by_name(name: str) -> str:
+    """Less of a loss is better; of other names nothing is known."""
+    return "min" if re.search(r"(^|[/_.])loss$", name) else ""
 
 
 def without_loader(monitor: str) -> str:

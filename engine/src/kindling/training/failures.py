@@ -85,7 +85,7 @@ def naming_checkpoint(path: Any) -> Iterator[None]:
 
 
 def out_of_memory(trainer: Trainer, task: LightningModule) -> str:
-    batch_size = config_of(trainer).get("data", {}).get("batch_size")
+    batch_size = (config_of(trainer).get("data") or {}).get("batch_size")
     loop = trainer.fit_loop.epoch_loop
     if not loop.batch_progress.total.ready and not loop.val_loop.batch_progress.total.ready:
         return (

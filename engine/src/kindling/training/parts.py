@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, Protocol
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities.model_helpers import is_overridden
 
 from kindling.checkpoints.checkpoint import Saved
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
@@ -15,10 +16,18 @@ Rollbacks = list[list[int]]
 class Parts(NamedTuple):
     """Data, task, loggers and trainer, all new."""
 
-    data: LightningDataModule
+    data: LightningDataModule | None
     task: LightningModule
     loggers: list[Logger]
     trainer: Trainer
+
+
+def untested_because(task: LightningModule, data: LightningDataModule | None) -> str | None:
+    """What a test would need and does not have."""
+    if not is_overridden("test_step", task):
+        return f"{type(task).__name__} has no test_step"
+    owner, base = (task, LightningModule) if data is None else (data, LightningDataModule)
+    return None if is_overridden("test_dataloader", owner, base) else f"{type(owner).__name__} has no test_dataloader"
 
 
 class Build(Protocol):

@@ -30,17 +30,22 @@ from kindling.config.left_out import leave_out, settled
 from kindling.errors import ConfigError, KindlingError
 
 
-def check_config(config: DictConfig, name: str = "train") -> list[Fault]:
+def check_config(config: DictConfig, name: str = "train", *, given: Sequence[str] = ()) -> list[Fault]:
     """Check a composed config, perhaps changed since by hand, and leave out what its task does not take.
 
     Returns warnings, and what has been left out.
+
+    Args:
+        config: of a run.
+        name: of the command.
+        given: groups for which a program gives the parts, so that the config need not describe them.
 
     Raises:
         KindlingError: one line for each mistake.
     """
     files = ConfigFiles(project.current().configs)
     lines = leave_out(config)
-    problems = [*lines, *keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config)]
+    problems = [*lines, *keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config, given)]
     refuse(problems)
     return [problem for problem in problems if isinstance(problem, Fault)]
 

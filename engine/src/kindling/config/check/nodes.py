@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any
 
@@ -43,14 +43,14 @@ OPTIONAL = ("model", "optimizer")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
-def problems_of(config: DictConfig) -> list[Problem]:
-    """All problems of a composed config."""
+def problems_of(config: DictConfig, given: Sequence[str] = ()) -> list[Problem]:
+    """All problems of a composed config, in which some groups need not say what to build."""
     problems: list[Problem] = []
     values = plain(config, set(paths(config)), problems)
     faults = list(targets_of_hydra(config))
     # Only configs of train.py have these.
     if "task" in values or "optimizer" in values:
-        faults += _unbuilt(values)
+        faults += [each for each in _unbuilt(values) if each.path.partition(".")[0] not in given]
     faults += _node_faults(config, values, "")
     for rule in RULES:
         faults += rule(values)

@@ -1,0 +1,102 @@
+"""A task and data that a program made itself, in place of those that a config describes."""
+
+import copy
+import inspect
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, LightningModule
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from kindling.config.given import GIVEN
+from kindling.config.logged import LOSSES, better, loss_of
+from kindling.console import report
+from kindling.data.plain import PlainData
+from kindling.errors import ConfigError
+from kindling.stages import STAGES
+from kindling.training.task import Task
+
+# What the config says of data that is no data module.
+SETTINGS = ("batch_size", "num_workers", "prefetch_factor", "pin_memory", "persistent_workers", "seed")
+
+
+class FromPython:
+    """The parts that `kindling.train` was given.
+
+    Args:
+        task: a LightningModule; None if the config describes it.
+        data: a LightningDataModule; or the training split, or several by the names "train", "val" and "test", each
+            a data set, a tuple of tensors or a loader; None if the config describes it, or the task has loaders.
+
+    Raises:
+        ConfigError: they are of another kind.
+    """
+
+    def __init__(self, task: Any = None, data: Any = None):
+        if not isinstance(task, LightningModule | None):
+            raise ConfigError(f"task: given {type(task).__name__}; allowed: a LightningModule")
+        self.task = task
+        self.data = data
+        # As it was before its training; a replay trains a copy.
+        self._before = copy.deepcopy(task)
+
+    @property
+    def keys(self) -> list[str]:
+        """The groups of the config that they stand for."""
+        given = ["task", *filter(None, GIVEN.values())] if self.task is not None else []
+        return given + ["data"] * (self.data is not None or self._has_loaders)
+
+    @property
+    def _has_loaders(self) -> bool:
+        return self.task is not None and type(self.task).train_dataloader is not LightningModule.train_dataloader
+
+    def settle(self, cfg: DictConfig) -> DictConfig:
+        """The config without what they stand for."""
+        if not self.keys:
+            return cfg
+        cfg = cfg.copy()
+        nodes = [key for key in self.keys if OmegaConf.is_config(cfg.get(key)) or cfg.get(key) is None]
+        with open_dict(cfg):
+            if self.task is not None:
+                self._settle_monitor(cfg)
+            settings = {key: cfg.data[key] for key in SETTINGS if cfg.data and key in cfg.data}
+            for key in nodes:
+                cfg[key] = None
+            if self.data is not None and not isinstance(self.data, LightningDataModule):
+                cfg.data = {"batch_size": 32, "num_workers": 0, "seed": cfg.seed, **settings}
+        report("given in Python: %s", ", ".join(key for key in ("task", "data") if key in nodes))
+        return cfg
+
+    def _settle_monitor(self, cfg: DictConfig) -> None:
+        """Find the metric that decides, and its direction, in the source of the task."""
+        kind = type(self.task)
+        target = f"{kind.__module__}.{kind.__qualname__}"
+        if cfg.monitor == "val/loss" and not isinstance(self.task, Task):
+            cfg.monitor = loss_of(target) or loss_in_source(kind)
+        if OmegaConf.is_interpolation(cfg, "monitor_mode"):
+            cfg.monitor_mode = better({"task": {"_target_": target}}, cfg.monitor)
+
+    def build_task(self, *, replay: bool) -> LightningModule:
+        """The task itself, as it was before; for a replay a copy."""
+        assert self.task is not None
+        assert self._before is not None
+        if replay:
+            return copy.deepcopy(self._before)
+        self.task.load_state_dict(self._before.state_dict())
+        return self.task
+
+    def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
+        if self.data is None or isinstance(self.data, LightningDataModule):
+            return self.data
+        named = isinstance(self.data, Mapping) and set(self.data) <= set(STAGES)
+        return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
+
+
+def loss_in_source(kind: type) -> str | None:
+    """The loss that a class of a script or a notebook names."""
+    try:
+        source = inspect.getsource(kind)
+    except (OSError, TypeError):
+        return None
+    return next((name for name in LOSSES if re.search(rf"""["']{re.escape(name)}["']""", source)), None)

@@ -1,0 +1,155 @@
+"""A task and data that a program made itself are trained like those of a config."""
+
+import json
+import logging
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from kindling.checkpoints import resume_files
+from kindling.cli.entry import compose
+from kindling.errors import ConfigError, DivergedError, Interrupted
+from kindling.train import train
+
+INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
+ROWS = INPUTS, INPUTS @ torch.tensor([1.0, 2, 3, 4])
+DATA = {"train": ROWS, "val": ROWS, "test": ROWS}
+EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
+
+
+class Line(LightningModule):
+    def __init__(self, poisoned: int | None = None):
+        super().__init__()
+        self.net = nn.Sequential(nn.Dropout(0.1), nn.Linear(4, 1))
+        self.poisoned = poisoned
+        self.stops = False
+
+    def _loss(self, batch):
+        x, y = batch
+        return (self.net(x).squeeze(1) - y).square().mean()
+
+    def training_step(self, batch, batch_idx):
+        if self.stops and self.global_step == 5:
+            raise Interrupted("SIGTERM")
+        loss = self._loss(batch) * (torch.nan if self.global_step == self.poisoned else 1)
+        self.log("train_loss", loss, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self._loss(batch))
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", self._loss(batch))
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+class WithoutTest(Line):
+    test_step = LightningModule.test_step
+
+
+class WithLoaders(Line):
+    def train_dataloader(self):
+        return DataLoader(TensorDataset(*ROWS), batch_size=16, shuffle=True)
+
+    def val_dataloader(self):
+        return DataLoader(TensorDataset(*ROWS), batch_size=16)
+
+
+def line(kind=Line, **settings):
+    torch.manual_seed(0)
+    return kind(**settings)
+
+
+@pytest.fixture
+def given(tmp_path):
+    def config(*overrides: str):
+        lines = {each.partition("=")[0]: each for each in (*SMALL, f"paths.logs={tmp_path}/logs", *overrides)}
+        return compose(list(lines.values()))
+
+    return config
+
+
+SMALL = (
+    "logger=csv",
+    "trainer=cpu",
+    "trainer.log_every_n_steps=2",
+    "trainer.max_epochs=3",
+    "trainer.enable_progress_bar=false",
+    "data.batch_size=16",
+)
+
+
+def record(cfg):
+    return json.loads((resume_files.Path(cfg.paths.run) / "run.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        DATA,
+        {name: TensorDataset(*rows) for name, rows in DATA.items()},
+        {name: DataLoader(TensorDataset(*rows), batch_size=16, shuffle=name == "train") for name, rows in DATA.items()},
+    ],
+    ids=["tensors", "data sets", "loaders"],
+)
+def test_a_module_of_a_program_is_trained_itself_validated_and_tested(given, data):
+    task, cfg = line(), given()
+    before = task.net[1].weight.clone()
+    metrics = train(cfg, task=task, data=data)
+    assert {"train_loss", "val_loss", "test_loss"} <= metrics.keys()
+    assert metrics["test_loss"] == pytest.approx(metrics["val_loss"])
+    assert not torch.equal(before, task.net[1].weight)
+    assert record(cfg)["best"]["monitor"] == "val_loss"
+
+
+@pytest.mark.parametrize("kind", [Line, WithLoaders])
+def test_a_module_of_a_program_resumes_to_the_same_bits(given, kind):
+    data = None if kind is WithLoaders else {**DATA, "train": DataLoader(TensorDataset(*ROWS), 16, shuffle=True)}
+    whole = line(kind)
+    expected = train(given(), task=whole, data=data)
+    stopped, cfg = line(kind), given(EVERY_STEP)
+    stopped.stops = True
+    with pytest.raises(Interrupted):
+        train(cfg, task=stopped, data=data)
+    again = line(kind)
+    metrics = train(given(EVERY_STEP, f"resume={cfg.paths.run}"), task=again, data=data)
+    assert metrics == expected
+    assert torch.equal(again.net[1].weight, whole.net[1].weight)
+
+
+def test_a_nan_is_found_and_rolled_back_from(given):
+    with pytest.raises(DivergedError, match=r"step 5 \(epoch 1, batch 1\)"):
+        train(given(), task=line(poisoned=5), data=DATA)
+    task, cfg = line(poisoned=5), given("on_nan=rollback", EVERY_STEP, "rollback.times=1")
+    assert train(cfg, task=task, data=DATA)["val_loss"] < 30
+    assert record(cfg)["rollbacks"] == [[1, 1]]
+
+
+def test_what_cannot_be_tested_is_said_at_the_start(given, caplog):
+    caplog.set_level(logging.INFO)
+    assert "val_loss" in train(given(), task=line(WithoutTest), data=DATA)
+    assert "test: WithoutTest has no test_step; nothing is tested" in caplog.text
+    with pytest.raises(ConfigError, match="test: given true, and WithoutTest has no test_step"):
+        train(given("train=false", "weights=somewhere"), task=line(WithoutTest), data=DATA)
+
+
+def test_the_metric_that_decides_may_be_named(given):
+    cfg = given()
+    cfg.monitor, cfg.monitor_mode = "train_loss_epoch", "min"
+    train(cfg, task=line(), data=DATA)
+    assert record(cfg)["best"]["monitor"] == "train_loss_epoch"
+    cfg = given()
+    cfg.monitor = "val_acc"
+    with pytest.raises(ConfigError, match="monitor_mode: given nothing for val_acc"):
+        train(cfg, task=line(), data=DATA)
+
+
+@pytest.mark.parametrize("task", [nn.Linear(1, 1), "a name", Line])
+def test_what_is_no_module_is_refused(given, task):
+    with pytest.raises(ConfigError, match=r"task: given \w+; allowed: a LightningModule"):
+        train(given(), task=task, data=DATA)
