@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,8 @@ from kindling.process.ranks import is_first_process
 from kindling.stages import STAGES
 
 log = logging.getLogger(__name__)
+# As tasks and other people's modules name metrics.
+STAGED = re.compile(r"(train|val|valid|validation|test)[/_.](.+)")
 # Columns of a table that also goes into a file.
 WIDTH = 100
 
@@ -37,14 +40,22 @@ def report(message: str, *values: object) -> None:
         log.info(message, *values)
 
 
+def stage_of(metric: str) -> tuple[str, str]:
+    """The stage and the rest of the name of a metric, such as val/loss or val_loss; "" for a name without a stage."""
+    found = STAGED.fullmatch(metric)
+    return ("val" if found[1].startswith("val") else found[1], found[2]) if found else ("", metric)
+
+
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     """A table of metrics by stage, and where to look next."""
-    stages = [stage for stage in STAGES if any(name.startswith(f"{stage}/") for name in metrics)]
-    names = dict.fromkeys(name.partition("/")[2] for name in metrics if name.startswith(tuple(stages)))
+    rows: dict[str, dict[str, float]] = {}
+    for metric, value in metrics.items():
+        stage, name = stage_of(metric)
+        rows.setdefault(name, {})[stage] = value
+    stages = [stage for stage in (*STAGES, "") if any(stage in row for row in rows.values())]
     table = Table("", *stages)
-    for name in names:
-        values = [metrics.get(f"{stage}/{name}") for stage in stages]
-        table.add_row(name, *("" if value is None else f"{value:.4f}" for value in values))
+    for name, row in rows.items():
+        table.add_row(name, *(f"{row[stage]:.4f}" if stage in row else "" for stage in stages))
 
     console = Console()
     if stages:

@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import Callback, ProgressBar, RichProgressBar
 
+from kindling.console import stage_of
 from kindling.ranges import NotNegativeInt
 
 log = logging.getLogger(__name__)
@@ -45,7 +46,8 @@ class EpochLines(ProgressBar):
             return
 
         values = trainer.callback_metrics
-        names = [n for stage in ("train/", "val/") for n in values if n.startswith(stage) and not n.endswith("_step")]
+        of_epochs = [name for name in values if not name.endswith("_step") and not name.startswith("lr-")]
+        names = [name for stage in ("train", "val", "") for name in of_epochs if stage_of(name)[0] == stage]
         seconds = time.perf_counter() - self._started
         last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         metrics = "  ".join(f"{name} {values[name]:.4f}" for name in names)
