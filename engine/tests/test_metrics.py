@@ -10,6 +10,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
 from kindling.evaluate import evaluate
+from kindling.testing.commands import Fork, only_run
 from kindling.testing.runs import rows_of
 from kindling.training.rebuild import rebuild
 
@@ -62,8 +63,18 @@ def test_a_metric_of_each_class_is_logged_by_class_and_one_of_pairs_is_refused(t
 
 
 @pytest.mark.slow
-def test_metrics_of_two_processes_are_those_of_one(train_run):
-    two = train_run(METRICS, "trainer=ddp_cpu", "data.batch_size=7", "trainer.max_epochs=1")
-    found = evaluate(compose([f"run={two.folder}", "trainer.accelerator=cpu"], name="evaluate"))
+def test_metrics_of_two_processes_are_those_of_one(tmp_path):
+    small = [
+        "data=fake",
+        "model=mlp",
+        "trainer=ddp_cpu",
+        "data.batch_size=7",
+        "trainer.max_epochs=1",
+        "trainer.log_every_n_steps=5",
+    ]
+    Fork(tmp_path, "train.py", *small, METRICS, f"paths.logs={tmp_path}/logs").result()
+    folder = only_run(tmp_path / "logs" / "default")
+    metrics = json.loads((folder / "run.json").read_text())["metrics"]
+    found = evaluate(compose([f"run={folder}", "trainer.accelerator=cpu"], name="evaluate"))
     for name in ("test/f1", "test/auroc", "test/accuracy"):
-        assert two.metrics[name] == pytest.approx(found[name], rel=1e-5)
+        assert metrics[name] == pytest.approx(found[name], rel=1e-5)
