@@ -196,7 +196,7 @@ def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     """Letters dropped, doubled or swapped in keys of the shipped files."""
     rng = random.Random(0)
     folders = ("data", "model", "optimizer", "trainer")
-    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!_i]*.yaml"))]
+    files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!_in]*.yaml"))]
     for _ in range(6):
         file = rng.choice(files)
         text = file.read_text()

@@ -201,7 +201,7 @@ def test_a_worker_that_was_killed_is_told_in_one_line_and_the_run_resumes_with_f
     expected = whole(files("data.num_workers=0"))
 
     def kill(classifier: Any) -> None:
-        os.kill(classifier.trainer.train_dataloader._decoder._iterator._workers[0].pid, signal.SIGKILL)
+        os.kill(classifier.trainer.train_dataloader._iterator._workers[0].pid, signal.SIGKILL)
         time.sleep(5)  # which the news of its end cuts short
 
     at_step(2, kill, monkeypatch)

@@ -87,7 +87,7 @@ def serve(base: Path, honest: Path, door: str, attacks: dict[str, Attack]) -> No
     entry.entry = start_each
     # What costs time and reads nothing of an attack.
     record.git_state, os.fsync = lambda: None, lambda descriptor: None
-    kindling.train.check_config = lambda cfg: []  # the command line was checked
+    kindling.train.check_config = lambda cfg, **_: []  # the command line was checked
     gc.freeze()
     warnings.simplefilter("default")
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
@@ -183,7 +183,7 @@ def paths_taken_by(command: str) -> set[str]:
 
 # Only written to, a mere name, or set by the run itself; resume=last and auto look through paths.logs, see below.
 OUTPUT = {
-    "train.py": {"paths.run", "paths.logs", "experiment_name"},
+    "train.py": {"paths.run", "paths.logs", "experiment_name", "monitor"},
     "evaluate.py": {"paths.logs"},
     "predict.py": {"output"},
     "export.py": {"paths.logs", "output"},

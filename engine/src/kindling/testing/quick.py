@@ -22,7 +22,7 @@ def _compose_once(self: Composer, lines: Sequence[str]) -> DictConfig:
     """Hydra takes a quarter of a second to compose the same groups, and most tests share theirs."""
     if self.folders != (project.current().configs,):
         return _compose(self, lines)
-    key = (self.name, *lines)
+    key = (str(self.folders[0]), self.name, *lines)
     if key not in _composed:
         _composed[key] = _compose(self, lines)
     return _composed[key].copy()
