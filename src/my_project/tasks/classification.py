@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.images.criterion import CrossEntropy
+from kindling.images.processor import ImageProcessor, processor_of
 from kindling.images.views import Views, average_logits
 from kindling.stages import Stage
 from kindling.training.task import StepOutput, Task
@@ -68,3 +69,6 @@ class Classification(Task):
         expected = (2, self.config["data"]["num_classes"])
         if outputs.shape != expected:
             raise ConfigError(f"gives logits {tuple(outputs.shape)}; allowed: {expected}")
+
+    def processor(self) -> ImageProcessor:
+        return processor_of(self.config["data"], self.facts)

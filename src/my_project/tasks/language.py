@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kindling.data.text_processor import TextProcessor
 from kindling.stages import Stage
 from kindling.training.task import StepOutput, Task
 
@@ -30,3 +31,6 @@ class Language(Task):
 
     def example(self) -> Tensor:
         return torch.zeros(2, self.config["data"]["block_size"], dtype=torch.int64)
+
+    def processor(self) -> TextProcessor:
+        return TextProcessor(self.facts["vocabulary"], self.config["data"]["block_size"])

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from kindling.data.rows_processor import RowsProcessor
 from kindling.errors import ConfigError
 from kindling.ranges import Positive
 from kindling.stages import Stage
@@ -45,3 +46,6 @@ class Regression(Task):
     def check_outputs(self, outputs: Tensor) -> None:
         if outputs.shape != (2,):
             raise ConfigError(f"gives {tuple(outputs.shape)} for two examples; allowed: (2,), one number each")
+
+    def processor(self) -> RowsProcessor:
+        return RowsProcessor(self.facts["columns"], [self.facts.get("target", "prediction")])

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.stages import STAGES, Stage
 from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
@@ -90,6 +91,13 @@ class Task(LightningModule):
         Raises:
             ConfigError: the task cannot use it.
         """
+
+    def processor(self) -> Processor | None:
+        """How an input is read and an output written, for evaluate, predict, export and serve; None without them.
+
+        Made of `self.config["data"]` and `self.facts`.
+        """
+        return None
 
     # What the engine does with it
 

@@ -1,0 +1,93 @@
+"""What an evaluation of rows says beyond its metrics."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from kindling.data.class_report import per_class, summary
+from kindling.data.processor import Evaluated, as_number
+from kindling.errors import DataError
+from kindling.files.whole_file import write_whole
+
+# Of highest error, in metrics.json.
+NUM_WORST = 10
+# Inches, for each output.
+SIDE = 5.0
+
+
+def report_classes(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
+    """Numbers of logits (N, K) and labels (N,)."""
+    logits, labels = torch.from_numpy(evaluated.outputs), torch.from_numpy(evaluated.targets)
+    return {**summary(logits, labels, evaluated.split), "classes": per_class(logits, labels, classes, "rows")}
+
+
+def report_numbers(
+    evaluated: Evaluated, names: Sequence[str], mean: Sequence[float] | None, std: Sequence[float] | None, folder: Path
+) -> dict[str, Any]:
+    """Errors in the outputs' own units, the rows where they are largest, and predicted against true as a picture.
+
+    Raises:
+        DataError: outputs or targets are not one number for each name.
+    """
+    scale, shift = np.array(1.0 if std is None else std), np.array(0.0 if mean is None else mean)
+    outputs, targets = (
+        in_columns(each, names, what) * scale + shift
+        for each, what in ((evaluated.outputs, "outputs"), (evaluated.targets, "targets"))
+    )
+    with write_whole(folder / "predictions.png", "wb") as stream:
+        plot_predictions(outputs, targets, names).savefig(stream, format="png", dpi=120)
+    errors = outputs - targets
+    found: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        ending = f"_{name}" if len(names) > 1 else ""
+        found |= {f"{evaluated.split}/{key}{ending}": value for key, value in of(errors[:, place], targets[:, place])}
+    return found | {"worst": worst(outputs, targets, names)}
+
+
+def in_columns(values: np.ndarray, names: Sequence[str], what: str) -> np.ndarray:
+    """(N, O) float64."""
+    if values.size != len(values) * len(names):
+        raise DataError(f"processor: given {what} of shape {values.shape}; allowed: (N, {len(names)}), one a name")
+    return values.reshape(len(values), len(names)).astype(np.float64)
+
+
+def of(errors: np.ndarray, targets: np.ndarray) -> list[tuple[str, float]]:
+    """Errors (N,): their mean size, their root mean square, and the share of the variance that they leave not."""
+    spread = np.square(targets - targets.mean()).sum()
+    r2 = 1 - np.square(errors).sum() / spread if spread else np.nan
+    return [
+        ("mae", float(np.abs(errors).mean())),
+        ("rmse", float(np.sqrt(np.square(errors).mean()))),
+        ("r2", float(r2)),
+    ]
+
+
+def worst(outputs: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The rows of largest error, in shares of each output's spread; `row` counts from 0 in the split."""
+    spread = targets.std(0)
+    sizes = (np.abs(outputs - targets) / np.where(spread > 0, spread, 1)).max(1)
+    return [
+        {
+            "row": int(row),
+            "true": {name: as_number(value) for name, value in zip(names, targets[row], strict=True)},
+            "predicted": {name: as_number(value) for name, value in zip(names, outputs[row], strict=True)},
+        }
+        for row in np.argsort(-sizes, kind="stable")[:NUM_WORST]
+    ]
+
+
+def plot_predictions(outputs: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> Figure:
+    """Predicted over true, a panel for each output; a perfect prediction lies on the diagonal."""
+    figure = Figure(figsize=(SIDE * len(names), SIDE), layout="constrained")
+    for place, (axes, name) in enumerate(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True)):
+        both = targets[:, place], outputs[:, place]
+        axes.scatter(*both, s=12, alpha=0.6, linewidths=0)
+        low, high = (float(end(part)) for end, part in ((np.min, np.concatenate(both)), (np.max, np.concatenate(both))))
+        axes.plot([low, high], [low, high], color="0.5", linewidth=1)
+        axes.set_title(name, parse_math=False)
+        axes.set(xlabel="true", ylabel="predicted")
+    return figure

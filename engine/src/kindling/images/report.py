@@ -1,0 +1,18 @@
+"""What an evaluation of images with one label says beyond its metrics."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from kindling.data.class_report import per_class, summary
+from kindling.data.processor import Evaluated
+from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
+
+
+def report(evaluated: Evaluated, classes: list[str], folder: Path) -> dict[str, Any]:
+    """Numbers by name; the confusion matrix and the worst mistakes as pictures."""
+    logits, labels = torch.from_numpy(evaluated.outputs), torch.from_numpy(evaluated.targets)
+    save(plot_confusion_matrix(logits, labels, classes), folder / "confusion_matrix.png")
+    save(plot_mistakes(evaluated.examples, logits, labels, classes), folder / "mistakes.png")
+    return {**summary(logits, labels, evaluated.split), "classes": per_class(logits, labels, classes)}

@@ -1,0 +1,60 @@
+"""The processor of a task, and one that a model folder carries. Needs no torch."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from kindling.data.processor import Kind, Processor
+from kindling.data.rows_processor import RowsProcessor
+from kindling.data.text_processor import TextProcessor
+from kindling.errors import CheckpointError, ConfigError, DataError
+from kindling.images.processor import ImageProcessor
+
+READY: Mapping[Kind, type[Processor]] = {"image": ImageProcessor, "rows": RowsProcessor, "text": TextProcessor}
+
+
+def from_dict(described: Mapping[str, Any]) -> Processor:
+    """What a processor's `as_dict` gave, made anew.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    kind: Any = described.get("kind")
+    if kind not in READY:
+        raise CheckpointError(f"processor: given the kind {kind!r}; allowed: {', '.join(READY)}; export the model anew")
+    try:
+        return READY[kind].from_dict(described)
+    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+        raise CheckpointError(f"processor: is damaged ({error}); export the model anew") from error
+
+
+def processor_of(task: Any, path: Path) -> Processor | None:
+    """That of a rebuilt task; None if it has none, as a LightningModule that is no `Task`.
+
+    Raises:
+        CheckpointError: the checkpoint lacks what the task makes it of.
+    """
+    make: Any = getattr(task, "processor", None)
+    try:
+        found = make() if callable(make) else None
+    except KeyError as error:
+        raise CheckpointError(f"{path}: lacks {error}, which {type(task).__name__}.processor asks for") from error
+    except DataError as error:
+        raise CheckpointError(f"{path}: {error}") from error
+    return found if isinstance(found, Processor) else None
+
+
+def needed_processor_of(task: Any, path: Path) -> Processor:
+    """As `processor_of`.
+
+    Raises:
+        ConfigError: the task has none.
+    """
+    found = processor_of(task, path)
+    if found is None:
+        raise ConfigError(
+            f"task: given {type(task).__name__}, which does not say how an input is read and an output written; "
+            "allowed: a Task with a processor; write in it `def processor(self)`, which returns a RowsProcessor, "
+            "TextProcessor, ImageProcessor or a Processor of your own"
+        )
+    return found
