@@ -8,8 +8,9 @@ from PIL import Image
 
 from bench.models.pretrained import Pretrained
 from kindling.cli.entry import compose
+from kindling.data.class_report import per_class, summary
 from kindling.errors import CheckpointError, ConfigError, DataError
-from kindling.evaluate import evaluate, per_class, summary
+from kindling.evaluate import evaluate
 from kindling.images.plots import plot_mistakes, save
 
 

@@ -1,4 +1,4 @@
-"""Evaluate a checkpoint: numbers into metrics.json, a confusion matrix and the worst mistakes as pictures."""
+"""Evaluate a checkpoint: numbers into metrics.json, and the pictures that its kind of data has."""
 
 import json
 import logging
@@ -6,11 +6,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import LightningDataModule
 from omegaconf import DictConfig
-from torch import Tensor
-from torchmetrics.functional import classification
 
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
@@ -18,19 +15,19 @@ from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
 from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
+from kindling.data.processor import Evaluated
 from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
-from kindling.images.datamodule import ImageDataModule
-from kindling.images.keep_logits import KeepLogits
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
+from kindling.inference.computing import compute_by
+from kindling.inference.processors import processor_of
 from kindling.lightning_internals.overhead import reduce_overhead
+from kindling.training.keep_outputs import KeepOutputs
 from kindling.training.rebuild import rebuild
 from kindling.training.task import bookkeeping_of
 
 log = logging.getLogger(__name__)
-# Bins of the calibration error.
-NUM_BINS = 15
-TOP_K = (3, 5)
+# Facts of the data that inputs and outputs are known by.
+NAMES = ("classes", "columns", "vocabulary")
 
 
 def evaluate(cfg: DictConfig) -> dict[str, float]:
@@ -44,41 +41,60 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
-    classes: list[str] = description["facts"].get("classes")
-    data = same_data(description["config"], classes, cfg)
-    task: Any = rebuild(saved, path)
-    kept = KeepLogits()
+    task = rebuild(saved, path)
+    set_views(task, cfg)
+    processor = processor_of(task, path)
+    data = same_data(description, cfg)
+    kept = KeepOutputs(processor.keep) if processor else None
     bookkeeping = bookkeeping_of(task)(description["config"].get("seed") or 0)
-    callbacks = [bookkeeping, *([kept] if isinstance(data, ImageDataModule) else [])]
     precision = section(description["config"], "trainer").get("precision")
+    callbacks = [bookkeeping, *([kept] if kept is not None else [])]
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
     run = trainer.validate if cfg.split == "val" else trainer.test
-    if isinstance(data, ImageDataModule):
-        task.views[cfg.split] = cfg.views or task.views.get(cfg.split, "none")
     run(task, datamodule=data, verbose=False)
-    metrics = {name: value.item() for name, value in trainer.callback_metrics.items()}
+    logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     folder = output_folder(path, cfg)
-    report: dict[str, Any] = {}
-    if isinstance(data, ImageDataModule):
-        metrics |= summary(kept.logits, kept.labels, cfg.split)
-        report = {"classes": per_class(kept.logits, kept.labels, classes)}
-        save(plot_confusion_matrix(kept.logits, kept.labels, classes), folder / "confusion_matrix.png")
-        images = getattr(data.splits, cfg.split)
-        save(plot_mistakes(images, kept.logits, kept.labels, classes), folder / "mistakes.png")
+    report = {}
+    if processor and kept:
+        examples = getattr(getattr(data, "splits", None), cfg.split, None)
+        compute = compute_by(task, trainer.strategy.root_device)
+        report = processor.report(Evaluated(*kept.joined(), cfg.split, examples, compute), folder)
+    else:
+        lacks = "gives no outputs in its steps" if processor else "has no processor"
+        log.info("%s %s: there are only the metrics that it logs", type(task).__name__, lacks)
+    # What the task logs itself stays as it is.
+    further = {name: value for name, value in report.items() if name.startswith(f"{cfg.split}/")}
+    metrics = logged | {name: value for name, value in further.items() if name not in logged}
+    entries = {name: value for name, value in report.items() if name not in further}
     with write_whole(folder / "metrics.json") as stream:
-        json.dump(without_nan({"checkpoint": str(path), **metrics, **report}), stream, indent=2, ensure_ascii=False)
+        json.dump(without_nan({"checkpoint": str(path), **metrics, **entries}), stream, indent=2, ensure_ascii=False)
     print_results(metrics, "evaluation", folder)
     return metrics
 
 
-def same_data(config: dict[str, Any], classes: list[str] | None, cfg: DictConfig) -> Any:
+def set_views(task: Any, cfg: DictConfig) -> None:
+    """
+    Raises:
+        ConfigError: the task averages no views.
+    """
+    if cfg.views is None:
+        return
+    if not isinstance(getattr(task, "views", None), dict):
+        raise ConfigError(
+            f"views: given {cfg.views} for {type(task).__name__}, which averages no views; allowed: null; leave it out"
+        )
+    task.views[cfg.split] = cfg.views
+
+
+def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
     """The data that the model was trained with, perhaps from another root.
 
     Raises:
-        DataError: its classes are others.
+        ConfigError: a setting is given that the data does not have.
+        DataError: names of its inputs or outputs are others.
     """
     overrides = {str(key): value for key, value in cfg.data.items() if value is not None}
-    saved = section(config, "data")
+    saved = section(description["config"], "data")
     for key in overrides.keys() - saved.keys():
         raise ConfigError(
             f"data.{key}: given {overrides[key]!r}; the data that the model was trained with has no {key}"
@@ -87,41 +103,16 @@ def same_data(config: dict[str, Any], classes: list[str] | None, cfg: DictConfig
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
     data = build(saved | plain | overrides, "data", LightningDataModule)
     data.prepare_data()
-    found = getattr(data, "facts", {}).get("classes")
-    if found != classes:
-        raise DataError(f"data: given the classes {found}; the model knows {classes}")
+    found, known = getattr(data, "facts", {}), description["facts"]
+    for name in NAMES:
+        if found.get(name) != known.get(name):
+            raise DataError(f"data: given the {name} {found.get(name)}; the model knows {known.get(name)}")
     return data
 
 
 def without_nan(report: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no NaN and no infinity: null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}
-
-
-def summary(logits: Tensor, labels: Tensor, split: str) -> dict[str, float]:
-    """Top-k accuracy and the expected calibration error (arXiv 1706.04599), of logits (N, K) and labels (N,)."""
-    num_classes = logits.shape[1]
-    metrics = {}
-    for k in TOP_K:
-        if k < num_classes:
-            hits = (logits.topk(k).indices == labels[:, None]).any(1)
-            metrics[f"{split}/top{k}_accuracy"] = hits.double().mean().item()
-    error = classification.multiclass_calibration_error(logits.softmax(1), labels, num_classes, n_bins=NUM_BINS)
-    return metrics | {f"{split}/calibration_error": error.item()}
-
-
-def per_class(logits: Tensor, labels: Tensor, classes: list[str]) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and the number of images of each class."""
-    arguments = {"preds": logits, "target": labels, "num_classes": len(classes), "average": None}
-    precision = classification.multiclass_precision(**arguments)
-    recall = classification.multiclass_recall(**arguments)
-    f1 = classification.multiclass_f1_score(**arguments)
-    counts = labels.bincount(minlength=len(classes))
-    columns = torch.stack([precision, recall, f1]).T.tolist()
-    return {
-        name: {"precision": p, "recall": r, "f1": f, "images": n}
-        for name, (p, r, f), n in zip(classes, columns, counts.tolist(), strict=True)
-    }
 
 
 def output_folder(path: Path, cfg: DictConfig) -> Path:

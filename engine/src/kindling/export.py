@@ -56,7 +56,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
     target = output_folder(path, cfg)
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
-    data = same_data(description["config"], description["facts"].get("classes"), cfg)
+    data = same_data(description, cfg)
     data.setup("validate")
     net = net_of(rebuild(saved, path), path).float().eval().requires_grad_(False)
     trained = Trained(net, data, cfg.preprocessing)
