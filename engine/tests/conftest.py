@@ -1,5 +1,6 @@
 """The fixtures of kindling.testing, over bench/, and some more that several files take."""
 
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 import bench_root
 import crash
+from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.errors import Interrupted
 from kindling.train import train
@@ -67,3 +69,30 @@ def weights_after(monkeypatch):
         return weights
 
     return collect
+
+
+# Tasks of bench/ that are not of images, each with what it takes.
+OF_NO_IMAGES = {
+    "sum": ["data=table", "model=linear"],
+    "silent": ["data=table", "model=linear"],
+    "sign": ["data=table", "data.labelled=true", "model=linear", "model.num_outputs=2"],
+    "next": ["data=letters", "model=bigram"],
+}
+
+
+@pytest.fixture(scope="session")
+def trained_task(tmp_path_factory):
+    """Trains one of OF_NO_IMAGES, once for all tests; not to be changed."""
+
+    # Pytest rewrites that package before it is imported.
+    from kindling.testing.runs import Run
+
+    @cache
+    def trained(task: str) -> Run:
+        settings = [f"task={task}", *OF_NO_IMAGES[task], "trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=0.1"]
+        logs = tmp_path_factory.mktemp(task)
+        cfg = compose([*settings, "logger=csv", "trainer.log_every_n_steps=1", f"paths.logs={logs}"])
+        metrics = train(cfg)
+        return Run(cfg, Path(cfg.paths.run), metrics)
+
+    return trained

@@ -14,10 +14,12 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.images.datamodule import ImageDataModule
 
+# In test_processor.py and test_evaluate.py.
+OF_NO_IMAGES = ("letters", "table", "bigram", "linear")
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
-    "data": ["coloured", "fake", "image_folder", "patterns", "plain"],
-    "model": ["cnn", "mlp", "none", "pretrained", "vit"],
+    "data": ["coloured", "fake", "image_folder", "letters", "patterns", "plain", "table"],
+    "model": ["bigram", "cnn", "linear", "mlp", "none", "pretrained", "vit"],
     "optimizer": ["adam", "adamw", "muon", "none", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "none", "onecycle", "plateau", "step"],
     "transform": ["color_jitter", "none", "rand", "resized_crop", "trivial"],
@@ -26,7 +28,7 @@ GROUPS = {
         *("auroc", "average_precision", "calibration_error", "f1", "kappa", "mae", "mcc", "mse", "none"),
         *("pearson", "precision", "r2", "recall", "top5"),
     ],
-    "task": ["classification", "plain"],
+    "task": ["classification", "next", "plain", "sign", "silent", "sum"],
     "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
     "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa", "tensorboard"],
     "logger": ["csv", "default", "mlflow", "none", "tensorboard", "wandb"],
@@ -70,14 +72,14 @@ def test_every_flag_of_the_trainer_is_listed():
     assert set(listed) - {"_target_"} == flags - passed_by_train
 
 
-@pytest.mark.parametrize("name", [n for n in GROUPS["data"] if n not in ("image_folder", "plain")])
+@pytest.mark.parametrize("name", [n for n in GROUPS["data"] if n not in ("image_folder", "plain", *OF_NO_IMAGES)])
 def test_each_data_config_builds_a_datamodule(name):
     data = instantiate(compose([f"data={name}"]).data, "data")
     assert isinstance(data, ImageDataModule)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n != "none"])
+@pytest.mark.parametrize("name", [n for n in GROUPS["model"] if n not in ("none", *OF_NO_IMAGES)])
 def test_each_model_trains(train_run, name):
     assert train_run(f"model={name}", "trainer.max_epochs=1", "data.num_images=32").metrics["test/loss"] > 0
 

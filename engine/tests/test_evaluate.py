@@ -129,6 +129,66 @@ def test_a_missing_run_is_named(tmp_path):
         evaluate_run(f"run={tmp_path}")
 
 
+@pytest.mark.parametrize("task", ["sum", "sign", "next", "silent"])
+def test_a_task_of_any_kind_is_evaluated_as_training_tested_it(trained_task, task, tmp_path, caplog):
+    run = trained_task(task).copied_to(tmp_path)
+    caplog.set_level("INFO")
+    found = evaluate_run(f"run={run.folder}")
+    report = json.loads((run.folder / "evaluation" / "test" / "metrics.json").read_text())
+    assert {name: found[name] for name in run.metrics if name.startswith("test/")} == {
+        name: value for name, value in run.metrics.items() if name.startswith("test/")
+    }
+    assert found.items() <= report.items()
+    further = {"sum": "test/r2", "sign": "test/calibration_error", "next": "test/accuracy"}
+    assert further.get(task, "test/loss") in found
+    said = "Silent has no processor: what it logs is all that is reported"
+    assert (said in caplog.text) == (task == "silent")
+
+
+def test_rows_are_reported_with_their_errors_the_worst_ones_and_a_picture(trained_task, tmp_path):
+    run = trained_task("sum").copied_to(tmp_path)
+    evaluate_run(f"run={run.folder}")
+    folder = run.folder / "evaluation" / "test"
+    report = json.loads((folder / "metrics.json").read_text())
+    assert report["test/rmse"] == pytest.approx(report["test/loss"] ** 0.5, rel=1e-5)
+    errors = [abs(each["true"]["sum"] - each["predicted"]["sum"]) for each in report["worst"]]
+    assert errors == sorted(errors, reverse=True)
+    assert errors[0] >= report["test/mae"]
+    with Image.open(folder / "predictions.png") as picture:
+        assert min(picture.size) > 200
+
+
+def test_a_text_is_reported_with_a_sample(trained_task, tmp_path):
+    run = trained_task("next").copied_to(tmp_path)
+    evaluate_run(f"run={run.folder}")
+    folder = run.folder / "evaluation" / "test"
+    sample = json.loads((folder / "metrics.json").read_text())["sample"]
+    assert len(sample["text"]) == 200
+    assert set(sample["prompt"] + sample["text"]) <= set("abcd\n")
+    assert (folder / "sample.txt").read_text() == sample["prompt"] + sample["text"]
+
+
+@pytest.mark.parametrize("task", ["sum", "silent"])
+def test_views_are_refused_where_a_task_averages_none(trained_task, task):
+    name = task.capitalize()
+    with pytest.raises(ConfigError, match=f"views: given flip for {name}, which averages no views; allowed: null"):
+        evaluate_run(f"run={trained_task(task).folder}", "views=flip")
+
+
+def test_settings_of_data_of_any_kind_may_be_others_if_it_has_them(trained_task, tmp_path):
+    run = trained_task("sum").copied_to(tmp_path)
+    found = evaluate_run(f"run={run.folder}", "data.batch_size=5")
+    assert found["test/loss"] == pytest.approx(run.metrics["test/loss"], rel=1e-5)
+    with pytest.raises(ConfigError, match=r"data\.root: given 'x'; the data that .* has no root"):
+        evaluate_run(f"run={run.folder}", "data.root=x")
+
+
+def test_data_whose_columns_are_others_is_refused(trained_task, monkeypatch):
+    monkeypatch.setattr("bench.data.table.COLUMNS", ("depth", "height", "width"))
+    with pytest.raises(DataError, match=r"given the columns \['depth', .*; the model knows \['width'"):
+        evaluate_run(f"run={trained_task('sum').folder}")
+
+
 def test_per_class_numbers_equal_their_definitions():
     labels = torch.tensor([0, 0, 0, 1, 1, 2])
     logits = torch.eye(3)[torch.tensor([0, 0, 1, 1, 2, 2])]

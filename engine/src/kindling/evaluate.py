@@ -6,7 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch import LightningDataModule
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from kindling.checkpoints import checkpoint
@@ -15,6 +15,7 @@ from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
 from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
+from kindling.data.datamodule import DataModule
 from kindling.data.processor import Evaluated
 from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
@@ -46,30 +47,42 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     processor = processor_of(task, path)
     data = same_data(description, cfg)
     kept = KeepOutputs(processor.keep) if processor else None
-    bookkeeping = bookkeeping_of(task)(description["config"].get("seed") or 0)
-    precision = section(description["config"], "trainer").get("precision")
-    callbacks = [bookkeeping, *([kept] if kept is not None else [])]
-    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
-    run = trainer.validate if cfg.split == "val" else trainer.test
-    run(task, datamodule=data, verbose=False)
+    trainer = run(task, data, kept, description["config"], cfg)
     logged = {name: value.item() for name, value in trainer.callback_metrics.items()}
     folder = output_folder(path, cfg)
-    report = {}
+    report: dict[str, Any] = {}
     if processor and kept:
         examples = getattr(getattr(data, "splits", None), cfg.split, None)
         compute = compute_by(task, trainer.strategy.root_device)
         report = processor.report(Evaluated(*kept.joined(), cfg.split, examples, compute), folder)
     else:
         lacks = "gives no outputs in its steps" if processor else "has no processor"
-        log.info("%s %s: there are only the metrics that it logs", type(task).__name__, lacks)
-    # What the task logs itself stays as it is.
+        log.info("%s %s: what it logs is all that is reported", type(task).__name__, lacks)
     further = {name: value for name, value in report.items() if name.startswith(f"{cfg.split}/")}
-    metrics = logged | {name: value for name, value in further.items() if name not in logged}
+    # What the task logs itself stays as it is.
+    metrics = {**further, **logged}
     entries = {name: value for name, value in report.items() if name not in further}
     with write_whole(folder / "metrics.json") as stream:
         json.dump(without_nan({"checkpoint": str(path), **metrics, **entries}), stream, indent=2, ensure_ascii=False)
     print_results(metrics, "evaluation", folder)
     return metrics
+
+
+def run(task: LightningModule, data: Any, kept: Callback | None, config: dict[str, Any], cfg: DictConfig) -> Trainer:
+    """A pass over the split; returns its Trainer.
+
+    Raises:
+        DataError: the data does not have the split.
+    """
+    if isinstance(data, DataModule) and cfg.split not in data.present():
+        raise DataError(f"split: given {cfg.split}; the data has {', '.join(data.present())}")
+    bookkeeping = bookkeeping_of(task)(config.get("seed") or 0)
+    callbacks = [bookkeeping, *([kept] if kept is not None else [])]
+    precision = section(config, "trainer").get("precision")
+    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
+    evaluated = trainer.validate if cfg.split == "val" else trainer.test
+    evaluated(task, datamodule=data, verbose=False)
+    return trainer
 
 
 def set_views(task: Any, cfg: DictConfig) -> None:
@@ -105,7 +118,7 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
     data.prepare_data()
     found, known = getattr(data, "facts", {}), description["facts"]
     for name in NAMES:
-        if found.get(name) != known.get(name):
+        if name in known and found.get(name) != known[name]:
             raise DataError(f"data: given the {name} {found.get(name)}; the model knows {known.get(name)}")
     return data
 
