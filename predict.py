@@ -1,4 +1,4 @@
-"""Predict the classes of images: python predict.py run=logs/cnn/<run> input=photos output=predictions.csv"""
+"""Predict from images, rows or a prompt: python predict.py run=logs/cnn/<run> input=photos output=predictions.csv"""
 
 try:
     from omegaconf import DictConfig

@@ -19,9 +19,10 @@ import kindling
 from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted, InUseError
 from kindling.inference.predicting import journal, rules
+from kindling.inference.predicting.batches import Batches, decoded
 from kindling.inference.predicting.image_names import list_images
-from kindling.inference.predicting.tables import Columns, write_csv, write_json, write_parquet
-from kindling.predict import Batches, decoded, predict
+from kindling.inference.predicting.tables import ENDINGS, ClassColumns, write_table
+from kindling.predict import predict
 from kindling.testing.commands import Fork, run
 
 CLASSES = [f"class {label}" for label in range(10)]
@@ -139,7 +140,7 @@ def test_a_decoder_may_fail_in_any_way(predicted, photos, monkeypatch):
     def fail(path, *_):
         raise MemoryError if path.name == "2.png" else RecursionError("too deep")
 
-    monkeypatch.setattr("kindling.predict.read_image", fail)
+    monkeypatch.setattr("kindling.inference.predicting.sources.read_image", fail)
     with pytest.raises(DataError):
         predicted(photos)
     assert {row["error"] for row in rows_of(photos.parent / "predictions.csv")} == {"MemoryError", "too deep"}
@@ -149,14 +150,14 @@ HOSTILE = ['comma, "quote"', "new\nline", "return\rhere", "umlaut ä", "=1+1", "
 
 
 def test_names_of_any_kind_survive_each_format(tmp_path):
-    columns = Columns(HOSTILE, None)
+    columns = ClassColumns(HOSTILE, None)
     probabilities = np.random.default_rng(0).dirichlet(np.ones(len(HOSTILE)), len(HOSTILE)).astype(np.float32)
     rows = [columns.row(name, each) for name, each in zip(HOSTILE, probabilities, strict=True)]
     rows.append(columns.without("bad", "why"))
-    for file, write in (("a.csv", write_csv), ("a.json", write_json), ("a.parquet", write_parquet)):
-        mode = {"mode": "wb"} if write is write_parquet else {"mode": "w", "newline": "", "encoding": "utf-8"}
-        with (tmp_path / file).open(**mode) as stream:
-            write(stream, columns.names, iter(rows))
+    for ending, mode in ENDINGS.items():
+        text = {} if mode == "wb" else {"newline": "", "encoding": "utf-8"}
+        with (tmp_path / f"a{ending}").open(mode, **text) as stream:
+            write_table(ending, stream, columns, iter(rows))
     expected = [dict(zip(columns.names, row, strict=True)) for row in rows]
     assert json.loads((tmp_path / "a.json").read_text()) == expected
     in_csv = [{name: "" if cell is None else str(cell) for name, cell in row.items()} for row in expected]
@@ -170,11 +171,11 @@ def test_names_of_any_kind_survive_each_format(tmp_path):
 
 
 def test_classes_of_one_name_have_columns_of_their_own():
-    assert Columns(["a", "a"], None).names[3:-1] == ["probability_0_a", "probability_1_a"]
+    assert ClassColumns(["a", "a"], None).names[3:-1] == ["probability_0_a", "probability_1_a"]
 
 
 def test_a_model_that_gives_nan_has_errors_instead_of_numbers():
-    row = Columns(["a", "b"], None).row("x", np.array([np.nan, 1], np.float32))
+    row = ClassColumns(["a", "b"], None).row("x", np.array([np.nan, 1], np.float32))
     assert row == ["x", None, None, None, None, "the model gives NaN for it"]
 
 
@@ -488,7 +489,7 @@ def test_ctrl_c_ends_with_130(photos, tmp_path, trained, monkeypatch):
 def test_two_commands_do_not_write_one_output(predicted, photos, tmp_path):
     from kindling.inference.predicting.tables import Tally
 
-    held = journal.Journal(tmp_path / "predictions.csv", {"columns": []}, 3, Tally())
+    held = journal.Journal(tmp_path / "predictions.csv", {"columns": []}, 3, Tally(), lambda item: (item, ""))
     with pytest.raises(InUseError, match="which another process writes; allowed: one at a time"):
         predicted(photos)
     held.close()

@@ -139,14 +139,19 @@ class Processor(ABC):
         """Further metrics, named as "test/...", and other entries of metrics.json; pictures go into the folder."""
         return {}
 
+    @property
+    def is_ready_made(self) -> bool:
+        """Whether it reads and writes as one of the engine's kinds, so that its parameters say all."""
+        ready = next(each for each in type(self).__mro__ if each.__module__.startswith(f"{ENGINE}."))
+        return ready is not Processor and all(getattr(type(self), n) is getattr(ready, n) for n in CARRIED)
+
     def as_dict(self) -> dict[str, Any]:
         """As plain JSON, from which `from_dict` makes it again.
 
         Raises:
             ConfigError: it is a subclass that reads or writes otherwise, which no JSON can say.
         """
-        ready = next(each for each in type(self).__mro__ if each.__module__.startswith(f"{ENGINE}."))
-        if ready is Processor or any(getattr(type(self), name) is not getattr(ready, name) for name in CARRIED):
+        if not self.is_ready_made:
             raise ConfigError(
                 f"processor: given {type(self).__name__}, which reads or writes in a way of its own, so that a model "
                 "folder cannot carry it; allowed: RowsProcessor, TextProcessor or ImageProcessor as they are"

@@ -105,7 +105,7 @@ def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImagePr
     Raises:
         DataError: one of the settings is not known.
     """
-    known = {**config, **{name: value for name, value in facts.items() if value}}
+    known = {**facts, **{name: value for name, value in config.items() if value}}
     missing = [name for name in ("classes", "image_size", "channels", "mean", "std") if not known.get(name)]
     if missing:
         names = ", ".join(f"data.{name}" for name in missing)

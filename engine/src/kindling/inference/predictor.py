@@ -1,28 +1,25 @@
-"""A trained model that takes images of any kind and gives labels or probabilities."""
+"""A trained model in Python: `kindling.load(run).predict(...)` of images, rows or prompts, as its task takes them."""
 
-from collections.abc import Iterable, Iterator
-from io import BytesIO
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from os import PathLike
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
-from torch import Tensor, nn
+from torch import nn
 
 from kindling.checkpoints import checkpoint
-from kindling.checkpoints.described import section
 from kindling.config import project
-from kindling.errors import CheckpointError, ConfigError, DataError
-from kindling.images.augment import Normalize
-from kindling.images.decoding import fit, fit_array, read_image
-from kindling.images.views import VIEWS, Views, average_logits
+from kindling.data.processor import Processor
+from kindling.data.text_processor import TextProcessor
+from kindling.errors import ConfigError
+from kindling.images.processor import ImageProcessor
+from kindling.inference.computing import compute_by
+from kindling.inference.image_predictor import ImagePredictor
+from kindling.inference.processors import needed_processor_of
 from kindling.training.rebuild import net_of, rebuild
-
-ALLOWED = "a path, bytes of an image file, a PIL image, a NumPy array or a tensor, or a list of them"
-Output = Literal["labels", "probabilities"]
 
 
 class Predictor:
@@ -30,87 +27,88 @@ class Predictor:
 
     Args:
         net: with its weights.
-        classes: their names, by label.
-        data: the data section of the run's config: image_size, channels, mean, std.
+        processor: how its inputs are read and its outputs written.
         device: where it computes.
     """
 
-    def __init__(self, net: nn.Module, classes: list[str], data: dict[str, Any], device: torch.device):
-        self.net = net.eval().requires_grad_(False).to(device)
-        self.classes = classes
-        self.image_size: int = data["image_size"]
-        self.channels: int = data["channels"]
-        self.mean: list[float] = data["mean"]
-        self.std: list[float] = data["std"]
+    def __init__(self, net: nn.Module, processor: Processor, device: torch.device):
+        self.compute = compute_by(net, device)
+        self.net = net
+        self.processor = processor
         self.device = device
-        self._normalize = Normalize(self.mean, self.std).to(device)
 
-    def predict(
-        self, images: Any, output: Output = "labels", *, views: Views = "none", batch_size: int = 64
-    ) -> str | list[str] | Tensor:
-        """The class of each image, or the probability of each class.
+    def predict(self, inputs: Any, *, batch_size: int = 64) -> Any:
+        """What the processor writes of each input, values by name.
 
         Args:
-            images: paths, bytes of image files, PIL images, arrays or tensors: one, or any iterable of them. Arrays
-                and tensors are uint8, or floats from 0 to 1, of shape (H, W), (H, W, C) or (C, H, W), several as
-                (N, H, W, C) or (N, C, H, W); of any size, as they are resized like the images of the training.
-            output: "labels" gives names of classes, "probabilities" a tensor (K,), or (N, K) if given several.
-            views: of each image whose logits are averaged.
-            batch_size: images that are computed at a time.
+            inputs: what the processor reads, such as a row as a mapping; one, or any iterable of them.
+            batch_size: inputs that are computed at a time.
 
         Raises:
-            DataError: an image cannot be read, or is of another kind.
-            ConfigError: an argument is none of those allowed.
+            DataError: an input cannot be read.
+            ConfigError: the batch size is none.
         """
-        if output not in ("labels", "probabilities"):
-            raise ConfigError(f"output: given {output!r}; allowed: 'labels' or 'probabilities'")
-        if views not in VIEWS:
-            raise ConfigError(f"views: given {views!r}; allowed: {', '.join(VIEWS)}")
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
-            raise ConfigError(f"batch_size: given {batch_size!r}; allowed: 1 or more")
-        several = _several(images)
-        each = self._each(images) if several else iter([self.pixels(images)])
-        found = [torch.empty(0, len(self.classes))]
-        while batch := list(islice(each, batch_size)):
-            found.append(self.probabilities(np.stack(batch), views))
-        probabilities = torch.cat(found)
-        if output == "probabilities":
-            return probabilities if several else probabilities[0]
-        names = [self.classes[label] for label in probabilities.argmax(1).tolist()]
-        return names if several else names[0]
+        refuse_batch_size(batch_size)
+        if not self._several(inputs):
+            return self.written([self.processor.read(inputs)])[0]
+        read = (self.processor.read(each, f"inputs[{place}]") for place, each in enumerate(inputs))
+        found: list[dict[str, Any]] = []
+        while batch := list(islice(read, batch_size)):
+            found += self.written(batch)
+        return found
 
-    @torch.inference_mode()
-    def probabilities(self, pixels: np.ndarray, views: Views = "none") -> Tensor:
-        """Pixels (N, H, W, C) uint8 of the model's own size -> (N, K) float32, on the CPU."""
-        images = self._normalize(torch.from_numpy(pixels).to(self.device))
-        return average_logits(self.net, images, views).float().softmax(1).cpu()
+    def written(self, examples: Sequence[Any]) -> list[dict[str, Any]]:
+        """What the processor writes of each of a batch of examples."""
+        outputs = self.compute(*stacked(examples))
+        return [self.processor.write(taken(outputs, place)) for place in range(len(examples))]
 
-    def pixels(self, image: Any, name: str = "image") -> np.ndarray:
-        """One image as the model takes it: (H, W, C) uint8; paths and bytes exactly as an image of the validation.
+    def _several(self, inputs: Any) -> bool:
+        if isinstance(inputs, np.ndarray):
+            return inputs.ndim > (3 if self.processor.kind == "image" else 1)
+        if isinstance(inputs, Sequence) and len(inputs):
+            # A row may be its numbers in order.
+            return not isinstance(inputs, str | bytes) and not isinstance(inputs[0], int | float | np.number)
+        return isinstance(inputs, Iterable) and not isinstance(inputs, str | bytes | Mapping)
+
+
+class TextPredictor(Predictor):
+    """A trained model that goes on with a text."""
+
+    def predict(self, inputs: Any, **settings: Any) -> Any:
+        """The text that follows a prompt, or a list of them for several.
+
+        Args:
+            inputs: a prompt, or any iterable of them.
+            settings: of `TextProcessor.answer`: length, temperature, top_k, seed.
 
         Raises:
-            DataError: it cannot be read, or is of another kind.
+            DataError: a prompt has a character that the model does not know.
+            ConfigError: a setting is not allowed.
         """
-        size = self.image_size, self.channels
-        if isinstance(image, str | PathLike):
-            return read_image(Path(image).expanduser(), *size)
-        if isinstance(image, bytes | bytearray | memoryview):
-            return read_image(BytesIO(image), *size, name=name)
-        if isinstance(image, Image.Image):
-            return fit(image, *size, name=name)
-        if isinstance(image, Tensor):
-            return fit_array(_array_of(image, name), *size, name=name, channels_first=True)
-        if isinstance(image, np.ndarray):
-            return fit_array(image, *size, name=name)
-        raise DataError(f"{name}: given {type(image).__name__}; allowed: {ALLOWED}")
+        if isinstance(inputs, str) or not isinstance(inputs, Iterable):
+            return "".join(self.stream(inputs, **settings))
+        return ["".join(self.stream(each, **settings)) for each in inputs]
 
-    def _each(self, images: Iterable[Any]) -> Iterator[np.ndarray]:
-        for index, image in enumerate(images):
-            yield self.pixels(image, f"images[{index}]")
+    def stream(self, prompt: Any, **settings: Any) -> Iterator[str]:
+        """The same, piece by piece."""
+        return self.processor.answer(self.compute, prompt, **settings)
 
 
-def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root: str | Path | None = None) -> Predictor:
-    """The trained model of a run.
+def stacked(examples: Sequence[Any]) -> list[np.ndarray]:
+    """A batch for each input of the net."""
+    parts = zip(*examples, strict=True) if isinstance(examples[0], tuple) else [examples]
+    return [np.stack(part) for part in parts]
+
+
+def taken(outputs: Any, place: int) -> Any:
+    """Those of one example of a batch, also in tuples and mappings."""
+    if isinstance(outputs, Mapping):
+        return {name: taken(each, place) for name, each in outputs.items()}
+    return tuple(taken(each, place) for each in outputs) if isinstance(outputs, tuple) else outputs[place]
+
+
+def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root: str | Path | None = None) -> Any:
+    """The trained model of a run: an ImagePredictor, TextPredictor or Predictor, by the processor of its task.
 
     Args:
         run: a run folder, whose best checkpoint is taken, or a checkpoint file.
@@ -118,20 +116,28 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
         root: the folder of the project, from then on that of this process; by default the installed one.
 
     Raises:
-        CheckpointError: there is no checkpoint, it is damaged, or it does not say what images it takes.
-        ConfigError: the device is not there.
+        CheckpointError: there is no checkpoint, it is damaged, or it does not say what inputs it takes.
+        ConfigError: the device is not there, or the task has no processor.
     """
     if root is not None:
         project.use_own(root)
     path = checkpoint.find(str(run))
     saved = checkpoint.load(path)
-    description = saved[checkpoint.DESCRIPTION]
-    data = section(description["config"], "data")
-    for key in ("image_size", "channels", "mean", "std"):
-        if not data.get(key):
-            raise CheckpointError(f"{path}: does not say data.{key}, without which no image can be prepared")
-    net = net_of(rebuild(saved, path), path)
-    return Predictor(net, description["facts"].get("classes"), data, device_of(device))
+    task = rebuild(saved, path)
+    net, processor = net_of(task, path), needed_processor_of(task, path)
+    if isinstance(processor, ImageProcessor) and processor.is_ready_made:
+        return ImagePredictor(net, processor, device_of(device))
+    kind = TextPredictor if isinstance(processor, TextProcessor) or processor.kind == "text" else Predictor
+    return kind(net, processor, device_of(device))
+
+
+def refuse_batch_size(given: Any) -> None:
+    """
+    Raises:
+        ConfigError: it is no number above 0.
+    """
+    if not isinstance(given, int) or isinstance(given, bool) or given < 1:
+        raise ConfigError(f"batch_size: given {given!r}; allowed: 1 or more")
 
 
 def device_of(given: str | torch.device) -> torch.device:
@@ -152,23 +158,3 @@ def device_of(given: str | torch.device) -> torch.device:
             f"device: given {given}; allowed: auto, cpu, or an accelerator that is here ({reason})"
         ) from error
     return device
-
-
-def _array_of(tensor: Tensor, name: str) -> np.ndarray:
-    try:
-        array = tensor.detach().cpu()
-        # NumPy has no bfloat16.
-        return (array.float() if array.is_floating_point() else array).numpy()
-    except (TypeError, RuntimeError) as error:
-        # NotImplementedError is a RuntimeError too.
-        given = f"{name}: given a tensor of {tensor.layout}, {tensor.dtype} on {tensor.device}"
-        raise DataError(f"{given}; allowed: a dense one of numbers; give its to_dense() or dequantize()") from error
-
-
-def _several(images: Any) -> bool:
-    """Whether it holds several images: an array has a dimension for them."""
-    if isinstance(images, np.ndarray | Tensor):
-        return images.ndim > 3
-    if isinstance(images, str | PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
-        return False
-    return isinstance(images, Iterable)

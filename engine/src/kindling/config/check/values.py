@@ -41,6 +41,8 @@ TYPES = {
     "output": "str | None",
     "overwrite": "bool",
     "top_k": "PositiveInt | None",
+    "length": "PositiveInt | None",
+    "temperature": "NotNegative | None",
     "batch_size": "PositiveInt",
     "device": "str",
     "format": "KeysOf[kindling.inference.model_folder.FILES]",

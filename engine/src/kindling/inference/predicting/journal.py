@@ -1,13 +1,13 @@
 """The rows of predictions that are done, kept beside the output until all are: what a killed command goes on from.
 
 JSON lines: a header that says of what model and options the rows are, then one line a batch, each row followed by
-its file's stamp, and at the end the checksum of the output. A line that is torn or damaged ends it. Needs no torch.
+its item's stamp, and at the end the checksum of the output. A line that is torn or damaged ends it. Needs no torch.
 """
 
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import chain, islice
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import Any
 from kindling.errors import ConfigError, DataError, InUseError
 from kindling.files.whole_file import remove_temporaries
 from kindling.inference.model_folder import sha256_of
-from kindling.inference.predicting.image_names import shown
 from kindling.inference.predicting.tables import Row, Tally
 
 START = b'{"format": '
@@ -30,12 +29,21 @@ class Journal:
         header: what they depend on.
         num_rows: in each batch but the last.
         tally: of the rows that it holds.
+        identity: an item's name in the table, and a stamp that changes with its content.
 
     Raises:
         InUseError: another process writes the same output.
     """
 
-    def __init__(self, output: Path, header: dict[str, Any], num_rows: int, tally: Tally):
+    def __init__(
+        self,
+        output: Path,
+        header: dict[str, Any],
+        num_rows: int,
+        tally: Tally,
+        identity: Callable[[Any], tuple[str | int, str]],
+    ):
+        self.identity = identity
         self.file, self.header, self.num_rows, self.tally = file_of(output), header, num_rows, tally
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
         self._stream = open(os.open(self.file, flags, 0o666), "r+b")  # noqa: SIM115
@@ -66,23 +74,23 @@ class Journal:
         self._stream.truncate()
         self._append(self.header)
 
-    def go_on(self, names: Iterator[str]) -> Iterator[str]:
-        """The names that are left to do; from the first batch on whose files are others, or have changed, all are."""
+    def go_on(self, items: Iterator[Any]) -> Iterator[Any]:
+        """The items that are left to do; from the first batch on that has others, or changed ones, all are."""
         self._stream.seek(0)
         end = len(self._stream.readline())
         for line in self._stream:
             rows = self._rows(line)
             if not rows:
                 break
-            batch = list(islice(names, self.num_rows))
-            if [(shown(name), stamp_of(name)) for name in batch] != [(row[0], row[-1]) for row in rows]:
-                names = chain(batch, names)
+            batch = list(islice(items, self.num_rows))
+            if [self.identity(item) for item in batch] != [(row[0], row[-1]) for row in rows]:
+                items = chain(batch, items)
                 break
             end += len(line)
             self.tally.add(row[:-1] for row in rows)
         self._stream.seek(end)
         self._stream.truncate()
-        return names
+        return items
 
     def rows(self) -> Iterator[Row]:
         """Of all batches, read one at a time."""
@@ -96,7 +104,7 @@ class Journal:
         found, width = _parsed(line), len(self.header["columns"]) + 1
         if not isinstance(found, list):
             return []
-        right = all(isinstance(row, list) and len(row) == width and isinstance(row[0], str) for row in found)
+        right = all(isinstance(row, list) and len(row) == width and isinstance(row[0], str | int) for row in found)
         return found if right else []
 
     def count(self) -> None:

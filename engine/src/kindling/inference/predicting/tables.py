@@ -3,19 +3,66 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
-# File, class, probability, further classes and probabilities, error.
+if TYPE_CHECKING:
+    # It takes numpy, and rules load this file at once.
+    from kindling.data.processor import Column
+
+# What was predicted of, its values, error.
 Row = list[Any]
 STDOUT = "-"
 # Rows of a group of Parquet.
 ROWS_A_GROUP = 8192
+NAN = "the model gives NaN for it"
 
 
-class Columns:
-    """What stands in a row.
+class Table:
+    """What stands in a row: what was predicted of, values, and an error.
+
+    Args:
+        names: of the columns.
+        types: of each: "text", "integer" or "number".
+    """
+
+    def __init__(self, names: Sequence[str], types: Sequence[str]):
+        self.names, self.types = list(names), list(types)
+
+    def without(self, name: str | int, error: str) -> Row:
+        """Of what cannot be read."""
+        return [name, *[None] * (len(self.names) - 2), encodable(error)]
+
+
+class ValueColumns(Table):
+    """Values by name, as a processor writes them.
+
+    Args:
+        place: what the first column is called, such as "line".
+        outputs: of the processor.
+    """
+
+    def __init__(self, place: str, outputs: "Sequence[Column]"):
+        self.outputs = [column.name for column in outputs]
+        names = [encodable(name) for name in self.outputs]
+        # What is predicted may have the name of a place.
+        names = [f"predicted_{name}" if name in (place, "error") else name for name in names]
+        types = [column.type if column.type in ("number", "integer") else "text" for column in outputs]
+        super().__init__([place, *names, "error"], ["text" if place == "file" else "integer", *types, "text"])
+
+    def rows(self, names: Sequence[str | int], written: Sequence[Mapping[str, Any]]) -> list[Row]:
+        return [self._row(name, values) for name, values in zip(names, written, strict=True)]
+
+    def _row(self, name: str | int, written: Mapping[str, Any]) -> Row:
+        values = [written[output] for output in self.outputs]
+        if any(isinstance(value, float) and not math.isfinite(value) for value in values):
+            return self.without(name, NAN)
+        return [name, *(encodable(value) if isinstance(value, str) else value for value in values), ""]
+
+
+class ClassColumns(Table):
+    """What stands in a row of an image.
 
     Args:
         classes: their names, by label.
@@ -30,14 +77,16 @@ class Columns:
             further = [f"probability_{name}" for name in each]
         else:
             further = [f"{what}_{place}" for place in range(1, top_k + 1) for what in ("class", "probability")]
-        self.names = ["file", "class", "probability", *further, "error"]
+        names = ["file", "class", "probability", *further, "error"]
+        texts = [name in ("file", "class", "error") or name.startswith("class_") for name in names]
+        super().__init__(names, ["text" if is_text else "number" for is_text in texts])
 
     def row(self, file: str, probabilities: Any) -> Row:
         """Of an image with its probabilities (K,) float32, as an array."""
         # In the fewest digits that give its bits back.
         values = [float(str(value)) for value in probabilities]
         if not all(map(math.isfinite, values)):
-            return self.without(file, "the model gives NaN for it")
+            return self.without(file, NAN)
         order = sorted(range(len(values)), key=lambda label: -values[label])
         first = [file, self.classes[order[0]], values[order[0]]]
         if self.top_k is None:
@@ -45,19 +94,15 @@ class Columns:
         order = order[: self.top_k]
         return [*first, *(cell for label in order for cell in (self.classes[label], values[label])), ""]
 
-    def without(self, file: str, error: str) -> Row:
-        """Of an image that cannot be read."""
-        return [file, *[None] * (len(self.names) - 2), encodable(error)]
-
 
 class Tally:
     """How many rows there are, and how many of them hold an error."""
 
-    num_images = num_errors = 0
+    num_rows = num_errors = 0
 
     def add(self, rows: Iterable[Row]) -> None:
         for row in rows:
-            self.num_images += 1
+            self.num_rows += 1
             self.num_errors += bool(row[-1])
 
 
@@ -81,8 +126,9 @@ def write_json(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> No
     stream.write("\n]\n")
 
 
-def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row]) -> None:
-    """
+def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row], types: Sequence[str]) -> None:
+    """Of the types of a Table.
+
     Raises:
         ConfigError: pyarrow is not installed.
     """
@@ -90,18 +136,22 @@ def write_parquet(stream: IO[bytes], names: Sequence[str], rows: Iterator[Row]) 
 
     pyarrow: Any = optional("pyarrow")
     parquet: Any = optional("pyarrow.parquet")
-    is_text = [name in ("file", "class", "error") or name.startswith("class_") for name in names]
-    types = [pyarrow.string() if text else pyarrow.float32() for text in is_text]
-    schema = pyarrow.schema(list(zip(names, types, strict=True)))
+    known = {"text": pyarrow.string(), "integer": pyarrow.int64(), "number": pyarrow.float32()}
+    kinds = [known[each] for each in types]
+    schema = pyarrow.schema(list(zip(names, kinds, strict=True)))
     with parquet.ParquetWriter(stream, schema) as writer:
         while group := list(islice(rows, ROWS_A_GROUP)):
-            columns = [pyarrow.array(cells, kind) for cells, kind in zip(zip(*group, strict=True), types, strict=True)]
+            columns = [pyarrow.array(cells, kind) for cells, kind in zip(zip(*group, strict=True), kinds, strict=True)]
             writer.write_table(pyarrow.Table.from_arrays(columns, schema=schema))
 
 
-# The mode that a file is opened in, and what writes it.
-ENDINGS: dict[str, tuple[str, Callable[..., None]]] = {
-    ".csv": ("w", write_csv),
-    ".json": ("w", write_json),
-    ".parquet": ("wb", write_parquet),
-}
+# The mode that a file is opened in.
+ENDINGS = {".csv": "w", ".json": "w", ".parquet": "wb"}
+
+
+def write_table(ending: str, stream: IO[Any], table: Table, rows: Iterator[Row]) -> None:
+    """Rows in the format of one of ENDINGS."""
+    if ending == ".parquet":
+        write_parquet(stream, table.names, rows, table.types)
+    else:
+        (write_json if ending == ".json" else write_csv)(stream, table.names, rows)
