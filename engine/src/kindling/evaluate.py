@@ -60,7 +60,7 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
         log.info("%s %s: what it logs is all that is reported", type(task).__name__, lacks)
     further = {name: value for name, value in report.items() if name.startswith(f"{cfg.split}/")}
     # What the task logs itself stays as it is.
-    metrics = {**further, **logged}
+    metrics = logged | {name: value for name, value in further.items() if name not in logged}
     entries = {name: value for name, value in report.items() if name not in further}
     with write_whole(folder / "metrics.json") as stream:
         json.dump(without_nan({"checkpoint": str(path), **metrics, **entries}), stream, indent=2, ensure_ascii=False)

@@ -10,7 +10,8 @@ import numpy as np
 from kindling.data.processor import Column, Evaluated, Processor, as_number, class_columns, probabilities_by_name
 from kindling.errors import ConfigError, DataError
 
-FLOAT32 = np.finfo(np.float32)
+# The net takes float32.
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class RowsProcessor(Processor):
@@ -130,7 +131,7 @@ def value_of(column: Column, given: Any, name: str) -> float:
             value = math.nan
         is_whole = column.type != "integer" or value.is_integer()
         # So written that it refuses NaN too.
-        low, high = (FLOAT32.min if column.low is None else column.low), column.high
-        if is_whole and low <= value <= (FLOAT32.max if high is None else high):
+        low, high = (-LARGEST if column.low is None else column.low), column.high
+        if is_whole and low <= value <= (LARGEST if high is None else high):
             return value
     raise DataError(f"{name}: column {column.name}: given {given!r}; allowed: {column.allowed()}")

@@ -73,11 +73,8 @@ def faults_of_kind(config: Config, kind: str) -> Iterator[Fault]:
     given = config["input"]
     for name, kinds in TAKEN_BY.items():
         if config[name] != NEUTRAL.get(name) and kind not in kinds:
-            yield Fault(
-                name,
-                f"{config[name]} for a model of {NOUNS[kind]}",
-                f"with {' and '.join(NOUNS[each] for each in kinds)} alone",
-            )
+            taken = " and ".join(NOUNS[each] for each in kinds)
+            yield Fault(name, f"{config[name]} for a model of {NOUNS[kind]}", f"for {taken}; leave it out")
     if kind == "image" and given != STDIN:
         yield from there_are_images(given)
     elif kind == "rows" and given != STDIN:
