@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from kindling.cli.entry import compose
-from kindling.config import project
+from kindling.config import fits, project
 from kindling.config.check.files import ConfigFiles
 
 ROOT = project.current().root
@@ -131,16 +131,19 @@ def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_tab
 
 
 def test_a_recipe_is_checked_with_each_data_set_and_each_model_that_fits(check_configs):
-    names = GROUPS["experiment"]
-    recipes = {name: yaml.safe_load((ROOT / "configs" / "experiment" / f"{name}.yaml").read_text()) for name in names}
-    found = [set(lines) for lines in check_configs.combinations(names, GROUPS["data"])]
-    for name, recipe in recipes.items():
-        for data in GROUPS["data"]:
+    names, datas = GROUPS["experiment"], fits.options("data")
+    found = [set(lines) for lines in check_configs.combinations(names, datas)]
+    for name in names:
+        recipe = yaml.safe_load(fits.file_of("experiment", name).read_text(encoding="utf-8"))
+        own = fits.chosen_by(ROOT / "configs" / "train.yaml") | fits.chosen_by(fits.file_of("experiment", name))
+        of_its_kind = {data for data in datas if fits.go_together(own["task"], data, own["model"])}
+        assert own["data"] in of_its_kind
+        # Settings of a model fit that model alone.
+        models = [""] if "model" in recipe else [f"model={each}" for each in fits.models_for(own["task"], own["data"])]
+        for data in datas:
             lines = [each for each in found if {f"experiment={name}", f"data={data}"} <= each]
-            models = sorted(line for each in lines for line in each if line.startswith("model="))
-            # Settings of a model fit that model alone.
-            assert models == ([] if "model" in recipe else [f"model={model}" for model in GROUPS["model"]])
-            assert len(lines) == max(1, len(models))
+            chosen = [next((line for line in each if line.startswith("model=")), "") for each in lines]
+            assert sorted(chosen) == (sorted(models) if data in of_its_kind else [])
 
 
 def test_a_misfit_of_model_and_images_is_told_apart_from_a_mistake(check_configs):

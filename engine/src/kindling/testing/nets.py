@@ -12,11 +12,12 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kindling.cli.entry import compose
+from kindling.config import fits
 from kindling.config.composition import instantiate, to_plain
+from kindling.config.fits import Chosen
 from kindling.errors import ConfigError
 from kindling.stages import Stage
-from kindling.testing import batches, fits
-from kindling.testing.fits import Chosen
+from kindling.testing import batches
 from kindling.testing.sets import DATA, SHAPES, MissingFilesError, config_of, lines_of, prepared
 from kindling.train import build_task
 from kindling.training.found import fill_in

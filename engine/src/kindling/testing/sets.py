@@ -13,11 +13,11 @@ from PIL import Image
 from torch import Tensor
 
 from kindling.cli.entry import compose
+from kindling.config import fits
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.images import Images
-from kindling.testing import fits
 
 # Images of a stand-in: of train, of test.
 IMAGES_A_CLASS = {True: 12, False: 4}

@@ -68,6 +68,15 @@ def facts_for(group: str, name: str) -> set[str]:
     return set(FACT.findall(file_of(group, name).read_text(encoding="utf-8")))
 
 
+def go_together(task: str, data: str, model: str) -> bool:
+    """Whether a data set has what task and model refer to."""
+    return facts_for("task", task) | facts_for("model", model) <= keys_of("data", data)
+
+
+def models_for(task: str, data: str) -> list[str]:
+    return [model for model in options("model") if go_together(task, data, model)]
+
+
 def refers_to_what_is_there(group: str, name: str, data: str) -> bool:
     return facts_for(group, name) <= keys_of("data", data)
 
@@ -104,7 +113,7 @@ def lines_for(data: str) -> list[str]:
     said = [each for each in recipes() if each.data == data]
     others = (Chosen(task, data, model) for task, model in product(options("task"), options("model")))
     for each in (*said, *others):
-        if refers_to_what_is_there("task", each.task, data) and refers_to_what_is_there("model", each.model, data):
+        if go_together(each.task, data, each.model):
             return Chosen(*each[:3]).lines
     # None has been written yet.
     nothing = [f"{group}=none" for group in ("model", "optimizer", "scheduler")]
@@ -117,7 +126,7 @@ def for_task(task: str) -> Iterator[Chosen]:
     pairs = dict.fromkeys((each.data, each.model) for each in recipes() if each.model != "none")
     pairs |= dict.fromkeys(product(options("data"), options("model")))
     for data, model in pairs:
-        if refers_to_what_is_there("task", task, data) and refers_to_what_is_there("model", model, data):
+        if go_together(task, data, model):
             yield Chosen(task, data, model)
 
 
