@@ -296,7 +296,9 @@ def with_identifier(code: str, old: str, new: str) -> str:
 
 def formatted(code: str, file: Path, here: Project) -> str:
     """Code as ruff would have it, which other names may have changed; as it is if there is no ruff."""
-    for command in (["check", "--fix-only", "--quiet"], ["format"]):
+    # What is not written yet is the project's own all the same.
+    own = f'lint.isort.known-first-party=["{here.package}"]'
+    for command in (["check", "--fix-only", "--quiet", "--config", own], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(file), "-"]
         done = subprocess.run(ruff, cwd=here.root, input=code, capture_output=True, text=True, check=False)
         code = done.stdout if done.returncode == 0 and done.stdout else code

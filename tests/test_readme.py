@@ -21,13 +21,14 @@ GROUPS = ConfigFiles(ROOT / "configs").groups
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(ROOT.glob("docs/*.md"))
 ENTRIES = "train|evaluate|predict|export|serve"
-COMMANDS = re.findall(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", README, re.MULTILINE)
+COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
+COMMANDS = COMMAND.findall(README) + COMMAND.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
 
 
 def removed(text: str) -> list[str]:
     """The choices `group=option` that a text names and that are no longer there."""
-    chosen = re.findall(r"(?<![\w.-])(experiment|model|data)=(\w+)", text)
+    chosen = re.findall(r"(?<![\w.-])(experiment|task|model|data)=(\w+)", text)
     return [f"{group}={option}" for group, option in chosen if option not in GROUPS.get(group, [])]
 
 
@@ -42,13 +43,14 @@ def overrides_of(command: str) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """What a README writes in place of a folder of images, and of a run."""
+    """What is written in place of a folder of images, of a run, and of code that is still to be written."""
     images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"
     for folder in (images / "cat", run):
         folder.mkdir(parents=True)
     Image.new("L", (8, 8)).save(images / "cat" / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
-    return {"PATH": str(images), "logs/cnn/<run>": str(run)}
+    code = {"task=my_task": "task=regression", "my_project.gan.GAN": "torch.nn.Identity"}
+    return {"PATH": str(images), "logs/cnn/<run>": str(run), **code}
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,10 @@ def places(tmp_path: Path) -> dict[str, str]:
 )
 def test_a_command_that_is_shown_composes(command, places, tmp_path):
     entry, overrides = overrides_of(command)
-    if gone := removed(" ".join(overrides)) if entry == "train" else []:
-        pytest.skip(f"{gone[0]} is no longer there")
     for shown, place in places.items():
         overrides = [override.replace(shown, place) for override in overrides]
+    if gone := removed(" ".join(overrides)) if entry == "train" else []:
+        pytest.skip(f"{gone[0]} is no longer there")
     if entry == "train":
         overrides.append(f"paths.logs={tmp_path / 'logs'}")
     assert compose(overrides, entry)

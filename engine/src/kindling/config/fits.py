@@ -42,13 +42,17 @@ def file_of(group: str, name: str) -> Path:
 
 
 @cache
-def _parsed(file: Path) -> dict[str, Any]:
+def _parsed(file: Path, changed_at: int) -> dict[str, Any]:
     return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+
+
+def _tree(file: Path) -> dict[str, Any]:
+    return _parsed(file, file.stat().st_mtime_ns)
 
 
 def written(group: str, name: str) -> dict[str, Any]:
     """What a file says, without its defaults."""
-    return _parsed(file_of(group, name))
+    return _tree(file_of(group, name))
 
 
 def target_of(node: dict[str, Any]) -> str:
@@ -94,7 +98,7 @@ def recipes() -> Iterator[Chosen]:
 
 def chosen_by(file: Path) -> dict[str, str]:
     """The options that a defaults list names, by group."""
-    entries = [each for each in _parsed(file).get("defaults", []) if isinstance(each, dict)]
+    entries = [each for each in _tree(file).get("defaults", []) if isinstance(each, dict)]
     pairs = [(str(key), value) for each in entries for key, value in each.items()]
     return {key.removeprefix("override ").lstrip("/"): value for key, value in pairs if isinstance(value, str)}
 
