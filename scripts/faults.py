@@ -118,7 +118,11 @@ CONTRACT_FAULTS = [
         "self.hidden(standardised - standardised.mean(0))",
     ),
     ("src/my_project/models/tabular.py", "(features - self.mean)", "features.sub_(self.mean)"),
-    ("src/my_project/models/tabular.py", "nn.Dropout(dropout)]", "nn.AlphaDropout(0.3)]"),
+    (
+        "src/my_project/models/tabular.py",
+        "self.hidden(standardised)",
+        "self.hidden(nn.functional.dropout(standardised, 0.2))",
+    ),
     # Overlapping splits, and statistics of more than training.
     ("src/my_project/data/diabetes.py", '"val": rest[val]', '"val": rest[train[:66]]'),
     (
@@ -126,21 +130,15 @@ CONTRACT_FAULTS = [
         "features, targets = self.splits.train",
         "features, targets = self.splits.test",
     ),
-    ("src/my_project/data/diabetes.py", "value.tolist() for name", "value for name"),
+    ("src/my_project/data/diabetes.py", "value.tolist() for name", "value.numpy() for name"),
     (
         "src/my_project/data/text.py",
         '"val": blocks(val, self',
         '"val": blocks(train, self',
     ),
-    ("src/my_project/data/text.py", '"vocabulary": vocabulary', '"vocabulary": np.array(list(vocabulary))'),
     ("src/my_project/tasks/regression.py", "errors.abs().sum()", "errors.abs().mean()"),
     ("src/my_project/tasks/regression.py", "self(features)  # (B,)", "self(features).detach()"),
     ("src/my_project/tasks/regression.py", '"mae": "min", "rmse": "min"', '"mae": "min", "rsme": "min"'),
-    (
-        "src/my_project/tasks/regression.py",
-        "(errors / self.target_std).square()",
-        "-(errors / self.target_std).abs().log()",
-    ),
     ("src/my_project/tasks/regression.py", 'self.config["data"]["num_features"]', 'self.config["data"]["batch_size"]'),
     ("src/my_project/tasks/language.py", "(following != NOT_COUNTED).sum()", "following.numel()"),
     ("src/my_project/tasks/language.py", 'metrics["loss"].exp()', 'metrics["loss"].exp() * sums["num"]'),
