@@ -1,7 +1,8 @@
 """Check every recipe with every data set and every model that fits it, and build each model: make check-configs
 
-A recipe that has settings of its model fits that model alone. A model that cannot take the images of a set is a
-misfit, not a mistake in a config.
+A data set fits if it has what the recipe's task and model refer to: image recipes go with sets of images, others with
+data of their kind. A recipe that has settings of its model fits that model alone. A model that cannot take the images
+of a set is a misfit, not a mistake in a config.
 """
 
 import itertools
@@ -14,11 +15,12 @@ import yaml
 from PIL import Image
 
 from kindling.cli.entry import compose
-from kindling.config import project
+from kindling.config import fits, project
 from kindling.config.check.files import ConfigFiles
-from kindling.config.composition import to_plain
+from kindling.config.composition import instantiate, to_plain
 from kindling.errors import ConfigError, KindlingError
 from kindling.train import build_task
+from kindling.training.found import fill_in
 
 CONFIGS = project.use(Path(__file__).parents[1]).configs
 
@@ -26,8 +28,7 @@ GROUPS = ConfigFiles(CONFIGS).groups
 
 
 def main() -> int:
-    # Plain data is nothing until it is given some.
-    every = list(combinations(GROUPS["experiment"], [name for name in GROUPS["data"] if name != "plain"]))
+    every = list(combinations(GROUPS["experiment"], fits.options("data")))
     with tempfile.TemporaryDirectory() as folder:
         for name in ("cat", "dog"):
             (Path(folder) / name).mkdir()
@@ -41,14 +42,18 @@ def main() -> int:
     return int(bool(wrong))
 
 
-def combinations(experiments: Sequence[str], data: Sequence[str]) -> Iterator[list[str]]:
-    """The overrides of each recipe with each data set and each model that fits."""
+def combinations(experiments: Sequence[str], datas: Sequence[str]) -> Iterator[list[str]]:
+    """The overrides of each recipe with each data set that its model fits, and each model that fits its data."""
+    base = fits.chosen_by(CONFIGS / "train.yaml")
     for experiment in experiments:
-        recipe = yaml.safe_load((CONFIGS / "experiment" / f"{experiment}.yaml").read_text(encoding="utf-8"))
-        models = [""] if "model" in recipe else [f"model={name}" for name in GROUPS["model"]]
-        for images, model in itertools.product(data, models):
-            root = ["data.root=${paths.data}"] if images == "image_folder" else []
-            yield [f"experiment={experiment}", f"data={images}", *filter(None, [model]), *root]
+        file = CONFIGS / "experiment" / f"{experiment}.yaml"
+        own = base | fits.chosen_by(file)
+        alone = "model" in yaml.safe_load(file.read_text(encoding="utf-8"))
+        others = [] if alone else [f"model={model}" for model in fits.models_for(own["task"], own["data"])]
+        for data, model in itertools.product(datas, others or [""]):
+            if fits.go_together(own["task"], data, own["model"]):
+                root = ["data.root=${paths.data}"] if fits.written("data", data).get("root") == "???" else []
+                yield [f"experiment={experiment}", f"data={data}", *filter(None, [model]), *root]
 
 
 def check(lines: list[str]) -> str:
@@ -58,7 +63,9 @@ def check(lines: list[str]) -> str:
     except KindlingError as error:
         return str(error)
     try:
-        build_task(cfg, to_plain(cfg))
+        data = instantiate(cfg.data, "data")
+        cfg, config, _ = fill_in(cfg, to_plain(cfg), data)
+        build_task(cfg, config)
     except ConfigError as error:
         return f"misfit: {error}"
     return ""

@@ -46,7 +46,7 @@ FAULTS = [
     ("src/my_project/data/diabetes.py", "targets = self.splits.train", "targets = self.splits.val"),
 ]
 
-# Classical bugs, of which the contracts of tests/test_models.py and tests/test_data.py must notice each.
+# Classical bugs, of which the contracts of models, data and tasks must notice each.
 CONTRACT_FAULTS = [
     (
         "src/my_project/data/mnist_5k.py",
@@ -108,4 +108,45 @@ CONTRACT_FAULTS = [
     ("src/my_project/models/airbench.py", "NORM_MOMENTUM = 0.4", "NORM_MOMENTUM = 0.0"),
     ("src/my_project/models/torchvision.py", "images.expand(", "images[:, :1].expand("),
     ("src/my_project/models/torchvision.py", "self.net(images", "self.net.train()(images"),
+    ("src/my_project/models/gpt.py", "is_causal=True", "is_causal=False"),
+    ("src/my_project/models/gpt.py", "x = x + self.attention(x)", "x = x + self.attention(x - x.mean(0))"),
+    ("src/my_project/models/gpt.py", "self.head.weight, std=0.02", "self.head.weight, std=0.5"),
+    ("src/my_project/models/gpt.py", "rotated(query), rotated(key)", "rotated(query), rotated(key).detach()"),
+    (
+        "src/my_project/models/tabular.py",
+        "self.hidden(standardised)",
+        "self.hidden(standardised - standardised.mean(0))",
+    ),
+    ("src/my_project/models/tabular.py", "(features - self.mean)", "features.sub_(self.mean)"),
+    (
+        "src/my_project/models/tabular.py",
+        "self.hidden(standardised)",
+        "self.hidden(nn.functional.dropout(standardised, 0.2))",
+    ),
+    # Overlapping splits, and statistics of more than training.
+    ("src/my_project/data/diabetes.py", '"val": rest[val]', '"val": rest[train[:66]]'),
+    (
+        "src/my_project/data/diabetes.py",
+        "features, targets = self.splits.train",
+        "features, targets = self.splits.test",
+    ),
+    ("src/my_project/data/diabetes.py", "value.tolist() for name", "value.numpy() for name"),
+    (
+        "src/my_project/data/text.py",
+        '"val": blocks(val, self',
+        '"val": blocks(train, self',
+    ),
+    ("src/my_project/tasks/regression.py", "errors.abs().sum()", "errors.abs().mean()"),
+    ("src/my_project/tasks/regression.py", "self(features)  # (B,)", "self(features).detach()"),
+    ("src/my_project/tasks/regression.py", '"mae": "min", "rmse": "min"', '"mae": "min", "rsme": "min"'),
+    ("src/my_project/tasks/regression.py", 'self.config["data"]["num_features"]', 'self.config["data"]["batch_size"]'),
+    ("src/my_project/tasks/language.py", "(following != NOT_COUNTED).sum()", "following.numel()"),
+    ("src/my_project/tasks/language.py", 'metrics["loss"].exp()', 'metrics["loss"].exp() * sums["num"]'),
+    ("src/my_project/tasks/language.py", "dtype=torch.int64", "dtype=torch.int32"),
+    (
+        "src/my_project/tasks/classification.py",
+        "(logits.argmax(1) == labels).sum()",
+        "(logits.argmax(1) == labels).float().mean()",
+    ),
+    ("src/my_project/tasks/classification.py", 'stage == "train":', "stage:"),
 ]

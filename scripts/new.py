@@ -1,6 +1,6 @@
-"""Add a model, a data set, a callback or a recipe: code, config and test, from a starter or from one of yours.
+"""Add a task, a model, a data set, a callback or a recipe: code, config and test, from a starter or from one of yours.
 
-python scripts/new.py model NAME               likewise data, callback, experiment
+python scripts/new.py model NAME               likewise task, data, callback, experiment
 python scripts/new.py model NAME --like cnn    a copy of that one, under a name of its own
 
 What it writes passes `pytest tests` as it is; scripts/starters/ holds what a new one starts from.
@@ -21,7 +21,7 @@ from typing import NamedTuple, NoReturn
 
 import yaml
 
-from kindling.config import project
+from kindling.config import fits, project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.project import Project
@@ -54,11 +54,14 @@ class Kind(NamedTuple):
 # Runs of no recipe, and sweeps, lie there.
 FOLDERS_OF_LOGS = ("default", "sweeps")
 KINDS = {
+    "task": Kind("task", "tasks", "task={}", "tests/test_tasks.py"),
     "model": Kind("model", "models", "model={}", "tests/test_models.py"),
     "data": Kind("data", "data", "data={}", "tests/test_data.py"),
     "callback": Kind("callbacks", "callbacks", "'callbacks=[default,{}]'", ""),
     "experiment": Kind("experiment", "", "experiment={}", "tests/test_recipes.py"),
 }
+# Its data and model have what the starter of a task takes.
+STARTER_IS_LIKE = "regression"
 
 
 class Places(NamedTuple):
@@ -94,7 +97,9 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
             print(f"error: {line}", file=sys.stderr)
         return error.exit_code if isinstance(error, ConfigError) else 1
     print("\n".join([*(f"wrote {file.relative_to(root)}" for file in files), *source.notes]))
-    print("next:\n" + "\n".join(f"  {each}" for each in next_commands(KINDS[kind], name, files)))
+    print(
+        "next:\n" + "\n".join(f"  {each}" for each in next_commands(KINDS[kind], name, files, pair(kind, like, here)))
+    )
     return 0
 
 
@@ -291,7 +296,9 @@ def with_identifier(code: str, old: str, new: str) -> str:
 
 def formatted(code: str, file: Path, here: Project) -> str:
     """Code as ruff would have it, which other names may have changed; as it is if there is no ruff."""
-    for command in (["check", "--fix-only", "--quiet"], ["format"]):
+    # What is not written yet is the project's own all the same.
+    own = f'lint.isort.known-first-party=["{here.package}"]'
+    for command in (["check", "--fix-only", "--quiet", "--config", own], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(file), "-"]
         done = subprocess.run(ruff, cwd=here.root, input=code, capture_output=True, text=True, check=False)
         code = done.stdout if done.returncode == 0 and done.stdout else code
@@ -320,8 +327,17 @@ def write(files: dict[Path, str]) -> None:
         raise
 
 
-def next_commands(kind: Kind, name: str, files: dict[Path, str]) -> Iterator[str]:
-    choice = kind.choice.format(name)
+def pair(kind: str, like: str | None, here: Project) -> str:
+    """What a new task can be tried with, as overrides: data and model of a recipe of the task that it is like."""
+    for file in sorted((here.configs / "experiment").glob("*.yaml")) if kind == "task" else []:
+        chosen = fits.chosen_by(file)
+        if chosen.get("task") == (like or STARTER_IS_LIKE):
+            return "".join(f" {group}={chosen[group]}" for group in ("data", "model") if group in chosen)
+    return ""
+
+
+def next_commands(kind: Kind, name: str, files: dict[Path, str], others: str = "") -> Iterator[str]:
+    choice = kind.choice.format(name) + others
     tests = [kind.contract, *(f"tests/{file.name}" for file in files if file.parent.name == "tests")]
     if not kind.folder:
         yield f"python train.py -m {choice} seed=0,1,2,3,4    # then fill in result and cost"

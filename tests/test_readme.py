@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 
 from kindling.cli.entry import compose
-from kindling.config import project
+from kindling.config import fits, project
 from kindling.config.check.files import ConfigFiles
 
 ROOT = project.current().root
@@ -21,13 +21,14 @@ GROUPS = ConfigFiles(ROOT / "configs").groups
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(ROOT.glob("docs/*.md"))
 ENTRIES = "train|evaluate|predict|export|serve"
-COMMANDS = re.findall(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", README, re.MULTILINE)
+COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
+COMMANDS = COMMAND.findall(README) + COMMAND.findall((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
 
 
 def removed(text: str) -> list[str]:
     """The choices `group=option` that a text names and that are no longer there."""
-    chosen = re.findall(r"(?<![\w.-])(experiment|model|data)=(\w+)", text)
+    chosen = re.findall(r"(?<![\w.-])(experiment|task|model|data)=(\w+)", text)
     return [f"{group}={option}" for group, option in chosen if option not in GROUPS.get(group, [])]
 
 
@@ -42,13 +43,14 @@ def overrides_of(command: str) -> tuple[str, list[str]]:
 
 @pytest.fixture
 def places(tmp_path: Path) -> dict[str, str]:
-    """What a README writes in place of a folder of images, and of a run."""
+    """What is written in place of a folder of images, of a run, and of code that is still to be written."""
     images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"
     for folder in (images / "cat", run):
         folder.mkdir(parents=True)
     Image.new("L", (8, 8)).save(images / "cat" / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
-    return {"PATH": str(images), "logs/cnn/<run>": str(run)}
+    code = {"task=my_task": "task=regression", "my_project.gan.GAN": "torch.nn.Identity"}
+    return {"PATH": str(images), "logs/cnn/<run>": str(run), **code}
 
 
 @pytest.mark.parametrize(
@@ -56,10 +58,10 @@ def places(tmp_path: Path) -> dict[str, str]:
 )
 def test_a_command_that_is_shown_composes(command, places, tmp_path):
     entry, overrides = overrides_of(command)
-    if gone := removed(" ".join(overrides)) if entry == "train" else []:
-        pytest.skip(f"{gone[0]} is no longer there")
     for shown, place in places.items():
         overrides = [override.replace(shown, place) for override in overrides]
+    if gone := removed(" ".join(overrides)) if entry == "train" else []:
+        pytest.skip(f"{gone[0]} is no longer there")
     if entry == "train":
         overrides.append(f"paths.logs={tmp_path / 'logs'}")
     assert compose(overrides, entry)
@@ -131,16 +133,19 @@ def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_tab
 
 
 def test_a_recipe_is_checked_with_each_data_set_and_each_model_that_fits(check_configs):
-    names = GROUPS["experiment"]
-    recipes = {name: yaml.safe_load((ROOT / "configs" / "experiment" / f"{name}.yaml").read_text()) for name in names}
-    found = [set(lines) for lines in check_configs.combinations(names, GROUPS["data"])]
-    for name, recipe in recipes.items():
-        for data in GROUPS["data"]:
+    names, datas = GROUPS["experiment"], fits.options("data")
+    found = [set(lines) for lines in check_configs.combinations(names, datas)]
+    for name in names:
+        recipe = yaml.safe_load(fits.file_of("experiment", name).read_text(encoding="utf-8"))
+        own = fits.chosen_by(ROOT / "configs" / "train.yaml") | fits.chosen_by(fits.file_of("experiment", name))
+        of_its_kind = {data for data in datas if fits.go_together(own["task"], data, own["model"])}
+        assert own["data"] in of_its_kind
+        # Settings of a model fit that model alone.
+        models = [""] if "model" in recipe else [f"model={each}" for each in fits.models_for(own["task"], own["data"])]
+        for data in datas:
             lines = [each for each in found if {f"experiment={name}", f"data={data}"} <= each]
-            models = sorted(line for each in lines for line in each if line.startswith("model="))
-            # Settings of a model fit that model alone.
-            assert models == ([] if "model" in recipe else [f"model={model}" for model in GROUPS["model"]])
-            assert len(lines) == max(1, len(models))
+            chosen = [next((line for line in each if line.startswith("model=")), "") for each in lines]
+            assert sorted(chosen) == (sorted(models) if data in of_its_kind else [])
 
 
 def test_a_misfit_of_model_and_images_is_told_apart_from_a_mistake(check_configs):

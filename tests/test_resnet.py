@@ -5,11 +5,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torchvision.ops import StochasticDepth
 
 from kindling.errors import ConfigError
-from kindling.testing.nets import Case, descend
+from kindling.testing.nets import descend
 
 pytest.importorskip("my_project.models.resnet")
 from my_project.models.resnet import Block, ResNet
@@ -98,5 +99,7 @@ def test_a_branch_is_left_out_of_some_images_and_scaled_in_the_others():
 
 
 def test_it_learns_with_stochastic_depth():
-    case = Case({}, resnet(depth=8, stochastic_depth=0.3), torch.randn(8, 3, 16, 16), torch.arange(8) % 7)
-    assert descend(case, partial(torch.optim.Adam, lr=0.01), steps=60, until=0.2) <= 0.2  # guessing: 1.95
+    net, images, labels = resnet(depth=8, stochastic_depth=0.3), torch.randn(8, 3, 16, 16), torch.arange(8) % 7
+    adam = partial(torch.optim.Adam, lr=0.01)
+    # Guessing costs 1.95.
+    assert descend(net, lambda: F.cross_entropy(net(images), labels), adam, steps=60, until=0.2) <= 0.2

@@ -213,7 +213,7 @@ def tests_for(fault: Fault, copy: Path) -> list[str]:
 
 
 def contracts(copy: Path) -> list[str]:
-    return [str(copy / "tests" / f"test_{kind}.py") for kind in ("data", "models", "recipes")]
+    return [str(copy / "tests" / f"test_{kind}.py") for kind in ("data", "models", "tasks", "recipes")]
 
 
 def caught_by(copy: Path, tests: list[str]) -> str | None:

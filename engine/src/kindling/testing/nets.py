@@ -1,112 +1,267 @@
-"""Every model of configs/, built for the shapes of the data sets."""
+"""Every model and task of configs/, built with data that fits, and a batch to try them on."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
-import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kindling.cli.entry import compose
-from kindling.config import project
-from kindling.config.check.files import ConfigFiles
+from kindling.config import fits
 from kindling.config.composition import instantiate, to_plain
+from kindling.config.fits import Chosen
 from kindling.errors import ConfigError
-from kindling.testing.sets import SHAPES, config_of, lines_of
-from kindling.training.example import check_example
-from kindling.training.rebuild import PRETRAINED
+from kindling.stages import Stage
+from kindling.testing import batches
+from kindling.testing.sets import DATA, SHAPES, MissingFilesError, config_of, lines_of, prepared
+from kindling.train import build_task
+from kindling.training.found import fill_in
+from kindling.training.rebuild import without_downloads
+from kindling.training.sums import StepOutput
+from kindling.training.task import Task
 
-MODELS: list[str] = ConfigFiles(project.current().configs).groups.get("model", [])
+MODELS, TASKS = fits.options("model"), fits.options("task")
 BATCH = 8
+# What goes wrong where parts do not fit, if no recipe says that they do.
+MISFITS = (ConfigError, KeyError, TypeError, AttributeError, RuntimeError, Warning)
 
 
 class Case(NamedTuple):
-    """A model built for the shape of a data set, and a batch of it."""
+    """A task with its net and a batch that both take.
+
+    Args:
+        cfg: that it is built from, with what its data holds.
+        task: its net is `net`.
+        batch: of the data's training loader, or random images in its memory order.
+        held_out: of its validation loader, if there is one.
+        inputs: that the task gives the net of the batch.
+        facts: of the data.
+        chosen: what it is made of.
+    """
 
     cfg: DictConfig
-    net: nn.Module
-    images: Tensor  # (B, C, H, W), in the memory order of the loader
-    labels: Tensor
+    task: Any
+    batch: Any
+    held_out: Any
+    inputs: tuple[Any, ...]
+    facts: dict[str, Any]
+    chosen: Chosen
+
+    @property
+    def net(self) -> nn.Module:
+        return self.task.net
+
+    @property
+    def images(self) -> Tensor:
+        return self.inputs[0]
 
     def copy(self) -> "Case":
-        return self._replace(net=copy.deepcopy(self.net))
+        return self._replace(task=copy.deepcopy(self.task))
+
+    def with_net(self, net: nn.Module) -> "Case":
+        """The same task of another net."""
+        found = self.copy()
+        found.task.net = net
+        return found
+
+    def step(self, stage: Stage = "train") -> StepOutput:
+        """Of the batch, with dropout that is the same at each call."""
+        torch.manual_seed(0)
+        return self.task.step(self.batch, stage)
+
+    def loss(self) -> Tensor:
+        return self.step().loss
+
+    def outputs(self) -> Any:
+        """Of the net, with dropout that is the same at each call."""
+        torch.manual_seed(0)
+        return self.net(*self.inputs)
 
 
 @cache
 def fitting(model: str, folder: Path) -> list[Case]:
-    """The model with all shapes that it fits, the smallest images first."""
-    found, refusals = [], []
-    for data in SHAPES:
-        try:
-            found.append(build(model, data, folder))
-        except ConfigError as error:
-            refusals.append(f"data={data}: {error}")
+    """The model with all shapes of images that it takes, the smallest first; else with the first data that fits."""
+    names = dict.fromkeys([*SHAPES, *(name for name in fits.options("data") if name not in DATA)])
+    chosen = [each for each in fits.for_model(model) if each.data in names]
+    found, refusals = _built([each for each in chosen if each.data in DATA], with_images, folder)
     if not found:
-        pytest.fail(f"model={model} takes the images of no data set of configs/data\n" + "\n".join(refusals))
-    return sorted(found, key=lambda each: each.images[0].numel())
+        others = [each for each in chosen if each.data not in DATA]
+        found, more = _built(others, with_data, folder, only_one=True)
+        refusals += more
+    if not found:
+        needed = ", ".join(f"data.{key}" for key in sorted(fits.facts_for("model", model))) or "nothing"
+        told = "\n".join(refusals) or f"it refers to {needed}"
+        pytest.fail(f"model={model} goes with no data set of configs/data and task of configs/task\n{told}")
+    return sorted(found, key=lambda each: each.inputs[0][0].numel())
+
+
+def _built(
+    chosen: Iterable[Chosen], build: Callable[..., Case], folder: Path, *, only_one: bool = False
+) -> tuple[list[Case], list[str]]:
+    """Those that can be built, one for each data set; and why others cannot."""
+    found, refusals, done = [], [], set()
+    for each in chosen:
+        if each.data in done or (found and only_one):
+            continue
+        try:
+            found.append(build(each, folder))
+            done.add(each.data)
+        except (MissingFilesError, *MISFITS) as error:
+            refusals.append(told(each, error))
+    return found, refusals
 
 
 @cache
-def config_with(model: str, folder: Path) -> DictConfig:
-    return compose([f"model={model}", *lines_of(SHAPES[0], folder)])
+def for_task(task: str, folder: Path) -> Case:
+    """The task with its first recipe whose files are there; without a recipe, with whatever it takes."""
+    refusals = []
+    said = {each for each in fits.recipes() if each.task == task}
+    for each in fits.for_task(task):
+        try:
+            return with_data(each, folder)
+        except (MissingFilesError, *MISFITS) as error:
+            # What a recipe says must be so.
+            if each in said and not isinstance(error, MissingFilesError):
+                raise
+            refusals.append(told(each, error))
+    pytest.skip(f"task={task} has no recipe, and goes with nothing else that is here\n" + "\n".join(refusals))
 
 
-def build(model: str, data: str, folder: Path) -> Case:
+def told(chosen: Chosen, error: BaseException) -> str:
+    return f"{' '.join(chosen.lines)}: {type(error).__name__}: {error}"
+
+
+@cache
+def _config_with(task: str, model: str, folder: Path) -> DictConfig:
+    return compose([f"task={task}", f"model={model}", *lines_of(SHAPES[0], folder)])
+
+
+def with_images(chosen: Chosen, folder: Path) -> Case:
     """
     Raises:
         ConfigError: the model does not fit the shape.
     """
-    cfg = config_with(model, folder).copy()
-    cfg.data = config_of(data, folder)
-    net = build_net(cfg)
+    cfg = _config_with(chosen.task, chosen.model, folder).copy()
+    cfg.data = config_of(chosen.data, folder)
+    task = build(cfg)
     shape = (BATCH, cfg.data.channels, cfg.data.image_size, cfg.data.image_size)
-    config = to_plain(cfg)
-    task = instantiate(config["task"], "task", net=net, config=config)
-    check_example(task, torch.zeros(2, *shape[1:]))
-    images = torch.randn(shape, generator=torch.Generator().manual_seed(1))
-    return Case(cfg, net, images.to(memory_format=torch.channels_last), torch.arange(BATCH) % cfg.data.num_classes)
+    images = torch.randn(shape, generator=torch.Generator().manual_seed(1)).to(memory_format=torch.channels_last)
+    batch = images, torch.arange(BATCH) % cfg.data.num_classes
+    facts = {"classes": None, "mean": to_plain(cfg.data)["mean"]}
+    return Case(cfg, task, batch, batch, inputs_of(task, batch), facts, chosen)
 
 
-def build_net(cfg: DictConfig, seed: int = 0, **settings: object) -> nn.Module:
-    """A model with random weights, whatever weights its config would download."""
-    plain = {key: value for key, value in to_plain(cfg.model).items() if key not in PRETRAINED}
+def lines_with(chosen: Chosen, folder: Path) -> list[str]:
+    """The command line of a choice, with batches that a test can afford."""
+    small = ["trainer=cpu", "trainer.precision=32-true", "logger=none"]
+    size = [f"data.batch_size={BATCH}"] if "batch_size" in fits.keys_of("data", chosen.data) else []
+    places = [each for each in lines_of(chosen.data, folder) if each.startswith(("paths.", "data.root"))]
+    return [*chosen.lines, *places, *size, *small]
+
+
+def with_data(chosen: Chosen, folder: Path) -> Case:
+    """
+    Raises:
+        MissingFilesError: the data cannot be read.
+        ConfigError: task, data and model do not fit.
+    """
+    cfg = compose(lines_with(chosen, folder))
+    data = prepared(instantiate(cfg.data, "data"))
+    cfg, _, _ = fill_in(cfg, to_plain(cfg), data)
+    task, facts = build(cfg), dict(getattr(data, "facts", {}))
+    batch = next(iter(data.train_dataloader()))
+    held_out = next(iter(data.val_dataloader()), batch)
+    if not isinstance(task, Task):
+        return Case(cfg, task, batch, held_out, (), facts, chosen)
+    task.facts = facts
+    return Case(cfg, task, batch, held_out, inputs_of(task, batch), facts, chosen)
+
+
+def build(cfg: DictConfig, seed: int = 0) -> Any:
+    """A task, whose model has random weights, whatever its config would download."""
+    cfg = cfg.copy()
+    cfg.model = without_downloads(to_plain(cfg.model)) if cfg.model else None
     torch.manual_seed(seed)
-    return instantiate(plain | ({"weights": None} if "weights" in plain else {}) | settings, "model")
+    return build_task(cfg, to_plain(cfg))
+
+
+def build_net(case: Case, seed: int = 0, **settings: object) -> nn.Module:
+    """The model of a case anew; one that knows its shapes late has seen the inputs."""
+    torch.manual_seed(seed)
+    net = instantiate(without_downloads(to_plain(case.cfg.model)) | settings, "model")
+    with torch.no_grad():
+        net.eval()(*case.inputs)
+    return net.train()
+
+
+def inputs_of(task: Any, batch: Any) -> tuple[Any, ...]:
+    """What a task gives its net of a batch."""
+    found: list[tuple[Any, ...]] = []
+    handle = task.net.register_forward_pre_hook(lambda _, given: found.append(given))
+    with torch.no_grad():
+        task.eval().step(batch, "val")
+    task.train()
+    handle.remove()
+    if not found:
+        raise ConfigError(f"{type(task).__name__}: its step does not call the net; allowed: self(inputs)")
+    return batches.copied(found[0])
 
 
 def freeze_batch_norm(net: nn.Module) -> nn.Module:
-    """Let batch norm, which mixes the images of a batch on purpose, use what it has seen before."""
+    """Let batch norm, which mixes the examples of a batch on purpose, use what it has seen before."""
     for module in net.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
     return net
 
 
-def seeded(net: nn.Module, images: Tensor) -> Tensor:
-    """Logits whose dropout is the same at each call."""
-    torch.manual_seed(0)
-    return net(images)
-
-
-def loss_of(net: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(seeded(net, images), labels)
-
-
-def descend(case: Case, make: Callable[..., torch.optim.Optimizer], steps: int, until: float = 0.0) -> float:
+def descend(
+    net: nn.Module,
+    loss: Callable[[], Tensor],
+    make: Callable[..., torch.optim.Optimizer],
+    steps: int,
+    until: float = -torch.inf,
+) -> float:
     """Steps on one batch until its loss is low enough; returns the last loss."""
-    optimizer = make(case.net.parameters())
-    case.net.train()
-    loss = torch.tensor(torch.inf)
+    optimizer = make(net.parameters())
+    net.train()
+    last = torch.tensor(torch.inf)
     for _ in range(steps):
-        loss = F.cross_entropy(case.net(case.images), case.labels)
-        if loss <= until:
+        last = loss()
+        if last <= until:
             break
         optimizer.zero_grad()
+        last.backward()
+        optimizer.step()
+    return last.item()
+
+
+def a_little_trained(case: Case) -> Case:
+    """Weights that start at zero are no longer."""
+    for _ in trained(case, 2):
+        pass
+    return case
+
+
+def trained(case: Case, steps: int, lr: float = 0.001) -> Iterator[float]:
+    """The loss before each step on the batch."""
+    optimizer = torch.optim.Adam([each for each in case.task.parameters() if each.requires_grad], lr=lr)
+    case.task.train()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        loss = case.task.step(case.batch, "train").loss
         loss.backward()
         optimizer.step()
-    return loss.item()
+        yield loss.item()
+
+
+def has_classes(output: StepOutput) -> bool:
+    """Whether outputs (..., K) are held against whole numbers (...) below K."""
+    outputs, targets = output.outputs, output.targets
+    both = isinstance(outputs, Tensor) and isinstance(targets, Tensor)
+    return both and outputs.shape[:-1] == targets.shape and targets.dtype == torch.int64

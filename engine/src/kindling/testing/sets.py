@@ -1,4 +1,4 @@
-"""Data sets made small and offline, and what is read from them."""
+"""Data sets made small and offline, and what is read from them; those of images, and any other."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -9,16 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torchvision.datasets
-import yaml
 from PIL import Image
 from torch import Tensor
 
 from kindling.cli.entry import compose
-from kindling.config import project
-from kindling.config.check.files import ConfigFiles
+from kindling.config import fits
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
-from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.datamodule import ImageDataModule
 from kindling.images.images import Images
 
 # Images of a stand-in: of train, of test.
@@ -26,11 +24,12 @@ IMAGES_A_CLASS = {True: 12, False: 4}
 
 
 def written(name: str) -> dict[str, Any]:
-    return yaml.safe_load((project.current().configs / "data" / f"{name}.yaml").read_text(encoding="utf-8"))
+    return fits.written("data", name)
 
 
+SETS = fits.options("data")
 # The sets of images, whose files say how many channels they have.
-DATA = [name for name in ConfigFiles(project.current().configs).groups.get("data", []) if "channels" in written(name)]
+DATA = [name for name in SETS if "channels" in written(name)]
 
 
 def one_for_each_shape(names: list[str]) -> list[str]:
@@ -54,7 +53,7 @@ def lines_of(data: str, folder: Path) -> list[str]:
 @cache
 def config_of(name: str, folder: Path) -> Any:
     """The data node of a config, to copy: checking it anew would take a fifth of a second."""
-    return compose(lines_of(name, folder)).data
+    return compose([*fits.lines_for(name), *lines_of(name, folder)]).data
 
 
 class MissingFilesError(Exception):
@@ -62,22 +61,32 @@ class MissingFilesError(Exception):
 
 
 @cache
-def read(name: str, folder: Path, seed: int = 0) -> ImageDataModule:
+def read(name: str, folder: Path, seed: int = 0) -> Any:
     """A data set, without `prepare_data`, which may download.
 
     Raises:
         MissingFilesError: it cannot be read.
-        DataError: its images are not what its config promises.
+        DataError: its examples are not what its config promises.
     """
     cfg = config_of(name, folder).copy()
-    cfg.seed = seed
-    data: ImageDataModule = instantiate(cfg, "data")
-    data.read = partial(_read_or_missing, data.read)
+    if "seed" in cfg:
+        cfg.seed = seed
+    return prepared(instantiate(cfg, "data"))
+
+
+def prepared(data: Any) -> Any:
+    """A data module that has read its files.
+
+    Raises:
+        MissingFilesError: it cannot be read.
+    """
+    if hasattr(data, "read"):
+        data.read = partial(_read_or_missing, data.read)
     data.setup("fit")
     return data
 
 
-def _read_or_missing(read: Callable[[], Splits]) -> Splits:
+def _read_or_missing(read: Callable[[], Any]) -> Any:
     try:
         return read()
     except (DataError, OSError) as error:
