@@ -108,9 +108,9 @@ FAULTS = [
     Fault("engine/src/kindling/images/decoding.py", "// 257", "// 256 * 2"),
     Fault("engine/src/kindling/images/decoding.py", "channels_first or not is_last", "channels_first"),
     Fault("engine/src/kindling/images/decoding.py", "if not 0 <= low <= high <= 1:", "if low < 0 or high > 1:"),
-    Fault("engine/src/kindling/inference/predictor.py", "channels_first=True", "channels_first=False"),
-    Fault("engine/src/kindling/inference/predictor.py", "net.eval()", "net.train()"),
-    Fault("engine/src/kindling/inference/predictor.py", "return images.ndim > 3", "return True"),
+    Fault("engine/src/kindling/inference/image_predictor.py", "channels_first=True", "channels_first=False"),
+    Fault("engine/src/kindling/inference/image_predictor.py", "net.eval()", "net.train()"),
+    Fault("engine/src/kindling/inference/image_predictor.py", "return images.ndim > 3", "return True"),
     Fault(
         "engine/src/kindling/inference/exporting/exported_graph.py",
         ".sub(self.mean).div(self.std)",
@@ -381,10 +381,10 @@ FAULTS = [
     Fault("engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch)\n", ""),
     Fault(
         "engine/src/kindling/evaluate.py",
-        'run = trainer.validate if cfg.split == "val" else trainer.test',
-        "run = trainer.test",
+        'evaluated = trainer.validate if cfg.split == "val" else trainer.test',
+        "evaluated = trainer.test",
     ),
-    Fault("engine/src/kindling/evaluate.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
+    Fault("engine/src/kindling/data/class_report.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
     Fault("engine/src/kindling/inference/predicting/journal.py", "        self._stream.seek(end)\n", ""),
     Fault(
         "engine/src/kindling/inference/predicting/journal.py",
@@ -411,7 +411,11 @@ FAULTS = [
         "order = order[: self.top_k]",
         "order = order[-self.top_k :]",
     ),
-    Fault("engine/src/kindling/predict.py", "if len(waiting) >= ahead:", "if len(waiting) >= 4 * ahead:"),
+    Fault(
+        "engine/src/kindling/inference/predicting/batches.py",
+        "if len(waiting) >= ahead:",
+        "if len(waiting) >= 4 * ahead:",
+    ),
     Fault("engine/src/kindling/predict.py", "        if journal.is_there():\n", "        if True:\n"),
     Fault(
         "engine/src/kindling/inference/predicting/journal.py", "!= [(row[0], row[-1])", "!= [(row[0], stamp_of(row[0]))"

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from package.tasks.starter import Starter
+from package.tasks.starter import Starter  # pyright: ignore[reportMissingImports]
 from torch import nn
 
 from kindling.errors import ConfigError
