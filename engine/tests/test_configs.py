@@ -16,7 +16,7 @@ from kindling.images.datamodule import ImageDataModule
 
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
-    "data": ["coloured", "fake", "image_folder", "patterns", "plain"],
+    "data": ["coloured", "fake", "foreign", "image_folder", "none", "patterns", "plain"],
     "model": ["cnn", "mlp", "none", "pretrained", "vit"],
     "optimizer": ["adam", "adamw", "muon", "none", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "none", "onecycle", "plateau", "step"],
@@ -70,7 +70,7 @@ def test_every_flag_of_the_trainer_is_listed():
     assert set(listed) - {"_target_"} == flags - passed_by_train
 
 
-@pytest.mark.parametrize("name", [n for n in GROUPS["data"] if n not in ("image_folder", "plain")])
+@pytest.mark.parametrize("name", [n for n in GROUPS["data"] if n not in ("foreign", "image_folder", "none", "plain")])
 def test_each_data_config_builds_a_datamodule(name):
     data = instantiate(compose([f"data={name}"]).data, "data")
     assert isinstance(data, ImageDataModule)
