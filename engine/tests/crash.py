@@ -46,6 +46,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+import foreign_runs
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
 from kindling.process.cores import available_cores
@@ -102,6 +103,11 @@ SCENARIOS: dict[str, list[str]] = {
     "SWA": ["callbacks=swa", "callbacks.swa.start_epoch=1", "optimizer.lr=0.02"],
     "image folder, 2 workers": ["data=image_folder", "data.in_memory=false", "data.num_workers=2", "data.image_size=8"],
 }
+# Modules of bench/foreign; 48 optimizer steps of two optimizers, or 24 of one.
+FOREIGN = {
+    "GAN of Lightning's documentation": foreign_runs.lines("GAN", "trainer.max_epochs=4"),
+    "several loaders of Lightning's demos": foreign_runs.lines("several loaders", "trainer.max_epochs=4"),
+}
 EVERY_STEP = ["callbacks.resume_checkpoint.every_n_steps=1", "callbacks.resume_checkpoint.every_minutes=null"]
 
 
@@ -118,6 +124,8 @@ class Result:
 
 def overrides_of(scenario: str, home: Path) -> list[str]:
     """The overrides of a scenario, whose runs lie below `home`."""
+    if scenario in FOREIGN:
+        return FOREIGN[scenario]
     given = [*SMALL, *SCENARIOS[scenario]]
     if "model=cnn" in given:
         given.remove("model.hidden=[8]")
@@ -652,7 +660,7 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
     """The long form: the name of each part, and what makes it."""
     every = {
         f"a checkpoint at each step, each resumed: {scenario}": partial(every_step, scenario=scenario)
-        for scenario in SCENARIOS
+        for scenario in (*SCENARIOS, *FOREIGN)
     }
     disks = [(kind, after) for kind in DISKS for after in (0, 1, 3, 5)]
     return every | {
@@ -660,6 +668,10 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
         "SIGKILL at random times, three a run: 2 workers": partial(
             random_kills, scenario="image folder, 2 workers", number=90
         ),
+        **{
+            f"SIGKILL at random times, three a run: {scenario}": partial(random_kills, scenario=scenario, number=15)
+            for scenario in FOREIGN
+        },
         "SIGKILL of the command, three a run": partial(kill_command, number=20),
         "SIGKILL during the write, $TMPDIR on another file system": partial(kill_writes, number=100),
         "disk full or folder read-only": lambda home: reduce(add, (full_disk(home, *case) for case in disks)),

@@ -15,10 +15,10 @@ from kindling.config.composition import instantiate
 from kindling.images.datamodule import ImageDataModule
 
 # In test_processor.py and test_evaluate.py.
-OF_NO_IMAGES = ("letters", "table", "bigram", "linear")
+OF_NO_IMAGES = ("letters", "table", "bigram", "linear", "foreign", "none")
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
-    "data": ["coloured", "fake", "image_folder", "letters", "patterns", "plain", "table"],
+    "data": ["coloured", "fake", "foreign", "image_folder", "letters", "none", "patterns", "plain", "table"],
     "model": ["bigram", "cnn", "linear", "mlp", "none", "pretrained", "vit"],
     "optimizer": ["adam", "adamw", "muon", "none", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "none", "onecycle", "plateau", "step"],

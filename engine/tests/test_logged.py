@@ -89,6 +89,36 @@ def test_a_module_that_gives_a_name_by_an_expression_may_log_any(written, line):
     assert written_by(f"{written(PLAIN.format(line=line))}.Module").may_log_more
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "setattr(Module, 'on_train_start', print)",
+        "Module.training_step = print",
+        "for name in ('on_fit_start',):\n    setattr(Module, name, print)",
+    ],
+)
+def test_a_module_whose_methods_come_from_elsewhere_may_log_any(written, change):
+    text = PLAIN.format(line="self.log('a', 0)")
+    assert not written_by(f"{written(text)}.Module").may_log_more
+    assert written_by(f"{written(f'{text}{chr(10)}{change}{chr(10)}')}.Module").may_log_more
+
+
+@pytest.mark.parametrize(
+    "other", ["class Other(Module):\n    training_step = print", "@print\nclass Other(Module): pass"]
+)
+def test_a_class_with_a_step_from_elsewhere_or_a_decorator_may_log_any(written, other):
+    text = PLAIN.format(line="self.log('a', 0)")
+    assert written_by(f"{written(f'{text}{chr(10)}{other}{chr(10)}')}.Other").may_log_more
+
+
+def test_a_module_without_a_step_of_lightnings_own_is_known(written):
+    text = PLAIN.format(line="self.log('a', 0)").replace(
+        "class Module", "from lightning.pytorch import LightningModule\n\n\nclass Module"
+    )
+    text += "\n\nclass Trained(Module):\n    validation_step = LightningModule.validation_step\n"
+    assert not written_by(f"{written(text)}.Trained").may_log_more
+
+
 def test_a_callback_logs_through_its_module(written):
     text = "class Norms:\n    def on_fit_start(self, trainer, pl_module):\n        pl_module.log('norm', 0)\n"
     callbacks = {"norms": {"_target_": f"{written(text)}.Norms"}}

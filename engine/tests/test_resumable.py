@@ -367,6 +367,15 @@ def test_a_loader_that_nothing_made_resumable_is_saved_at_each_passed_multiple_w
     assert trainer.global_step == 45
 
 
+def test_a_loader_that_is_resumed_remembers_the_batches_before():
+    whole, resumed = Resumable(range(5), 0), Resumable(range(5), 0)
+    batches = iter(whole)
+    assert [next(batches) for _ in range(3)] == [0, 1, 2]
+    resumed.load_state_dict(whole.state_dict())
+    assert next(iter(resumed)) == next(batches) == 3
+    assert resumed.state_dict() == whole.state_dict()
+
+
 class Manual(Module):
     """Two optimizers; one steps with each batch, the other with each third."""
 

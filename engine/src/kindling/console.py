@@ -4,6 +4,8 @@ import io
 import logging
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
@@ -26,6 +28,16 @@ NOT_FOR_USERS = (
     # It always does when a run is resumed.
     "Checkpoint directory .* exists and is not empty",
 )
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Say nothing of what happens meanwhile."""
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def warn(problem: object) -> None:

@@ -36,6 +36,8 @@ from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
+from kindling.training.requirements import refuse_unfit
+from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
 
@@ -90,6 +92,8 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
             best = best_checkpoint(trainer)
+            # Data may be drawn when it is set up.
+            seed_everything(cfg.seed, workers=True, verbose=False)
             with run.timed("test"), naming_checkpoint(best):
                 trainer.test(task, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | numbers(trainer))
@@ -129,6 +133,8 @@ def build_parts(
     data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
     cfg, config, found = fill_in(cfg, config, data)
     task = given.build_task(replay=replay is not None) if given.task is not None else build_task(cfg, config)
+    if cfg.train:
+        refuse_unfit(task, data)
     missing = untested_because(task, data)
     if cfg.test and missing and not cfg.train:
         raise ConfigError(f"test: given true, and {missing}; allowed: train=true, or write it")
@@ -166,8 +172,12 @@ def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
         parts["net"] = build_net(cfg, config)
     if cfg.trainer.overfit_batches:
         parts |= dict.fromkeys(taken & {"mix"})
+    if parts.get("scheduler"):
+        parts["scheduler"] = schedule_for(cfg.task._target_, parts["scheduler"])
     plain = {"layer_lr_decay": cfg.layer_lr_decay, "config": config}
     task: LightningModule = instantiate(cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    if isinstance(parts.get("scheduler"), Schedule):
+        parts["scheduler"].owner = task
     if isinstance(task, Task):
         inputs = task.example()
         if inputs is not None:

@@ -52,7 +52,7 @@ class Timings(Observer):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.perf_counter() - self._started
-        images = self._num_steps * getattr(trainer.train_dataloader, "batch_size", 0) * trainer.world_size
+        images = self._num_steps * batch_size_of(trainer.train_dataloader) * trainer.world_size
         row = (
             trainer.current_epoch,
             f"{seconds:.3f}",
@@ -71,6 +71,14 @@ class Timings(Observer):
         for tensorboard in writers(trainer):
             for name, value in zip(COLUMNS[1:], row[1:], strict=True):
                 tensorboard.add_scalar(f"timings/{name}", float(value), current_step(trainer) - 1)
+
+
+def batch_size_of(loader: Any) -> int:
+    """Examples a batch; 0 if the loader does not say, or if there are several."""
+    # One with a sampler of batches has none of its own.
+    owners = (loader, getattr(loader, "batch_sampler", None))
+    sizes = [getattr(owner, "batch_size", None) for owner in owners]
+    return next((size for size in sizes if isinstance(size, int)), 0)
 
 
 def peak_memory_mib() -> float:

@@ -1,6 +1,8 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
 import logging
+import pickle
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,10 +14,11 @@ from torch import nn
 
 from kindling.checkpoints.content import problems, with_own_files
 from kindling.config import project
+from kindling.config.foreign import is_plain
 from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
 from kindling.config.upgrade import upgrade, upgrade_states
-from kindling.errors import CheckpointError, one_line
+from kindling.errors import LONGEST, CheckpointError, ConfigError, one_line
 from kindling.files.whole_file import write_whole
 from kindling.lightning_internals.launched import is_handed_over
 
@@ -164,6 +167,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self.config = config
         self.data = data
         self.found = found
+        # A file of this process has been read back.
+        self._was_read = False
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
@@ -186,12 +191,16 @@ class WholeCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         if self.config is not None:
             describe(checkpoint, self.config, getattr(self.data, "facts", {}), self.found)
+            keep_plain_arguments(checkpoint)
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(target, "wb", durable=True) as stream:
                 torch.save(checkpoint, stream)
                 stream.flush()
                 damaged = damaged_record(stream.name)
+                if not self._was_read:
+                    refuse_objects(stream.name, checkpoint)
+                    self._was_read = True
                 if damaged:
                     raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
         except (OSError, RuntimeError) as error:
@@ -200,6 +209,31 @@ class WholeCheckpointIO(TorchCheckpointIO):
             if reason is None:
                 raise
             raise CheckpointError(f"{target}: cannot be written ({reason}); free space or set paths.logs") from error
+
+
+def keep_plain_arguments(checkpoint: dict[str, Any]) -> None:
+    """Of what `save_hyperparameters` keeps, leave out nets and functions: the config describes them."""
+    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
+        if isinstance(checkpoint.get(key), Mapping):
+            items = dict(checkpoint[key]).items()
+            checkpoint[key] = {name: value for name, value in items if is_plain({str(name): value})}
+
+
+def refuse_objects(file: str, checkpoint: dict[str, Any]) -> None:
+    """
+    Raises:
+        ConfigError: the file holds objects whose classes no checkpoint may load.
+    """
+    try:
+        torch.load(file, map_location="meta", weights_only=True, mmap=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL (\S+)", str(error))
+        kind = named[1] if named else one_line(error)
+        keys = [key for key, value in checkpoint.items() if kind.rpartition(".")[2] in repr(value)[:LONGEST]]
+        raise ConfigError(
+            f"task: given {kind} for a checkpoint{' as ' + keys[0] if keys else ''}; allowed: tensors, numbers, texts, "
+            "lists and dicts; mend on_save_checkpoint or state_dict"
+        ) from error
 
 
 def os_error(error: BaseException | None) -> str | None:

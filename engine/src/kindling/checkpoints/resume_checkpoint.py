@@ -187,6 +187,9 @@ class ResumeCheckpoint(Checkpoint):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._saved_at = time.monotonic()
+        if self.saves and not dataloaders.can_begin_within_epoch(trainer):
+            name = type(pl_module).__name__
+            report("resume: %s takes its batches itself, so checkpoints are taken only where an epoch begins", name)
         if self._restoring is None:
             return
         trainer.should_stop = trainer.should_stop or self._restoring["should_stop"]

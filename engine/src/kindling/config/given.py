@@ -1,6 +1,6 @@
 """What the engine itself gives a task, beside the settings of its node."""
 
-from kindling.config.lineage import defines
+from kindling.config.lineage import defines, may_define
 from kindling.config.signatures import Signature, TargetMissing, signature
 
 # Arguments of a task by name, and the key of the config that each is made from; "" for the config itself.
@@ -25,16 +25,24 @@ def taken_by(target: str) -> set[str]:
 
 
 def needed_by(target: str) -> set[str]:
-    """Keys of the config that a task cannot do without: of what it requires, and of the optimizer that it takes.
+    """Keys of the config that a task cannot do without: of what it requires, the optimizer that it takes, and data.
 
     A task that configures its optimizers itself needs none.
     """
     found = signature_of(target)
+    # It may bring its own loaders.
+    keys = set() if may_define(target, "train_dataloader") else {"data"}
     if found is None:
-        return set()
-    keys = {GIVEN[name] for name in found.required & GIVEN.keys()}
+        return keys
+    keys |= {GIVEN[name] for name in found.required & GIVEN.keys()}
     own = not defines(target, "configure_optimizers")
     return keys | ({"optimizer"} if "optimizer" in found.annotations and own else set())
+
+
+def required_by(target: str) -> set[str]:
+    """Those of GIVEN that have no default."""
+    found = signature_of(target)
+    return GIVEN.keys() & found.required if found else set()
 
 
 def signature_of(target: object) -> Signature | None:

@@ -1,6 +1,7 @@
 """The bodies of a class and of its base classes, read from source."""
 
 import ast
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ TASK = f"{__name__.partition('.')[0]}.training.task"
 
 
 class Place(NamedTuple):
-    """A class of a lineage: what stands in it, and whether all its bases were found."""
+    """A class of a lineage: what stands in it, and whether that is all: its bases found, no method from elsewhere."""
 
     body: list[ast.stmt]
     is_known: bool = True
@@ -38,7 +39,8 @@ def lineage(target: str) -> list[Place]:
         whole = _whole(module, definition.name)
         if sources.dotted(module) == TASK:
             whole = [each for each in whole if not isinstance(each, ast.FunctionDef)]
-        places.append(Place(whole, all(bases)))
+        is_known = all(bases) and not _has_foreign_methods(whole) and not _is_changed(module, definition)
+        places.append(Place(whole, is_known))
         waiting = [base for base in bases if base] + waiting
     return places
 
@@ -49,10 +51,33 @@ def defines(target: str, method: str) -> bool:
     return any(isinstance(each, ast.FunctionDef) and each.name == method for each in every)
 
 
+def may_define(target: str, method: str) -> bool:
+    """As `defines`; also of a class of which not everything is known."""
+    return defines(target, method) or not all(place.is_known for place in lineage(target))
+
+
 def _whole(module: Path, name: str) -> list[ast.stmt]:
     """What stands in a class, of which `find_target` gives no more than its `__init__`."""
     found = [each for each in ast.walk(sources.tree(module)) if isinstance(each, ast.ClassDef) and each.name == name]
     return found[0].body if found else []
+
+
+def _has_foreign_methods(body: list[ast.stmt]) -> bool:
+    """Whether a class body binds a step or a hook to what stands elsewhere; what Lightning's own does is known."""
+    found = [
+        each.value
+        for each in body
+        if isinstance(each, ast.Assign)
+        and any(re.fullmatch(r"on_\w+|\w+_step|forward|setup", ast.unparse(target)) for target in each.targets)
+    ]
+    return any("LightningModule." not in ast.unparse(value) for value in found)
+
+
+def _is_changed(module: Path, definition: ast.ClassDef) -> bool:
+    """Whether a decorator may change a class, or its file by `setattr(Class, ...)` or `Class.hook = ...`."""
+    name = re.escape(definition.name)
+    from_outside = re.compile(rf"^[ \t]*(setattr\(\s*{name}\s*,|{name}\.\w+\s*=[^=])", re.MULTILINE)
+    return bool(definition.decorator_list) or bool(from_outside.search(sources.text(module)))
 
 
 def assigned(body: list[ast.stmt], name: str) -> ast.expr | None:

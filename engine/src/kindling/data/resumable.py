@@ -90,7 +90,7 @@ class Resumable:
         self.skips = 0
         self._now, self._number = epoch, number
         self._device = device or torch.device("cpu")
-        # (epoch, batches_done, cycle, batches of the cycle, sample of the batch)
+        # (epoch, batches_done, cycle, batches of the cycle, sample or digest of the batch)
         self._recent: deque[tuple[int, int, int, int, Any]] = deque(maxlen=RECENT)
         # Digests by batches_done, from the checkpoint.
         self._expected: dict[int, str] = {}
@@ -164,14 +164,18 @@ class Resumable:
 
     def state_dict(self) -> dict[str, Any]:
         """Where it stands, and its last places: a checkpoint may go back by as many batches as were fetched ahead."""
-        recent = [[*place, digest(sampled)] for *place, sampled in self._recent]
+        # Those of before a resume are digests already.
+        recent = [[*place, each if isinstance(each, str) else digest(each)] for *place, each in self._recent]
         return {"epoch": max(0, self.epoch), "batches_done": self.batches_done, "recent": recent}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on in that epoch, after that many batches."""
         self.epoch, self.batches_done, self._is_set = state["epoch"], state["batches_done"], True
         self.cycle, self.skips = 0, self.batches_done
-        recent = [each for each in state.get("recent", []) if each[0] == self.epoch]
+        every = state.get("recent", [])
+        self._recent.clear()
+        self._recent.extend(tuple(each) for each in every if tuple(each[:2]) <= (self.epoch, self.batches_done))
+        recent = [each for each in every if each[0] == self.epoch]
         before = [each for each in recent if each[1] <= self.batches_done]
         if self.batches_done and before:
             # One shorter than others may have ended before.

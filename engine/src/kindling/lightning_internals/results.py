@@ -4,6 +4,7 @@ The last value of each metric, the sums of an epoch of `self.log(..., on_epoch=T
 of torchmetrics in the module.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -25,6 +26,18 @@ def restore_callback_metrics(trainer: Trainer, pl_module: LightningModule, metri
     """Let early stopping and best checkpoints see the last value of each metric."""
     on_device = {name: value.to(pl_module.device) for name, value in metrics.items()}
     trainer._logger_connector._callback_metrics.update(on_device)
+
+
+def name_first_of_several(trainer: Trainer, names: Iterable[str]) -> dict[str, str]:
+    """Let metrics that are logged for each of several dataloaders be found by their plain names too.
+
+    Returns the names, each with that of the first dataloader, whose value it has.
+    """
+    metrics = trainer.callback_metrics
+    firsts = {name: f"{name}/dataloader_idx_0" for name in names}
+    found = {name: full_name for name, full_name in firsts.items() if full_name in metrics}
+    trainer._logger_connector._callback_metrics.update({name: metrics[first] for name, first in found.items()})
+    return found
 
 
 def epoch_sums(

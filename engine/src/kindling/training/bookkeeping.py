@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
+from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
@@ -17,6 +18,7 @@ from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.optimization import scale_rates
+from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
 from kindling.training.sums import StageSums
 
 
@@ -43,6 +45,8 @@ class Bookkeeping(Callback):
         self.skips_batches = skips_batches
         self.lr_factor = lr_factor
         self._epoch_seed: int | None = None
+        # Metrics of several dataloaders that have been named.
+        self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         # Also a module may have brought it along.
@@ -55,6 +59,9 @@ class Bookkeeping(Callback):
     # Training
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        watch_the_last_epoch(trainer)
+        if not is_summed(pl_module):
+            refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:
             scale_rates(trainer.optimizers, trainer.lr_scheduler_configs, self.lr_factor)
         if self.rollbacks and self.skips_batches:
@@ -80,8 +87,18 @@ class Bookkeeping(Callback):
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.end_epoch(trainer, pl_module, "val")
 
-    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        for name, full_name in results.name_first_of_several(trainer, metrics_watched(trainer)).items():
+            if name not in self._said:
+                report("monitor: %s is logged for each of several dataloaders; %s decides", name, full_name)
+                self._said.add(name)
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seed_all(mix_seeds(self.seed, trainer.global_rank), pl_module.device)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.begin_epoch(pl_module, "test")
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -41,7 +41,7 @@ def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
         tracking.begin(parts.trainer.loggers, run)
         deadline = limit_time(parts.trainer, deadline)
         try:
-            train_once(parts, start, run)
+            train_once(parts, start, run, skips=bool(rollbacks))
             return parts
         except DivergedError as error:
             # The frames hold the batch's activations.
@@ -59,8 +59,8 @@ def limit_time(trainer: Trainer, deadline: float) -> float:
     return saver.deadline
 
 
-def train_once(parts: Parts, start: Saved | None, run: RunRecord) -> None:
-    """Make one attempt, from a checkpoint or from the beginning."""
+def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool = False) -> None:
+    """Make one attempt, from a checkpoint or from the beginning, perhaps without batches that gave NaN."""
     data, task, _, trainer = parts
     path = start and start.path
     with (
@@ -68,7 +68,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord) -> None:
         naming_checkpoint(path),
         explained(trainer, task),
         signals.deferred(resume_callback(trainer)),
-        ignored(SKIPPED_BATCH),
+        ignored(*[SKIPPED_BATCH] * skips),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):

@@ -31,6 +31,8 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
         parts["net"] = build(without_downloads(section(config, "model")), "model", nn.Module)
     if "metrics" in taken and config.get("metrics"):
         parts["metrics"] = instantiate(section(config, "metrics"), "metrics")
+    # What only training needs.
+    parts |= dict.fromkeys((given.required_by(str(node.get("_target_")))) - parts.keys())
     task = build(node, "task", LightningModule, **parts)
     if isinstance(task, Task):
         task.facts = saved[DESCRIPTION]["facts"]

@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint, ModelSummary, ProgressBar
 
 from kindling.checkpoints import resume_files
+from kindling.console import silent
 from kindling.errors import DivergedError
 from kindling.lightning_internals import launched
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
@@ -24,10 +25,11 @@ def find_divergence(build: Build, run: RunRecord, rollbacks: Rollbacks, failed: 
     finder = FindDivergence(failed.global_step)
     try:
         start = resume_files.newest_whole(run.folder)
-        data, task, _, trainer = build(start, rollbacks, replay=finder)
+        with silent():
+            data, task, _, trainer = build(start, rollbacks, replay=finder)
         trainer.num_sanity_val_steps = failed.num_sanity_val_steps
         save_nothing(trainer)
-        with launched.ended_on_failure(trainer), ignored(SKIPPED_BATCH, MISSING_CALLBACKS):
+        with silent(), launched.ended_on_failure(trainer), ignored(SKIPPED_BATCH, MISSING_CALLBACKS):
             trainer.fit(task, data, ckpt_path=start and start.path, weights_only=True)
     except FoundError as found:
         return found.place

@@ -39,7 +39,7 @@ HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
 # The code gives these their first argument.
 PARTIAL = ("optimizer", "scheduler.scheduler")
 # Whether these may be null depends on the task.
-OPTIONAL = ("model", "optimizer")
+OPTIONAL = ("model", "optimizer", "data")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 

@@ -15,6 +15,7 @@ from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.training.observer import Observer
 from kindling.training.sums import LOSS, NUM
+from kindling.training.task import Task
 
 # A net may skip layers, or start some at zero.
 NUM_STEPS = 8
@@ -58,7 +59,8 @@ class Doctor(Observer):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
         # The rules know no other kind of task and data.
-        if not isinstance(self._seen.data, ImageDataModule) or not hasattr(pl_module, "criterion"):
+        knows = isinstance(pl_module, Task) and hasattr(pl_module, "criterion")
+        if not isinstance(self._seen.data, ImageDataModule) or not knows:
             for name in vars(Doctor):
                 if name.startswith("on_"):
                     # Lightning skips a hook that is not callable.
