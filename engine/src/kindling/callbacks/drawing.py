@@ -25,9 +25,12 @@ class TensorBoardCallback(Observer):
     def __init__(self, every_n_epochs: int | None = None):
         self.every_n_epochs = every_n_epochs
         self._has_failed = False
+        self._is_left_out = False
 
     def attempt(self, draw: Callable[..., None], *arguments: Any) -> None:
         """Draw; what cannot be drawn is logged once, and costs no run."""
+        if self._is_left_out:
+            return
         try:
             draw(*arguments)
         except Exception as error:
@@ -35,6 +38,12 @@ class TensorBoardCallback(Observer):
             if not self._has_failed:
                 warn(f"{type(self).__name__}: cannot draw: {one_line(error)}")
             self._has_failed = True
+
+    def leave_out(self, trainer: Trainer, why: str) -> None:
+        """Draw nothing of this run, and say so once."""
+        if tensorboards(trainer) and not self._is_left_out:
+            warn(f"{type(self).__name__}: left out: {why}")
+        self._is_left_out = True
 
     def ends_period(self, trainer: Trainer) -> bool:
         """Whether the current epoch is the last one of `every_n_epochs`."""
