@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from kindling.console import warn
 from kindling.errors import one_line
+from kindling.lightning_internals.loops import logged_step
 from kindling.training.observer import Observer
 
 # The import would slow each start by 0.1 s.
@@ -62,4 +63,4 @@ def writers(trainer: Trainer) -> "list[SummaryWriter]":
 
 def current_step(trainer: Trainer) -> int:
     """Of a batch or of a validation, as Lightning counts what it logs; one that is resumed from hides later ones."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+    return logged_step(trainer)

@@ -14,6 +14,7 @@ from torch.profiler import ProfilerAction, ProfilerActivity, record_function, sc
 
 from kindling.debug.phases import END, FORWARD, LOGGING, PhaseClock
 from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
+from kindling.lightning_internals.steps import logger_connector
 from kindling.ranges import NotNegativeInt, PositiveInt
 from kindling.training.net import net_of
 from kindling.training.task import Task
@@ -63,7 +64,7 @@ class StepProfiler(Profiler):
         super().setup(stage, local_rank, log_dir)
         if stage == "fit" and not self._local_rank:
             module: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
-            connector = module.trainer._logger_connector
+            connector = logger_connector(module.trainer)
             for net in nets_of(module):
                 # Torch calls a net through it, compiled or not.
                 self._wrap(net, "_compiled_call_impl", FORWARD, net._call_impl)

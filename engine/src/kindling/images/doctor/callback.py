@@ -16,6 +16,7 @@ from kindling.images.doctor.fetching import Fetching
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
 from kindling.images.keep_logits import has_logits
+from kindling.lightning_internals.steps import watch_fetching
 from kindling.training.bookkeeping import is_summed
 from kindling.training.observer import Observer
 from kindling.training.sums import LOSS, NUM
@@ -83,7 +84,7 @@ class Doctor(Observer):
         # A resumed run has its first steps behind it.
         if trainer.global_step:
             self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]
-        self._fetching.watch(trainer.fit_loop.epoch_loop)
+        watch_fetching(trainer, self._fetching.start, self._fetching.stop)
         criterion: Any = getattr(pl_module, "criterion", None)
         if has_labelled_images(self._seen.data) and isinstance(criterion, nn.Module):
             handle = criterion.register_forward_pre_hook(look)
