@@ -34,6 +34,9 @@ FOREIGN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
+LONGEST_S = 400
+
+
 class Subject(NamedTuple):
     """What a feature is tried with: a project, and the overrides that name the task and the data."""
 
@@ -72,6 +75,10 @@ def run(subject: Subject, feature: Feature, folder: Path, base: Path) -> tuple[D
 
     fork = Patched(folder, "train.py", *own, *feature.tiny, *asked, f"paths.logs={folder}")
     try:
+        # The first compilation of a net takes its time.
+        fork.process.join(timeout=LONGEST_S)
+        if fork.process.is_alive():
+            return Done(-1, "", f"still running after {LONGEST_S} s"), folder
         done = fork.result()
     finally:
         fork.process.kill()
