@@ -2,6 +2,7 @@
 
 import json
 import logging
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from bench import adapters
-from bench.foreign.boring_classes import BoringDataModule, BoringModel
+from bench.foreign.boring_classes import BoringDataModule, BoringDataModuleNoLen, BoringModel
 from kindling.callbacks.finetuning import Finetuning
 from kindling.callbacks.graph import Graph, asked_of_net
 from kindling.callbacks.periodic import PeriodicCheckpoint
@@ -27,10 +28,12 @@ from kindling.images.doctor.callback import Doctor
 from kindling.images.training_images import TrainingImages
 from kindling.images.validation_pictures import ValidationPictures
 from kindling.lightning_internals.batches import first_training_batch
+from kindling.training.bookkeeping import refuse_waiting
 from kindling.training.task import StepOutput, Task
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
 Batch = dict[str, Any]
+UNUSED = {"find_unused_parameters": True}
 
 
 class Gated(nn.Module):
@@ -284,6 +287,13 @@ def test_the_doctor_names_parameters_that_no_gradient_reaches_in_any_module(kind
     assert "trainable parameters: unused.weight, unused.bias; usual: all" in line
 
 
+def test_the_doctor_bears_a_stream_of_no_length(caplog):
+    few = {"limit_train_batches": 3, "limit_val_batches": 2}
+    fit(BoringModel(), BoringDataModuleNoLen(), Doctor(), **few)
+    # Its numbers are drawn anew each time.
+    assert [each.partition(";")[0] for each in warnings_of(caplog)] == ["data: validation is shuffled"]
+
+
 def test_the_doctor_tells_of_training_in_one_order(caplog):
     fit(answers(), Rows(shuffle=False), Doctor())
     (line,) = warnings_of(caplog)
@@ -373,3 +383,15 @@ def test_what_is_asked_of_a_net_is_refused_for_a_module_that_takes_none(config, 
     words = rf"{setting.partition('=')[0]}: given \w+ with BoringModel, which takes no net; allowed: "
     with pytest.raises(ConfigError, match=words):
         config("task=plain", "task._target_=bench.foreign.boring_classes.BoringModel", *none, setting)
+
+
+@pytest.mark.parametrize(("optimizers", "settings", "fits"), [(2, {}, False), (1, {}, True), (2, UNUSED, True)])
+def test_several_optimizers_in_several_processes_are_refused_where_they_would_wait(optimizers, settings, fits):
+    strategy = SimpleNamespace(_ddp_kwargs=settings)
+    trainer: Any = SimpleNamespace(world_size=2, strategy=strategy, optimizers=[None] * optimizers)
+    if fits:
+        refuse_waiting(trainer, adapters.GAN(4))
+    else:
+        with pytest.raises(ConfigError, match=r"ddp with GAN, which steps 2 .* trainer.strategy=ddp_find_unused"):
+            refuse_waiting(trainer, adapters.GAN(4))
+    refuse_waiting(trainer, BoringModel())

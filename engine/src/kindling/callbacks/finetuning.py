@@ -6,6 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from kindling.errors import ConfigError
+from kindling.lightning_internals.steps import waits_for_every_gradient
 from kindling.ranges import NotNegativeInt
 from kindling.training.net import net_of, refuse_manual_optimization
 from kindling.training.optimization import layer_numbers
@@ -32,8 +33,7 @@ class Finetuning(Callback):
         self._layers: dict[str, int] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
-        if stage == "fit" and trainer.world_size > 1 and not unused:
+        if stage == "fit" and waits_for_every_gradient(trainer):
             raise ConfigError(
                 f"callbacks.finetuning: given {trainer.world_size} processes; allowed: one, or "
                 "trainer.strategy=ddp_find_unused_parameters_true"

@@ -30,3 +30,9 @@ def watch_fetching(trainer: Trainer, start: Callable[[], None], stop: Callable[[
         after()
 
     loop._on_before_fetch, loop._on_after_fetch = begin, end
+
+
+def waits_for_every_gradient(trainer: Trainer) -> bool:
+    """Whether processes wait for each other's gradient of every parameter, also of one that a step does not use."""
+    settings = getattr(trainer.strategy, "_ddp_kwargs", None)
+    return trainer.world_size > 1 and settings is not None and not settings.get("find_unused_parameters")

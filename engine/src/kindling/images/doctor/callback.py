@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 
@@ -137,8 +138,7 @@ class Doctor(Observer):
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         loader: Any = trainer.val_dataloaders
-        whole = hasattr(loader, "__len__") and trainer.num_val_batches == [len(loader)]
-        counted = whole and self._predicted is not None
+        counted = self._predicted is not None and trainer.num_val_batches == [sized_len(loader)]
         self._seen.predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum") if counted else None
         self._ask(VALIDATION)
 
