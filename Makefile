@@ -31,6 +31,9 @@ test-crash: $(READY) ## kill, damage and resume hundreds of runs: about half an 
 	$(BIN)/pytest -n 2 -m slow engine/tests
 	$(BIN)/python engine/tests/crash.py
 
+test-features: $(READY) ## every feature with three recipes and five foreign modules: works, or why not; about 20 minutes
+	$(BIN)/python engine/tests/features.py cnn diabetes gpt
+
 test-gpu: $(READY) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
@@ -73,4 +76,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-gpu check format coverage golden schema check-configs faults contracts clean
+.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema check-configs faults contracts clean

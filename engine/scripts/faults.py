@@ -169,14 +169,14 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/train.py", "initialise(net, cfg.init)", "pass"),
     Fault("engine/src/kindling/debug/gradient_check.py", "if not is_right]", "if is_right is None]"),
-    Fault("engine/src/kindling/debug/gradient_check.py", "add_noise(images)", "images"),
+    Fault("engine/src/kindling/debug/gradient_check.py", "add_noise(each.clone())", "each"),
     Fault(
         "engine/src/kindling/debug/gradient_check.py",
-        "        torch.default_generator.manual_seed(SEED)\n        given",
-        "        given",
+        "        torch.default_generator.manual_seed(SEED)\n        if name",
+        "        if name",
     ),
-    Fault("engine/src/kindling/debug/gradient_check.py", "{name: value})", "{})"),
-    Fault("engine/src/kindling/debug/gradient_check.py", "copy.deepcopy(each).cpu()", "each.cpu()"),
+    Fault("engine/src/kindling/debug/gradient_check.py", "{name: value}, (batch,))", "{}, (batch,))"),
+    Fault("engine/src/kindling/debug/gradient_check.py", "copy.deepcopy(module).cpu()", "module.cpu()"),
     Fault("engine/src/kindling/config/rules/run_rules.py", "if init and weights:", "if False:"),
     Fault("engine/src/kindling/run_folders/resumption.py", "(*RATES, *FREE)", "RATES"),
     Fault("engine/src/kindling/training/task.py", "parameter.grad = None", "pass"),
@@ -261,7 +261,11 @@ FAULTS = [
     Fault("engine/src/kindling/config/once.py", "base is None or master is not master_config", "base is None"),
     Fault("engine/src/kindling/config/once.py", "overrides if override not in values)", "overrides)"),
     Fault("engine/src/kindling/train.py", "data, best, verbose=False", "data, None, verbose=False"),
-    Fault("engine/src/kindling/train.py", "seed_everything(cfg.seed, workers=True, verbose=False)", "pass"),
+    Fault(
+        "engine/src/kindling/train.py",
+        "    seed_everything(cfg.seed, workers=True, verbose=False)\n    data",
+        "    data",
+    ),
     Fault("engine/src/kindling/train.py", "if cfg.train and trainer.global_step == 0:", "if False:"),
     Fault("engine/src/kindling/training/example.py", "task.net.train()", "pass"),
     Fault(
@@ -565,8 +569,7 @@ FAULTS = [
         "engine/src/kindling/callbacks/activations.py", "(output.detach().amax(others) <= 0)", "(output.detach() <= 0)"
     ),
     Fault("engine/src/kindling/callbacks/activations.py", "            handle.remove()", "            pass"),
-    Fault("engine/src/kindling/debug/shapes.py", "each.copy_(buffers[name])", "pass"),
-    Fault("engine/src/kindling/debug/shapes.py", "if len(calls) == before:", "if True:"),
+    Fault("engine/src/kindling/debug/shapes.py", "if len(self.calls) == before:", "if True:"),
     Fault("engine/src/kindling/debug/bytes_held.py", "if storage.data_ptr() not in own:", "if True:"),
     Fault(
         "engine/src/kindling/debug/bytes_held.py",
@@ -583,7 +586,9 @@ FAULTS = [
     Fault("engine/src/kindling/callbacks/histograms.py", "not trainer.is_last_batch or", ""),
     Fault("engine/src/kindling/images/training_images.py", "cpu() * std + mean", "cpu() * std - mean"),
     Fault("engine/src/kindling/images/training_images.py", ".mul(255).round()", ".mul(255)"),
-    Fault("engine/src/kindling/callbacks/graph.py", "copy.deepcopy(pl_module.net).eval()", "pl_module.net.eval()"),
+    Fault(
+        "engine/src/kindling/callbacks/graph.py", "copy.deepcopy(net_of(pl_module)).eval()", "net_of(pl_module).eval()"
+    ),
     Fault("engine/src/kindling/callbacks/graph.py", "torch.random.fork_rng(gpus), ", ""),
     Fault("engine/src/kindling/callbacks/graph.py", "trainer.global_step and config", "config"),
     Fault("engine/src/kindling/images/validation_pictures.py", "and not trainer.sanity_checking", ""),
@@ -606,7 +611,7 @@ FAULTS = [
     Fault("engine/src/kindling/callbacks/timings.py", "current_step(trainer) - 1", "current_step(trainer)"),
     Fault("engine/src/kindling/config/rules/callback_rules.py", "drawing = [] if board else", "drawing ="),
     Fault("engine/src/kindling/images/doctor/training_rules.py", "least >= 0 and off_one < ROUNDING", "off_one < 0"),
-    Fault("engine/src/kindling/images/doctor/training_rules.py", "if each.requires_grad]", "]"),
+    Fault("engine/src/kindling/images/doctor/seen.py", " if each.requires_grad}", "}"),
     Fault(
         "engine/src/kindling/images/doctor/training_rules.py", "right = 1 - smoothing + other", "right = 1 - smoothing"
     ),
@@ -620,7 +625,7 @@ FAULTS = [
     Fault("engine/src/kindling/images/doctor/callback.py", 'self._reported.update(state_dict["told"])', "pass"),
     Fault("engine/src/kindling/debug/find_lr.py", "self._rate * share", "self._rate"),
     Fault("engine/src/kindling/debug/find_lr.py", "** (1 / 3)", "** 1"),
-    Fault("engine/src/kindling/debug/find_batch_size.py", "trainer.fit_loop._combined_loader = None", "pass"),
+    Fault("engine/src/kindling/debug/find_batch_size.py", "make_loaders_anew(trainer)", "pass"),
     Fault("engine/src/kindling/config/rules/logger_rules.py", "if not all(map(find_spec, modules)):", "if False:"),
     Fault("engine/src/kindling/loggers/tracking.py", "tags(run), ids.get(name))", "tags(run), None)"),
     Fault("engine/src/kindling/run_folders/record.py", "        self.close_trackers(status, reason)\n", ""),

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
-from kindling.lightning_internals import checkpoints, dataloaders, launched, loggers, loops, results
+from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -464,3 +464,80 @@ def test_ended_on_failure_kills_what_was_launched_and_forgets_it():
             real._configure_launcher()
         assert real.launcher.procs == []
         assert callable(real.launcher.kill)
+
+
+# Steps
+
+
+def test_first_training_batch_is_the_first_and_takes_nothing_from_the_run():
+    seen: list[Any] = []
+
+    class Looks(Callback):
+        def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            seen.append(batches.first_training_batch(trainer, pl_module))
+
+        def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+            seen.append(batch)
+
+    fit(Looks(), max_epochs=1)
+    first, *others = seen
+    assert len(others) == len(BATCHES)
+    assert all(torch.equal(a, b) for a, b in zip(first, others[0], strict=True))
+
+
+def test_end_fit_ends_a_fit_in_the_middle_as_finished():
+    trainer = fit(At(0, 1, lambda *_: batches.end_fit()))
+    assert trainer.global_step == 1
+    assert trainer.state.finished
+
+
+def test_forget_metrics_leaves_none_behind():
+    class Logs(Module):
+        def validation_step(self, batch: Any, batch_idx: int) -> None:
+            self.log("value", torch.ones(()))
+
+    trainer = fit(module=Logs(), max_epochs=1)
+    assert "value" in trainer.callback_metrics
+    batches.forget_metrics(trainer)
+    assert not trainer.callback_metrics
+
+
+def test_make_loaders_anew_lets_the_next_fit_ask_for_them():
+    trainer = fit(max_epochs=1)
+    before = trainer.fit_loop._combined_loader
+    batches.make_loaders_anew(trainer)
+    trainer.fit_loop.setup_data()
+    assert before is not None
+    assert trainer.fit_loop._combined_loader not in (None, before)
+
+
+@pytest.mark.parametrize(("every", "logged"), [(1, [0, 1]), (2, [1])])
+def test_is_logged_step_names_the_steps_that_reach_a_logger(tmp_path, every, logged):
+    seen: list[int] = []
+
+    class Looks(Callback):
+        def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+            seen.extend([trainer.global_step] * steps.is_logged_step(trainer))
+
+    fit(Looks(), max_steps=2, logger=CSVLogger(tmp_path), log_every_n_steps=every)
+    assert seen == logged
+    fit(Looks(), max_steps=2, log_every_n_steps=1)
+    assert seen == logged, "without a logger none does"
+
+
+def test_watch_fetching_sees_each_batch_before_and_after():
+    seen: list[str] = []
+    watch = At(0, 0, lambda *_: None)
+    watch.on_train_start = lambda trainer, _: steps.watch_fetching(  # pyright: ignore[reportAttributeAccessIssue]
+        trainer, lambda: seen.append("start"), lambda: seen.append("stop")
+    )
+    fit(watch, max_epochs=1)
+    assert seen[:2] == ["start", "stop"]
+    assert seen.count("start") == seen.count("stop") == len(BATCHES)
+
+
+def test_the_logger_connector_has_what_is_timed():
+    connector = steps.logger_connector(fit(max_epochs=1))
+    assert all(
+        callable(getattr(connector, name)) for name in ("log_metrics", "update_train_step_metrics", "on_batch_end")
+    )

@@ -233,18 +233,21 @@ class Stubborn(nn.Module):
 
 
 def graph_of(net: nn.Module, tmp_path, global_step: int = 0, **config) -> tuple[LightningModule, list[str]]:
-    """What is drawn when training starts."""
-    module = Classification(net, nn.CrossEntropyLoss(), "none", config=config)
+    """What is drawn with the first batch of training."""
+    sizes = {"channels": 3, "image_size": 8}
+    module = Classification(net, nn.CrossEntropyLoss(), "none", config={"data": sizes, **config})
     added = []
     trainer = SimpleNamespace(
         global_step=global_step,
-        datamodule=SimpleNamespace(channels=3, image_size=8),
         precision_plugin=SimpleNamespace(convert_input=lambda images: images),
     )
     with pytest.MonkeyPatch.context() as patch:
         writer = SimpleNamespace(add_graph=lambda trace, blank: added.append(trace))
         patch.setattr("kindling.callbacks.graph.writers", lambda _: [writer])
-        Graph().on_train_start(trainer, module)
+        graph: Any = Graph()
+        graph.on_train_start(trainer, module)
+        for batch_idx in (0, 1):
+            graph.on_train_batch_start(trainer, module, None, batch_idx)
     return module, added
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from kindling.console import warn
 from kindling.errors import one_line
+from kindling.lightning_internals.loops import logged_step
 from kindling.training.observer import Observer
 
 # The import would slow each start by 0.1 s.
@@ -25,9 +26,12 @@ class TensorBoardCallback(Observer):
     def __init__(self, every_n_epochs: int | None = None):
         self.every_n_epochs = every_n_epochs
         self._has_failed = False
+        self._is_left_out = False
 
     def attempt(self, draw: Callable[..., None], *arguments: Any) -> None:
         """Draw; what cannot be drawn is logged once, and costs no run."""
+        if self._is_left_out:
+            return
         try:
             draw(*arguments)
         except Exception as error:
@@ -35,6 +39,12 @@ class TensorBoardCallback(Observer):
             if not self._has_failed:
                 warn(f"{type(self).__name__}: cannot draw: {one_line(error)}")
             self._has_failed = True
+
+    def leave_out(self, trainer: Trainer, why: str) -> None:
+        """Draw nothing of this run, and say so once."""
+        if tensorboards(trainer) and not self._is_left_out:
+            warn(f"{type(self).__name__}: left out: {why}")
+        self._is_left_out = True
 
     def ends_period(self, trainer: Trainer) -> bool:
         """Whether the current epoch is the last one of `every_n_epochs`."""
@@ -53,4 +63,4 @@ def writers(trainer: Trainer) -> "list[SummaryWriter]":
 
 def current_step(trainer: Trainer) -> int:
     """Of a batch or of a validation, as Lightning counts what it logs; one that is resumed from hides later ones."""
-    return trainer.fit_loop.epoch_loop._batches_that_stepped
+    return logged_step(trainer)

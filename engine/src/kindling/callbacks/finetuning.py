@@ -1,14 +1,14 @@
 """Fine-tuning: the last layer alone at first, then the others, all at once or one by one from the last back."""
 
-from typing import Any
-
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import SGD
 
 from kindling.errors import ConfigError
+from kindling.lightning_internals.steps import waits_for_every_gradient
 from kindling.ranges import NotNegativeInt
+from kindling.training.net import net_of, refuse_manual_optimization
 from kindling.training.optimization import layer_numbers
 
 
@@ -33,15 +33,15 @@ class Finetuning(Callback):
         self._layers: dict[str, int] = {}
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        unused = getattr(trainer.strategy, "_ddp_kwargs", {}).get("find_unused_parameters")
-        if stage == "fit" and trainer.world_size > 1 and not unused:
+        if stage == "fit" and waits_for_every_gradient(trainer):
             raise ConfigError(
                 f"callbacks.finetuning: given {trainer.world_size} processes; allowed: one, or "
                 "trainer.strategy=ddp_find_unused_parameters_true"
             )
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        net: Any = pl_module.net
+        refuse_manual_optimization(pl_module, "callbacks.finetuning", "perhaps with a loss of frozen layers alone")
+        net = net_of(pl_module)
         trained = {name for name, parameter in net.named_parameters() if parameter.requires_grad}
         self._layers = {name: number for name, number in layer_numbers(net).items() if name in trained}
         if len(set(self._layers.values())) < 2:
@@ -57,7 +57,7 @@ class Finetuning(Callback):
         self._freeze(net, trainer.current_epoch)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._freeze(pl_module.net, trainer.current_epoch)  # pyright: ignore[reportArgumentType]
+        self._freeze(net_of(pl_module), trainer.current_epoch)
 
     def _freeze(self, net: nn.Module, epoch: int) -> None:
         first = max(self._layers.values()) + 1 - self._num_trained(epoch)

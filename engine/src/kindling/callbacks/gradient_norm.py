@@ -8,13 +8,14 @@ from torch.optim import Optimizer
 
 from kindling.callbacks.drawing import current_step
 from kindling.callbacks.gradients import unscaled_gradients
+from kindling.lightning_internals.steps import is_logged_step
 
 
 class GradientNorm(Callback):
     """Logs train/grad_norm, of all gradients together before clipping, each `trainer.log_every_n_steps`."""
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        if not trainer._logger_connector.should_update_logs or not trainer.loggers:
+        if not is_logged_step(trainer):
             return
         gradients: Any = list(unscaled_gradients(trainer, pl_module, optimizer).values())
         # A batch left out by a rollback has none.

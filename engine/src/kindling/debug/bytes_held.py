@@ -60,14 +60,14 @@ class Estimate(NamedTuple):
     """Bytes of a step as a function of the batch size."""
 
     fixed: int
-    per_image: float
+    per_example: float
 
     def of(self, batch_size: int) -> float:
-        return self.fixed + self.per_image * batch_size
+        return self.fixed + self.per_example * batch_size
 
     def largest_batch(self, available: float) -> int:
-        """The most images whose step fits into so many bytes."""
-        return max(0, int((available - self.fixed) // max(1.0, self.per_image)))
+        """The most examples whose step fits into so many bytes."""
+        return max(0, int((available - self.fixed) // max(1.0, self.per_example)))
 
 
 def available_bytes(device: torch.device) -> int | None:

@@ -3,15 +3,16 @@
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import BatchSizeFinder
-from lightning.pytorch.utilities.exceptions import _TunerExitException
 
+from kindling.data.examples import num_examples
 from kindling.errors import ConfigError, KindlingError
 from kindling.images.datamodule import ImageDataModule
+from kindling.lightning_internals.batches import end_fit, forget_metrics, make_loaders_anew
 from kindling.ranges import PositiveInt
 from kindling.training.observer import Observer
 
@@ -44,30 +45,57 @@ class FindBatchSize(BatchSizeFinder, Observer):
             raise ConfigError(f"trainer.devices: given {trainer.world_size} with debug=find_batch_size; allowed: 1")
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        data: ImageDataModule = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
-        num_images = len(data.splits.train)
-        most = min(self.limit, HIGHEST, num_images)
+        data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+        noun = "images" if isinstance(data, ImageDataModule) else "examples"
+        refuse_fixed_batches(data)
+        num = num_trained(data)
+        most = min(self.limit, HIGHEST, num or HIGHEST)
         size = largest(partial(self._fits, trainer, pl_module, data), self.start, most)
         if not size:
-            raise KindlingError("data.batch_size: memory runs out with 2 images; take a smaller model or image_size")
+            smaller = "a smaller model or image_size" if noun == "images" else "a smaller model"
+            raise KindlingError(f"data.batch_size: memory runs out with 2 {noun}; take {smaller}")
 
         end = ""
         if size == most:
-            reason = "all training images" if most == num_images else "the limit of this search"
+            reason = f"all training {noun}" if most == num else "the limit of this search"
             end = f"; nothing ran out of memory up to {most}, {reason}"
         log.info("the largest batch that has fitted: data.batch_size=%d%s", size, end)
-        # By this error Lightning ends a fit without training.
-        raise _TunerExitException
+        end_fit()
 
-    def _fits(self, trainer: Trainer, pl_module: LightningModule, data: ImageDataModule, size: int) -> bool:
+    def _fits(self, trainer: Trainer, pl_module: LightningModule, data: Any, size: int) -> bool:
         data.batch_size = size
         # Else Lightning would try the loader already made.
-        trainer.fit_loop._combined_loader = None
+        make_loaders_anew(trainer)
         self._init_val, self._max_val = size, size + 1
         self.scale_batch_size(trainer, pl_module)
         # These metrics are of steps that were undone.
-        trainer._logger_connector._callback_metrics.clear()
+        forget_metrics(trainer)
         return self.optimal_batch_size == size
+
+
+def refuse_fixed_batches(data: Any) -> None:
+    """
+    Raises:
+        ConfigError: loaders of training do not have the batch size that the data is given.
+    """
+    allowed = "allowed: a data module whose train_dataloader takes self.batch_size"
+    name = type(data).__name__
+    if not isinstance(getattr(data, "batch_size", None), int):
+        raise ConfigError(f"data: given {name} with debug=find_batch_size, which has no batch_size; {allowed}")
+    before, data.batch_size = data.batch_size, data.batch_size + 1
+    found = getattr(data.train_dataloader(), "batch_size", None)
+    data.batch_size = before
+    if found != before + 1:
+        raise ConfigError(f"data: given {name} with debug=find_batch_size, whose loader sets its own size; {allowed}")
+
+
+def num_trained(data: Any) -> int | None:
+    """The number of training examples; None of a stream."""
+    loader = data.train_dataloader()
+    examples = getattr(loader, "dataset", None)
+    if examples is None and getattr(data, "splits", None) is not None:
+        return num_examples(data.splits.train)
+    return len(examples) if hasattr(examples, "__len__") else None  # pyright: ignore[reportArgumentType]
 
 
 def largest(fits: Callable[[int], bool], start: int, most: int) -> int:

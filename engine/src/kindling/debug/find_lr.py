@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,12 +15,17 @@ from kindling.errors import KindlingError
 from kindling.files.whole_file import write_whole
 from kindling.images.doctor.training_rules import rate_is_near
 from kindling.images.plots import plot_rates
+from kindling.lightning_internals.batches import end_fit, forget_metrics
 from kindling.ranges import Positive
+from kindling.training.bookkeeping import is_summed
+from kindling.training.net import refuse_manual_optimization
 from kindling.training.observer import Observer
-from kindling.training.sums import LOSS, NUM
+from kindling.training.task import Task
 
 # A loss this many times the first has diverged.
 DIVERGED = 3.0
+# So many in a row, since small batches are noisy.
+PATIENCE = 3
 # Deviation, in steps, of the bell that smooths losses.
 WIDTH = 4.0
 # The share of the descent that counts as most.
@@ -47,6 +53,12 @@ class FindLR(Observer):
         self.min_lr, self.max_lr, self.num_steps = min_lr, max_lr, num_steps
         self.rates: list[float] = []
         self.losses: list[float] = []
+        # Of the batches of a step, each a share of its mean.
+        self._shares_of_loss: list[Any] = []
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        because = "so that no one loss follows from a rate"
+        refuse_manual_optimization(pl_module, "callbacks.find_lr", because)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set what the command may have set for a training."""
@@ -66,30 +78,47 @@ class FindLR(Observer):
             group["lr"] = self._rate * share
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self._shares_of_loss.append(outputs["loss"].detach())
         # With accumulation a step takes several batches.
         if trainer.global_step == len(self.rates):
             return
-        sums = pl_module.sums["train"].reduced(trainer)
-        # Else the epoch would log a mean over rates.
-        pl_module.sums["train"].reset()
+        loss: Any = trainer.strategy.reduce(torch.stack(self._shares_of_loss).sum(), reduce_op="mean")
+        self._shares_of_loss = []
+        if is_summed(pl_module):
+            # Else the epoch would log a mean over rates.
+            pl_module.sums["train"].reset()
         self.rates.append(self._rate)
-        self.losses.append((sums[LOSS] / sums[NUM]).item())
-        # Negated, so that NaN counts as diverged.
-        diverged = not self.losses[-1] < DIVERGED * self.losses[0]
-        trainer.should_stop = diverged or len(self.rates) == self.num_steps
+        self.losses.append(loss.item())
+        if has_diverged(self.losses) or len(self.rates) == self.num_steps:
+            self._conclude(trainer, pl_module)
 
-    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+    def _conclude(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # They are of steps at many rates.
+        forget_metrics(trainer)
+        if trainer.is_global_zero:
+            self._show(pl_module)
+        # At the epoch's end a NaN would be refused.
+        end_fit()
+
+    def _show(self, pl_module: LightningModule) -> None:
         suggested = suggest(self.rates, self.losses)
         facts = {"suggested": suggested, "given": self._given, "lr": self.rates, "loss": self.losses}
         with write_whole(self.folder / "lr_find.json") as stream:
             json.dump(facts, stream)
         picture = self.folder / "lr_find.png"
         plot_rates(self.rates, self.losses, {"suggested": suggested, "given": self._given}, picture)
-        log.info("the range test suggests optimizer.lr=%g; its curve: %s", suggested, picture)
-        for problem in rate_is_near(self._given, suggested):
+        # Other modules have rates of their own.
+        key = "optimizer.lr" if isinstance(pl_module, Task) and pl_module.optimizer else "lr"
+        log.info("the range test suggests %s=%g; its curve: %s", key, suggested, picture)
+        for problem in rate_is_near(self._given, suggested, key):
             warn(problem)
+
+
+def has_diverged(losses: list[float]) -> bool:
+    """Whether the last loss is NaN, or the last few are far above the first; one alone may be that of a hard batch."""
+    # Negated, so that NaN counts too.
+    far = [not loss < DIVERGED * losses[0] for loss in losses[-PATIENCE:]]
+    return not math.isfinite(losses[-1]) or (len(far) == PATIENCE and all(far))
 
 
 def suggest(rates: list[float], losses: list[float]) -> float:

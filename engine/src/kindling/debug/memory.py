@@ -11,6 +11,7 @@ from rich.table import Table
 from torch import Tensor
 
 from kindling.console import as_text
+from kindling.data.batches import batch_size_of, tensors_in
 from kindling.debug.bytes_held import (
     Estimate,
     available_bytes,
@@ -20,6 +21,7 @@ from kindling.debug.bytes_held import (
     optimizer_state,
     resident_bytes,
 )
+from kindling.images.datamodule import ImageDataModule
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -41,19 +43,23 @@ class Memory(Observer):
         self._recording = ExitStack()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self.batch_size = len(batch[0])
+        self.batch_size = batch_size_of(batch)
+        tensors = list(tensors_in(batch))
         self.parts = {
             "parameters": num_bytes(pl_module.parameters()),
             "buffers": num_bytes(pl_module.buffers()),
-            "batch": sum(each.numel() * each.element_size() for each in batch),
+            "batch": sum(each.numel() * each.element_size() for each in tensors),
         }
         self._end_phase(pl_module.device, "loader")
-        held = (*pl_module.parameters(), *pl_module.buffers(), *batch)
+        held = (*pl_module.parameters(), *pl_module.buffers(), *tensors)
         self._kept = self._recording.enter_context(kept_for_backward(held))
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
-        self._recording.close()
-        self.parts["activations"] = self._kept.num_bytes
+        if pl_module.automatic_optimization:
+            self._recording.close()
+        # Of several losses, the one whose pass keeps most.
+        self.parts["activations"] = max(self.parts.get("activations", 0), self._kept.num_bytes)
+        self._kept.storages.clear()
         self._end_phase(pl_module.device, "forward")
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,7 +71,7 @@ class Memory(Observer):
     ) -> None:
         # A batch that is left out has no backward.
         self._recording.close()
-        self.parts["optimizer state"] = num_bytes(optimizer_state(trainer.optimizers[0]))
+        self.parts["optimizer state"] = num_bytes(t for each in trainer.optimizers for t in optimizer_state(each))
         self._end_phase(pl_module.device, "optimizer")
 
     def _end_phase(self, device: torch.device, phase: str) -> None:
@@ -79,7 +85,11 @@ class Memory(Observer):
             peaks = self.peaks or counted_peaks(self.parts)
             tables = as_text(table("a step holds", self.parts)), as_text(table("at most, by phase", peaks))
             estimate = estimated(self.parts, max(peaks.values()), self.batch_size)
-            lines = [*tables, *notes(estimate, available_bytes(pl_module.device), measured=measured)]
+            data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+            noun = "images" if isinstance(data, ImageDataModule) else "examples"
+            size = "data.batch_size=" if hasattr(data, "batch_size") else "a batch of "
+            found = notes(estimate, available_bytes(pl_module.device), measured=measured, noun=noun, size=size)
+            lines = [*tables, *found]
             log.info("%s", "\n".join(lines))
 
 
@@ -107,13 +117,13 @@ def table(title: str, parts: dict[str, int]) -> Table:
     return found
 
 
-def notes(estimate: Estimate, available: int | None, *, measured: bool) -> Iterator[str]:
+def notes(estimate: Estimate, available: int | None, *, measured: bool, noun: str, size: str) -> Iterator[str]:
     """What a batch size would need, and the largest one for which there is memory."""
-    yield f"a batch of B images needs {mebi(estimate.fixed)} + {mebi(estimate.per_image)} * B MiB"
+    yield f"a batch of B {noun} needs {mebi(estimate.fixed)} + {mebi(estimate.per_example)} * B MiB"
     if available is not None:
         # The fixed part is held already, so not free.
         largest = estimate.largest_batch(available + estimate.fixed)
-        yield f"for {mebi(available)} MiB that are free, data.batch_size={largest:,} would be the largest"
+        yield f"for {mebi(available)} MiB that are free, {size}{largest:,} would be the largest"
     if not measured:
         yield "without a GPU peaks are counted, not measured: passing copies are left out"
         resident = resident_bytes()

@@ -8,16 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lightning.pytorch import LightningModule
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerAction, ProfilerActivity, record_function, schedule, tensorboard_trace_handler
 
 from kindling.debug.phases import END, FORWARD, LOGGING, PhaseClock
 from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
+from kindling.lightning_internals.steps import logger_connector
 from kindling.ranges import NotNegativeInt, PositiveInt
+from kindling.training.net import net_of
+from kindling.training.task import Task
 
 log = logging.getLogger(__name__)
 # Methods of Lightning's logger connector that are timed.
 LOGS = ("log_metrics", "update_train_step_metrics", "on_batch_end")
+
+
+def nets_of(module: LightningModule) -> list[Any]:
+    """What counts as forward: the net of a task; of a module that does not say, all that it holds."""
+    return [net_of(module)] if isinstance(module, Task) else list(module.children())
 
 
 class StepProfiler(Profiler):
@@ -54,11 +63,12 @@ class StepProfiler(Profiler):
     def setup(self, stage: str, local_rank: int | None = None, log_dir: str | None = None) -> None:
         super().setup(stage, local_rank, log_dir)
         if stage == "fit" and not self._local_rank:
-            classifier: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
-            connector = classifier.trainer._logger_connector
-            # Torch calls a net through it, compiled or not.
-            self._wrap(classifier.net, "_compiled_call_impl", FORWARD, classifier.net._call_impl)
-            for owner, name in ((classifier, "log"), *((connector, each) for each in LOGS)):
+            module: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
+            connector = logger_connector(module.trainer)
+            for net in nets_of(module):
+                # Torch calls a net through it, compiled or not.
+                self._wrap(net, "_compiled_call_impl", FORWARD, net._call_impl)
+            for owner, name in ((module, "log"), *((connector, each) for each in LOGS)):
                 self._wrap(owner, name, f"{LOGGING}{name}")
             self._trace = self._make_trace()
 
@@ -101,8 +111,16 @@ class StepProfiler(Profiler):
     def _begin_step(self) -> None:
         if self._num_steps == 0:
             self._trace.start()
+            self._allow_for_several_optimizers()
         if self.wait <= self._num_steps < self.wait + self.active:
             self.clock.start_step()
+
+    def _allow_for_several_optimizers(self) -> None:
+        """A module that steps several optimizers in a batch has as many steps of Lightning in it."""
+        module: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
+        loop = module.trainer.fit_loop.epoch_loop
+        if not module.automatic_optimization and loop.max_steps > 0:
+            loop.max_steps *= len(module.trainer.optimizers)
 
     def _end_step(self) -> None:
         self.clock.end_step()

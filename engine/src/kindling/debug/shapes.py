@@ -1,8 +1,6 @@
 """What each module makes of one training batch, as a table; nothing is trained."""
 
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -13,6 +11,10 @@ from rich.table import Table
 from torch import Tensor, nn
 
 from kindling.console import as_text
+from kindling.data.batches import batch_size_of, tensors_in
+from kindling.images.datamodule import ImageDataModule
+from kindling.lightning_internals.batches import end_fit
+from kindling.training.net import net_of
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
@@ -31,88 +33,105 @@ class Call(NamedTuple):
 
 
 class Shapes(Observer):
-    """Shows one training batch on its way through the net, then ends the run with everything as it was."""
+    """Shows one training batch on its way through the modules, then ends the run before anything is trained."""
 
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        net: Any = pl_module.net
-        with as_it_was(net), trainer.precision_plugin.forward_context():
-            images, _ = next(iter(trainer.train_dataloader))  # pyright: ignore[reportArgumentType, reportCallIssue]
-            images = images.to(pl_module.device)
-            calls = list(trace(net.train(), images))
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self._title = title(trainer, batch)
+        self._tracing = Tracing(net_of(pl_module))
+        self._tracing.__enter__()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Tensor) -> None:
+        # Of several losses, each has a pass of its own.
+        if pl_module.automatic_optimization:
+            self._show(trainer)
+
+    def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        self._show(trainer)
+
+    def _show(self, trainer: Trainer) -> None:
+        self._tracing.__exit__()
         if trainer.is_global_zero:
-            log.info("%s", as_text(table(calls, images)))
-        trainer.should_stop = True
+            log.info("%s", as_text(table(self._tracing.calls, self._title)))
+        end_fit()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._tracing.__exit__()
 
 
-@contextmanager
-def as_it_was(net: nn.Module) -> Iterator[None]:
-    """Puts random generators, buffers, such as batch norm's, and the mode of each module back."""
-    buffers = {name: each.clone() for name, each in net.named_buffers()}
-    modes = [(module, module.training) for module in net.modules()]
-    try:
-        with torch.random.fork_rng(), torch.no_grad():
-            yield
-    finally:
-        with torch.no_grad():
-            for name, each in net.named_buffers():
-                each.copy_(buffers[name])
-        for module, mode in modes:
-            module.training = mode
+class Tracing:
+    """While it is entered, notes each call of the modules that call no other."""
 
+    def __init__(self, net: nn.Module):
+        # Imported at the top it would slow each start.
+        from torch.utils.flop_counter import FlopCounterMode
 
-def trace(net: nn.Module, images: Tensor) -> list[Call]:
-    """One pass of images (B, C, H, W), call by call."""
-    # Imported at the top it would slow each start.
-    from torch.utils.flop_counter import FlopCounterMode
+        self.calls: list[Call] = []
+        self._counter = FlopCounterMode(display=False)
+        self._net = net
+        # Per open call: input shape, FLOPs and calls before.
+        self._opened: list[list[Any]] = []
+        self._handles: list[Any] = []
 
-    calls: list[Call] = []
-    # Per open call: input shape, FLOPs and calls before.
-    opened: list[list[Any]] = []
-    counter = FlopCounterMode(display=False)
+    def __enter__(self) -> "Tracing":
+        for name, module in self._net.named_modules():
+            self._handles += [
+                module.register_forward_pre_hook(self._enter, with_kwargs=True),
+                module.register_forward_hook(self._leave(name)),
+            ]
+        self._counter.__enter__()
+        return self
 
-    def enter(module: nn.Module, inputs: Any) -> None:
-        opened.append([shape(inputs), counter.get_total_flops(), len(calls)])
+    def __exit__(self, *_: object) -> None:
+        if self._handles:
+            self._counter.__exit__(None, None, None)
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
 
-    def leave(name: str) -> Any:
+    def _enter(self, module: nn.Module, inputs: Any, named: Any) -> None:
+        self._opened.append([shape((inputs, named)), self._counter.get_total_flops(), len(self.calls)])
+
+    def _leave(self, name: str) -> Any:
         def look(module: nn.Module, inputs: Any, output: Any) -> None:
-            given, flops, before = opened.pop()
-            if len(calls) == before:
-                flops = counter.get_total_flops() - flops
-                calls.append(Call(name, module, given, shape(output), numbers(output), flops))
+            given, flops, before = self._opened.pop()
+            if len(self.calls) == before:
+                flops = self._counter.get_total_flops() - flops
+                with torch.no_grad():
+                    self.calls.append(Call(name, module, given, shape(output), numbers(output), flops))
 
         return look
 
-    handles = [module.register_forward_pre_hook(enter) for module in net.modules()]
-    handles += [module.register_forward_hook(leave(name)) for name, module in net.named_modules()]
-    try:
-        with counter:
-            net(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return calls
+
+def trace(net: nn.Module, *inputs: Any) -> list[Call]:
+    """One pass of a net, call by call."""
+    with Tracing(net) as tracing, torch.no_grad():
+        net(*inputs)
+    return tracing.calls
 
 
 def shape(value: Any) -> Any:
     """Of the first tensor, without the batch."""
-    if isinstance(value, list | tuple):
-        return next((shape(each) for each in value if isinstance(each, Tensor)), ())
-    return tuple(value.shape[1:]) if isinstance(value, Tensor) else ()
+    return next((tuple(each.shape[1:]) for each in tensors_in(value)), ())
 
 
 def numbers(output: Any) -> list[float]:
-    first = output[0] if isinstance(output, list | tuple) else output
-    if not isinstance(first, Tensor) or not first.is_floating_point():
+    first = next(iter(tensors_in(output)), None)
+    if first is None or not first.is_floating_point() or not first.numel():
         return []
     first = first.float()
     return torch.stack([first.min(), first.max(), first.mean(), first.std(correction=0)]).tolist()
 
 
-def table(calls: list[Call], images: Tensor) -> Table:
-    batch, *size = images.shape
-    found = Table(
-        title=f"a batch of {batch} images of {times(size)}", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False
-    )
+def title(trainer: Trainer, batch: Any) -> str:
+    """What a batch is; of images by their size, of others by the shapes of all tensors."""
+    shapes = [each.shape for each in tensors_in(batch)]
+    if isinstance(trainer.datamodule, ImageDataModule) and shapes:  # pyright: ignore[reportAttributeAccessIssue]
+        return f"a batch of {shapes[0][0]} images of {times(shapes[0][1:])}"
+    return f"a batch of {batch_size_of(batch)}: {', '.join(times(each) or 'a number' for each in shapes)}"
+
+
+def table(calls: list[Call], title: str) -> Table:
+    found = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     found.title_justify = "left"
     # This column gives way on a narrow terminal.
     found.add_column("module", overflow="ellipsis")

@@ -35,3 +35,11 @@ class KeepLogits(Callback):
     @property
     def labels(self) -> Tensor:
         return torch.cat(self._labels)
+
+
+def has_logits(outputs: Any, batch: Any) -> bool:
+    """Whether a step returned logits (B, K) for a batch with labels (B,)."""
+    if not isinstance(outputs, Tensor) or not isinstance(batch, list | tuple) or len(batch) < 2:
+        return False
+    labels: Any = batch[1]
+    return outputs.ndim == 2 and isinstance(labels, Tensor) and labels.shape == outputs.shape[:1]

@@ -1,11 +1,14 @@
 """Training images as the net sees them."""
 
+from typing import Any
+
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
+from kindling.images.datamodule import ImageDataModule
 from kindling.images.loader import Batch
 from kindling.ranges import PositiveInt
 
@@ -22,6 +25,9 @@ class TrainingImages(TensorBoardCallback):
         super().__init__(every_n_epochs)
         self.num_images = num_images
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        leave_out_without_images(self, trainer)
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         epoch = trainer.current_epoch
         if batch_idx or (epoch and (not self.every_n_epochs or epoch % self.every_n_epochs)):
@@ -33,6 +39,13 @@ class TrainingImages(TensorBoardCallback):
         grid = make_grid(pixels(trainer, batch[0][: self.num_images]))
         for writer in writers(trainer):
             writer.add_image("train/images", grid, current_step(trainer))
+
+
+def leave_out_without_images(callback: TensorBoardCallback, trainer: Trainer) -> None:
+    data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    if not isinstance(data, ImageDataModule):
+        given = type(data).__name__ if data is not None else "the module's own data"
+        callback.leave_out(trainer, f"given {given}; it draws data of images alone")
 
 
 def pixels(trainer: Trainer, images: Tensor) -> Tensor:

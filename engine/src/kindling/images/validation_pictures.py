@@ -8,8 +8,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, tensorboards, writers
 from kindling.images.datamodule import Splits
-from kindling.images.keep_logits import KeepLogits
+from kindling.images.keep_logits import KeepLogits, has_logits
 from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.training_images import leave_out_without_images
 from kindling.lightning_internals.results import gather
 from kindling.ranges import NotNegativeInt, PositiveInt
 
@@ -36,13 +37,22 @@ class ValidationPictures(TensorBoardCallback):
         # The step at which it took place.
         self._step = 0
 
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        leave_out_without_images(self, trainer)
+
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn == "fit" and not trainer.sanity_checking and tensorboards(trainer):
             self._kept, self._step = KeepLogits(), current_step(trainer)
 
-    def on_validation_batch_end(self, *arguments: Any) -> None:
-        if self._kept:
-            self.attempt(self._kept.on_validation_batch_end, *arguments)
+    def on_validation_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, *places: int
+    ) -> None:
+        if self._kept and not has_logits(outputs, batch):
+            self._kept = None
+            given = f"given {type(pl_module).__name__}, whose validation gives no logits (B, K) of labels (B,)"
+            self.leave_out(trainer, f"{given}; it draws mistakes of a classification alone")
+        elif self._kept:
+            self.attempt(self._kept.on_validation_batch_end, trainer, pl_module, outputs, batch, *places)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if self.ends_period(trainer):

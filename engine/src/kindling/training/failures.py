@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.data.batches import first_examples
-from kindling.errors import CheckpointError, KindlingError, one_line
+from kindling.errors import CheckpointError, ConfigError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.task import Task
 
@@ -19,6 +19,8 @@ from kindling.training.task import Task
 CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
 # Gloo's words when another process has ended.
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+# Lightning's words where processes wait for gradients that a step has none of.
+UNUSED = "parameters that were not used in producing the loss"
 # Torch's words; an error of a live worker names no pid.
 DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
@@ -38,6 +40,12 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
             # The frames hold the batch's activations.
             traceback.clear_frames(error.__traceback__)
             raise KindlingError(out_of_memory(trainer, task)) from error
+        if UNUSED in text:
+            name = type(task).__name__
+            raise ConfigError(
+                f"trainer.strategy: given ddp with {name}, of whose parameters a step leaves some without a gradient; "
+                "allowed: trainer.strategy=ddp_find_unused_parameters_true, or trainer.devices=1"
+            ) from error
         remedy = lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kindling.config.fault import Fault, nearest
+from kindling.config.given import signature_of, taken_by
 from kindling.config.logged import ALWAYS, declared_by, logged, without_loader
 from kindling.config.plain import Config, get
 
@@ -147,6 +148,17 @@ def layers_can_thaw(config: Config) -> Iterator[Fault]:
         yield Fault("callbacks.finetuning.head_epochs", str(head), allowed, warning=True)
 
 
+def what_is_asked_of_a_net_has_one(config: Config) -> Iterator[Fault]:
+    """A task that brings its own net is given none that could be changed."""
+    task = get(config, "task._target_")
+    if signature_of(task) is None or "net" in taken_by(str(task)):
+        return
+    for key in ("init", "compile"):
+        if get(config, key):
+            given = f"{get(config, key)} with {str(task).rpartition('.')[2]}, which takes no net"
+            yield Fault(key, given, f"{key}=null; do it in the module's __init__")
+
+
 def finders_have_their_steps(config: Config) -> Iterator[Fault]:
     finders = [path for path in ("find_lr", "find_batch_size") if get(config, f"callbacks.{path}")]
     for finder in finders:
@@ -157,6 +169,7 @@ def finders_have_their_steps(config: Config) -> Iterator[Fault]:
 
 
 RULES = (
+    what_is_asked_of_a_net_has_one,
     finders_have_their_steps,
     layers_can_thaw,
     monitor_is_logged,

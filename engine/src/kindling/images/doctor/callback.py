@@ -3,33 +3,43 @@
 from typing import Any
 
 import torch
+from lightning.fabric.utilities.data import sized_len
 from lightning.pytorch import LightningModule, Trainer
-from torch import Tensor
+from torch import Tensor, nn
 
 from kindling.console import warn
+from kindling.data.batch_digest import digest, sample
+from kindling.data.batches import tensors_in
 from kindling.errors import one_line
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.doctor.data_rules import AT_START
 from kindling.images.doctor.fetching import Fetching
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.doctor.training_rules import EPOCH, FIRST_BATCH, FIRST_STEPS, OF_THE_CLOCK, VALIDATION
+from kindling.images.keep_logits import has_logits
+from kindling.lightning_internals.steps import watch_fetching
+from kindling.training.bookkeeping import is_summed
 from kindling.training.observer import Observer
 from kindling.training.sums import LOSS, NUM
-from kindling.training.task import Task
 
 # A net may skip layers, or start some at zero.
 NUM_STEPS = 8
 
 
 class Doctor(Observer):
-    """Asks the rules of kindling.images.doctor; reports each once a run; changes nothing and ends nothing."""
+    """Asks the rules of kindling.images.doctor; reports each once a run; changes nothing and ends nothing.
+
+    Rules of logits and labels are for images with one label each, the others for any module and any data.
+    """
 
     def __init__(self) -> None:
         self._reported: set[str] = set()
         # Steps whose gradients it has seen so far.
         self._num_steps = 0
         self._fetching = Fetching()
-        self._first_labels: Tensor | None = None
+        # Of the first batch of the last epoch, and of the last validation.
+        self._trained: list[Any] | None = None
+        self._validated: list[Any] | None = None
         self._predicted: Tensor | None = None
 
     def state_dict(self) -> dict[str, Any]:
@@ -57,31 +67,33 @@ class Doctor(Observer):
             return [f"doctor: {rule.__name__} cannot be asked here: {one_line(error)}"]
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
-        # The rules know no other kind of task and data.
-        knows = isinstance(pl_module, Task) and hasattr(pl_module, "criterion")
-        if not isinstance(self._seen.data, ImageDataModule) or not knows:
-            for name in vars(Doctor):
-                if name.startswith("on_"):
-                    # Lightning skips a hook that is not callable.
-                    setattr(self, name, None)
-        else:
+        self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
+        if has_labelled_images(self._seen.data) and hasattr(pl_module, "criterion"):
             self._ask(AT_START)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def look(criterion: Any, inputs: Any) -> None:
+            handle.remove()
+            # One may call it by keywords.
+            if not inputs or not isinstance(inputs[0], Tensor):
+                return
             self._seen.logits = inputs[0].detach()
             self._seen.made_by = inputs[0].grad_fn.name() if inputs[0].grad_fn else ""
-            handle.remove()
             self._ask(FIRST_BATCH)
             self._seen.logits = None
 
         # A resumed run has its first steps behind it.
         if trainer.global_step:
             self.on_before_optimizer_step = None  # pyright: ignore[reportAttributeAccessIssue]
-        self._fetching.watch(trainer.fit_loop.epoch_loop)
-        criterion: Any = self._seen.task.criterion
-        handle = criterion.register_forward_pre_hook(look)
+        watch_fetching(trainer, self._fetching.start, self._fetching.stop)
+        criterion: Any = getattr(pl_module, "criterion", None)
+        if has_labelled_images(self._seen.data) and isinstance(criterion, nn.Module):
+            handle = criterion.register_forward_pre_hook(look)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 0:
+            before, self._trained = self._trained, sample(batch)
+            self._seen.trained = compared(before, self._trained)
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
         self._seen.note_gradients()
@@ -95,7 +107,7 @@ class Doctor(Observer):
         self._fetching.start_epoch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        sums = self._seen.task.sums["train"].state()
+        sums: Any = pl_module.sums["train"].state() if is_summed(pl_module) else None  # pyright: ignore
         if sums is not None:
             self._seen.train_loss = sums[LOSS] / sums[NUM]
         self._seen.loading = self._fetching.share
@@ -110,24 +122,38 @@ class Doctor(Observer):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking or not isinstance(outputs, Tensor):
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        if batch_idx == 0 and dataloader_idx == 0:
+            before, self._validated = self._validated, sample(labels_in(batch))
+            self._seen.validated = compared(before, self._validated)
+        if not has_labelled_images(self._seen.data) or not has_logits(outputs, batch):
             return
         if batch_idx == 0:
-            self._compare_order(batch[1])
             self._predicted = torch.zeros(outputs.shape[1], dtype=torch.int32, device=outputs.device)
         assert self._predicted is not None, "made with the first batch"
         self._predicted.index_fill_(0, outputs.argmax(1), 1)
-
-    def _compare_order(self, labels: Tensor) -> None:
-        if self._first_labels is not None and self._first_labels.shape == labels.shape:
-            self._seen.first_labels = (self._first_labels, labels)
-        self._first_labels = labels
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         loader: Any = trainer.val_dataloaders
-        whole = hasattr(loader, "__len__") and trainer.num_val_batches == [len(loader)]
-        counted = whole and self._predicted is not None
+        counted = self._predicted is not None and trainer.num_val_batches == [sized_len(loader)]
         self._seen.predicted = trainer.strategy.reduce(self._predicted, reduce_op="sum") if counted else None
         self._ask(VALIDATION)
+
+
+def has_labelled_images(data: Any) -> bool:
+    """Whether data is of images with one label each."""
+    return isinstance(data, ImageDataModule) and data.splits.train.labels.ndim == 1
+
+
+def labels_in(batch: Any) -> list[Tensor]:
+    """The whole numbers of a batch, which no noise changes; all of it if there are none."""
+    tensors = list(tensors_in(batch))
+    return [each for each in tensors if not each.is_floating_point()] or tensors
+
+
+def compared(before: list[Any] | None, now: list[Any]) -> tuple[str, str] | None:
+    """The digests of two batches; None if there was none before. Waits for the device."""
+    return None if before is None else (digest(before), digest(now))

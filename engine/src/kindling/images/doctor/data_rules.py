@@ -6,6 +6,7 @@ Add yours to `AT_START`.
 import hashlib
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 import torch
 
@@ -70,7 +71,8 @@ def class_names(seen: Seen, labels: list[int]) -> str:
 
 def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     # With mean=null they are found in the images.
-    if (seen.task.config.get("data") or {}).get("mean", 0) is None:
+    config: Any = getattr(seen.task, "config", {})
+    if (config.get("data") or {}).get("mean", 0) is None:
         return
     images = seen.data.splits.train
     if isinstance(images, ImageTensors):

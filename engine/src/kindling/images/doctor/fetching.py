@@ -1,7 +1,6 @@
 """How long an epoch waits for its batches."""
 
 import time
-from typing import Any
 
 # In a shorter epoch the share means little.
 MIN_BATCHES, MIN_S = 5, 2.0
@@ -12,19 +11,6 @@ class Fetching:
 
     def __init__(self) -> None:
         self.start_epoch()
-
-    def watch(self, loop: Any) -> None:
-        before, after = loop._on_before_fetch, loop._on_after_fetch
-
-        def start() -> None:
-            before()
-            self.start()
-
-        def stop() -> None:
-            self.stop()
-            after()
-
-        loop._on_before_fetch, loop._on_after_fetch = start, stop
 
     def start_epoch(self) -> None:
         self.num_batches = 0

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from kindling.images.datamodule import ImageDataModule
-from kindling.training.task import Task
+from kindling.training.net import net_of
 
 
 @dataclass
@@ -17,38 +17,50 @@ class Seen:
 
     Args:
         trainer: of the run.
-        task: its LightningModule.
-        data: set up.
+        task: its LightningModule, of any kind.
+        data: its data module, set up; None if the module brings its own loaders.
         logits: (B, K) of the first batch of training.
         made_by: torch's name for the operation that made them.
         without_gradient: parameters that none has reached, or zeros alone, in any of the first optimizer steps.
-        first_labels: (B,) of the first batch of a validation, and of the one before.
+        validated: digests of the first batch of a validation, and of the one before.
+        trained: digests of the first batch of an epoch, and of the one before.
         predicted: (K,) how many processes have predicted the class in a validation.
         train_loss: mean over an epoch, in this process.
         loading: share of an epoch that it has waited for batches.
     """
 
     trainer: Trainer
-    task: Task
-    data: ImageDataModule
+    task: LightningModule
+    data: Any
     logits: Tensor | None = None
     made_by: str = ""
     without_gradient: set[str] | None = None
-    first_labels: tuple[Tensor, Tensor] | None = None
+    validated: tuple[str, str] | None = None
+    trained: tuple[str, str] | None = None
     predicted: Tensor | None = None
     train_loss: float | None = None
     loading: float | None = None
 
+    def parameters(self) -> dict[str, Tensor]:
+        """Those that are trained now, by name."""
+        return {name: each for name, each in net_of(self.task).named_parameters() if each.requires_grad}
+
     def note_gradients(self) -> None:
         """Strike out the parameters that the gradient of this step reaches; waits once for the device."""
-        named = [(name, each) for name, each in self.task.net.named_parameters() if each.requires_grad]
-        reached = [(name, each.grad) for name, each in named if each.grad is not None]
+        named = self.parameters()
+        reached = [(name, each.grad) for name, each in named.items() if each.grad is not None]
         # A batch that was left out has no gradient.
         if reached:
-            any_number = torch.stack([grad.any() for _, grad in reached]).tolist()
+            device = reached[0][1].device
+            any_number = torch.stack([has_numbers(grad).to(device) for _, grad in reached]).tolist()
             names = {name for (name, _), found in zip(reached, any_number, strict=True) if found}
-            left = {name for name, _ in named} if self.without_gradient is None else self.without_gradient
+            left = set(named) if self.without_gradient is None else self.without_gradient
             self.without_gradient = left - names
+
+
+def has_numbers(gradient: Tensor) -> Tensor:
+    """Whether () it is more than zeros; of an embedding it may be sparse."""
+    return (gradient.coalesce().values() if gradient.is_sparse else gradient).any()
 
 
 Rule = Callable[[Seen], Iterator[str]]

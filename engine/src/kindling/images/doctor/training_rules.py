@@ -6,13 +6,16 @@ Add yours to the tuple of the moment at which it is to be asked.
 import math
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import RandomSampler
 
+from kindling.data.datamodule import DataModule
 from kindling.images.criterion import CrossEntropy
+from kindling.images.datamodule import ImageDataModule
 from kindling.images.doctor.data_rules import class_names
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageTensors
@@ -33,7 +36,7 @@ SHARDED = re.compile("fsdp|deepspeed|modelparallel", re.IGNORECASE)
 
 
 def logits_are_no_probabilities(seen: Seen) -> Iterator[str]:
-    if not isinstance(seen.task.criterion, nn.CrossEntropyLoss | CrossEntropy) or seen.logits is None:
+    if not isinstance(getattr(seen.task, "criterion", None), nn.CrossEntropyLoss | CrossEntropy) or seen.logits is None:
         return
     logits, to_do = seen.logits.float(), "end the model without it"
     rows = torch.stack([logits.min(), (logits.sum(1) - 1).abs().max(), logits.logsumexp(1).abs().max()])
@@ -57,16 +60,29 @@ def batch_norm_has_a_batch(seen: Seen) -> Iterator[str]:
 def validation_has_one_order(seen: Seen) -> Iterator[str]:
     loader = seen.trainer.val_dataloaders
     shuffles = getattr(getattr(loader, "order", None), "shuffle", False)
-    differs = seen.first_labels is not None and not torch.equal(*seen.first_labels)
-    if shuffles or differs or isinstance(getattr(loader, "sampler", None), RandomSampler):
+    if shuffles or isinstance(getattr(loader, "sampler", None), RandomSampler) or _differ(seen.validated):
         yield "data: validation is shuffled; usual: one order; give val_dataloader() a loader with shuffle=False"
+
+
+def _differ(pair: tuple[str, str] | None) -> bool:
+    return pair is not None and pair[0] != pair[1]
+
+
+def training_is_shuffled(seen: Seen) -> Iterator[str]:
+    several = math.isfinite(seen.trainer.num_training_batches) and seen.trainer.num_training_batches > 1
+    overfits = getattr(seen.trainer, "overfit_batches", 0)
+    if several and not overfits and seen.trained is not None and not _differ(seen.trained):
+        yield (
+            "data: two epochs of training begin with the same batch; usual: another order in each; give "
+            "train_dataloader() a loader with shuffle=True, unless the order is what is learnt"
+        )
 
 
 def each_parameter_has_a_gradient(seen: Seen) -> Iterator[str]:
     # A process may hold no part of a gradient.
     if SHARDED.search(type(seen.trainer.strategy).__name__):
         return
-    trained = [name for name, each in seen.task.net.named_parameters() if each.requires_grad]
+    trained = list(seen.parameters())
     without = [name for name in trained if seen.without_gradient is not None and name in seen.without_gradient]
 
     # If all lack one, the batches were left out.
@@ -94,7 +110,7 @@ def each_class_is_predicted(seen: Seen) -> Iterator[str]:
 
 
 def loss_is_possible(seen: Seen) -> Iterator[str]:
-    criterion = seen.task.criterion
+    criterion: Any = getattr(seen.task, "criterion", None)
     if not isinstance(criterion, nn.CrossEntropyLoss | nn.NLLLoss | CrossEntropy) or seen.train_loss is None:
         return
     smoothing = getattr(criterion, "label_smoothing", 0.0)
@@ -118,25 +134,27 @@ def entropy(smoothing: float, num_classes: int) -> float:
 def loading_is_short(seen: Seen) -> Iterator[str]:
     if seen.loading is None or seen.loading <= TOO_MUCH:
         return
-    if isinstance(seen.data.splits.train, ImageTensors):
-        to_do = "take a lighter data.augment"
-    else:
+    if isinstance(seen.data, ImageDataModule) and not isinstance(seen.data.splits.train, ImageTensors):
         to_do = f"raise data.num_workers={seen.data.num_workers}, or set data.in_memory=true"
+    elif isinstance(seen.data, DataModule) and seen.data.is_read_one_by_one(seen.data.splits.train):
+        to_do = f"raise data.num_workers={seen.data.num_workers}"
+    else:
+        to_do = "take a lighter data.augment" if isinstance(seen.data, DataModule) else "give its loaders more workers"
     yield f"data: waiting for batches took {seen.loading:.0%} of an epoch; usual: below {TOO_MUCH:.0%}; {to_do}"
 
 
-def rate_is_near(given: float, suggested: float) -> Iterator[str]:
+def rate_is_near(given: float, suggested: float, key: str = "optimizer.lr") -> Iterator[str]:
     """Asked by debug=find_lr, which finds the rate."""
     if not 1 / FACTOR <= given / suggested <= FACTOR:
         yield (
-            f"optimizer.lr: given {given:g}; usual: within {FACTOR:g} times of what the range test suggests, "
-            f"{suggested:g}; try optimizer.lr={suggested:g}"
+            f"{key}: given {given:g}; usual: within {FACTOR:g} times of what the range test suggests, "
+            f"{suggested:g}; try {key}={suggested:g}"
         )
 
 
 FIRST_BATCH: tuple[Rule, ...] = (logits_are_no_probabilities, batch_norm_has_a_batch)
 FIRST_STEPS: tuple[Rule, ...] = (each_parameter_has_a_gradient,)
 VALIDATION: tuple[Rule, ...] = (validation_has_one_order, each_class_is_predicted)
-EPOCH: tuple[Rule, ...] = (loss_is_possible, loading_is_short)
+EPOCH: tuple[Rule, ...] = (loss_is_possible, training_is_shuffled, loading_is_short)
 # A second run of a config may not show them.
 OF_THE_CLOCK: tuple[Rule, ...] = (loading_is_short,)

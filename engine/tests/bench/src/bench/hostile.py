@@ -218,7 +218,7 @@ class Template(LightningModule):
             self.net = torch.compile(self.net)
 
     def configure_optimizers(self) -> Any:
-        optimizer = self.hparams["optimizer"](params=self.trainer.model.parameters())
+        optimizer = self.hparams["optimizer"](params=self.trainer.model.parameters())  # pyright: ignore
         if self.hparams["scheduler"] is not None:
             scheduler = self.hparams["scheduler"](optimizer=optimizer)
             return {
