@@ -68,3 +68,10 @@ def test_a_place_that_does_not_count_has_no_gradient():
 def test_its_example_is_two_blocks_of_ids():
     example = Language(table(), config={"data": {"block_size": 4}}).example()
     assert (example.shape, example.dtype) == ((2, 4), torch.int64)
+
+
+def test_its_texts_are_of_the_vocabulary_of_the_data():
+    task = Language(table(), config={"data": {"block_size": 4}})
+    task.facts = {"vocabulary": "abcde"}
+    assert task.processor().read("deca").tolist() == [3, 4, 2, 0]
+    assert task.processor().block == 4

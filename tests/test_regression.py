@@ -72,3 +72,10 @@ def test_a_net_that_gives_a_column_is_refused_before_broadcasting_makes_it_wrong
         task.check_outputs(task(task.example()))
     fitting = Regression(First(), target_std=1.0, config=CONFIG)
     fitting.check_outputs(fitting(fitting.example()))
+
+
+def test_its_rows_are_those_of_the_columns_of_the_data():
+    task = Regression(nn.Identity(), target_std=1.0)
+    task.facts = {"columns": ["a", "b"], "target": "price"}
+    assert task.processor().read({"b": "2", "a": 1}).tolist() == [1, 2]
+    assert task.processor().write(torch.tensor(3.5).numpy()) == {"price": 3.5}

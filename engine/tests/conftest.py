@@ -71,25 +71,16 @@ def weights_after(monkeypatch):
     return collect
 
 
-# Tasks of bench/ that are not of images, each with what it takes.
-OF_NO_IMAGES = {
-    "sum": ["data=table", "model=linear"],
-    "silent": ["data=table", "model=linear"],
-    "sign": ["data=table", "data.labelled=true", "model=linear", "model.num_outputs=2"],
-    "next": ["data=letters", "model=bigram"],
-}
-
-
 @pytest.fixture(scope="session")
 def trained_task(tmp_path_factory):
-    """Trains one of OF_NO_IMAGES, once for all tests; not to be changed."""
+    """Trains a recipe of bench/ that is not of images, once for all tests; not to be changed."""
 
     # Pytest rewrites that package before it is imported.
     from kindling.testing.runs import Run
 
     @cache
     def trained(task: str) -> Run:
-        settings = [f"task={task}", *OF_NO_IMAGES[task], "trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=0.1"]
+        settings = [f"experiment={task}", "trainer=cpu", "trainer.max_epochs=2", "optimizer.lr=0.1"]
         logs = tmp_path_factory.mktemp(task)
         cfg = compose([*settings, "logger=csv", "trainer.log_every_n_steps=1", f"paths.logs={logs}"])
         metrics = train(cfg)

@@ -2,6 +2,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,6 +13,7 @@ from kindling.data.class_report import per_class, summary
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate
 from kindling.images.plots import plot_mistakes, save
+from kindling.training.keep_outputs import KeepOutputs, join, on_cpu
 
 
 def evaluate_run(*overrides: str) -> dict[str, float]:
@@ -166,6 +168,31 @@ def test_a_text_is_reported_with_a_sample(trained_task, tmp_path):
     assert len(sample["text"]) == 200
     assert set(sample["prompt"] + sample["text"]) <= set("abcd\n")
     assert (folder / "sample.txt").read_text() == sample["prompt"] + sample["text"]
+
+
+def test_outputs_of_any_structure_are_kept_in_order():
+    batches = [
+        ({"box": torch.tensor([[1.0]]), "score": torch.tensor([0.5]).half()}, (torch.tensor([1]), "a")),
+        ({"box": torch.tensor([[2.0], [3.0]]), "score": torch.tensor([0.25, 1.0]).half()}, (torch.tensor([2, 3]), "b")),
+    ]
+    outputs, targets = (join(tuple(on_cpu(each) for each in part)) for part in zip(*batches, strict=True))
+    assert outputs["box"].tolist() == [[1], [2], [3]]
+    assert outputs["score"].dtype == np.float32
+    assert targets[0].tolist() == [1, 2, 3]
+    assert targets[1] == ["a", "b"]
+
+
+def test_a_task_is_left_as_it_was_once_it_is_evaluated(trained_task, monkeypatch):
+    steps = []
+    original = KeepOutputs.on_test_end
+
+    def ended(self, trainer, module):
+        original(self, trainer, module)
+        steps.append("step" in vars(module))
+
+    monkeypatch.setattr(KeepOutputs, "on_test_end", ended)
+    evaluate_run(f"run={trained_task('sum').folder}")
+    assert steps == [False]
 
 
 @pytest.mark.parametrize("task", ["sum", "silent"])

@@ -6,11 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
+import bench.tasks.classification
 import kindling
 from kindling.cli.entry import compose
+from kindling.data.processor import Column
 from kindling.errors import ConfigError, DataError, Interrupted
+from kindling.images.processor import ImageProcessor
 from kindling.inference.predicting import journal
 from kindling.inference.predicting.batches import Batches
 from kindling.predict import predict
@@ -237,3 +242,40 @@ def test_a_missing_file_is_told_before_anything_is_loaded(tmp_path):
         done = run("predict.py", "run=x", f"input={tmp_path}/{name}")
         assert done.returncode == 2
         assert f"{name}, which does not exist; allowed: a folder" in done.stderr
+
+
+# Images of a processor of one's own
+
+
+class Halves(ImageProcessor):
+    """Writes the first logit and the likeliest class."""
+
+    @property
+    def outputs(self):
+        return Column("first"), Column("likely", "text")
+
+    def write(self, output):
+        return {"first": float(output[0]), "likely": self.classes[output.argmax()]}
+
+
+def test_images_of_a_processor_of_ones_own_are_written_its_way(trained, tmp_path, monkeypatch):
+    make = bench.tasks.classification.Classification.processor
+    monkeypatch.setattr(
+        "bench.tasks.classification.Classification.processor", lambda self: Halves(**make(self).parameters())
+    )
+    (tmp_path / "photos").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16), dtype=np.uint8)
+    for place, each in enumerate(pixels):
+        Image.fromarray(each).save(tmp_path / "photos" / f"{place}.png")
+    (tmp_path / "photos" / "bad.png").touch()
+    settings = [f"run={trained.folder}", f"input={tmp_path}/photos", f"output={tmp_path}/out.csv", "device=cpu"]
+    predict(compose([*settings, "batch_size=2"], "predict"))
+    found = rows_of(tmp_path / "out.csv")
+    assert [Path(row["file"]).name for row in found] == ["0.png", "1.png", "2.png", "bad.png"]
+    assert "of no known kind" in found[3]["error"]
+    model = kindling.load(trained.folder, device="cpu")
+    expected = model.predict([pixels[0], pixels[1]])
+    assert [row["likely"] for row in found[:2]] == [each["likely"] for each in expected]
+    assert [float(row["first"]) for row in found[:2]] == [each["first"] for each in expected]
+    with pytest.raises(ConfigError, match="views: given flip for Halves, which writes in a way of its own; allowed"):
+        predict(compose([*settings, "views=flip", "overwrite=true"], "predict"))

@@ -58,7 +58,12 @@ class Diabetes(DataModule):
         found = {"mean": features.mean(0), "std": features.std(0)}
         found |= {"target_mean": targets.mean(), "target_std": targets.std()}
         given = {name: value for name, value in self.given.items() if value is not None}
-        return {"columns": list(COLUMNS), **{name: value.tolist() for name, value in found.items()}, **given}
+        return {
+            "columns": list(COLUMNS),
+            "target": "progression",
+            **{name: value.tolist() for name, value in found.items()},
+            **given,
+        }
 
 
 def table(name: str) -> Tensor:

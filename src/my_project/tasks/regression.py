@@ -48,4 +48,4 @@ class Regression(Task):
             raise ConfigError(f"gives {tuple(outputs.shape)} for two examples; allowed: (2,), one number each")
 
     def processor(self) -> RowsProcessor:
-        return RowsProcessor(self.facts["columns"], [self.facts.get("target", "prediction")])
+        return RowsProcessor(self.facts["columns"], [self.facts["target"]])
