@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from kindling.cli.entry import compose
 from kindling.config import fits
+from kindling.config.check.fits import Chosen
 from kindling.config.composition import instantiate, to_plain
-from kindling.config.fits import Chosen
 from kindling.errors import ConfigError
 from kindling.stages import Stage
 from kindling.testing import batches
