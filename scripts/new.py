@@ -21,7 +21,8 @@ from typing import NamedTuple, NoReturn
 
 import yaml
 
-from kindling.config import fits, project
+from kindling.config import project
+from kindling.config.check import fits
 from kindling.config.check.files import ConfigFiles
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.project import Project

@@ -13,7 +13,8 @@ import yaml
 from PIL import Image
 
 from kindling.cli.entry import compose
-from kindling.config import fits, project
+from kindling.config import project
+from kindling.config.check import fits
 from kindling.config.check.files import ConfigFiles
 
 ROOT = project.current().root

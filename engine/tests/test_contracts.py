@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from kindling.config import fits
+from kindling.config.check import fits
 from kindling.testing import batches, data, models, tasks
 from kindling.testing.nets import Case, for_task
 from kindling.testing.tasks import *  # noqa: F403

@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from kindling.cli.entry import compose
-from kindling.config import fits
+from kindling.config.check import fits
 from kindling.config.check.fits import Chosen
 from kindling.config.composition import instantiate, to_plain
 from kindling.errors import ConfigError

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from kindling.cli.entry import compose
-from kindling.config import fits
+from kindling.config.check import fits
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
 from kindling.images.datamodule import ImageDataModule
