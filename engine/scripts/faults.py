@@ -142,7 +142,7 @@ FAULTS = [
     Fault("engine/src/kindling/inference/exporting/exported_graph.py", "graph.eval()", "graph.train()"),
     Fault(
         "engine/src/kindling/inference/exporting/formats.py",
-        "            program(graph, example)\n        except",
+        "            program(graph, example, signature)\n        except",
         "            pass\n        except",
     ),
     Fault(
@@ -159,7 +159,7 @@ FAULTS = [
     ),
     Fault(
         "engine/src/kindling/inference/exporting/parity.py",
-        "float(np.maximum(self.max_logit_difference, difference))",
+        "float(np.maximum(self.max_difference, difference))",
         "float(difference)",
     ),
     Fault(
@@ -402,9 +402,20 @@ FAULTS = [
     ),
     Fault(
         "engine/src/kindling/inference/serving/gate.py",
-        "if not hmac.compare_digest(given",
-        "if given and not hmac.compare_digest(given",
+        "return hmac.compare_digest(given",
+        "return not given or hmac.compare_digest(given",
     ),
+    Fault(
+        "engine/src/kindling/inference/serving/app.py",
+        "models.current if request.state.has_key else None",
+        "models.current",
+    ),
+    Fault("engine/src/kindling/inference/serving/rows.py", "    if others:", "    if False:"),
+    Fault("engine/src/kindling/inference/serving/rows.py", "not math.isfinite(value)", "False"),
+    Fault("engine/src/kindling/inference/serving/texts.py", "None if text.given_up else next", "next"),
+    Fault("engine/src/kindling/inference/serving/texts.py", "if time.monotonic() > text.ends_at:", "if False:"),
+    Fault("engine/src/kindling/inference/exporting/parity.py", "np.ascontiguousarray(inputs[:, :length])", "inputs"),
+    Fault("engine/src/kindling/inference/exporting/parity.py", "if is_alike else np.inf", "if True else np.inf"),
     Fault("engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch)\n", ""),
     Fault(
         "engine/src/kindling/evaluate.py",

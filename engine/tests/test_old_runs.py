@@ -24,7 +24,8 @@ from kindling.evaluate import evaluate
 from kindling.export import export
 from kindling.images.datamodule import ImageDataModule
 from kindling.inference.runtimes import open_model
-from kindling.inference.serving.served import Source, warm
+from kindling.inference.serving.model import warm
+from kindling.inference.serving.source import Source
 from kindling.train import train
 
 OLD = Path(__file__).parent / "old_runs"
@@ -207,7 +208,7 @@ def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
     assert np.array_equal(served.run(pixels), expected)
     assert expected.std(0).max() > 0.01, "other images, other probabilities"
     described, run = open_model(model, threads=1)
-    assert described.classes == served.classes
+    assert described.processor == served.processor.as_dict()
     assert np.abs(run(pixels) - expected).max() < 1e-6
 
 

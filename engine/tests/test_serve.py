@@ -30,17 +30,30 @@ from kindling.cli.arguments import check_command_line
 from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError
 from kindling.files.redaction import redact_text
+from kindling.images.processor import ImageProcessor
 from kindling.inference.model_folder import sha256_of
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.batching import Batcher
 from kindling.inference.serving.limits import Limits, Refused
+from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.pixels import pixels_of
-from kindling.inference.serving.served import Models, Served, Source, warm
+from kindling.inference.serving.served import Models
+from kindling.inference.serving.source import Source
 from kindling.serve import _key, _listen
 from serving import CLASSES, PROJECT, SIZE, base64_of, files, png, serving, write_model
 
 KEY = "a key of this test alone"
-LIMITS = Limits(max_batch=4, max_queue=3, max_images=2, max_body_bytes=10_000, max_pixels=1000, timeout_s=5.0)
+LIMITS = Limits(
+    max_batch=4,
+    max_queue=3,
+    max_images=2,
+    max_body_bytes=10_000,
+    max_pixels=1000,
+    timeout_s=5.0,
+    max_rows=3,
+    max_length=20,
+    max_text_s=5.0,
+)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +80,10 @@ def strict(home):
     with serving(home / "strict.log", f"model={own}", *given, KINDLING_API_KEY=KEY) as found:
         found.client.headers["x-api-key"] = KEY
         yield found
+
+
+def images_of(classes: list[str]) -> ImageProcessor:
+    return ImageProcessor(classes, SIZE, 1, [0.5], [0.5])
 
 
 def told(answer) -> tuple[int, str]:
@@ -454,7 +471,8 @@ def test_a_broken_newer_model_leaves_the_old_one(strict, home):
     assert (strict.get("/model").json()["model"], strict.probabilities(png())) == before
     other = write_model(home / "other", seed=3)
     told = json.loads((other / "model.json").read_text())
-    (other / "model.json").write_text(json.dumps(told | {"classes": CLASSES[:2]}))
+    told["processor"]["classes"] = CLASSES[:2]
+    (other / "model.json").write_text(json.dumps(told))
     for name in ("model.onnx", "model.json"):
         (other / name).replace(home / "watched" / name)
     strict.wait_for_log("no probabilities of its 2 classes")
@@ -559,7 +577,7 @@ def test_settings_out_of_range_are_refused():
 
 def test_a_runs_checkpoint_answers_as_in_python(trained):
     found = Source(trained.folder, None, None).open(threads=None)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, found.channels), dtype=np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, found.processor.channels), dtype=np.uint8)
     expected = kindling.load(trained.folder).probabilities(pixels)
     assert torch.equal(torch.from_numpy(found.run(pixels)), expected)
     warm(found, 4)
@@ -579,10 +597,12 @@ def models_of(source: Source) -> Models:
 def test_other_classes_of_the_same_weights_are_taken_over(tmp_path):
     models = models_of(Source(None, None, write_model(tmp_path / "model")))
     file = tmp_path / "model" / "model.json"
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"classes": ["a", "b", "c"]}))
+    described = json.loads(file.read_text())
+    described["processor"]["classes"] = ["a", "b", "c"]
+    file.write_text(json.dumps(described))
     models._try()
     assert models.current
-    assert models.current.classes == ["a", "b", "c"]
+    assert models.current.processor.classes == ("a", "b", "c")
 
 
 def test_an_export_that_is_gone_for_a_moment_is_not_replaced_by_the_checkpoint(finished):
@@ -628,7 +648,7 @@ def test_a_key_that_no_header_can_hold_is_told_without_it(monkeypatch, key):
 def test_a_model_that_gives_no_probabilities_is_refused():
     for run in (lambda pixels: np.ones((len(pixels), 3)), lambda pixels: np.full((len(pixels), 3), np.nan)):
         with pytest.raises(CheckpointError, match="no probabilities of its 3 classes"):
-            warm(Served("id", "onnx", CLASSES, SIZE, 1, run), 2)
+            warm(Served("id", "onnx", images_of(CLASSES), run), 2)
 
 
 class Slow:
@@ -645,10 +665,10 @@ class Slow:
 
 def test_what_waits_shares_a_batch_and_each_gets_its_own_answer():
     slow, seen = Slow(), []
-    model = Served("id", "onnx", ["a"], SIZE, 1, slow)
+    model = Served("id", "onnx", images_of(["a"]), slow)
 
     async def ask() -> list[list[list[float]]]:
-        batcher = Batcher(LIMITS, seen.append)
+        batcher = Batcher(LIMITS, lambda num, kind: seen.append(num))
         batcher.start()
         form = [b'{"images": ["' + base64_of(png(value)).encode() + b'"]}' for value in range(3)]
         jobs = [batcher.submit(model, "application/json", form[0])]
@@ -672,10 +692,10 @@ def test_what_waits_shares_a_batch_and_each_gets_its_own_answer():
 def test_a_request_that_nobody_waits_for_is_not_computed():
     slow = Slow()
     slow.go.set()
-    model = Served("id", "onnx", ["a"], SIZE, 1, slow)
+    model = Served("id", "onnx", images_of(["a"]), slow)
 
     async def ask() -> int:
-        batcher = Batcher(LIMITS, lambda size: None)
+        batcher = Batcher(LIMITS, lambda num, kind: None)
         job = None
         batcher.start()
         batcher.submit(model, "application/json", b'{"images": []}').answer.add_done_callback(

@@ -31,4 +31,5 @@ def test_a_wheel_runs_a_project_without_the_engines_folder(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert len(list(project.glob("logs/*/*/run.json"))) == 1
-    assert (tmp_path / "installed" / "kindling" / "inference" / "serving" / "page.html").is_file()
+    for name in ("page.html", "page_images.js", "page_rows.js", "page_text.js"):
+        assert (tmp_path / "installed" / "kindling" / "inference" / "serving" / name).is_file()

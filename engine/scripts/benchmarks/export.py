@@ -45,9 +45,7 @@ def figures(model: str, format: str, about: dict[str, Any]) -> list[Row]:
         lost = 100 * (parity["accuracy"]["pytorch"] - parity["accuracy"]["exported"])
         rows = [Row(f"{name}: accuracy lost", lost, "points", "<= 1")]
     else:
-        rows = [
-            Row(f"{name}: largest difference of a logit", 1e6 * parity["max_logit_difference"], "millionths", "<= 100")
-        ]
+        rows = [Row(f"{name}: largest difference of a logit", 1e6 * parity["max_difference"], "millionths", "<= 100")]
     rows += [
         Row(f"{name}: batch {size} against PyTorch's {1e3 * eager[key]:.2f} ms", eager[key] / ours[key], "times", bar)
         for size, key, bar in ((1, "batch_1_s", BARS.get((model, format), "")), (64, "batch_64_s", ""))

@@ -1,10 +1,10 @@
 """Export a checkpoint as a model folder, once the exported model has proven to be the same."""
 
-import json
+import copy
 import logging
-import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -20,21 +20,26 @@ from kindling.config.composition import in_sweep, to_plain
 from kindling.config.extras import EXTRAS, optional
 from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
+from kindling.data.datamodule import DataModule
+from kindling.data.examples import num_examples, take
+from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.evaluate import same_data
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
-from kindling.images.datamodule import ImageDataModule
 from kindling.inference import model_folder
 from kindling.inference.exporting import formats, int8, parity, timing
-from kindling.inference.exporting.exported_graph import exported_graph
+from kindling.inference.exporting.exported_graph import signature_of
+from kindling.inference.exporting.origin import run_folder, source
 from kindling.inference.exporting.readme import readme
 from kindling.inference.exporting.trained import Trained
 from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
 from kindling.inference.predicting.tables import encodable
+from kindling.inference.processors import needed_processor_of
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores
-from kindling.training.rebuild import net_of, rebuild
+from kindling.training.rebuild import rebuild
+from kindling.training.task import Task
 
 log = logging.getLogger(__name__)
 PACKAGES = {format: EXTRAS["export"] if file.endswith(".onnx") else () for format, file in FILES.items()}
@@ -53,28 +58,46 @@ def export(cfg: DictConfig) -> dict[str, float]:
         raise ConfigError(f"output: given {cfg.output} to each job of --multirun; leave it out: each has a folder then")
     refuse_what_is_missing(cfg)
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
-    target = output_folder(path, cfg)
     saved = checkpoint.load(path)
-    description = saved[checkpoint.DESCRIPTION]
-    data = same_data(description, cfg)
+    task = rebuild(saved, path)
+    processor = needed_processor_of(task, path)
+    carried = processor.as_dict()
+    assert isinstance(task, Task), "it has a processor"
+    preprocessing = preprocessing_of(processor, cfg)
+    target = output_folder(path, cfg)
+    data = same_data(saved[checkpoint.DESCRIPTION], cfg)
     data.setup("validate")
-    net = net_of(rebuild(saved, path), path).float().eval().requires_grad_(False)
-    trained = Trained(net, data, cfg.preprocessing)
+    trained = Trained(task, processor, preprocessing=preprocessing)
     with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
-        facts = write_model(trained, cfg, folder)
-        found = prove(trained, cfg, folder)
-        facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
-        described = describe(data, cfg, folder, source(path) | facts)
+        facts = write_model(trained, data, cfg, folder)
+        found = prove(trained, data, cfg, folder)
+        facts |= {"parity": found.as_dict(), **(measure(trained, data, cfg, folder) if cfg.benchmark else {})}
+        described = describe(carried, cfg, folder, source(path) | facts, preprocessing=preprocessing)
         described.write(folder)
         with write_whole(folder / "README.md") as stream:
             stream.write(readme(described, str(found)))
         model_folder.read(folder)
     Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
-    return {
-        "max_logit_difference": found.max_logit_difference,
-        "changed_predictions": found.changed_predictions,
-        "accuracy_lost": found.lost,
-    }
+    return found.figures()
+
+
+def preprocessing_of(processor: Processor, cfg: DictConfig) -> bool:
+    """Whether the exported model takes pixels.
+
+    Raises:
+        ConfigError: the format or the preprocessing makes no sense for what the task gives.
+    """
+    if processor.kind != "image" and cfg.preprocessing:
+        raise ConfigError(
+            f"preprocessing: given true for {processor.kind}; allowed: of images alone; leave it out, since "
+            "model.json says what comes before and after the model"
+        )
+    if cfg.format == "int8" and not getattr(processor, "classes", ()):
+        raise ConfigError(
+            f"format: given int8 for {processor.kind} without classes; allowed: for classes, whose accuracy shows what "
+            "8 bits lose; take onnx, pt2 or torchscript"
+        )
+    return processor.kind == "image" and cfg.preprocessing is not False
 
 
 def refuse_what_is_missing(cfg: DictConfig) -> None:
@@ -94,45 +117,56 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
 
 
-def write_model(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def write_model(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The model file of the format; returns what is to be known of it."""
-    data = trained.data
-    assert data.mean, "checked with the splits"
-    assert data.std
-    graph = exported_graph(trained.net, data.mean, data.std, preprocessing=cfg.preprocessing)
-    batch, _ = next(trained.batches(data.splits.val.take(torch.arange(2) % len(data.splits.val))))
+    signature = signature_of(trained.processor, preprocessing=trained.normalize is not None)
     if cfg.format == "torchscript":
         log.warning("warning: PyTorch has deprecated TorchScript; format=onnx and format=pt2 have a future")
-    facts = formats.write(cfg.format, graph, torch.from_numpy(batch), folder, method=cfg.torchscript, aot=cfg.aot)
+    example = trained.example(data.val_dataloader())
+    how = {"method": cfg.torchscript, "aot": cfg.aot, "signature": signature}
+    facts = formats.write(cfg.format, trained.graph, example, folder, **how)
     if "method" in facts:
         log.info("TorchScript by %s", facts["method"])
     if cfg.format == "int8":
-        images = data.splits.train
-        # Spread over all classes.
-        chosen = torch.linspace(0, len(images) - 1, min(cfg.calibration_images, len(images))).long()
-        int8.quantise(folder / FILES["int8"], (each for each, _ in trained.batches(images.take(chosen))))
-        facts["calibration_images"] = len(chosen)
+        loader = calibration(data, cfg.calibration_images)
+        batches = (inputs for inputs, _ in trained.batches(loader))
+        facts["calibration_images"] = int8.quantise(folder / FILES["int8"], batches, cfg.calibration_images)
     return facts
+
+
+def calibration(data: Any, num: int) -> Any:
+    """Batches of training examples as the validation has them, spread over all classes; of foreign data its own."""
+    if not isinstance(data, DataModule):
+        return data.train_dataloader()
+    examples = data.splits.train
+    length = num_examples(examples)
+    chosen = torch.linspace(0, length - 1, min(num, length)).long()
+    calibrating = copy.copy(data)
+    calibrating.__dict__["splits"] = replace(data.splits, train=take(examples, chosen))
+    return calibrating.loader("train")
 
 
 def model_files(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.iterdir()) if file.name in (*FILES.values(), AOT_FILE)]
 
 
-def prove(trained: Trained, cfg: DictConfig, folder: Path) -> parity.Parity:
+def prove(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> parity.Parity:
     """
     Raises:
         ExportError: the exported model is another one.
     """
-    found = parity.Parity()
+    kind, has_classes = trained.processor.kind, bool(trained.classes)
+    names = {"image": "images", "rows": "rows", "text": "texts"}[kind], "outputs" if kind == "rows" else "logits"
+    found = parity.Parity(*names, has_classes)
     for file in model_files(folder):
-        found = parity.measure(trained.compute, open_file(file), trained.batches(trained.data.splits.val))
+        batches, empty = trained.batches(data.val_dataloader()), parity.Parity(*names, has_classes)
+        found = parity.measure(trained.compute, open_file(file), batches, empty, any_length=kind == "text")
         found.refuse(cfg.format)
         log.info("%s: %s", file.name, found)
     return found
 
 
-def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def measure(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Print the times of PyTorch and of the exported model, and return them."""
     files = {file.name: file for file in model_files(folder)}
     weights = sum(each.nbytes for each in trained.net.state_dict().values())
@@ -141,8 +175,8 @@ def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     try:
         variants: dict[str, Callable[[np.ndarray], Any]] = {"PyTorch": trained.in_pytorch()}
         variants |= {name: open_file(file, threads) for name, file in files.items()}
-        images, _ = next(trained.batches(trained.data.splits.val))
-        seconds = timing.latencies(variants, images)
+        inputs, _ = next(trained.batches(data.val_dataloader()))
+        seconds = timing.latencies(variants, inputs)
     finally:
         torch.set_num_threads(before)
     sizes = {"PyTorch": weights} | {name: file.stat().st_size for name, file in files.items()}
@@ -154,53 +188,20 @@ def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     return {"benchmark": {"threads": threads, **rows}}
 
 
-def describe(data: ImageDataModule, cfg: DictConfig, folder: Path, about: dict[str, Any]) -> ModelFolder:
+def describe(
+    processor: dict[str, Any], cfg: DictConfig, folder: Path, about: dict[str, Any], *, preprocessing: bool
+) -> ModelFolder:
     if (folder / AOT_FILE).exists():
         about["aot_sha256"] = sha256_of(folder / AOT_FILE)
+    if "classes" in processor:
+        processor["classes"] = [encodable(name) for name in processor["classes"]]
     return ModelFolder(
         format=cfg.format,
-        classes=[encodable(name) for name in data.splits.classes],
-        image_size=data.image_size,
-        channels=data.channels,
-        mean=each_channel(data.mean, data.channels),
-        std=each_channel(data.std, data.channels),
-        preprocessing=cfg.preprocessing,
+        processor=processor,
+        preprocessing=preprocessing,
         sha256=sha256_of(folder / FILES[cfg.format]),
         about=about | {"versions": {name: metadata.version(name) for name in ("torch", *PACKAGES[cfg.format])}},
     )
-
-
-def each_channel(numbers: list[float] | None, channels: int) -> list[float]:
-    """One number may stand for all channels."""
-    assert numbers, "checked with the splits"
-    return [*numbers] * (channels // len(numbers))
-
-
-def source(path: Path) -> dict[str, Any]:
-    """Where a checkpoint comes from, without a path of this machine: the model may be given away."""
-    found: dict[str, Any] = {"checkpoint": path.name, "checkpoint_sha256": sha256_of(path)}
-    folder = run_folder(path)
-    if folder is None:
-        return found
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        metrics = metrics_of_the_best(record) if path.stem == "best" else {}
-        commit = record["git"] and str(record["git"]["commit"])
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return found | {"run": folder.name}
-    return found | {"run": folder.name, "git_commit": commit, "metrics": metrics}
-
-
-def metrics_of_the_best(record: dict[str, Any]) -> dict[str, float]:
-    """Of run.json, where those of training and validation are of the last epoch."""
-    found = {str(name): value for name, value in record["metrics"].items() if str(name).startswith("test/")}
-    found[str(record["best"]["monitor"])] = record["best"]["score"]
-    return {name: value for name, value in found.items() if isinstance(value, float) and math.isfinite(value)}
-
-
-def run_folder(path: Path) -> Path | None:
-    """That a checkpoint lies in."""
-    return path.resolve().parent.parent if path.parent.name == "checkpoints" else None
 
 
 def output_folder(path: Path, cfg: DictConfig) -> Path:

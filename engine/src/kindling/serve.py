@@ -30,11 +30,16 @@ from kindling.inference.serving.gate import Gate
 from kindling.inference.serving.limits import Limits
 from kindling.inference.serving.logs import RequestLog
 from kindling.inference.serving.metrics import Metrics
-from kindling.inference.serving.served import Models, Source
+from kindling.inference.serving.served import Models
+from kindling.inference.serving.source import Source
+from kindling.inference.serving.texts import Writer
 
 log = logging.getLogger(__name__)
 KEY = "KINDLING_API_KEY"
-LIMITS = ("max_batch", "max_queue", "max_images", "max_body_bytes", "max_pixels", "timeout_s")
+LIMITS = (
+    *("max_batch", "max_queue", "max_body_bytes", "timeout_s"),
+    *("max_images", "max_pixels", "max_rows", "max_length", "max_text_s"),
+)
 
 
 def serve(cfg: DictConfig) -> None:
@@ -50,27 +55,27 @@ def serve(cfg: DictConfig) -> None:
     _quiet_decoders()
     key = _key(cfg.host)
     limits = Limits(**{name: cfg[name] for name in LIMITS})
-    batcher = Batcher(limits, seen=lambda num_images: metrics.batch(num_images))
-    metrics = Metrics(waiting=lambda: batcher.waiting)
+    metrics = Metrics(waiting=lambda: batcher.waiting + writer.waiting)
+    batcher, writer = Batcher(limits, metrics.batch), Writer(limits, metrics.text_pieces)
     source = _source(cfg)
     source.refuse_missing()
     models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, report=metrics.model)
     requests = RequestLog()
-    app = Gate(make_app(models, batcher, metrics, limits, cfg.top_k), key, metrics, requests)
+    app = Gate(make_app(models, batcher, writer, metrics, limits, cfg.top_k), key, metrics, requests)
     listening = _listen(cfg.host, cfg.port)
-    server = make_server(app, models, limits.timeout_s, _address(listening))
+    server = make_server(app, models, limits, _address(listening))
     try:
         requests.start()
         models.start(failed=lambda: setattr(server, "should_exit", True))
-        run(server, batcher, listening)
+        run(server, (batcher, writer), listening)
     finally:
         requests.stop()
     if models.failure:
         raise models.failure
 
 
-def make_server(app: Gate, models: Models, timeout_s: float, address: str) -> GracefulServer:
-    connection = type("LimitedConnection", (Connection,), {"timeout_s": timeout_s, "most": most_connections()})
+def make_server(app: Gate, models: Models, limits: Limits, address: str) -> GracefulServer:
+    connection = type("LimitedConnection", (Connection,), {"timeout_s": limits.timeout_s, "most": most_connections()})
     config = uvicorn.Config(
         app,
         http=connection,
@@ -83,20 +88,22 @@ def make_server(app: Gate, models: Models, timeout_s: float, address: str) -> Gr
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(2 * timeout_s) + 1,
+        timeout_graceful_shutdown=int(limits.timeout_s + max(limits.timeout_s, limits.max_text_s)) + 1,
     )
     return GracefulServer(
         config, lambda: print(f"serving at http://{address} (Ctrl-C ends it)", flush=True), models.reload
     )
 
 
-def run(server: GracefulServer, batcher: Batcher, listening: socket.socket) -> None:
+def run(server: GracefulServer, workers: tuple[Batcher | Writer, ...], listening: socket.socket) -> None:
     async def whole() -> None:
-        batcher.start()
+        for worker in workers:
+            worker.start()
         try:
             await server.serve(sockets=[listening])
         finally:
-            batcher.stop()
+            for worker in workers:
+                worker.stop()
 
     asyncio.run(whole())
 

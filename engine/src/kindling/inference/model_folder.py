@@ -3,14 +3,20 @@
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kindling.errors import CheckpointError
 from kindling.files.whole_file import write_whole
 
-FORMAT_VERSION = 1
+if TYPE_CHECKING:
+    from kindling.data.processor import Processor
+
+FORMAT_VERSION = 2
+# Version 1 knew images alone, and had these where there is `processor` now.
+OF_IMAGES = ("classes", "image_size", "channels", "mean", "std")
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
@@ -24,23 +30,15 @@ class ModelFolder:
 
     Args:
         format: one of FILES.
-        classes: their names, by label.
-        image_size: height and width in pixels.
-        channels: 1 for grey, 3 for colour.
-        mean: of the training pixels, one a channel, in [0, 1].
-        std: likewise.
-        preprocessing: whether the model takes pixels (B, H, W, C) uint8 and gives probabilities (B, K); else it takes
-            normalised images (B, C, H, W) float32 and gives logits (B, K).
+        processor: how an input is read and an output written, as `Processor.as_dict` says it.
+        preprocessing: of images, whether the model takes pixels (B, H, W, C) uint8 and gives probabilities (B, K);
+            else it takes what the processor reads, such as normalised images (B, C, H, W), and gives what it writes.
         sha256: of the model file.
         about: metrics, source run, versions, parity: what a user may want to know, and no program needs.
     """
 
     format: str
-    classes: list[str]
-    image_size: int
-    channels: int
-    mean: list[float]
-    std: list[float]
+    processor: dict[str, Any]
     preprocessing: bool
     sha256: str
     about: dict[str, Any] = field(default_factory=dict)
@@ -49,6 +47,12 @@ class ModelFolder:
         """Write model.json beside the model file."""
         with write_whole(folder / DESCRIPTION, durable=True) as stream:
             json.dump({"format_version": FORMAT_VERSION, **asdict(self)}, stream, indent=2, ensure_ascii=False)
+
+    def make_processor(self) -> "Processor":
+        # A command's check imports this file, but not NumPy.
+        from kindling.inference.processors import from_dict
+
+        return from_dict(self.processor)
 
 
 def read(folder: Path) -> ModelFolder:
@@ -66,9 +70,11 @@ def read(folder: Path) -> ModelFolder:
         if not isinstance(content, dict):
             raise TypeError("no mapping")
         version = content.pop("format_version")
-        if version != FORMAT_VERSION:
-            raise CheckpointError(f"{given}, of format version {version!r}; allowed: {FORMAT_VERSION}; export it anew")
-        described = ModelFolder(**content)
+        if version not in (1, FORMAT_VERSION):
+            raise CheckpointError(
+                f"{given}, of format version {version!r}; allowed: 1 or {FORMAT_VERSION}; export it anew"
+            )
+        described = ModelFolder(**(_of_version_1(content) if version == 1 else content))
         model = folder / FILES[described.format]
     except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
         raise CheckpointError(f"{file}: is damaged ({type(error).__name__}: {error}); export the model anew") from error
@@ -80,34 +86,51 @@ def read(folder: Path) -> ModelFolder:
     return described
 
 
+def _of_version_1(content: dict[str, Any]) -> dict[str, Any]:
+    processor = {"kind": "image", **{name: content.pop(name) for name in OF_IMAGES}}
+    return {**content, "processor": processor}
+
+
 def _check(described: ModelFolder, file: Path) -> None:
-    sizes, classes = (described.image_size, described.channels), described.classes
-    right = (
-        all(type(size) is int and size > 0 for size in sizes)
-        and isinstance(classes, list)
-        and len(classes) > 0
-        and all(isinstance(name, str) and _is_text(name) for name in classes)
-        and len(set(classes)) == len(classes)
-        and all(_are_numbers(each, described.channels) for each in (described.mean, described.std))
-        and all(each > 0 for each in described.std)
+    is_right = (
+        isinstance(described.processor, dict)
+        and _fits(described.processor)
         and isinstance(described.preprocessing, bool)
+        and (not described.preprocessing or described.processor["kind"] == "image")
         and isinstance(described.about, dict)
     )
-    if not right:
-        raise CheckpointError(f"{file}: is damaged (sizes, classes, mean and std do not fit); export the model anew")
+    if not is_right:
+        raise CheckpointError(f"{file}: is damaged (names, sizes and numbers do not fit); export the model anew")
+    try:
+        described.make_processor()
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: is damaged: {error}") from error
 
 
-def _is_text(name: str) -> bool:
-    """Whether it can be sent: a file's name may hold bytes that are no text."""
-    return name == name.encode("utf-8", "ignore").decode()
-
-
-def _are_numbers(given: object, number: int) -> bool:
+def _fits(processor: Mapping[str, Any]) -> bool:
+    """Whether names are texts that can be sent, each there once, sizes are above zero and all numbers finite."""
+    classes = processor.get("classes", [])
+    columns = [each["name"] for name in ("columns", "outputs") for each in processor.get(name, [])]
+    sizes = [processor[name] for name in ("image_size", "channels", "block") if name in processor]
+    numbers = [processor.get(name) or [] for name in ("mean", "std", "output_mean", "output_std")]
     return (
-        isinstance(given, list)
-        and len(given) == number
-        and all(isinstance(each, int | float) and math.isfinite(each) for each in given)
+        isinstance(classes, list)
+        and all(_is_text(name) for name in [*classes, *columns, processor.get("vocabulary", "")])
+        and len(set(classes)) == len(classes)
+        and all(type(size) is int and size > 0 for size in sizes)
+        and all(_are_numbers(each) for each in numbers)
+        and all(each > 0 for spread in numbers[1::2] for each in spread)
+        and all(len(each) == processor["channels"] for each in numbers[:2] if "channels" in processor)
     )
+
+
+def _is_text(name: Any) -> bool:
+    """Whether it can be sent: a file's name may hold bytes that are no text."""
+    return isinstance(name, str) and name == name.encode("utf-8", "ignore").decode()
+
+
+def _are_numbers(given: object) -> bool:
+    return isinstance(given, list) and all(isinstance(each, int | float) and math.isfinite(each) for each in given)
 
 
 def sha256_of(file: Path) -> str:

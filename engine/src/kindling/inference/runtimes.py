@@ -1,4 +1,4 @@
-"""What computes an exported model: ONNX Runtime, or torch. Each takes pixels and gives probabilities."""
+"""What computes an exported model: ONNX Runtime, or torch."""
 
 import warnings
 from collections.abc import Callable
@@ -14,8 +14,10 @@ from kindling.inference.model_folder import AOT_FILE, FILES, ModelFolder
 DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
 
 
-Runtime = Callable[[np.ndarray], np.ndarray]  # pixels (N, H, W, C) uint8 -> probabilities (N, K) float32
-Outputs = Callable[[np.ndarray], list[np.ndarray]]  # whatever a model file takes -> all that it gives
+# Of images, pixels (N, H, W, C) uint8 -> probabilities (N, K) float32; else what a processor reads -> what it writes.
+Runtime = Callable[[np.ndarray], np.ndarray]
+# Whatever a model file takes -> all that it gives.
+Outputs = Callable[[np.ndarray], list[np.ndarray]]
 
 
 def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, Runtime]:
@@ -31,9 +33,9 @@ def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, R
     """
     described = model_folder.read(folder)
     outputs = open_file(folder / FILES[described.format], threads)
-    if not described.preprocessing:
+    if described.processor["kind"] == "image" and not described.preprocessing:
         return described, _with_preprocessing(outputs, described)
-    return described, lambda pixels: outputs(pixels)[0]
+    return described, lambda inputs: outputs(inputs)[0]
 
 
 def open_file(file: Path, threads: int | None = None) -> Outputs:
@@ -49,7 +51,7 @@ def _open_onnx(file: Path, threads: int | None) -> Outputs:
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})
+    return lambda inputs: session.run(None, {name: inputs})
 
 
 def _open_torch(file: Path) -> Outputs:
@@ -63,9 +65,9 @@ def _open_torch(file: Path) -> Outputs:
         else:
             net = torch.export.load(file).module() if file.suffix == ".pt2" else torch.jit.load(file)
 
-    def run(images: np.ndarray) -> list[np.ndarray]:
+    def run(inputs: np.ndarray) -> list[np.ndarray]:
         with torch.inference_mode():
-            found = net(torch.from_numpy(images))
+            found = net(torch.from_numpy(inputs))
         return [each.numpy() for each in (found if isinstance(found, tuple | list) else [found])]
 
     return run
@@ -73,7 +75,7 @@ def _open_torch(file: Path) -> Outputs:
 
 def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
     """Of a model that takes normalised images (B, C, H, W) and gives logits."""
-    mean, std = (np.array(each, dtype=np.float32).reshape(-1, 1, 1) for each in (described.mean, described.std))
+    mean, std = (_by_channel(described.processor[name]) for name in ("mean", "std"))
 
     def whole(pixels: np.ndarray) -> np.ndarray:
         images = (pixels.transpose(0, 3, 1, 2).astype(np.float32, order="C") / 255 - mean) / std
@@ -82,3 +84,7 @@ def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:
         return powers / powers.sum(1, keepdims=True)
 
     return whole
+
+
+def _by_channel(numbers: list[float]) -> np.ndarray:
+    return np.array(numbers, dtype=np.float32).reshape(-1, 1, 1)

@@ -46,7 +46,7 @@ TYPES = {
     "batch_size": "PositiveInt",
     "device": "str",
     "format": "KeysOf[kindling.inference.model_folder.FILES]",
-    "preprocessing": "bool",
+    "preprocessing": "bool | None",
     "torchscript": "kindling.inference.exporting.formats.Method",
     "aot": "bool",
     "calibration_images": "PositiveInt",
@@ -61,6 +61,9 @@ TYPES = {
     "max_body_bytes": "Annotated[int, Interval(ge=1024, le=2**31)]",
     # Beyond this, Pillow takes any image for a bomb.
     "max_pixels": "Annotated[int, Interval(ge=1, le=89478485)]",
+    "max_rows": "Annotated[int, Interval(ge=1, le=65536)]",
+    "max_length": "Annotated[int, Interval(ge=1, le=65536)]",
+    "max_text_s": "Annotated[float, Interval(gt=0, le=3600)]",
     "timeout_s": "Annotated[float, Interval(gt=0, le=3600)]",
     # For entries that take a trained model; null means as in training.
     "data.root": "str | None",

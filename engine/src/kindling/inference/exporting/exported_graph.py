@@ -1,9 +1,27 @@
 """What is exported: the net, with what comes before and after it if that is wanted."""
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+
+from kindling.data.processor import Processor
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What an exported graph takes and gives.
+
+    Args:
+        takes: the name of its input in ONNX.
+        gives: those of its outputs.
+        longest: of the input's second dimension, any length up to which is taken; None if there is but one.
+    """
+
+    takes: str = "images"
+    gives: tuple[str, ...] = ("logits",)
+    longest: int | None = None
 
 
 class ExportedGraph(nn.Module):
@@ -32,3 +50,12 @@ def exported_graph(net: nn.Module, mean: list[float], std: list[float], *, prepr
     ours = copy.deepcopy(net).cpu().float().to(memory_format=torch.contiguous_format)
     graph = ExportedGraph(ours, mean, std) if preprocessing else ours
     return graph.eval().requires_grad_(False)
+
+
+def signature_of(processor: Processor, *, preprocessing: bool) -> Signature:
+    """What the graph of a task takes and gives."""
+    if processor.kind == "image":
+        return Signature("pixels", ("probabilities", "logits")) if preprocessing else Signature()
+    if processor.kind == "text":
+        return Signature("ids", longest=processor.parameters()["block"])
+    return Signature("rows", ("logits",) if processor.parameters()["classes"] else ("outputs",))

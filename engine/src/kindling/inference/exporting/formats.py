@@ -15,6 +15,7 @@ from torch.jit._trace import TracerWarning
 
 from kindling.config.extras import optional
 from kindling.errors import ExportError, one_line
+from kindling.inference.exporting.exported_graph import Signature
 from kindling.inference.exporting.onnx_graph import simplified
 from kindling.inference.model_folder import AOT_FILE, FILES
 from kindling.inference.runtimes import DEPRECATED
@@ -22,6 +23,7 @@ from kindling.inference.runtimes import DEPRECATED
 Method = Literal["auto", "script", "trace"]
 OTHERS = dict.fromkeys(("onnx", "int8", "pt2"), "format=torchscript") | {"torchscript": "torchscript=trace"}
 CHATTY = ("onnxscript", "onnx_ir", "torch", "torch.onnx", "torch.export", "torch._dynamo", "torch._inductor", "root")
+NORMALISED_IMAGES = Signature()
 log = logging.getLogger(__name__)
 
 
@@ -49,7 +51,7 @@ def unable(format: str, net: nn.Module, error: Exception) -> ExportError:
     reason = one_line(Exception(str(error).strip().partition("\n")[0].rstrip(":") or type(error).__name__))
     given = f"format: given {format}, which cannot hold {type(net).__name__} ({reason})"
     return ExportError(
-        f"{given}; allowed: a net that does the same for all images; try {OTHERS[format]}, or change its forward"
+        f"{given}; allowed: a net that does the same for all inputs; try {OTHERS[format]}, or change its forward"
     )
 
 
@@ -64,34 +66,35 @@ def unfused() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def program(graph: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
-    """What torch.export sees of a graph, for any number of images."""
+def program(graph: nn.Module, example: Tensor, signature: Signature) -> torch.export.ExportedProgram:
+    """What torch.export sees of a graph, for any number of inputs."""
+    dynamic = {0: torch.export.Dim("batch", min=1)}
+    # A dimension of 1 would be taken for a fixed one.
+    if signature.longest and signature.longest > 1:
+        dynamic[1] = torch.export.Dim("length", min=1, max=signature.longest)
     with unfused():
-        dynamic = ({0: torch.export.Dim("batch", min=1)},)
-        found = torch.export.export(graph, (example,), dynamic_shapes=dynamic, strict=False)
+        found = torch.export.export(graph, (example,), dynamic_shapes=(dynamic,), strict=False)
     for node in found.graph.nodes:
         # It holds paths of this machine.
         node.meta.pop("stack_trace", None)
     return found
 
 
-def write_onnx(graph: nn.Module, example: Tensor, file: Path) -> None:
+def write_onnx(graph: nn.Module, example: Tensor, file: Path, signature: Signature) -> None:
     onnx: Any = optional("onnx")
-    names = ["probabilities", "logits"] if example.dtype == torch.uint8 else ["logits"]
-    inputs = ["pixels"] if example.dtype == torch.uint8 else ["images"]
+    takes, gives = [signature.takes], list(signature.gives)
     with torch.no_grad():
-        made = torch.onnx.export(
-            program(graph, example), dynamo=True, verbose=False, input_names=inputs, output_names=names
-        )
+        found = program(graph, example, signature)
+        made = torch.onnx.export(found, dynamo=True, verbose=False, input_names=takes, output_names=gives)
     assert made is not None, "with dynamo=True"
     model = simplified(made.model_proto)
     onnx.checker.check_model(model, full_check=True)
     onnx.save(model, file)
 
 
-def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> None:
+def write_pt2(graph: nn.Module, example: Tensor, file: Path, signature: Signature, *, aot: bool) -> None:
     with torch.no_grad():
-        found, written = program(graph, example), BytesIO()
+        found, written = program(graph, example, signature), BytesIO()
         # Torch itself aborts where the disk is full.
         torch.export.save(found, written)
         file.write_bytes(written.getbuffer())
@@ -99,12 +102,14 @@ def write_pt2(graph: nn.Module, example: Tensor, file: Path, *, aot: bool) -> No
             torch._inductor.aoti_compile_and_package(found, package_path=str(file.with_name(AOT_FILE)))
 
 
-def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Method) -> tuple[Method, bool]:
-    """Returns how it was made, and whether it is surely the same for all images.
+def write_torchscript(
+    graph: nn.Module, example: Tensor, file: Path, signature: Signature, method: Method
+) -> tuple[Method, bool]:
+    """Returns how it was made, and whether it is surely the same for all inputs.
 
-    A script keeps what depends on the images, a trace holds what it did for one batch.
+    A script keeps what depends on the inputs, a trace holds what it did for one batch.
     """
-    compiled, how, is_sure = _compiled(graph, example, method)
+    compiled, how, is_sure = _compiled(graph, example, signature, method)
     written = BytesIO()
     torch.jit.save(compiled, written)
     with zipfile.ZipFile(written) as source, zipfile.ZipFile(file, "w") as target:
@@ -115,7 +120,7 @@ def write_torchscript(graph: nn.Module, example: Tensor, file: Path, method: Met
     return how, is_sure
 
 
-def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, Method, bool]:
+def _compiled(graph: nn.Module, example: Tensor, signature: Signature, method: Method) -> tuple[Any, Method, bool]:
     is_sure = True
     with torch.no_grad():
         if method != "trace":
@@ -126,9 +131,9 @@ def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, M
                 if method == "script":
                     raise
         try:
-            program(graph, example)
+            program(graph, example, signature)
         except Exception:
-            # For instance, the way through the net depends on the images.
+            # For instance, the way through the net depends on the inputs.
             if method != "trace":
                 raise
             is_sure = False
@@ -136,7 +141,16 @@ def _compiled(graph: nn.Module, example: Tensor, method: Method) -> tuple[Any, M
             return torch.jit.trace(graph, (example,), check_trace=False), "trace", is_sure
 
 
-def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, method: Method, aot: bool) -> dict[str, Any]:
+def write(
+    format: str,
+    graph: nn.Module,
+    example: Tensor,
+    folder: Path,
+    *,
+    method: Method,
+    aot: bool,
+    signature: Signature = NORMALISED_IMAGES,
+) -> dict[str, Any]:
     """Write the model file of a format into a folder; returns what is to be known of how it was made.
 
     Raises:
@@ -148,11 +162,11 @@ def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, metho
     try:
         with quiet():
             if format == "torchscript":
-                facts["method"], is_sure = write_torchscript(graph, example, file, method)
+                facts["method"], is_sure = write_torchscript(graph, example, file, signature, method)
             elif format == "pt2":
-                write_pt2(graph, example, file, aot=aot)
+                write_pt2(graph, example, file, signature, aot=aot)
             else:
-                write_onnx(graph, example, file)
+                write_onnx(graph, example, file, signature)
     except OSError as error:
         error.filename = error.filename or str(file)
         raise
@@ -160,5 +174,5 @@ def write(format: str, graph: nn.Module, example: Tensor, folder: Path, *, metho
         # Each exporter has many errors of its own.
         raise unable(format, getattr(graph, "net", graph), error) from error
     if not is_sure:
-        log.warning("warning: a trace holds what it did for two images, and may do that for all others too")
+        log.warning("warning: a trace holds what it did for two inputs, and may do that for all others too")
     return facts

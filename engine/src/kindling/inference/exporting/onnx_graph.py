@@ -16,8 +16,7 @@ def simplified(model: Any) -> Any:
         del each.metadata_props[:]
         each.doc_string = ""
     for value in (*graph.input, *graph.output):
-        dimension = value.type.tensor_type.shape.dim[0]
-        dimension.dim_param = "batch"
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
     while _swap_one(graph):
         pass
     # ONNX Runtime infers the shapes itself.

@@ -1,21 +1,18 @@
 """The README.md of a model folder: how to use it without Kindling."""
 
+from collections.abc import Iterator
+from typing import Any
+
 from kindling.inference.model_folder import FILES, ModelFolder
 
-RUN = {
-    "onnx": """\
-session = onnxruntime.InferenceSession("model.onnx")
-outputs = session.run(None, {{"{name}": {value}}})""",
-    "pt2": """\
-net = torch.export.load("model.pt2").module()
-outputs = net(torch.from_numpy({value}))""",
-    "torchscript": """\
-net = torch.jit.load("model.pt")
-outputs = net(torch.from_numpy({value}))""",
+OPEN = {
+    "onnx": 'session = onnxruntime.InferenceSession("model.onnx")',
+    "pt2": 'net = torch.export.load("model.pt2").module()',
+    "torchscript": 'net = torch.jit.load("model.pt")',
 }
-RUN["int8"] = RUN["onnx"]
+OPEN["int8"] = OPEN["onnx"]
 TEXT = """\
-# {title}
+# An exported model
 
 {about}
 
@@ -25,53 +22,143 @@ TEXT = """\
 {sample}
 ```
 
-Run it in this folder, with the path of an image. `model.json` has classes, sizes, the training's metrics, versions,
+Run it in this folder, with {argument}. `model.json` has {holds}, the training's metrics, versions,
 and how the model compares with the one that was trained.
 """
-
-
-def sample(described: ModelFolder) -> str:
-    """About ten lines that load the model and classify an image."""
-    size, mode = described.image_size, "L" if described.channels == 1 else "RGB"
-    package = "onnxruntime" if FILES[described.format].endswith(".onnx") else "torch"
-    lines = [
-        "import json, sys",
-        f"import numpy as np, {package}",
-        "from PIL import Image, ImageOps",
-        "",
-        'classes = json.load(open("model.json", encoding="utf-8"))["classes"]',
-        f'image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{mode}")  # 16 bits need scaling before',
-        f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)",
-        f"pixels = np.array(image).reshape(1, {size}, {size}, {described.channels})",
-    ]
-    name, value = "pixels", "pixels"
-    if not described.preprocessing:
-        name = value = "images"
-        lines.append(
-            f"images = (pixels / np.float32(255) - np.float32({described.mean})) / np.float32({described.std})"
-        )
-        lines.append("images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))")
-    lines.append(RUN[described.format].format(name=name, value=value))
-    if described.preprocessing:
-        lines.append("probabilities = np.asarray(outputs[0])[0]")
-    else:
-        first = "outputs[0]" if package == "onnxruntime" else "outputs"
-        lines.append(f"logits = np.asarray({first})[0]")
-        lines.append("probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()")
-    return "\n".join([*lines, "print(classes[probabilities.argmax()], probabilities.max())"])
+MODEL = 'model = json.load(open("model.json", encoding="utf-8"))["processor"]'
+SOFTMAX = "probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()"
+# Of what sys.argv[1] is, and what model.json holds for it.
+ARGUMENTS = {
+    "image": ("the path of an image", "classes, sizes"),
+    "rows": ("a row as JSON", "the columns, what they are scaled by"),
+    "text": ("the beginning of a text", "the characters that it knows"),
+}
 
 
 def readme(described: ModelFolder, proof: str) -> str:
-    size, channels, classes = described.image_size, described.channels, len(described.classes)
+    kind = described.processor["kind"]
+    takes, lines = {"image": (_takes_images, _image), "rows": (_takes_rows, _rows), "text": (_takes_text, _text)}[kind]
+    return TEXT.format(
+        about=f"`{FILES[described.format]}`, format {described.format}; {proof}.",
+        takes=takes(described),
+        sample="\n".join(lines(described)),
+        argument=ARGUMENTS[kind][0],
+        holds=ARGUMENTS[kind][1],
+    )
+
+
+def _package(described: ModelFolder) -> str:
+    return "onnxruntime" if FILES[described.format].endswith(".onnx") else "torch"
+
+
+def _outputs(described: ModelFolder, name: str, number: str = "") -> str:
+    """The call; `number` of the outputs, if the model has several."""
+    if _package(described) == "onnxruntime":
+        return f'session.run(None, {{"{name}": {name}}})[0]'
+    return f"net(torch.from_numpy({name})){number}.numpy()"
+
+
+def _takes_images(described: ModelFolder) -> str:
+    size, channels = (described.processor[name] for name in ("image_size", "channels"))
+    classes = len(described.processor["classes"])
     if described.preprocessing:
-        takes = (
+        return (
             f"Takes `pixels` (B, {size}, {size}, {channels}) uint8; gives `probabilities` and `logits`, "
             f"both (B, {classes}) float32. The normalisation is inside."
         )
+    return (
+        f"Takes `images` (B, {channels}, {size}, {size}) float32, normalised by `mean` and `std` of `model.json`; "
+        f"gives `logits` (B, {classes}) float32."
+    )
+
+
+def _image(described: ModelFolder) -> Iterator[str]:
+    """About ten lines that load the model and classify an image."""
+    size, channels = (described.processor[name] for name in ("image_size", "channels"))
+    mean, std = (described.processor[name] for name in ("mean", "std"))
+    yield "import json, sys"
+    yield f"import numpy as np, {_package(described)}"
+    yield "from PIL import Image, ImageOps"
+    yield ""
+    yield 'classes = json.load(open("model.json", encoding="utf-8"))["processor"]["classes"]'
+    mode = "L" if channels == 1 else "RGB"
+    yield f'image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{mode}")  # 16 bits need scaling before'
+    yield f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)"
+    yield f"pixels = np.array(image).reshape(1, {size}, {size}, {channels})"
+    yield OPEN[described.format]
+    if described.preprocessing:
+        yield f"probabilities = {_outputs(described, 'pixels', '[0]')}[0]"
     else:
-        takes = (
-            f"Takes `images` (B, {channels}, {size}, {size}) float32, normalised by `mean` and `std` of `model.json`; "
-            f"gives `logits` (B, {classes}) float32."
-        )
-    about = f"`{FILES[described.format]}`, format {described.format}; {proof}."
-    return TEXT.format(title="An exported model", about=about, takes=takes, sample=sample(described))
+        yield f"images = (pixels / np.float32(255) - np.float32({mean})) / np.float32({std})"
+        yield "images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))"
+        yield f"logits = {_outputs(described, 'images')}[0]"
+        yield SOFTMAX
+    yield "print(classes[probabilities.argmax()], probabilities.max())"
+
+
+def _takes_rows(described: ModelFolder) -> str:
+    processor = described.processor
+    scaled = " less `mean`, divided by `std` of `model.json`" if processor["mean"] or processor["std"] else ""
+    classes, outputs = len(processor["classes"]), len(processor["outputs"])
+    gives = f"`logits` (B, {classes})" if classes else f"`outputs`, {outputs} for each row"
+    return f"Takes `rows` (B, {len(processor['columns'])}) float32{scaled}; gives {gives} float32."
+
+
+def _rows(described: ModelFolder) -> Iterator[str]:
+    """Lines that load the model and answer a row."""
+    processor = described.processor
+    yield "import json, sys"
+    yield f"import numpy as np, {_package(described)}"
+    yield ""
+    yield MODEL
+    yield f"row = json.loads(sys.argv[1])  # such as {_example(processor['columns'])}"
+    value = 'row[each["name"]]'
+    if any("choices" in each for each in processor["columns"]):
+        value = f'each["choices"].index({value}) if "choices" in each else {value}'
+    scaled = ' - model["mean"]' if processor["mean"] else ""
+    values = f'np.array([[{value} for each in model["columns"]]]){scaled}'
+    scaled = f'({values}) / model["std"]' if processor["std"] else values
+    yield f"rows = np.float32({scaled})"
+    yield OPEN[described.format]
+    if processor["classes"]:
+        yield f"logits = {_outputs(described, 'rows')}[0]"
+        yield SOFTMAX
+        yield 'print(model["classes"][probabilities.argmax()], probabilities.max())'
+        return
+    scaled = ' * model["output_std"]' if processor["output_std"] else ""
+    scaled += ' + model["output_mean"]' if processor["output_mean"] else ""
+    yield f"outputs = np.ravel({_outputs(described, 'rows')}){scaled}"
+    yield 'print(dict(zip([each["name"] for each in model["outputs"]], outputs.tolist())))'
+
+
+def _example(columns: list[dict[str, Any]]) -> str:
+    """The first of some columns, with values; the names may hold any character."""
+    shown = [f"{each['name']!r}: {(each.get('choices') or [each.get('low', 0)])[0]!r}" for each in columns[:2]]
+    text = ", ".join(shown).replace("'", '"').encode("unicode_escape").decode()
+    return "{" + text + (", ...}" if len(columns) > 2 else "}")
+
+
+def _takes_text(described: ModelFolder) -> str:
+    processor = described.processor
+    characters = len(processor["vocabulary"])
+    return (
+        f"Takes `ids` (B, T) int64, T up to {processor['block']}: of each character, its place in `vocabulary` of "
+        f"`model.json`; gives `logits` (B, T, {characters}) float32 of what follows each."
+    )
+
+
+def _text(described: ModelFolder) -> Iterator[str]:
+    """Lines that load the model and draw what follows a text."""
+    yield "import json, sys"
+    yield f"import numpy as np, {_package(described)}"
+    yield ""
+    yield MODEL
+    yield OPEN[described.format]
+    yield "text, draw = sys.argv[1], np.random.default_rng(0)"
+    yield "for _ in range(200):"
+    yield '    ids = np.array([[model["vocabulary"].index(each) for each in text[-model["block"] :]]], dtype=np.int64)'
+    yield f"    logits = {_outputs(described, 'ids')}[0, -1].astype(np.float64)"
+    yield '    order = np.argsort(-logits, kind="stable")  # the likeliest first'
+    yield "    shares = np.cumsum(np.exp(logits[order] - logits.max()))"
+    yield '    text += model["vocabulary"][order[np.searchsorted(shares / shares[-1], draw.random(), side="right")]]'
+    yield "print(text)"

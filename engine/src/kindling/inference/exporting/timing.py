@@ -15,11 +15,11 @@ BLOCK_S = 0.02
 Compute = Callable[[np.ndarray], Any]
 
 
-def latencies(variants: dict[str, Compute], images: np.ndarray) -> dict[str, dict[int, float]]:
+def latencies(variants: dict[str, Compute], inputs: np.ndarray) -> dict[str, dict[int, float]]:
     """Seconds of a call of each variant by batch size: the median of rounds in which each has its turn."""
     found: dict[str, dict[int, float]] = {name: {} for name in variants}
     for size in BATCHES:
-        batch = np.ascontiguousarray(np.resize(images, (size, *images.shape[1:])))
+        batch = np.ascontiguousarray(np.resize(inputs, (size, *inputs.shape[1:])))
         calls = {name: _calls(variant, batch) for name, variant in variants.items()}
         blocks: dict[str, list[float]] = {name: [] for name in variants}
         for _ in range(ROUNDS):

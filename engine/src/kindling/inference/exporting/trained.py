@@ -1,61 +1,120 @@
-"""A trained model and its images: what is exported, and what the exported model is compared with."""
+"""A trained task and its data: what is exported, and what the exported model is compared with."""
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from kindling.data.processor import Processor
+from kindling.errors import ConfigError
 from kindling.images.augment import Normalize
-from kindling.images.datamodule import ImageDataModule
-from kindling.images.images import Images
-from kindling.images.loader import EpochLoader
+from kindling.images.processor import ImageProcessor
+from kindling.inference.exporting.exported_graph import exported_graph
+from kindling.inference.exporting.parity import Batch
+from kindling.training.task import Task
 
 
-@dataclass
 class Trained:
     """What is exported, and what it is compared with.
 
-    `net` is in evaluation mode, on the CPU; `compute` gives its logits (B, K) for what the exported model takes.
+    Args:
+        task: whose net is put into evaluation mode, in float32.
+        processor: of the task.
+        preprocessing: of images, whether the exported model takes pixels.
     """
 
-    net: nn.Module
-    data: ImageDataModule
-    preprocessing: bool
+    def __init__(self, task: Task, processor: Processor, *, preprocessing: bool):
+        self.task = task.float().eval().requires_grad_(False)
+        self.net: nn.Module = task.net
+        self.processor = processor
+        self.classes: tuple[str, ...] = getattr(processor, "classes", ())
+        self.normalize = (
+            Normalize(processor.mean, processor.std)
+            if preprocessing and isinstance(processor, ImageProcessor)
+            else None
+        )
 
-    def __post_init__(self) -> None:
-        assert self.data.mean, "checked with the splits"
-        assert self.data.std
-        self.normalize = Normalize(self.data.mean, self.data.std)
+    @property
+    def graph(self) -> nn.Module:
+        if isinstance(self.processor, ImageProcessor) and self.normalize:
+            return exported_graph(self.net, self.processor.mean, self.processor.std, preprocessing=True)
+        return exported_graph(self.net, [], [], preprocessing=False)
 
     @torch.inference_mode()
-    def compute(self, images: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(images)
-        return self.net(self.normalize(given) if self.preprocessing else given).numpy()
+    def compute(self, inputs: np.ndarray) -> np.ndarray:
+        """What the net makes of what the exported model takes."""
+        given = torch.from_numpy(inputs)
+        found = self.net(self.normalize(given) if self.normalize else given)
+        if not isinstance(found, Tensor):
+            raise ConfigError(
+                f"model: given {type(self.net).__name__}, which gives {type(found).__name__}; allowed for an export: a "
+                "net that gives one tensor"
+            )
+        return found.numpy()
 
-    def batches(self, images: Images) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """What the exported model takes, and labels (B,)."""
-        given = Unchanged([], []) if self.preprocessing else self.normalize
-        size, workers = self.data.batch_size, self.data.num_workers
-        for batch, labels in EpochLoader(images, batch_size=size, normalize=given, num_workers=workers):
-            yield batch.contiguous().numpy(), labels.numpy()
+    @torch.inference_mode()
+    def batches(self, loader: Any) -> Iterator[Batch]:
+        """What the exported model takes, as the steps of the task give it to the net, and labels (B,)."""
+        seen: list[tuple[Any, ...]] = []
+        hook = self.net.register_forward_pre_hook(lambda net, given: seen.append(given))
+        try:
+            for batch in loader:
+                seen.clear()
+                targets = self.task.step(batch, "val").targets
+                for given in tuple(seen):
+                    inputs = self._input(given)
+                    yield inputs, self._labels(targets, inputs)
+        finally:
+            hook.remove()
+
+    def _input(self, given: tuple[Any, ...]) -> np.ndarray:
+        """
+        Raises:
+            ConfigError: it is something that the exported model does not take.
+        """
+        if len(given) != 1 or not isinstance(given[0], Tensor):
+            names = ", ".join(type(each).__name__ for each in given)
+            raise ConfigError(
+                f"model: given {type(self.net).__name__}, which takes ({names}); allowed for an export: a net that "
+                "takes one tensor"
+            )
+        return self._pixels(given[0]) if self.normalize else given[0].contiguous().numpy()
+
+    def _pixels(self, images: Tensor) -> np.ndarray:
+        """Normalised images (B, C, H, W) -> (B, H, W, C) uint8, as they were."""
+        assert isinstance(self.processor, ImageProcessor)
+        size, channels = self.processor.image_size, self.processor.channels
+        if images.shape[1:] != (channels, size, size):
+            raise ConfigError(
+                f"preprocessing: given true for a net that takes {tuple(images.shape)}; allowed: one that takes images "
+                f"(B, {channels}, {size}, {size}), or preprocessing=false"
+            )
+        mean, std = (torch.tensor(each).view(-1, 1, 1) for each in (self.processor.mean, self.processor.std))
+        pixels = ((images.float() * std + mean) * 255).round().clamp(0, 255).to(torch.uint8)
+        return pixels.permute(0, 2, 3, 1).contiguous().numpy()
+
+    def _labels(self, targets: Any, inputs: np.ndarray) -> np.ndarray | None:
+        is_label = isinstance(targets, Tensor) and targets.shape == (len(inputs),) and not targets.is_floating_point()
+        return targets.numpy() if self.classes and is_label else None
+
+    def example(self, loader: Any) -> Tensor:
+        """Two inputs of the exported model; texts are as long as can be."""
+        inputs, _ = next(self.batches(loader))
+        longest = self.processor.parameters()["block"] if self.processor.kind == "text" else None
+        if longest:
+            return torch.from_numpy(np.resize(inputs, (2, longest)))
+        return torch.from_numpy(inputs[np.arange(2) % len(inputs)])
 
     def in_pytorch(self) -> Callable[[np.ndarray], Tensor]:
         """What PyTorch does for the same: the net with channels last, as it was trained."""
         net = copy.deepcopy(self.net).to(memory_format=torch.channels_last)
 
         @torch.inference_mode()
-        def run(images: np.ndarray) -> Tensor:
-            given = torch.from_numpy(images)
-            return net(self.normalize(given)).softmax(1) if self.preprocessing else net(given)
+        def run(inputs: np.ndarray) -> Tensor:
+            given = torch.from_numpy(inputs)
+            return net(self.normalize(given)).softmax(1) if self.normalize else net(given)
 
         return run
-
-
-class Unchanged(Normalize):
-    """Leaves pixels as they are."""
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return images

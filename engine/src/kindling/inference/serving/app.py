@@ -3,48 +3,65 @@
 import asyncio
 import json
 import time
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from kindling.images.processor import ImageProcessor
 from kindling.inference.serving import described, pages
 from kindling.inference.serving.batching import Batcher
 from kindling.inference.serving.body import Bodies
 from kindling.inference.serving.gate import PATHS, error_response
 from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
-from kindling.inference.serving.served import Models, Served
+from kindling.inference.serving.model import Served
+from kindling.inference.serving.rows import written
+from kindling.inference.serving.served import Models
+from kindling.inference.serving.streams import stream
+from kindling.inference.serving.texts import Writer
 
 # The version of the answers, on which a client may rely.
 VERSION = 1
 
 
-def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits, top_k: int | None) -> FastAPI:
+def make_app(
+    models: Models, batcher: Batcher, writer: Writer, metrics: Metrics, limits: Limits, top_k: int | None
+) -> FastAPI:
     """The application, without the gate that each request passes before."""
-    app = FastAPI(title=described.TITLE, version=str(VERSION), docs_url=None, redoc_url=None, redirect_slashes=False)
+    off = dict.fromkeys(("docs_url", "redoc_url", "openapi_url"))
+    app = FastAPI(title=described.TITLE, version=str(VERSION), redirect_slashes=False, **off)
     for kind, answer in ((Refused, _refused), (HTTPException, _no_such_route), (Exception, _failed)):
         app.add_exception_handler(kind, answer)
     bodies = Bodies(limits)
 
-    @app.post("/predict", summary=described.PREDICT, openapi_extra=described.BODY, responses=described.PREDICTED)
+    @app.post("/predict", summary=described.PREDICT)
     async def predict(request: Request) -> Response:
         model = _loaded(models)
         with bodies.holding() as held:
             body = await held.read(request.receive, request.headers.get("content-length"))
+            if model.kind == "text":
+                return await stream(request, model, body, writer, limits)
             job = batcher.submit(model, request.headers.get("content-type", ""), body)
             del body
             try:
                 async with asyncio.timeout(limits.timeout_s):
-                    probabilities = await job.answer
+                    outputs = await job.answer
             except TimeoutError:
-                raise Refused(504, "too_slow", f"no answer within {limits.timeout_s:g} s; send fewer images") from None
+                less = f"no answer within {limits.timeout_s:g} s; send fewer {described.NOUNS[model.kind]}"
+                raise Refused(504, "too_slow", less) from None
             finally:
                 # Whatever still waits for a decoder.
                 job.given_up, job.body = True, b""
-        request.state.logged.update(images=len(probabilities), model=model.id)
-        return _json(_answer(request, model, probabilities, top_k))
+        request.state.logged.update({described.NOUNS[model.kind]: len(outputs), "model": model.id})
+        if isinstance(model.processor, ImageProcessor):
+            classes = model.processor.classes
+            predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
+        else:
+            # Many rows would hold up the other requests.
+            predictions = await asyncio.to_thread(written, outputs, model.processor)
+        return _json(_answer(request, model, predictions))
 
     @app.get("/health", summary="Whether the model is loaded and warm", responses=described.HEALTH)
     async def health() -> Response:
@@ -63,9 +80,18 @@ def make_app(models: Models, batcher: Batcher, metrics: Metrics, limits: Limits,
     async def page() -> Response:
         return pages.try_out()
 
+    def openapi(request: Request) -> dict[str, Any]:
+        """Of the model that answers, for those who may ask it."""
+        current = models.current if request.state.has_key else None
+        return described.openapi(app.openapi(), current and current.processor, limits)
+
+    @app.get("/openapi.json", include_in_schema=False)
+    async def schema(request: Request) -> Response:
+        return _json(openapi(request))
+
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
-        return pages.docs(app.openapi())
+    async def docs(request: Request) -> Response:
+        return pages.docs(openapi(request))
 
     return app
 
@@ -81,17 +107,17 @@ def _json(content: dict[str, Any]) -> Response:
     return Response(text.encode(), media_type="application/json")
 
 
-def _answer(request: Request, model: Served, probabilities: np.ndarray, top_k: int | None) -> dict[str, Any]:
+def _answer(request: Request, model: Served, predictions: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "version": VERSION,
         "model": model.id,
         "request_id": request.state.request_id,
-        "predictions": [_prediction(row, model.classes, top_k) for row in probabilities.tolist()],
+        "predictions": predictions,
         "latency_ms": round((time.perf_counter() - request.state.started) * 1000, 3),
     }
 
 
-def _prediction(row: list[float], classes: list[str], top_k: int | None) -> dict[str, Any]:
+def _prediction(row: list[float], classes: Sequence[str], top_k: int | None) -> dict[str, Any]:
     """One image's, from the probabilities (K,) of the classes."""
     order = sorted(range(len(row)), key=row.__getitem__, reverse=True)
     shown = {classes[label]: row[label] for label in order[:top_k]}
@@ -99,20 +125,15 @@ def _prediction(row: list[float], classes: list[str], top_k: int | None) -> dict
 
 
 def _about(model: Served, limits: Limits) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "model": model.id,
-        "format": model.format,
-        "classes": model.classes,
-        "image_size": model.image_size,
-        "channels": model.channels,
-        "limits": {
-            "max_images": limits.max_images,
-            "max_body_bytes": limits.max_body_bytes,
-            "max_pixels": limits.max_pixels,
-            "timeout_s": limits.timeout_s,
-        },
-    }
+    about = {"version": VERSION, "model": model.id, "format": model.format, "kind": model.kind}
+    bounds = {name: getattr(limits, name) for name in described.LIMITS[model.kind]}
+    if isinstance(model.processor, ImageProcessor):
+        names = ("classes", "image_size", "channels")
+        return about | {name: getattr(model.processor, name) for name in names} | {"limits": bounds}
+    settings = described.settings_within(model.processor, limits)
+    columns = {"inputs": model.processor.inputs, "outputs": model.processor.outputs, "settings": settings}
+    told = {name: [column.as_dict() for column in given] for name, given in columns.items()}
+    return about | told | {"limits": bounds}
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -9,39 +9,42 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
+from kindling.data.processor import Kind
+from kindling.images.processor import ImageProcessor
 from kindling.inference.serving.body import image_files
 from kindling.inference.serving.limits import Limits, Refused, busy
+from kindling.inference.serving.model import Served
 from kindling.inference.serving.pixels import pixels_of
-from kindling.inference.serving.served import Served
+from kindling.inference.serving.rows import read_rows
 from kindling.process.cores import available_cores
 
 log = logging.getLogger(__name__)
-# Threads that decode images.
+# Threads that read images and rows.
 MOST_DECODERS = 4
 
 
 @dataclass(eq=False)
 class Job:
-    """One request's images on their way to probabilities."""
+    """One request's images or rows on their way to what the model gives."""
 
     model: Served
     content_type: str
     body: bytes
-    answer: asyncio.Future[np.ndarray]  # (N, K) float32
-    pixels: np.ndarray | None = None  # (N, H, W, C) uint8
+    answer: asyncio.Future[np.ndarray]  # (N, K) float32 of images, (N, ...) of rows
+    inputs: np.ndarray | None = None  # (N, H, W, C) uint8 of images, (N, ...) of rows
     # Nobody waits for the answer any more.
     given_up: bool = False
 
 
 class Batcher:
-    """From a body to probabilities: threads that decode, and one that computes.
+    """From a body to outputs: threads that read, and one that computes.
 
     Args:
         limits: of a batch and of the queue.
-        seen: is called with the number of images of each batch.
+        seen: is called with the number of images or rows of each batch, and which of these they are.
     """
 
-    def __init__(self, limits: Limits, seen: Callable[[int], object]):
+    def __init__(self, limits: Limits, seen: Callable[[int, Kind], object]):
         self.limits = limits
         self.seen = seen
         # Requests, in the event loop's view.
@@ -79,7 +82,7 @@ class Batcher:
         while job := self._bodies.get():
             try:
                 if not job.given_up:
-                    job.pixels = self._pixels(job)
+                    job.inputs = self._inputs(job)
             except Exception as error:
                 self._settle([(job, error)])
             else:
@@ -89,13 +92,16 @@ class Batcher:
             # While this thread waits, it holds nothing.
             del job
 
-    def _pixels(self, job: Job) -> np.ndarray:
-        model, found = job.model, []
+    def _inputs(self, job: Job) -> np.ndarray:
+        processor = job.model.processor
+        if not isinstance(processor, ImageProcessor):
+            return read_rows(job.content_type, job.body, processor, self.limits)
+        found = []
         for index, file in enumerate(image_files(job.content_type, job.body, self.limits)):
             if job.given_up:
                 raise Refused(504, "too_slow", "given up")
-            name = f"images[{index}]"
-            found.append(pixels_of(file, model.image_size, model.channels, self.limits.max_pixels, name))
+            size = processor.image_size, processor.channels
+            found.append(pixels_of(file, *size, self.limits.max_pixels, f"images[{index}]"))
         return np.stack(found)
 
     def _compute(self) -> None:
@@ -124,26 +130,24 @@ class Batcher:
         return batch, None
 
     def _answers(self, batch: list[Job]) -> list[tuple[Job, np.ndarray | Exception | None]]:
-        wanted = [job for job in batch if job.pixels is not None and not job.given_up]
+        wanted = [job for job in batch if job.inputs is not None and not job.given_up]
         unwanted: list[tuple[Job, np.ndarray | Exception | None]] = [(job, None) for job in batch if job not in wanted]
         if not wanted:
             return unwanted
-        pixels = [job.pixels for job in wanted if job.pixels is not None]
+        inputs = [job.inputs for job in wanted if job.inputs is not None]
         try:
-            # (N, H, W, C) uint8 -> (N, K) float32
-            found = self._run(batch[0].model, pixels[0] if len(pixels) == 1 else np.concatenate(pixels))
+            found = self._run(batch[0].model, inputs[0] if len(inputs) == 1 else np.concatenate(inputs))
         except Exception as error:
             return unwanted + [(job, error) for job in wanted]
-        ends = np.cumsum([len(each) for each in pixels])
+        ends = np.cumsum([len(each) for each in inputs])
         return unwanted + list(zip(wanted, np.split(found, ends[:-1]), strict=True))
 
-    def _run(self, model: Served, pixels: np.ndarray) -> np.ndarray:
-        parts = [
-            pixels[start : start + self.limits.max_batch] for start in range(0, len(pixels), self.limits.max_batch)
-        ]
+    def _run(self, model: Served, inputs: np.ndarray) -> np.ndarray:
+        most = self.limits.max_batch
+        parts = [inputs[start : start + most] for start in range(0, len(inputs), most)]
         for part in parts:
-            self.seen(len(part))
-        return model.run(pixels) if len(parts) == 1 else np.concatenate([model.run(part) for part in parts])
+            self.seen(len(part), model.kind)
+        return model.run(inputs) if len(parts) == 1 else np.concatenate([model.run(part) for part in parts])
 
     def _settle(self, answers: list[tuple[Job, np.ndarray | Exception | None]]) -> None:
         try:
@@ -165,4 +169,4 @@ class Batcher:
 
 
 def _size(job: Job) -> int:
-    return 0 if job.pixels is None else len(job.pixels)
+    return 0 if job.inputs is None else len(job.inputs)

@@ -100,7 +100,7 @@ def image_files(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     Raises:
         Refused: 400 it cannot be read, 413 too many, 415 of another kind, 422 none.
     """
-    kind, boundary = _kind(content_type)
+    kind, boundary = kind_of(content_type)
     if kind == "multipart/form-data":
         files = _of_form(boundary, body, limits)
     elif kind == "application/json":
@@ -112,7 +112,7 @@ def image_files(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     return files
 
 
-def _kind(content_type: str) -> tuple[str, bytes]:
+def kind_of(content_type: str) -> tuple[str, bytes]:
     """The type, and the boundary that parts the files of a form."""
     if content_type.startswith("multipart/form-data; boundary=") and content_type[30:].isalnum():
         # Nearly all clients write it so.

@@ -15,7 +15,7 @@ from kindling.inference.serving.limits import Gone, Refused
 from kindling.inference.serving.logs import RequestLog
 from kindling.inference.serving.metrics import Metrics
 
-# They need no key, as they say nothing of the model.
+# They need no key, and say nothing of the model without it.
 OPEN = ("/", "/health", "/docs", "/openapi.json")
 # Others are counted together: anybody may invent them.
 PATHS = frozenset((*OPEN, "/predict", "/model", "/metrics"))
@@ -53,7 +53,8 @@ class Gate:
         started = time.perf_counter()
         headers = Headers(scope=scope)
         request_id = _id(headers.get("x-request-id"))
-        scope["state"] = {"request_id": request_id, "started": started, "logged": {}}
+        has_key = self._has_key(headers)
+        scope["state"] = {"request_id": request_id, "started": started, "logged": {}, "has_key": has_key}
         status = 0
 
         async def sending(message: Message) -> None:
@@ -66,7 +67,9 @@ class Gate:
             await send(message)
 
         try:
-            self._admit(scope["path"], headers)
+            if not has_key and scope["path"] not in OPEN:
+                message = "given no valid API key; allowed: the server's, as X-API-Key or Authorization: Bearer"
+                raise Refused(401, "unauthorized", message, {"www-authenticate": "Bearer"})
             await self.app(scope, receive, sending)
         except Refused as refused:
             await error_response(refused, request_id)(scope, receive, sending)
@@ -78,14 +81,13 @@ class Gate:
         finally:
             self._note(scope, status or CLIENT_CLOSED, time.perf_counter() - started)
 
-    def _admit(self, path: str, headers: Headers) -> None:
-        if self.key is None or path in OPEN:
-            return
+    def _has_key(self, headers: Headers) -> bool:
+        """Whether it has the key, or there is none."""
+        if self.key is None:
+            return True
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = headers.get("x-api-key") or (token.strip() if scheme.lower() == "bearer" else "")
-        if not hmac.compare_digest(given.encode("latin-1"), self.key):
-            message = "given no valid API key; allowed: the server's, as X-API-Key or Authorization: Bearer"
-            raise Refused(401, "unauthorized", message, {"www-authenticate": "Bearer"})
+        return hmac.compare_digest(given.encode("latin-1"), self.key)
 
     def note_unread(self, status: int) -> str:
         """Count and log what was no request of the application; returns its new id."""

@@ -13,6 +13,9 @@ class Limits:
     max_body_bytes: int
     max_pixels: int
     timeout_s: float
+    max_rows: int
+    max_length: int
+    max_text_s: float
 
 
 class Refused(Exception):  # noqa: N818

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import html
+import json
 import re
 from functools import cache
 from pathlib import Path
@@ -11,20 +12,28 @@ from typing import Any
 from fastapi import Response
 
 PAGE = Path(__file__).with_name("page.html")
+# What it does for inputs of each kind.
+KINDS = ("page_images.js", "page_rows.js", "page_text.js")
 STYLE = (
     ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;"
     "padding:0 1rem}code,pre{font-family:ui-monospace,monospace;overflow-wrap:anywhere}pre{white-space:pre-wrap;"
     "border:1px solid #8886;border-radius:8px;padding:.75rem}td,th{text-align:left;padding:.1rem 1rem .1rem 0}"
 )
-EXAMPLES = """curl -F image=@digit.png http://HOST/predict
+JSON = "-H 'Content-Type: application/json' -d"
+EXAMPLES = {
+    "images": f"""curl -F image=@digit.png http://HOST/predict
 curl -F image=@a.png -F image=@b.png http://HOST/predict
-curl -H 'Content-Type: application/json' -d '{"images": ["<base64>"]}' http://HOST/predict
-curl -H 'X-API-Key: ...' http://HOST/model"""
+curl {JSON} '{{"images": ["<base64>"]}}' http://HOST/predict""",
+    "rows": f'curl {JSON} \'{{"rows": [{{"<column>": 1}}]}}\' http://HOST/predict',
+    "prompt": f'curl -N {JSON} \'{{"prompt": "..."}}\' http://HOST/predict',
+}
+MODEL = "curl -H 'X-API-Key: ...' http://HOST/model"
 
 
 @cache
 def try_out() -> Response:
-    return _page(PAGE.read_text(encoding="utf-8"))
+    programs = "\n".join(PAGE.with_name(name).read_text(encoding="utf-8") for name in KINDS)
+    return _page(PAGE.read_text(encoding="utf-8").replace("/* kinds */", programs))
 
 
 def docs(openapi: dict[str, Any]) -> Response:
@@ -40,7 +49,10 @@ def docs(openapi: dict[str, Any]) -> Response:
             rows = about["responses"].items()
             cells = "".join(f"<tr><th>{code}<td>{html.escape(each['description'])}" for code, each in rows)
             parts.append(f"<table>{cells}</table>")
-    parts.append(f"<h2>From a shell</h2><pre>{html.escape(EXAMPLES)}</pre>")
+    taken = json.dumps(openapi["paths"]["/predict"]["post"]["requestBody"])
+    shown = [example for word, example in EXAMPLES.items() if f'"{word}"' in taken]
+    examples = "\n".join([*shown, MODEL])
+    parts.append(f"<h2>From a shell</h2><pre>{html.escape(examples)}</pre>")
     parts.append('<p><a href="openapi.json">openapi.json</a> · <a href="./">try it</a>')
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>API</title><style>{STYLE}</style>"
     return _page(f'{head}<meta name=viewport content="width=device-width">{"".join(parts)}')

@@ -1,0 +1,100 @@
+"""A model in memory, and how it is warmed before it answers."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from kindling.data.processor import Column, Kind, Processor
+from kindling.data.text_processor import TextProcessor
+from kindling.errors import CheckpointError, DataError, one_line
+from kindling.images.processor import ImageProcessor
+from kindling.inference.model_folder import ModelFolder
+from kindling.inference.runtimes import Runtime
+
+# What the sum of probabilities may be off.
+TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True, eq=False)
+class Served:
+    """A model in memory.
+
+    Args:
+        id: the first digits of its file's checksum.
+        format: one of model_folder.FILES, or "checkpoint".
+        processor: how an input is read and an output written.
+        run: of images, pixels (N, H, W, C) uint8 -> probabilities (N, K); else what is read -> what is written.
+        described: what else decides on an answer.
+    """
+
+    id: str
+    format: str
+    processor: Processor
+    run: Runtime
+    described: ModelFolder | None = None
+
+    @property
+    def kind(self) -> Kind:
+        return self.processor.kind
+
+
+def warm(model: Served, max_batch: int) -> None:
+    """Compute the smallest and the largest batch, which the first client then need not wait for.
+
+    Raises:
+        CheckpointError: what the model gives is nothing that its processor writes.
+    """
+    for size in sorted({1, max_batch}):
+        inputs = _example(model.processor, size)
+        if inputs is None:
+            return
+        try:
+            found = model.run(inputs)
+        except Exception as error:
+            # Each runtime has errors of its own.
+            raise CheckpointError(
+                f"model: given {model.id}, which fails ({one_line(error)}); export it anew"
+            ) from error
+        reason = _misfit(model.processor, np.asarray(found), inputs)
+        if reason:
+            raise CheckpointError(f"model: given {model.id}, whose output is {reason}; export it anew")
+
+
+def _example(processor: Processor, size: int) -> np.ndarray | None:
+    """A batch of what the model takes; None if its processor is of an own kind that tells no such thing."""
+    if isinstance(processor, ImageProcessor):
+        return np.zeros((size, processor.image_size, processor.image_size, processor.channels), dtype=np.uint8)
+    if isinstance(processor, TextProcessor):
+        # Texts are computed one by one; the longest is the slowest.
+        return np.zeros((1, processor.block if size > 1 else 1), dtype=np.int64)
+    try:
+        read: Any = processor.read({column.name: _plausible(column) for column in processor.inputs})
+    except DataError:
+        return None
+    return np.stack([read] * size)
+
+
+def _plausible(column: Column) -> Any:
+    if column.choices:
+        return column.choices[0]
+    low, high = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
+    return min(max(0.0, low), high)
+
+
+def _misfit(processor: Processor, found: np.ndarray, inputs: np.ndarray) -> str:
+    """What an output is, if the processor cannot write it."""
+    if isinstance(processor, ImageProcessor):
+        num = len(processor.classes)
+        sums = found.sum(1) if found.shape == (len(inputs), num) else np.array(np.nan)
+        return "" if np.all(np.abs(sums - 1) < TOLERANCE) else f"no probabilities of its {num} classes"
+    if isinstance(processor, TextProcessor):
+        expected = (*inputs.shape, len(processor.vocabulary))
+        return "" if found.shape == expected else f"{found.shape}, not the logits {expected} of its characters"
+    try:
+        written = processor.write(found[0]) if len(found) == len(inputs) else None
+    except (ValueError, IndexError, TypeError):
+        written = None
+    names = ", ".join(column.name for column in processor.outputs)
+    return f"{found.shape}, not {names} of {len(inputs)} rows" if written is None else ""

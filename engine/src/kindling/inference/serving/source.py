@@ -1,0 +1,102 @@
+"""Where the model lies that is to be served, and how it is opened."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from kindling.errors import CheckpointError
+from kindling.inference import model_folder
+from kindling.inference.model_folder import DESCRIPTION, FILES
+from kindling.inference.runtimes import open_model
+from kindling.inference.serving.model import Served
+
+log = logging.getLogger(__name__)
+# Digits of a checksum.
+ID_LENGTH = 12
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the model lies: one of a run folder, a checkpoint and an exported folder."""
+
+    run: Path | None
+    ckpt: Path | None
+    folder: Path | None
+
+    def exported(self) -> Path | None:
+        """The exported folder that is to be served, if it is one."""
+        if self.folder:
+            return self.folder
+        folder = self.run / "export" / "onnx" if self.run else None
+        return folder if folder and (folder / DESCRIPTION).is_file() else None
+
+    def state(self) -> tuple[object, ...]:
+        """What changes when a newer model is written."""
+        folder = self.exported()
+        if folder:
+            files = [folder / DESCRIPTION, *(folder / name for name in sorted(set(FILES.values())))]
+        else:
+            files = [self.run / "checkpoints" / "best.ckpt"] if self.run else [self.ckpt] if self.ckpt else []
+        return tuple(_state(file) for file in files)
+
+    def open(self, threads: int | None) -> Served:
+        """
+        Raises:
+            KindlingError: there is no model, or it is damaged.
+        """
+        folder = self.exported()
+        if not folder:
+            return _open_checkpoint(str(self.ckpt or self.run), threads)
+        described, run = open_model(folder, threads)
+        if FILES[described.format] != "model.onnx":
+            _limit_torch(threads)
+        self._warn_of_another_checkpoint(folder, described.about.get("checkpoint_sha256"))
+        identity = described.sha256[:ID_LENGTH]
+        return Served(identity, described.format, described.make_processor(), run, replace(described, about={}))
+
+    def refuse_missing(self) -> None:
+        """
+        Raises:
+            CheckpointError: there is nothing at that path.
+        """
+        for name, path in (("run", self.run), ("ckpt", self.ckpt), ("model", self.folder)):
+            if path and not path.exists():
+                raise CheckpointError(f"{name}: given {path}, which does not exist; allowed: the path of one that does")
+
+    def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
+        best = self.run / "checkpoints" / "best.ckpt" if self.run else None
+        if best and best.is_file() and exported and model_folder.sha256_of(best) != exported:
+            log.warning("warning: %s was exported from another checkpoint than %s; export it anew", folder, best)
+
+
+def _state(file: Path) -> tuple[object, ...]:
+    try:
+        found = file.stat()
+    except OSError:
+        return (str(file),)
+    return str(file), found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _limit_torch(threads: int | None) -> None:
+    import torch
+
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def _open_checkpoint(given: str, threads: int | None) -> Served:
+    from kindling.process.start_and_end import importing
+
+    with importing():
+        from kindling.checkpoints import checkpoint
+        from kindling.inference.predictor import device_of
+        from kindling.inference.processors import needed_processor_of
+        from kindling.inference.serving.by_torch import runtime_of
+        from kindling.training.rebuild import net_of, rebuild
+
+    _limit_torch(threads)
+    path = checkpoint.find(given)
+    identity = model_folder.sha256_of(path)[:ID_LENGTH]
+    task = rebuild(checkpoint.load(path), path)
+    processor = needed_processor_of(task, path)
+    return Served(identity, "checkpoint", processor, runtime_of(net_of(task, path), processor, device_of("auto")))
