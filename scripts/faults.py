@@ -148,5 +148,4 @@ CONTRACT_FAULTS = [
         "(logits.argmax(1) == labels).sum()",
         "(logits.argmax(1) == labels).float().mean()",
     ),
-    ("src/my_project/tasks/classification.py", 'stage == "train":', "stage:"),
 ]

@@ -329,11 +329,13 @@ def write(files: dict[Path, str]) -> None:
 
 
 def pair(kind: str, like: str | None, here: Project) -> str:
-    """What a new task can be tried with, as overrides: data and model of a recipe of the task that it is like."""
-    for file in sorted((here.configs / "experiment").glob("*.yaml")) if kind == "task" else []:
+    """What a new one goes with, as overrides: those of a recipe of what it is like, if its task is not that of all."""
+    like = like or (STARTER_IS_LIKE if kind == "task" else None)
+    for file in sorted((here.configs / "experiment").glob("*.yaml")) if kind in fits.PARTS else []:
         chosen = fits.chosen_by(file)
-        if chosen.get("task") == (like or STARTER_IS_LIKE):
-            return "".join(f" {group}={chosen[group]}" for group in ("data", "model") if group in chosen)
+        if chosen.get(kind) == like and "task" in chosen:
+            others = (group for group in fits.PARTS if group in chosen and group != kind)
+            return "".join(f" {group}={chosen[group]}" for group in others)
     return ""
 
 

@@ -260,13 +260,16 @@ def test_if_one_file_cannot_be_written_none_is(tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-def test_a_new_task_is_to_be_tried_with_the_data_and_the_model_of_the_one_it_is_like(copy, capsys):
+def test_what_is_new_is_to_be_tried_with_what_the_one_that_it_is_like_goes_with(copy, capsys):
     for other in ("regression", "zq_task"):
         config_of(copy, "task", other).write_text("_target_: x.Y\n")
     recipe = "defaults:\n  - override /task: zq_task\n  - override /data: zq_data\n  - override /model: zq_toy\n"
     config_of(copy, "experiment", "zq_recipe").write_text(recipe)
     assert add(copy, "task zq_thing_2 --like zq_task") == 0
     assert "\n  python train.py task=zq_thing_2 data=zq_data model=zq_toy trainer." in capsys.readouterr().out
+    config_of(copy, "model", "zq_toy").write_text("_target_: x.Y\n")
+    assert add(copy, "model zq_thing_4 --like zq_toy") == 0
+    assert "\n  python train.py model=zq_thing_4 task=zq_task data=zq_data trainer." in capsys.readouterr().out
     config_of(copy, "experiment", "zq_recipe").write_text("seed: 1\n")
     assert add(copy, "task zq_thing_3 --like zq_task") == 0
     assert "\n  python train.py task=zq_thing_3 trainer." in capsys.readouterr().out
@@ -301,7 +304,7 @@ def test_a_project_whose_only_model_and_data_set_are_new_passes_its_suite(copy):
     for kind in ("model", "data"):
         for place in (code_of(copy, kind, "x"), config_of(copy, kind, "x"), config_of(copy, "experiment", "x")):
             for file in [*place.parent.glob("*.py"), *place.parent.glob("*.yaml")]:
-                if file.name not in ("__init__.py", "fake.yaml"):
+                if file.name not in ("__init__.py", "fake.yaml", "_images.yaml", "none.yaml"):
                     file.unlink()
     for kind in ("model", "data", "callback"):
         assert add(copy, f"{kind} zz_{kind}") == 0

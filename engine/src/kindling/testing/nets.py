@@ -27,8 +27,6 @@ from kindling.training.task import Task
 
 MODELS, TASKS = fits.options("model"), fits.options("task")
 BATCH = 8
-# What goes wrong where parts do not fit, if no recipe says that they do.
-MISFITS = (ConfigError, KeyError, TypeError, AttributeError, RuntimeError, Warning)
 
 
 class Case(NamedTuple):
@@ -111,7 +109,8 @@ def _built(
         try:
             found.append(build(each, folder))
             done.add(each.data)
-        except (MissingFilesError, *MISFITS) as error:
+        except Exception as error:
+            # Code that was not meant for each other may fail in any way.
             refusals.append(told(each, error))
     return found, refusals
 
@@ -124,7 +123,7 @@ def for_task(task: str, folder: Path) -> Case:
     for each in fits.for_task(task):
         try:
             return with_data(each, folder)
-        except (MissingFilesError, *MISFITS) as error:
+        except Exception as error:
             # What a recipe says must be so.
             if each in said and not isinstance(error, MissingFilesError):
                 raise
@@ -179,6 +178,8 @@ def with_data(chosen: Chosen, folder: Path) -> Case:
     if not isinstance(task, Task):
         return Case(cfg, task, batch, held_out, (), facts, chosen)
     task.facts = facts
+    # It may need facts that other data lacks.
+    task.processor()
     return Case(cfg, task, batch, held_out, inputs_of(task, batch), facts, chosen)
 
 

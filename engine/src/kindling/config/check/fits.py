@@ -93,7 +93,7 @@ def recipes() -> Iterator[Chosen]:
     for choice, name in found:
         # A task may bring its own net.
         if all(choice.get(group) in [*options(group), *(["none"] if group == "model" else [])] for group in PARTS):
-            yield Chosen(**{group: choice[group] for group in PARTS}, recipe=name)
+            yield Chosen(choice["task"], choice["data"], choice["model"], name)
 
 
 def chosen_by(file: Path) -> dict[str, str]:
