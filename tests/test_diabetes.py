@@ -78,6 +78,8 @@ def test_a_batch_is_features_and_a_number_for_each_patient(data):
     assert features.dtype == targets.dtype == torch.float32
 
 
+# A process of its own imports torch, which takes five seconds.
+@pytest.mark.slow
 def test_reading_it_does_not_import_scikit_learn():
     code = (
         "import sys, my_project.data.diabetes as d; d.table('diabetes_target.csv.gz'); print('sklearn' in sys.modules)"
