@@ -28,8 +28,8 @@ from kindling.images.doctor.callback import Doctor
 from kindling.images.training_images import TrainingImages
 from kindling.images.validation_pictures import ValidationPictures
 from kindling.lightning_internals.batches import first_training_batch
-from kindling.training.bookkeeping import refuse_waiting
 from kindling.training.task import StepOutput, Task
+from kindling.training.waiting import refuse_waiting
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
 Batch = dict[str, Any]

@@ -14,13 +14,13 @@ from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
 from kindling.lightning_internals import hooks, results
-from kindling.lightning_internals.steps import waits_for_every_gradient
 from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
 from kindling.training.sums import StageSums
+from kindling.training.waiting import refuse_waiting
 
 
 class Bookkeeping(Callback):
@@ -205,19 +205,6 @@ class PlainBookkeeping(Bookkeeping):
 def is_summed(module: LightningModule) -> bool:
     """Whether a module is a task, which adds up what its steps give."""
     return isinstance(getattr(module, "sums", None), StageSums)
-
-
-def refuse_waiting(trainer: Trainer, module: LightningModule) -> None:
-    """
-    Raises:
-        ConfigError: each of its optimizers has a loss of its own, which leaves parameters of others without a gradient.
-    """
-    alone = module.automatic_optimization or len(trainer.optimizers) < 2
-    if not alone and waits_for_every_gradient(trainer):
-        raise ConfigError(
-            f"trainer.strategy: given ddp with {type(module).__name__}, which steps {len(trainer.optimizers)} "
-            "optimizers itself; allowed: trainer.strategy=ddp_find_unused_parameters_true, or trainer.devices=1"
-        )
 
 
 def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:
