@@ -197,6 +197,8 @@ def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     rng = random.Random(0)
     folders = ("data", "model", "optimizer", "trainer")
     files = [file for folder in folders for file in sorted(configs.glob(f"{folder}/[!_in]*.yaml"))]
+    # These are of another task than train.yaml chooses.
+    files = [file for file in files if file.stem not in ("letters", "table", "bigram", "linear", "foreign", "plain")]
     for _ in range(6):
         file = rng.choice(files)
         text = file.read_text()

@@ -89,7 +89,9 @@ def _group(name: str, files: ConfigFiles) -> Schema:
         if file is None or schema_of(file) == "config":
             continue
         for path, target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")), name):
-            targets.setdefault(path, []).append(target)
+            # The command names what is missing here.
+            if target != "???":
+                targets.setdefault(path, []).append(target)
     if name in NAMED:
         known = sorted({target for found in targets.values() for target in found})
         node = {"anyOf": [_node(known), {"type": "null"}]}
@@ -106,7 +108,7 @@ def _group(name: str, files: ConfigFiles) -> Schema:
 
 def _task(targets: dict[str, list[str]]) -> Schema:
     """Of the files of the group `task`, and of the nodes in them."""
-    whole = _node(sorted(set(targets["task"]) - {"???"}))
+    whole = _node(sorted(set(targets["task"])))
     within = {path: found for path, found in targets.items() if path.count(".") == 1}
     inner = {path.partition(".")[2]: _node(sorted(set(found))) for path, found in within.items()}
     for case in whole["allOf"]:
