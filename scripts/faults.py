@@ -38,7 +38,6 @@ FAULTS = [
     ("src/my_project/callbacks/whitening.py", " and not each.is_fitted", ""),
     ("src/my_project/models/vit.py", "dim=1) + self.positions", "dim=1)"),
     ("src/my_project/models/gpt.py", "is_causal=True", "is_causal=False"),
-    ("src/my_project/models/gpt.py", "(likeliest / temperature)", "likeliest"),
     ("src/my_project/models/tabular.py", "(features - self.mean) / self.std", "features - self.mean"),
     ("src/my_project/tasks/regression.py", "errors.abs().sum()", "errors.abs().mean()"),
     ("src/my_project/tasks/language.py", "(following != NOT_COUNTED).sum()", "following.numel()"),

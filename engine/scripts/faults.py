@@ -124,7 +124,11 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/data/rows_processor.py", "is_whole and low", "low"),
     Fault("engine/src/kindling/data/text_processor.py", "default_rng(seed)", "default_rng(0)"),
-    Fault("engine/src/kindling/data/text_processor.py", "logits[order] / temperature", "logits[order]"),
+    Fault(
+        "engine/src/kindling/data/text_processor.py",
+        "(logits[order] - logits[order[0]]) / temperature",
+        "logits[order]",
+    ),
     Fault("engine/src/kindling/data/text_processor.py", "compute(ids[None, -self.block :])", "compute(ids[None])"),
     Fault("engine/src/kindling/data/text_processor.py", "[: top_k or None]", ""),
     Fault("engine/src/kindling/data/text_report.py", "(targets >= 0) & ", ""),

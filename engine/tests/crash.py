@@ -108,6 +108,13 @@ FOREIGN = {
     "GAN of Lightning's documentation": foreign_runs.lines("GAN", "trainer.max_epochs=4"),
     "several loaders of Lightning's demos": foreign_runs.lines("several loaders", "trainer.max_epochs=4"),
 }
+SHORT = ["trainer.max_epochs=4", "logger=csv", "trainer.enable_model_summary=false"]
+# Tasks without images.
+TASKS = {
+    name: [f"experiment={recipe}", "data.batch_size=4", "trainer=cpu", "trainer.log_every_n_steps=1", *SHORT]
+    for name, recipe in {"a number for each row": "sum", "the letter that follows": "next"}.items()
+}
+OTHERS = FOREIGN | TASKS
 EVERY_STEP = ["callbacks.resume_checkpoint.every_n_steps=1", "callbacks.resume_checkpoint.every_minutes=null"]
 
 
@@ -124,8 +131,8 @@ class Result:
 
 def overrides_of(scenario: str, home: Path) -> list[str]:
     """The overrides of a scenario, whose runs lie below `home`."""
-    if scenario in FOREIGN:
-        return FOREIGN[scenario]
+    if scenario in OTHERS:
+        return OTHERS[scenario]
     given = [*SMALL, *SCENARIOS[scenario]]
     if "model=cnn" in given:
         given.remove("model.hidden=[8]")
@@ -660,7 +667,7 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
     """The long form: the name of each part, and what makes it."""
     every = {
         f"a checkpoint at each step, each resumed: {scenario}": partial(every_step, scenario=scenario)
-        for scenario in (*SCENARIOS, *FOREIGN)
+        for scenario in (*SCENARIOS, *OTHERS)
     }
     disks = [(kind, after) for kind in DISKS for after in (0, 1, 3, 5)]
     return every | {
@@ -670,7 +677,7 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
         ),
         **{
             f"SIGKILL at random times, three a run: {scenario}": partial(random_kills, scenario=scenario, number=15)
-            for scenario in FOREIGN
+            for scenario in OTHERS
         },
         "SIGKILL of the command, three a run": partial(kill_command, number=20),
         "SIGKILL during the write, $TMPDIR on another file system": partial(kill_writes, number=100),

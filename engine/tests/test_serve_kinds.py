@@ -40,14 +40,26 @@ def home(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def rows(home):
-    with serving(home / "rows.log", f"model={write_rows(home / 'rows')}", "max_rows=50") as found:
+def of_rows(home):
+    """A model folder."""
+    return write_rows(home / "rows")
+
+
+@pytest.fixture(scope="module")
+def of_text(home):
+    """A model folder."""
+    return write_text(home / "text")
+
+
+@pytest.fixture(scope="module")
+def rows(home, of_rows):
+    with serving(home / "rows.log", f"model={of_rows}", "max_rows=50") as found:
         yield found
 
 
 @pytest.fixture(scope="module")
-def texts(home):
-    with serving(home / "texts.log", f"model={write_text(home / 'text')}", "max_length=60000") as found:
+def texts(home, of_text):
+    with serving(home / "texts.log", f"model={of_text}", "max_length=60000") as found:
         yield found
 
 
@@ -86,8 +98,8 @@ def test_rows_are_answered_by_name_in_their_order(rows):
     assert post(rows, ROW).json()["predictions"] == [{"progression": 15.0}], "one row alone"
 
 
-def test_more_rows_than_a_batch_are_computed_in_several(home):
-    with serving(home / "batches.log", f"model={home / 'rows'}", "max_batch=2") as server:
+def test_more_rows_than_a_batch_are_computed_in_several(home, of_rows):
+    with serving(home / "batches.log", f"model={of_rows}", "max_batch=2") as server:
         ages = [0, 10, 20, 30, 40]
         answer = post(server, {"rows": [ROW | {"age": age} for age in ages]}).json()
         assert [each["progression"] for each in answer["predictions"]] == [9.0, 10.0, 11.0, 12.0, 13.0]
@@ -171,16 +183,16 @@ def test_the_schema_of_rows_says_their_columns_and_fits_the_answers(rows):
     assert "curl -H" in rows.get("/docs").text
 
 
-def test_without_the_key_the_schema_names_no_column(home):
-    with serving(home / "key.log", f"model={home / 'rows'}", KINDLING_API_KEY="of this test") as server:
+def test_without_the_key_the_schema_names_no_column(home, of_rows):
+    with serving(home / "key.log", f"model={of_rows}", KINDLING_API_KEY="of this test") as server:
         for path in ("/", "/docs", "/openapi.json"):
             assert "smoker" not in server.get(path).text
         assert "smoker" in server.get("/openapi.json", headers={"x-api-key": "of this test"}).text
         assert told(post(server, ROW))[:2] == (401, "unauthorized")
 
 
-def test_a_text_is_that_of_the_model_in_python_and_the_same_for_a_seed(texts, home):
-    described, run = open_model(home / "text", threads=1)
+def test_a_text_is_that_of_the_model_in_python_and_the_same_for_a_seed(texts, of_text):
+    described, run = open_model(of_text, threads=1)
     for settings in ({}, {"seed": 3, "temperature": 0.5}, {"length": 7, "top_k": 2, "temperature": 2}):
         answer = post(texts, {"prompt": "abca", **settings})
         expected = "".join(described.make_processor().answer(run, "abca", **settings))
@@ -277,8 +289,8 @@ def test_the_schema_of_texts_says_the_settings_and_their_limits(texts):
     assert list(predict["responses"]["200"]["content"]) == ["text/event-stream"]
 
 
-def test_a_signal_ends_it_after_the_text_that_it_writes(home):
-    with serving(home / "ending.log", f"model={home / 'text'}", "max_length=20000") as server:
+def test_a_signal_ends_it_after_the_text_that_it_writes(home, of_text):
+    with serving(home / "ending.log", f"model={of_text}", "max_length=20000") as server:
         body = b'{"prompt": "a", "length": 20000}'
         head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:

@@ -2,7 +2,7 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.ranges import PositiveInt, Probability
@@ -11,13 +11,12 @@ from kindling.ranges import PositiveInt, Probability
 class GPT(nn.Module):
     """Pre-norm layers with rotary positions (arXiv 2104.09864), whose branches start at zero.
 
-    Shapes: ids (B, T) -> logits (B, T, V), with T at most `block_size`.
+    Shapes: ids (B, T) -> logits (B, T, V).
     """
 
     def __init__(
         self,
         vocab_size: int,
-        block_size: int,
         dim: PositiveInt,
         depth: PositiveInt,
         num_heads: PositiveInt,
@@ -26,7 +25,6 @@ class GPT(nn.Module):
         super().__init__()
         if dim % (2 * num_heads):
             raise ConfigError(f"model.num_heads: given {num_heads}; allowed: twice it divides model.dim, {dim}")
-        self.block_size = block_size
         self.tokens = nn.Embedding(vocab_size, dim)
         self.layers = nn.Sequential(*(Layer(dim, num_heads, dropout) for _ in range(depth)), nn.RMSNorm(dim))
         self.head = nn.Linear(dim, vocab_size)
@@ -35,20 +33,6 @@ class GPT(nn.Module):
 
     def forward(self, ids: Tensor) -> Tensor:
         return self.head(self.layers(self.tokens(ids)))
-
-    @torch.inference_mode()
-    def generate(
-        self, ids: Tensor, num: int, temperature: float, top_k: int | None = None, generator: Generator | None = None
-    ) -> Tensor:
-        """Ids (B, T) and `num` more, drawn by softmax(logits / temperature) from the top_k; at 0, the likeliest."""
-        if temperature == 0:
-            temperature, top_k = 1.0, 1
-        for _ in range(num):
-            logits = self(ids[:, -self.block_size :])[:, -1]  # (B, V)
-            likeliest, found = logits.topk(min(top_k or len(logits.T), len(logits.T)))
-            drawn = torch.multinomial((likeliest / temperature).softmax(1), 1, generator=generator)
-            ids = torch.cat([ids, found.gather(1, drawn)], dim=1)
-        return ids
 
 
 class Layer(nn.Module):

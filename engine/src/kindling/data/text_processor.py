@@ -161,7 +161,7 @@ def draw(logits: np.ndarray, temperature: float, top_k: int | None, share: float
     order = np.argsort(-logits, kind="stable")[: top_k or None]
     if temperature == 0:
         return int(order[0])
-    reached = np.searchsorted(softmax(logits[order] / temperature).cumsum(), share, side="right")
+    reached = np.searchsorted(softmax((logits[order] - logits[order[0]]) / temperature).cumsum(), share, side="right")
     return int(order[min(reached, len(order) - 1)])
 
 
