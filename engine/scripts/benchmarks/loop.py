@@ -48,8 +48,9 @@ def step() -> list[Row]:
     """A step of a linear layer on ready batches of 64: what is left is the loop itself."""
     torch.set_num_threads(1)
     kinds = {"quiet": quiet, "defaults": defaults, "on a terminal": on_a_terminal}
-    micros = least({"bare": bare_step} | {name: partial(step_of, settings) for name, settings in kinds.items()}, 15)
-    over = {name: micros[name] - micros["bare"] for name in kinds}
+    steps = {name: partial(step_of, settings) for name, settings in kinds.items()}
+    micros = least({"bare": bare_step, "a plain loader": step_of_plain_loader} | steps, 15)
+    over = {name: micros[name] - micros["bare"] for name in micros}
     return [
         Row("a bare step with the same metrics and schedule", micros["bare"], "µs"),
         Row("the same", 64e6 / micros["bare"], "images/s"),
@@ -57,6 +58,7 @@ def step() -> list[Row]:
         Row("Kindling, all defaults", over["defaults"], "µs more", "<= 430"),
         Row("Kindling, all defaults", micros["defaults"] / micros["bare"], "times"),
         Row("Kindling, all defaults, with the bar of a terminal", over["on a terminal"], "µs more"),
+        Row("Kindling, all defaults, with a loader that knows nothing of resuming", over["a plain loader"], "µs more"),
     ]
 
 
@@ -136,6 +138,8 @@ class Repeated:
         self.num_steps = num_steps
         self.batches = [(torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))) for _ in range(20)]
         self.instants: list[float] = []
+        # By it a loader says that it can be resumed.
+        self.batches_done = 0
 
     def __len__(self) -> int:
         return self.num_steps
@@ -146,11 +150,30 @@ class Repeated:
             self.instants.append(time.perf_counter())
             yield self.batches[index % len(self.batches)]
 
+    def state_dict(self) -> dict[str, int]:
+        return {"epoch": 0, "batches_done": self.batches_done}
+
+    def load_state_dict(self, state: dict[str, int]) -> None:
+        self.batches_done = state["batches_done"]
+
     @property
     def micros(self) -> float:
         """Of one step, in the quickest of several windows: a shared machine is seldom quiet for long."""
         ends = self.instants[UNTIMED::WINDOW]
         return min(end - start for start, end in pairwise(ends)) / WINDOW * 1e6
+
+
+class Plain:
+    """The same batches from an iterable that knows nothing of resuming."""
+
+    def __init__(self, batches: Repeated):
+        self.batches = batches
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[bare.Batch]:
+        return iter(self.batches)
 
 
 def linear() -> nn.Module:
@@ -171,6 +194,13 @@ def bare_step() -> float:
 def step_of(settings: Callable[[Path], dict[str, Any]]) -> float:
     train = Repeated()
     fit(linear(), train, Repeated(2), settings, max_epochs=1)
+    return train.micros
+
+
+def step_of_plain_loader() -> float:
+    """With batches of a loader that Kindling makes resumable."""
+    train = Repeated()
+    fit(linear(), Plain(train), Repeated(2), defaults, max_epochs=1)
     return train.micros
 
 

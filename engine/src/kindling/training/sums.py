@@ -45,6 +45,8 @@ class Sums:
         # Views of it, since indexing would cost each step.
         self._views: dict[str, Tensor] = {}
         self._tensors: dict[str, Tensor] = {}
+        # Both of them.
+        self._places: dict[str, Tensor] = {}
 
     def __bool__(self) -> bool:
         return self._numbers is not None
@@ -55,16 +57,16 @@ class Sums:
         return self._views.get(LOSS)
 
     def add(self, output: StepOutput) -> None:
-        if self._numbers is None or output.sums.keys() - self._views.keys() - self._tensors.keys():
+        if self._numbers is None or not output.sums.keys() <= self._places.keys():
             self._begin(output)
+        places = self._places
         if isinstance(output.num, Tensor):
-            self._views[LOSS].add_(output.loss.detach() * output.num)
+            places[LOSS].add_(output.loss.detach() * output.num)
         else:
-            self._views[LOSS].add_(output.loss.detach(), alpha=output.num)
+            places[LOSS].add_(output.loss.detach(), alpha=output.num)
         for name, value in output.sums.items():
-            place = self._views[name] if name in self._views else self._tensors[name]
-            place.add_(value.detach() if isinstance(value, Tensor) else value)
-        self._views[NUM].add_(output.num)
+            places[name].add_(value.detach() if isinstance(value, Tensor) and value.requires_grad else value)
+        places[NUM].add_(output.num)
 
     def _begin(self, output: StepOutput) -> None:
         """Make room for the names of a step.
@@ -86,6 +88,7 @@ class Sums:
     def _place(self, numbers: dict[str, float], device: torch.device) -> None:
         self._numbers = torch.tensor(list(numbers.values()), dtype=_dtype(device), device=device)
         self._views = {name: self._numbers[index] for index, name in enumerate(numbers)}
+        self._places = self._views | self._tensors
 
     def state(self) -> dict[str, Any] | None:
         """Numbers, and tensors on the CPU, by name; None before the first step."""
