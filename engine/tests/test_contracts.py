@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kindling.config.check import fits
-from kindling.testing import batches, data, models, tasks
+from kindling.testing import batches, data, models, sets, tasks
 from kindling.testing.nets import Case, for_task
 from kindling.testing.tasks import *  # noqa: F403
 from kindling.training.sums import StepOutput
@@ -130,6 +130,13 @@ def test_a_mean_that_is_not_that_of_train_fails(mean, wrong):
             contract(given, 0, "mean", "std")
     else:
         contract(given, 0, "mean", "std")
+
+
+@pytest.mark.parametrize(("name", "expected"), [("patterns", True), ("table", False)])
+def test_images_with_labels_are_told_by_their_class_not_by_their_channels(name, expected, monkeypatch):
+    node = {**sets.written(name), "channels": 1}
+    monkeypatch.setattr(sets, "written", lambda _: node)
+    assert sets.reads_images_with_labels(name) == expected
 
 
 # --- what goes together

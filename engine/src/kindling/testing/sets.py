@@ -15,7 +15,8 @@ from torch import Tensor
 from kindling.cli.entry import compose
 from kindling.config.check import fits
 from kindling.config.composition import instantiate
-from kindling.errors import DataError
+from kindling.config.targets import locate
+from kindling.errors import ConfigError, DataError
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.images import Images
 
@@ -28,8 +29,19 @@ def written(name: str) -> dict[str, Any]:
 
 
 SETS = fits.options("data")
-# The sets of images, whose files say how many channels they have.
-DATA = [name for name in SETS if "channels" in written(name)]
+
+
+def reads_images_with_labels(name: str) -> bool:
+    """Whether its class is an ImageDataModule; other data may have channels too, such as images with masks."""
+    try:
+        found = locate(fits.target_of(written(name)), "data")
+    except ConfigError:
+        # Reading it, in a test, says what is wrong.
+        return False
+    return isinstance(found, type) and issubclass(found, ImageDataModule)
+
+
+DATA = [name for name in SETS if reads_images_with_labels(name)]
 
 
 def one_for_each_shape(names: list[str]) -> list[str]:
