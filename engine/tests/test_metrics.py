@@ -13,6 +13,7 @@ from kindling.evaluate import evaluate
 from kindling.testing.commands import Fork, only_run
 from kindling.testing.runs import rows_of
 from kindling.training.rebuild import rebuild
+from kindling.training.task import Task
 
 METRICS = "metrics=[f1,auroc]"
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
@@ -60,6 +61,14 @@ def test_a_metric_of_each_class_is_logged_by_class_and_one_of_pairs_is_refused(t
     target = "metrics.f1._target_=torchmetrics.classification.MulticlassConfusionMatrix"
     with pytest.raises(ConfigError, match=r"metrics.f1: gives \(10, 10\); allowed: a number, a vector or a dict"):
         train_run("metrics=f1", target, "~metrics.f1.average", "trainer.max_epochs=1")
+
+
+def test_a_metric_of_a_task_that_is_no_number_is_refused_by_name(train_run, monkeypatch):
+    monkeypatch.setattr(Task, "epoch_metrics", lambda self, sums: {"loss": sums["loss"], "ious": torch.ones(3)})
+    with pytest.raises(
+        ConfigError, match=r"task.epoch_metrics: gives ious of shape \(3,\); allowed: a number for each"
+    ):
+        train_run()
 
 
 @pytest.mark.slow

@@ -118,7 +118,9 @@ class Bookkeeping(Callback):
         if not sums:
             return
         self.refuse_divergence(trainer, module, stage)
-        found = module.epoch_metrics(sums) | computed(module.metrics_of(stage), trainer)
+        of_task = module.epoch_metrics(sums)
+        refuse_shapes(of_task)
+        found = of_task | computed(module.metrics_of(stage), trainer)
         means = {f"{stage}/{name}": value.float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
 
@@ -235,6 +237,19 @@ def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tenso
             with ignored(NOT_UPDATED):
                 found |= numbers_of(name, metric.compute())
     return found
+
+
+def refuse_shapes(metrics: Mapping[str, Tensor]) -> None:
+    """
+    Raises:
+        ConfigError: a metric of a task is no number.
+    """
+    for name, value in metrics.items():
+        if value.ndim:
+            raise ConfigError(
+                f"task.epoch_metrics: gives {name} of shape {tuple(value.shape)}; allowed: a number for each name; "
+                "reduce it, or give one for each class"
+            )
 
 
 def numbers_of(name: str, value: Any) -> dict[str, Tensor]:
