@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kindling.data.datamodule import DataModule
+from kindling.data.examples import labels_of
 from kindling.errors import ConfigError, DataError
 
 SETTINGS = {"batch_size": 4, "num_workers": 0, "seed": 0}
@@ -259,3 +260,10 @@ def test_two_processes_validate_each_row_once(batch_size):
     if batch_size == 1:
         model.net = model.net[0]
     trainer_of(strategy="ddp_fork", devices=2).fit(model, Plain(batch_size=batch_size))
+
+
+def test_labels_are_one_for_each_example_or_none():
+    class Named(Rows):
+        labels = (0, 1, 2)
+
+    assert labels_of(Named(0, 6)) is None

@@ -122,7 +122,9 @@ def labels_of(examples: Any) -> Tensor | None:
         found = next((examples[name] for name in ("labels", "label", "targets", "target") if name in examples), None)
     else:
         found = getattr(examples, "labels", getattr(examples, "targets", None))
-    return _whole_numbers(found)
+    labels = _whole_numbers(found)
+    # Such as the kinds that there are.
+    return labels if labels is not None and len(labels) == num_examples(examples) else None
 
 
 def _whole_numbers(found: Any) -> Tensor | None:
