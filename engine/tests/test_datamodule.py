@@ -1,6 +1,7 @@
 """Data modules of any data: what `read` may return, folds, facts, sampling, and what is refused."""
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -9,7 +10,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kindling.data.datamodule import DataModule
-from kindling.data.examples import labels_of
+from kindling.data.examples import join, labels_of, take
+from kindling.data.loader import OrderedLoader
 from kindling.errors import ConfigError, DataError
 
 SETTINGS = {"batch_size": 4, "num_workers": 0, "seed": 0}
@@ -267,3 +269,13 @@ def test_labels_are_one_for_each_example_or_none():
         labels = (0, 1, 2)
 
     assert labels_of(Named(0, 6)) is None
+
+
+def test_tensors_in_a_named_tuple_keep_their_names():
+    class Pair(NamedTuple):
+        inputs: Tensor
+        targets: Tensor
+
+    pair = Pair(torch.arange(4), torch.arange(4))
+    assert next(iter(OrderedLoader(pair, batch_size=2))).targets.tolist() == [0, 1]
+    assert take(join(pair, pair), torch.tensor([5])).inputs.tolist() == [1]
