@@ -23,6 +23,22 @@ def test_sums_weigh_the_loss_of_a_batch_by_its_examples():
     assert added(first, second).state() == {"loss": 7.0, "hits": 2.0, "num": 4.0}
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.tensor(1.0), "given Tensor by step"),
+        (None, "given NoneType by step"),
+        ((torch.tensor(1.0), 1), "given tuple by step"),
+        (StepOutput(torch.ones(3), 3), r"given a tensor \(3,\) as the loss"),
+        (StepOutput(0.5, 3), "given float as the loss"),  # pyright: ignore[reportArgumentType]
+        (StepOutput(torch.tensor(1.0), torch.tensor([3])), r"given a tensor \(1,\) as num"),
+    ],
+)
+def test_what_is_no_step_output_is_refused_by_name(given, message):
+    with pytest.raises(ConfigError, match=f"task: {message}.* allowed: "):
+        added(given)
+
+
 def test_sums_of_any_shape_and_name_come_back_from_a_state():
     outputs = [
         StepOutput(torch.tensor(1.0), 1, {"confusion": torch.eye(2, dtype=torch.int64)}),
