@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.checkpoints import resume_files
 from kindling.cli.entry import compose
+from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError, DivergedError, Interrupted
 from kindling.train import train
 
@@ -157,3 +159,16 @@ def test_the_metric_that_decides_may_be_named(given):
 def test_what_is_no_module_is_refused(given, task):
     with pytest.raises(ConfigError, match=r"task: given \w+; allowed: a LightningModule"):
         train(given(), task=task, data=DATA)
+
+
+@pytest.mark.parametrize("facts", [None, ["a"], {"f": lambda: 1}, {"mean": np.ones(3)}])
+def test_facts_that_no_checkpoint_can_hold_are_refused_before_training(given, facts):
+    class Known(DataModule):
+        def read(self):
+            return DATA
+
+    Known.facts = facts
+    task = line()
+    with pytest.raises(ConfigError, match=r"data.facts: given \w+"):
+        train(given(), task=task, data=Known(batch_size=16, num_workers=0, seed=0))
+    assert task.global_step == 0

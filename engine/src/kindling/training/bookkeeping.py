@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
+from kindling.checkpoints.checkpoint import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
@@ -55,6 +56,7 @@ class Bookkeeping(Callback):
         if is_summed(pl_module):
             pl_module.facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
         if stage == "fit":
+            refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
 
     # Training
