@@ -2,6 +2,8 @@
 
 import json
 import logging
+from functools import partial
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -9,12 +11,14 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import R2Score
 
 from kindling.checkpoints import resume_files
 from kindling.cli.entry import compose
 from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError, DivergedError, Interrupted
 from kindling.train import train
+from kindling.training.task import StepOutput, Task
 
 INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 ROWS = INPUTS, INPUTS @ torch.tensor([1.0, 2, 3, 4])
@@ -172,3 +176,23 @@ def test_facts_that_no_checkpoint_can_hold_are_refused_before_training(given, fa
     with pytest.raises(ConfigError, match=r"data.facts: given \w+"):
         train(given(), task=task, data=Known(batch_size=16, num_workers=0, seed=0))
     assert task.global_step == 0
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val/mae", "min"), ("val/r2", "max")])
+def test_the_metrics_of_a_task_of_a_program_know_which_way_is_better(given, monitor, mode):
+    # As in a notebook, whose classes no file holds.
+    class Fitted(Task):
+        METRICS: ClassVar = {"mae": "min"}
+
+        def step(self, batch, stage):
+            x, y = batch
+            errors = self(x).squeeze(1) - y
+            return StepOutput(errors.square().mean(), len(y), {"mae": errors.abs().sum()}, errors + y, y)
+
+    cfg = given()
+    cfg.monitor = monitor
+    task = Fitted(nn.Linear(4, 1), optimizer=partial(torch.optim.SGD, lr=0.1), metrics={"r2": R2Score()})
+    metrics = train(cfg, task=task, data=DATA)
+    best = record(cfg)["best"]
+    assert best["monitor"] == monitor
+    assert (best["score"] > metrics[monitor] - 1e-6) if mode == "max" else (best["score"] < metrics[monitor] + 1e-6)
