@@ -196,3 +196,9 @@ def test_the_metrics_of_a_task_of_a_program_know_which_way_is_better(given, moni
     best = record(cfg)["best"]
     assert best["monitor"] == monitor
     assert (best["score"] > metrics[monitor] - 1e-6) if mode == "max" else (best["score"] < metrics[monitor] + 1e-6)
+
+
+@pytest.mark.parametrize("data", [{"train": ROWS, "validation": ROWS}, "rows.csv"])
+def test_splits_of_other_names_and_texts_are_refused(given, data):
+    with pytest.raises(ConfigError, match=r"data: given (splits named validation|the text 'rows.csv'); allowed: "):
+        train(given(), task=line(), data=data)

@@ -93,7 +93,11 @@ class FromPython:
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
         if self.data is None or isinstance(self.data, LightningDataModule):
             return self.data
-        named = isinstance(self.data, Mapping) and set(self.data) <= set(STAGES)
+        named = isinstance(self.data, Mapping) and "train" in self.data
+        unknown = [str(name) for name in self.data if name not in STAGES] if named else []
+        if unknown or isinstance(self.data, str):
+            given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
+            raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, by the names train, val, test")
         return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
 
 
