@@ -1,7 +1,7 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
-import logging
 import io
+import logging
 import pickle
 import re
 import zipfile

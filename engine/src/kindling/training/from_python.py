@@ -97,7 +97,7 @@ class FromPython:
         unknown = [str(name) for name in self.data if name not in STAGES] if named else []
         if unknown or isinstance(self.data, str):
             given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
-            raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, by the names train, val, test")
+            raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
         return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
 
 
