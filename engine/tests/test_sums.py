@@ -1,13 +1,17 @@
 """What steps add up over an epoch."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
+from torchmetrics import MeanSquaredError, MetricCollection
 
 from kindling.errors import ConfigError
 from kindling.training.sums import StepOutput, Sums
+from kindling.training.task import Task
 
 
 def added(*outputs: StepOutput) -> Sums:
@@ -75,3 +79,24 @@ def test_no_step_gives_no_sums():
 def test_a_name_that_every_task_has_is_refused(name):
     with pytest.raises(ConfigError, match=f"given sums named {name}; allowed: other names"):
         added(StepOutput(torch.tensor(1.0), 1, {name: torch.tensor(1)}))
+
+
+class Fitted(Task):
+    METRICS: ClassVar = {"mae": "min"}
+
+    def step(self, batch, stage):
+        return StepOutput(self(batch).mean(), len(batch), outputs={"y": batch})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"loss": MeanSquaredError()}, r"metrics.loss: given a name that Fitted logs itself"),
+        ({"mae": MeanSquaredError()}, r"metrics.mae: given a name that Fitted logs itself"),
+        ({"all": MetricCollection([MeanSquaredError()])}, r"metrics.all: given MetricCollection"),
+        ({"mse": MeanSquaredError()}, r"metrics: given dict as outputs by Fitted.step"),
+    ],
+)
+def test_metrics_that_a_task_cannot_keep_are_refused_by_name(metrics, message):
+    with pytest.raises(ConfigError, match=message):
+        Fitted(nn.Linear(1, 1), metrics=metrics)._step(torch.ones(2, 1), "val")
