@@ -202,3 +202,15 @@ def test_the_metrics_of_a_task_of_a_program_know_which_way_is_better(given, moni
 def test_splits_of_other_names_and_texts_are_refused(given, data):
     with pytest.raises(ConfigError, match=r"data: given (splits named validation|the text 'rows.csv'); allowed: "):
         train(given(), task=line(), data=data)
+
+
+def test_metrics_of_an_epoch_may_be_plain_numbers(given):
+    class Plain(Task):
+        def step(self, batch, stage):
+            return StepOutput((self(batch[0]).squeeze(1) - batch[1]).square().mean(), len(batch[1]))
+
+        def epoch_metrics(self, sums):
+            return {"loss": (sums["loss"] / sums["num"]).item(), "one": 1}
+
+    metrics = train(given(), task=Plain(nn.Linear(4, 1), optimizer=partial(torch.optim.SGD, lr=0.1)), data=DATA)
+    assert metrics["test/one"] == 1

@@ -121,7 +121,7 @@ class Bookkeeping(Callback):
             return
         self.refuse_divergence(trainer, module, stage)
         found = module.epoch_metrics(sums) | computed(module.metrics_of(stage), trainer)
-        means = {f"{stage}/{name}": value.float() for name, value in found.items()}
+        means = {f"{stage}/{name}": torch.as_tensor(value).float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
 
     def refuse_divergence(self, trainer: Trainer, module: Any, stage: Stage) -> None:
