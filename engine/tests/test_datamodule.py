@@ -1,15 +1,21 @@
 """Data modules of any data: what `read` may return, folds, facts, sampling, and what is refused."""
 
 from types import SimpleNamespace
+from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from omegaconf import OmegaConf
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from kindling.data.datamodule import DataModule
+from kindling.data.examples import join, labels_of, take
+from kindling.data.loader import OrderedLoader
 from kindling.errors import ConfigError, DataError
+from kindling.training.found import fill_in
 
 SETTINGS = {"batch_size": 4, "num_workers": 0, "seed": 0}
 
@@ -259,3 +265,29 @@ def test_two_processes_validate_each_row_once(batch_size):
     if batch_size == 1:
         model.net = model.net[0]
     trainer_of(strategy="ddp_fork", devices=2).fit(model, Plain(batch_size=batch_size))
+
+
+def test_labels_are_one_for_each_example_or_none():
+    class Named(Rows):
+        labels = (0, 1, 2)
+
+    assert labels_of(Named(0, 6)) is None
+
+
+def test_tensors_in_a_named_tuple_keep_their_names():
+    class Pair(NamedTuple):
+        inputs: Tensor
+        targets: Tensor
+
+    pair = Pair(torch.arange(4), torch.arange(4))
+    assert next(iter(OrderedLoader(pair, batch_size=2))).targets.tolist() == [0, 1]
+    assert take(join(pair, pair), torch.tensor([5])).inputs.tolist() == [1]
+
+
+@pytest.mark.parametrize("value", [torch.tensor(2.0), np.float32(2), 2.0])
+def test_a_setting_is_found_as_a_number_whatever_kind_the_fact_is(value):
+    cfg = OmegaConf.create({"data": {"scale": None}, "model": {"scale": "${data.scale}"}})
+    data = SimpleNamespace(prepare_data=lambda: None, facts={"scale": value})
+    _, config, keys = fill_in(cfg, {"data": {"scale": None}, "model": {"scale": None}}, data)
+    assert config["model"] == {"scale": 2.0}
+    assert keys == ["data.scale", "model.scale"]

@@ -2,17 +2,23 @@
 
 import json
 import logging
+from functools import partial
+from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import R2Score
 
 from kindling.checkpoints import resume_files
 from kindling.cli.entry import compose
+from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError, DivergedError, Interrupted
 from kindling.train import train
+from kindling.training.task import StepOutput, Task
 
 INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 ROWS = INPUTS, INPUTS @ torch.tensor([1.0, 2, 3, 4])
@@ -157,3 +163,54 @@ def test_the_metric_that_decides_may_be_named(given):
 def test_what_is_no_module_is_refused(given, task):
     with pytest.raises(ConfigError, match=r"task: given \w+; allowed: a LightningModule"):
         train(given(), task=task, data=DATA)
+
+
+@pytest.mark.parametrize("facts", [None, ["a"], {"f": lambda: 1}, {"mean": np.ones(3)}])
+def test_facts_that_no_checkpoint_can_hold_are_refused_before_training(given, facts):
+    class Known(DataModule):
+        def read(self):
+            return DATA
+
+    Known.facts = facts
+    task = line()
+    with pytest.raises(ConfigError, match=r"data.facts: given \w+"):
+        train(given(), task=task, data=Known(batch_size=16, num_workers=0, seed=0))
+    assert task.global_step == 0
+
+
+@pytest.mark.parametrize(("monitor", "mode"), [("val/mae", "min"), ("val/r2", "max")])
+def test_the_metrics_of_a_task_of_a_program_know_which_way_is_better(given, monitor, mode):
+    # As in a notebook, whose classes no file holds.
+    class Fitted(Task):
+        METRICS: ClassVar = {"mae": "min"}
+
+        def step(self, batch, stage):
+            x, y = batch
+            errors = self(x).squeeze(1) - y
+            return StepOutput(errors.square().mean(), len(y), {"mae": errors.abs().sum()}, errors + y, y)
+
+    cfg = given()
+    cfg.monitor = monitor
+    task = Fitted(nn.Linear(4, 1), optimizer=partial(torch.optim.SGD, lr=0.1), metrics={"r2": R2Score()})
+    metrics = train(cfg, task=task, data=DATA)
+    best = record(cfg)["best"]
+    assert best["monitor"] == monitor
+    assert (best["score"] > metrics[monitor] - 1e-6) if mode == "max" else (best["score"] < metrics[monitor] + 1e-6)
+
+
+@pytest.mark.parametrize("data", [{"train": ROWS, "validation": ROWS}, "rows.csv"])
+def test_splits_of_other_names_and_texts_are_refused(given, data):
+    with pytest.raises(ConfigError, match=r"data: given (splits named validation|the text 'rows.csv'); allowed: "):
+        train(given(), task=line(), data=data)
+
+
+def test_metrics_of_an_epoch_may_be_plain_numbers(given):
+    class Plain(Task):
+        def step(self, batch, stage):
+            return StepOutput((self(batch[0]).squeeze(1) - batch[1]).square().mean(), len(batch[1]))
+
+        def epoch_metrics(self, sums):
+            return {"loss": (sums["loss"] / sums["num"]).item(), "one": 1}
+
+    metrics = train(given(), task=Plain(nn.Linear(4, 1), optimizer=partial(torch.optim.SGD, lr=0.1)), data=DATA)
+    assert metrics["test/one"] == 1

@@ -1,13 +1,17 @@
 """What steps add up over an epoch."""
 
 import math
+from typing import ClassVar
 
 import pytest
 import torch
 from lightning.pytorch import Trainer
+from torch import nn
+from torchmetrics import MeanSquaredError, MetricCollection
 
 from kindling.errors import ConfigError
 from kindling.training.sums import StepOutput, Sums
+from kindling.training.task import Task
 
 
 def added(*outputs: StepOutput) -> Sums:
@@ -21,6 +25,22 @@ def test_sums_weigh_the_loss_of_a_batch_by_its_examples():
     first = StepOutput(torch.tensor(2.0), 3, {"hits": torch.tensor(2)})
     second = StepOutput(torch.tensor(1.0), torch.tensor(1), {"hits": torch.tensor(0)})
     assert added(first, second).state() == {"loss": 7.0, "hits": 2.0, "num": 4.0}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (torch.tensor(1.0), "given Tensor by step"),
+        (None, "given NoneType by step"),
+        ((torch.tensor(1.0), 1), "given tuple by step"),
+        (StepOutput(torch.ones(3), 3), r"given a tensor \(3,\) as the loss"),
+        (StepOutput(0.5, 3), "given float as the loss"),  # pyright: ignore[reportArgumentType]
+        (StepOutput(torch.tensor(1.0), torch.tensor([3])), r"given a tensor \(1,\) as num"),
+    ],
+)
+def test_what_is_no_step_output_is_refused_by_name(given, message):
+    with pytest.raises(ConfigError, match=f"task: {message}.* allowed: "):
+        added(given)
 
 
 def test_sums_of_any_shape_and_name_come_back_from_a_state():
@@ -59,3 +79,24 @@ def test_no_step_gives_no_sums():
 def test_a_name_that_every_task_has_is_refused(name):
     with pytest.raises(ConfigError, match=f"given sums named {name}; allowed: other names"):
         added(StepOutput(torch.tensor(1.0), 1, {name: torch.tensor(1)}))
+
+
+class Fitted(Task):
+    METRICS: ClassVar = {"mae": "min"}
+
+    def step(self, batch, stage):
+        return StepOutput(self(batch).mean(), len(batch), outputs={"y": batch})
+
+
+@pytest.mark.parametrize(
+    ("metrics", "message"),
+    [
+        ({"loss": MeanSquaredError()}, r"metrics.loss: given a name that Fitted logs itself"),
+        ({"mae": MeanSquaredError()}, r"metrics.mae: given a name that Fitted logs itself"),
+        ({"all": MetricCollection([MeanSquaredError()])}, r"metrics.all: given MetricCollection"),
+        ({"mse": MeanSquaredError()}, r"metrics: given dict as outputs by Fitted.step"),
+    ],
+)
+def test_metrics_that_a_task_cannot_keep_are_refused_by_name(metrics, message):
+    with pytest.raises(ConfigError, match=message):
+        Fitted(nn.Linear(1, 1), metrics=metrics)._step(torch.ones(2, 1), "val")

@@ -1,5 +1,6 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
+import io
 import logging
 import pickle
 import re
@@ -234,6 +235,27 @@ def refuse_objects(file: str, checkpoint: dict[str, Any]) -> None:
             f"task: given {kind} for a checkpoint{' as ' + keys[0] if keys else ''}; allowed: tensors, numbers, texts, "
             "lists and dicts; mend on_save_checkpoint or state_dict"
         ) from error
+
+
+def refuse_facts(facts: Any) -> None:
+    """
+    Raises:
+        ConfigError: a checkpoint cannot hold what a data module knows.
+    """
+    if not isinstance(facts, Mapping):
+        raise ConfigError(f"data.facts: given {type(facts).__name__}; allowed: a dict, {{}} if there are none")
+    for name, value in facts.items():
+        try:
+            with io.BytesIO() as stream:
+                torch.save(value, stream)
+                stream.seek(0)
+                torch.load(stream, weights_only=True)
+        except Exception as error:
+            # Each kind of object has an error of its own.
+            raise ConfigError(
+                f"data.facts: given {type(value).__name__} as {name}, which no checkpoint can hold; allowed: tensors, "
+                "numbers, texts, lists and dicts"
+            ) from error
 
 
 def os_error(error: BaseException | None) -> str | None:

@@ -1,7 +1,7 @@
 """What a split may be: tensors in memory, a data set that is read one by one, or examples of a kind of their own."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self
 
 import torch
@@ -92,7 +92,7 @@ def select(examples: Any, indices: Tensor) -> Any:
         return examples.index_select(0, indices)
     if isinstance(examples, Mapping):
         return {name: select(part, indices) for name, part in examples.items()}
-    return tuple(select(part, indices) for part in examples)
+    return _tuple_like(examples, (select(part, indices) for part in examples))
 
 
 def join(first: Any, second: Any) -> Any:
@@ -104,8 +104,13 @@ def join(first: Any, second: Any) -> Any:
     if isinstance(first, Mapping):
         return {name: join(part, second[name]) for name, part in first.items()}
     if isinstance(first, tuple):
-        return tuple(join(*parts) for parts in zip(first, second, strict=True))
+        return _tuple_like(first, (join(*parts) for parts in zip(first, second, strict=True)))
     return ConcatDataset([first, second])
+
+
+def _tuple_like(examples: Any, parts: Iterable[Any]) -> Any:
+    # A named tuple takes its fields one by one.
+    return type(examples)(*parts) if hasattr(examples, "_fields") else tuple(parts)
 
 
 def labels_of(examples: Any) -> Tensor | None:
@@ -122,7 +127,9 @@ def labels_of(examples: Any) -> Tensor | None:
         found = next((examples[name] for name in ("labels", "label", "targets", "target") if name in examples), None)
     else:
         found = getattr(examples, "labels", getattr(examples, "targets", None))
-    return _whole_numbers(found)
+    labels = _whole_numbers(found)
+    # Such as the kinds that there are.
+    return labels if labels is not None and len(labels) == num_examples(examples) else None
 
 
 def _whole_numbers(found: Any) -> Tensor | None:

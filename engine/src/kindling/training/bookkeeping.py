@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
+from kindling.checkpoints.checkpoint import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
@@ -55,6 +56,7 @@ class Bookkeeping(Callback):
         if is_summed(pl_module):
             pl_module.facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
         if stage == "fit":
+            refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
 
     # Training
@@ -118,8 +120,7 @@ class Bookkeeping(Callback):
         if not sums:
             return
         self.refuse_divergence(trainer, module, stage)
-        of_task = module.epoch_metrics(sums)
-        refuse_shapes(of_task)
+        of_task = as_numbers(module.epoch_metrics(sums))
         found = of_task | computed(module.metrics_of(stage), trainer)
         means = {f"{stage}/{name}": value.float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
@@ -239,17 +240,19 @@ def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tenso
     return found
 
 
-def refuse_shapes(metrics: Mapping[str, Tensor]) -> None:
+def as_numbers(metrics: Mapping[str, Any]) -> dict[str, Tensor]:
     """
     Raises:
         ConfigError: a metric of a task is no number.
     """
-    for name, value in metrics.items():
+    found = {name: torch.as_tensor(value) for name, value in metrics.items()}
+    for name, value in found.items():
         if value.ndim:
             raise ConfigError(
                 f"task.epoch_metrics: gives {name} of shape {tuple(value.shape)}; allowed: a number for each name; "
                 "reduce it, or give one for each class"
             )
+    return found
 
 
 def numbers_of(name: str, value: Any) -> dict[str, Tensor]:

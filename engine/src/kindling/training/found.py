@@ -27,7 +27,8 @@ def fill_in(cfg: DictConfig, config: dict[str, Any], data: Any) -> tuple[DictCon
         return cfg, config, []
     data.prepare_data()
     facts = data.facts
-    found = {key: facts[key] for key in wanted if key in facts}
+    # A config holds no tensor and no array.
+    found = {key: getattr(facts[key], "tolist", lambda key=key: facts[key])() for key in wanted if key in facts}
     cfg = cfg.copy()
     with open_dict(cfg):
         for key, value in found.items():

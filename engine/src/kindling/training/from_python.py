@@ -74,7 +74,11 @@ class FromPython:
         target = f"{kind.__module__}.{kind.__qualname__}"
         if cfg.monitor == "val/loss" and not isinstance(self.task, Task):
             cfg.monitor = loss_of(target) or loss_in_source(kind)
-        if OmegaConf.is_interpolation(cfg, "monitor_mode"):
+        way = ways_of(self.task).get(str(cfg.monitor)) if isinstance(self.task, Task) else None
+        if way and OmegaConf.is_interpolation(cfg, "monitor_mode"):
+            # A class of a script or a notebook has no source to be found by its name.
+            cfg.monitor_mode = way
+        elif OmegaConf.is_interpolation(cfg, "monitor_mode"):
             cfg.monitor_mode = better({"task": {"_target_": target}}, cfg.monitor)
 
     def build_task(self, *, replay: bool) -> LightningModule:
@@ -89,8 +93,20 @@ class FromPython:
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
         if self.data is None or isinstance(self.data, LightningDataModule):
             return self.data
-        named = isinstance(self.data, Mapping) and set(self.data) <= set(STAGES)
+        named = isinstance(self.data, Mapping) and "train" in self.data
+        unknown = [str(name) for name in self.data if name not in STAGES] if named else []
+        if unknown or isinstance(self.data, str):
+            given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
+            raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
         return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
+
+
+def ways_of(task: Task) -> dict[str, str]:
+    """What a task says that it logs, with "min" or "max" where that is known."""
+    known: dict[bool | None, str] = {True: "max", False: "min"}
+    given = {name: known.get(each.higher_is_better, "") for name, each in task.metrics_of("val").items()}
+    ways = {"loss": "min", **task.METRICS, **given}
+    return {f"{stage}/{name}": way for stage in ("val", "train") for name, way in ways.items()}
 
 
 def loss_in_source(kind: type) -> str | None:

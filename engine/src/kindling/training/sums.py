@@ -57,6 +57,8 @@ class Sums:
         return self._views.get(LOSS)
 
     def add(self, output: StepOutput) -> None:
+        if self._numbers is None:
+            refuse_misfit(output)
         if self._numbers is None or not output.sums.keys() <= self._places.keys():
             self._begin(output)
         places = self._places
@@ -125,6 +127,24 @@ class Sums:
             here = self.state() or {}
             zeros = {name: torch.zeros(shape, dtype=_dtype(device)) for name, shape in shapes.items()}
             self.restore({**dict.fromkeys(numbers, 0.0), **zeros, **here}, device)
+
+
+def refuse_misfit(output: Any) -> None:
+    """
+    Raises:
+        ConfigError: it is not what a step has to give.
+    """
+    if not isinstance(output, StepOutput):
+        raise ConfigError(f"task: given {type(output).__name__} by step; allowed: StepOutput(loss, num)")
+    loss, num, *_ = output
+    if not isinstance(loss, Tensor) or loss.ndim:
+        raise ConfigError(f"task: given {_kind(loss)} as the loss of a StepOutput; allowed: a tensor (), their mean")
+    if not isinstance(num, int | float | Tensor) or (isinstance(num, Tensor) and num.ndim):
+        raise ConfigError(f"task: given {_kind(num)} as num of a StepOutput; allowed: a number, or a tensor ()")
+
+
+def _kind(value: Any) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
 
 
 class StageSums(dict[Stage, Sums]):

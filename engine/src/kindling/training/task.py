@@ -16,7 +16,7 @@ from kindling.stages import STAGES, Stage
 from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
 from kindling.training.divergence import refuse_divergence
 from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups
-from kindling.training.sums import NUM, StageSums, StepOutput
+from kindling.training.sums import LOSS, NUM, StageSums, StepOutput
 
 
 class Task(LightningModule):
@@ -55,6 +55,13 @@ class Task(LightningModule):
         # Of the data: names, statistics, a vocabulary. Known once the data is read, and from a checkpoint.
         self.facts: Mapping[str, Any] = {}
         self.sums = StageSums()
+        for name, metric in (metrics or {}).items():
+            if name in (LOSS, *self.METRICS):
+                raise ConfigError(
+                    f"metrics.{name}: given a name that {type(self).__name__} logs itself; allowed: another"
+                )
+            if not isinstance(metric, Metric | None):
+                raise ConfigError(f"metrics.{name}: given {type(metric).__name__}; allowed: a Metric, each by its name")
         self._metrics: dict[Stage, dict[str, Metric]] = {
             stage: {name: metric.clone() for name, metric in (metrics or {}).items() if metric} for stage in STAGES
         }
@@ -115,6 +122,11 @@ class Task(LightningModule):
         output = self.step(batch, stage)
         self.sums[stage].add(output)
         for metric in self._metrics[stage].values():
+            if not isinstance(output.outputs, Tensor):
+                raise ConfigError(
+                    f"metrics: given {type(output.outputs).__name__} as outputs by {type(self).__name__}.step; "
+                    "allowed: a tensor, with its targets, in StepOutput; or metrics=none"
+                )
             metric.update(output.outputs.detach(), output.targets)
         return output
 
