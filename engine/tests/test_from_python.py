@@ -2,6 +2,7 @@
 
 import json
 import logging
+import threading
 from functools import partial
 from typing import ClassVar
 
@@ -138,6 +139,16 @@ def test_a_nan_is_found_and_rolled_back_from(given):
     task, cfg = line(poisoned=5), given("on_nan=rollback", EVERY_STEP, "rollback.times=1")
     assert train(cfg, task=task, data=DATA)["val_loss"] < 30
     assert record(cfg)["rollbacks"] == [[1, 1]]
+
+
+def test_a_module_that_cannot_be_copied_is_trained_and_its_nan_stops_it_without_a_place(given, caplog):
+    task = line()
+    task.lock = threading.Lock()
+    assert "val_loss" in train(given(), task=task, data=DATA)
+    task.poisoned = 5
+    with pytest.raises(DivergedError, match="the step could not be found by a replay"):
+        train(given(), task=task, data=DATA)
+    assert "the replay failed: KindlingError: Line cannot be copied" in caplog.text
 
 
 def test_what_cannot_be_tested_is_said_at_the_start(given, caplog):

@@ -119,7 +119,7 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
     found, known = getattr(data, "facts", {}), description["facts"]
     for name in NAMES:
         if name in known and found.get(name) != known[name]:
-            raise DataError(f"data: given the {name} {found.get(name)}; the model knows {known.get(name)}")
+            raise DataError(f"data: given the {name} {found.get(name)!r}; the model knows {known.get(name)!r}")
     return data
 
 

@@ -182,8 +182,8 @@ def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
         inputs = task.example()
         if inputs is not None:
             check_example(task, inputs)
-        if cfg.compile:
-            compile_net(task.net, cfg.compile, Path(cfg.paths.cache).expanduser())
+    if cfg.compile and "net" in parts:
+        compile_net(parts["net"], cfg.compile, Path(cfg.paths.cache).expanduser())
     return task
 
 

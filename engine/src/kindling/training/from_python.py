@@ -13,7 +13,7 @@ from kindling.config.given import GIVEN
 from kindling.config.logged import LOSSES, better, loss_of
 from kindling.console import report
 from kindling.data.plain import PlainData
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, KindlingError
 from kindling.stages import STAGES
 from kindling.training.task import Task
 
@@ -38,8 +38,9 @@ class FromPython:
             raise ConfigError(f"task: given {type(task).__name__}; allowed: a LightningModule")
         self.task = task
         self.data = data
-        # As it was before its training; a replay trains a copy.
-        self._before = copy.deepcopy(task)
+        # As it was before its training; a replay trains the copy, if there can be one.
+        self._state = copy.deepcopy(task.state_dict()) if task is not None else {}
+        self._copy = copy_of(task)
 
     @property
     def keys(self) -> list[str]:
@@ -84,11 +85,12 @@ class FromPython:
     def build_task(self, *, replay: bool) -> LightningModule:
         """The task itself, as it was before; for a replay a copy."""
         assert self.task is not None
-        assert self._before is not None
-        if replay:
-            return copy.deepcopy(self._before)
-        self.task.load_state_dict(self._before.state_dict())
-        return self.task
+        if replay and self._copy is None:
+            raise KindlingError(f"{type(self.task).__name__} cannot be copied")
+        task = copy.deepcopy(self._copy) if replay else self.task
+        assert task is not None
+        task.load_state_dict(self._state)
+        return task
 
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
         if self.data is None or isinstance(self.data, LightningDataModule):
@@ -107,6 +109,14 @@ def ways_of(task: Task) -> dict[str, str]:
     given = {name: known.get(each.higher_is_better, "") for name, each in task.metrics_of("val").items()}
     ways = {"loss": "min", **task.METRICS, **given}
     return {f"{stage}/{name}": way for stage in ("val", "train") for name, way in ways.items()}
+
+
+def copy_of(task: LightningModule | None) -> LightningModule | None:
+    """None also of a module that holds what cannot be copied, such as a lock or an open file."""
+    try:
+        return copy.deepcopy(task)
+    except Exception:
+        return None
 
 
 def loss_in_source(kind: type) -> str | None:

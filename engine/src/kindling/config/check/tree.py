@@ -76,7 +76,9 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
     """What is wrong with an interpolation."""
     for name in re.findall(r"\$\{([\w.]+)\}", raw):
         if name not in known:
-            near = nearest(name, known)
+            # A key of another group is seldom meant, and may be the one that refers.
+            same = [each for each in known if each.partition(".")[0] == name.partition(".")[0]]
+            near = nearest(name, same, cutoff=0.7) if same else nearest(name, known - {path})
             return Fault(path, f"{raw}, where {name} is not there", "the name of a key", near and f"${{{near}}}")
     reason = " ".join(str(error).partition("full_key")[0].split())
     return Fault(path, raw, reason or "an interpolation such as ${data.num_classes}")
