@@ -430,3 +430,10 @@ def test_what_is_allowed_is_shown_as_a_yaml_file_has_it(problems, key):
     ((error,), _) = problems(f"{key}=None")
     assert " or null" in error
     assert "None?" not in error
+
+
+def test_a_reference_to_what_data_lacks_is_never_answered_with_the_setting_that_refers():
+    with Composer("train") as composer:
+        errors = [str(each) for each in Check(composer).run(["data=table"]) if "num_classes}" in str(each)]
+    assert errors
+    assert not any("did you mean ${model.num_classes}" in each or "${task." in each for each in errors)
