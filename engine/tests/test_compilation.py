@@ -74,3 +74,10 @@ def test_compiling_needs_a_compiler(monkeypatch):
         "compile: given default, and no C++ compiler is there (no-such-compiler); allowed: null"
     )
     assert list(machine.compiler_is_there({"compile": None})) == []
+
+
+@pytest.mark.filterwarnings("ignore:Attribute 'net' is an instance")  # Lightning's, of what the module saves
+def test_the_net_of_a_module_that_is_no_task_is_compiled_too(eager, train_run, tmp_path):
+    plain = ["task=plain", "task._target_=bench.hostile.Template", "scheduler=none", "model=mlp"]
+    train_run(*plain, "trainer.max_epochs=1", "compile=default", f"paths.cache={tmp_path}/cache")
+    assert eager == ["default"]
