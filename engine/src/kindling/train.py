@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint, ModelSummary, ProgressBar
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.profilers import PassThroughProfiler, Profiler
 from omegaconf import DictConfig, open_dict
 from torch import nn
@@ -24,7 +24,6 @@ from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
-from kindling.run_folders.resumption import flatten
 from kindling.training import machine
 from kindling.training.compilation import compile_net
 from kindling.training.example import check_example
@@ -37,12 +36,11 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
+from kindling.training.results import best_checkpoint, best_score, final_metrics, log_settings
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
 
-# What TensorBoard's HPARAMS shows.
-COMPARED = ("seed", "task", "data", "model", "init", "optimizer", "scheduler", "mix", "trainer")
 # What a task is given of the groups of the same name.
 BUILT_FROM_NODES = {"optimizer", "scheduler", "mix", "metrics"}
 # Lightning refuses these callbacks if their flag is off.
@@ -84,7 +82,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         if cfg.train:
             with run.timed("fit"):
                 data, task, loggers, trainer = fit(build, run, cfg)
-            run.update(metrics=run.facts["metrics"] | numbers(trainer), best=best_score(trainer))
+            run.update(metrics=run.facts["metrics"] | final_metrics(trainer), best=best_score(trainer))
         else:
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
@@ -96,7 +94,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             seed_everything(cfg.seed, workers=True, verbose=False)
             with run.timed("test"), naming_checkpoint(best):
                 trainer.test(task, data, best, verbose=False, weights_only=True)
-            run.update(metrics=run.facts["metrics"] | numbers(trainer))
+            run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
         run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
         log_settings(loggers, run.config, metrics, trainer.global_step)
@@ -227,47 +225,3 @@ def name_report(profiler: Profiler, folder: str | None) -> None:
 def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:
     """What a group of named nodes builds, without those set to null."""
     return [built for built in (instantiate(group, path) or {}).values() if built is not None]
-
-
-def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
-    kept = [each for each in trainer.checkpoint_callbacks if isinstance(each, ModelCheckpoint)]
-    return kept[0] if kept else None
-
-
-def best_checkpoint(trainer: Trainer) -> str | None:
-    """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
-    best = best_callback(trainer)
-    return best.best_model_path or None if best else None
-
-
-def best_score(trainer: Trainer) -> dict[str, Any] | None:
-    best = best_callback(trainer)
-    if best is None or best.best_model_score is None:
-        return None
-    return {"monitor": best.monitor, "score": best.best_model_score.item()}
-
-
-def numbers(trainer: Trainer) -> dict[str, float]:
-    """The last value of each metric of an epoch, such as val/loss."""
-    of_epochs = (name for name in trainer.callback_metrics if not name.endswith("_step"))
-    return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
-
-
-def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
-    """Give the loggers the settings; TensorBoard's HPARAMS tab shows them beside the final metrics."""
-    settings = {}
-    for key, value in flatten({section: config[section] for section in COMPARED}).items():
-        if key.endswith("._target_"):
-            # As model: CNN.
-            settings[key.removesuffix("._target_")] = value.rpartition(".")[2]
-        elif value is not None and not key.endswith("._partial_"):
-            settings[key] = value
-    for logger in loggers:
-        if isinstance(logger, TensorBoardLogger):
-            # Its table hides all but five, so tests come first.
-            shown = dict(reversed(metrics.items()))
-            logger.log_hyperparams(settings, shown, step)
-        elif not isinstance(logger, tracking.Tracker):
-            # A tracker has had them all.
-            logger.log_hyperparams(settings)
-        logger.finalize("success")
