@@ -105,9 +105,17 @@ FAULTS = [
     Fault("engine/src/kindling/checkpoints/pretrained.py", "return bool(misfits)", "return False"),
     Fault("engine/src/kindling/data/splits.py", "(~held).nonzero()", "(held >= 0).nonzero()"),
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
+    Fault("engine/src/kindling/images/decoding.py", "return 4_095 if", "return 65_535 if"),
+    Fault("engine/src/kindling/images/decoding.py", "if image.has_transparency_data:", "if False:"),
+    Fault("engine/src/kindling/images/decoding.py", "grey = 255 - grey", "pass"),
+    Fault(
+        "engine/src/kindling/images/decoding.py", "if self.version == 1:\n            # A", "if True:\n            # A"
+    ),
+    Fault("engine/src/kindling/images/decoder.py", ".share_memory_()", ""),
+    Fault("engine/src/kindling/images/processor.py", '{"decoding": 1, **described}', "described"),
     Fault("engine/src/kindling/images/decoding.py", "// 257", "// 256 * 2"),
     Fault("engine/src/kindling/images/decoding.py", "channels_first or not is_last", "channels_first"),
-    Fault("engine/src/kindling/images/decoding.py", "if not 0 <= low <= high <= 1:", "if low < 0 or high > 1:"),
+    Fault("engine/src/kindling/images/decoding.py", "if not 0 <= low <= high <= white:", "if low < 0 or high > white:"),
     Fault("engine/src/kindling/inference/image_predictor.py", "channels_first=True", "channels_first=False"),
     Fault("engine/src/kindling/inference/image_predictor.py", "net.eval()", "net.train()"),
     Fault("engine/src/kindling/inference/image_predictor.py", "return images.ndim > 3", "return True"),
@@ -709,8 +717,8 @@ CONTRACT_FAULTS = [
     ),
     Fault(
         "engine/src/kindling/images/image_folder.py",
-        "label for _, label in listed])\n        files",
-        "0 for _ in listed])\n        files",
+        "label for _, label in listed])\n        num",
+        "0 for _ in listed])\n        num",
     ),
     # The targets are shuffled.
     Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),

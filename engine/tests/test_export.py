@@ -74,7 +74,7 @@ def test_the_model_folder_tells_where_the_model_comes_from_without_a_path_of_thi
     assert about["parity"]["max_difference"] < 1e-4
     assert about["benchmark"]["PyTorch"]["batch_64_s"] > about["benchmark"]["PyTorch"]["batch_1_s"] > 0
     assert about["benchmark"]["model.onnx"]["bytes"] == (exported / "model.onnx").stat().st_size
-    assert {file.name for file in exported.iterdir()} == {"model.onnx", "model.json", "README.md"}
+    assert {file.name for file in exported.iterdir()} == {"model.onnx", "model.json", "README.md", "decoding.py"}
     for file in exported.iterdir():
         assert str(trained.folder.parent).encode() not in file.read_bytes(), file
         assert str(Path(kindling.__file__).parents[2]).encode() not in file.read_bytes(), file

@@ -166,15 +166,16 @@ def test_a_net_that_gives_something_else_than_a_tensor_is_refused(trained_task, 
 def test_a_folder_of_the_first_version_is_read_as_before(tmp_path):
     folder = write_model(tmp_path / "model")
     told = json.loads((folder / "model.json").read_text())
-    assert told["format_version"] == 2
-    processor = told.pop("processor")
-    assert processor.pop("kind") == "image"
+    assert told["format_version"] == 3
+    processor = {name: told["processor"][name] for name in model_folder.OF_IMAGES}
+    assert told.pop("processor")["decoding"] == 2
     (folder / "model.json").write_text(json.dumps({**told, **processor, "format_version": 1}))
     described, run = open_model(folder, threads=1)
     assert described.processor == {"kind": "image", **processor}
+    assert described.make_processor().decoding.version == 1
     assert run(np.zeros((2, 4, 4, 1), dtype=np.uint8)).shape == (2, 3)
-    (folder / "model.json").write_text(json.dumps({**told, **processor, "format_version": 3}))
-    with pytest.raises(CheckpointError, match="of format version 3; allowed: 1 or 2"):
+    (folder / "model.json").write_text(json.dumps({**told, **processor, "format_version": 4}))
+    with pytest.raises(CheckpointError, match="of format version 4; allowed: 1, 2, 3"):
         model_folder.read(folder)
 
 

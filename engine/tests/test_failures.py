@@ -18,7 +18,6 @@ from torch import Tensor
 import crash
 from bench.models.mlp import MLP
 from kindling.errors import DataError, KindlingError
-from kindling.images import image_folder
 from kindling.images.fake import FakeImages
 from kindling.run_folders import record as run_folder
 from kindling.train import train
@@ -218,7 +217,7 @@ def test_an_error_in_a_worker_that_lives_stays_what_it_is(files, monkeypatch):
     def decode(*_: Any, **__: Any) -> Tensor:
         raise RuntimeError("a codec is missing")
 
-    monkeypatch.setattr(image_folder, "decode_image", decode)
+    monkeypatch.setattr("kindling.images.decoder.Decoder.__call__", decode)
     cfg = files("data.num_workers=1", "data.mean=[0.5]", "data.std=[0.5]")
     assert "a codec is missing" in fail(cfg, RuntimeError)
 

@@ -2,7 +2,6 @@ import os
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -12,7 +11,7 @@ from kindling.config.composition import instantiate
 from kindling.errors import ConfigError, DataError
 from kindling.images import image_folder
 from kindling.images.folder import class_names, list_images, shape_of
-from kindling.images.image_folder import ImageFolder, decode_image
+from kindling.images.image_folder import ImageFolder
 from kindling.images.images import ImageFiles, ImageTensors
 
 
@@ -105,55 +104,6 @@ def test_a_cache_that_cannot_be_written_only_costs_time(make_tree):
     root = make_tree()
     (root.parent / "cache").write_text("a file where the folder would be")
     assert len(folder_of(root).splits.train) == 24
-
-
-def test_images_of_other_sizes_are_fitted_with_the_centre_kept(tmp_path):
-    pixels = np.zeros((20, 60, 3), dtype=np.uint8)
-    pixels[:, 20:40] = 200
-    Image.fromarray(pixels).save(tmp_path / "wide.png")
-    found = decode_image(tmp_path / "wide.png", image_size=10, channels=3)
-    assert found.shape == (10, 10, 3)
-    assert found[:, 1:-1].min() == 200
-
-
-def test_the_camera_s_orientation_is_honoured(tmp_path):
-    image = Image.fromarray(np.repeat(np.array([[0, 255]], dtype=np.uint8), 2, axis=0))
-    exif = Image.Exif()
-    exif[0x0112] = 3  # turned upside down
-    image.save(tmp_path / "turned.png", exif=exif)
-    assert decode_image(tmp_path / "turned.png", 2, 1)[0, :, 0].tolist() == [255, 0]
-
-
-@pytest.mark.parametrize(
-    ("array", "expected"),
-    [
-        (np.array([[0, 65535]] * 2, dtype=np.uint16), 255),
-        (np.array([[0, 32768]] * 2, dtype=np.uint16), 127),
-        (np.array([[0.0, 0.5]] * 2, dtype=np.float32), 128),
-        (np.array([[0.0, 200.0]] * 2, dtype=np.float32), 200),
-    ],
-)
-def test_grey_of_16_bits_and_floats_is_scaled_and_not_clipped(tmp_path, array, expected):
-    Image.fromarray(array).save(tmp_path / "image.tif")
-    assert decode_image(tmp_path / "image.tif", 2, 1)[0, 1, 0] == expected
-
-
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_pixels_that_are_not_finite_name_the_file(tmp_path, value):
-    Image.fromarray(np.array([[0.0, value]] * 2, dtype=np.float32)).save(tmp_path / "bad.tif")
-    with pytest.raises(DataError, match=r"bad\.tif: given pixels that are NaN or infinite"):
-        decode_image(tmp_path / "bad.tif", 2, 1)
-
-
-@pytest.mark.parametrize("content", [b"", b"not an image", "truncated", "missing"])
-def test_a_file_that_is_no_whole_image_is_named(make_tree, content):
-    file = make_tree() / "b" / "003.png"
-    if content == "missing":
-        file.unlink()
-    else:
-        file.write_bytes(file.read_bytes()[:100] if content == "truncated" else content)
-    with pytest.raises(DataError, match=r"b/003\.png: cannot be read as an image.*replace or remove the file"):
-        decode_image(file, 12, 3)
 
 
 def test_a_damaged_file_stops_reading_into_memory(make_tree):

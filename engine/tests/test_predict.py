@@ -137,10 +137,10 @@ def test_if_no_image_can_be_read_the_command_fails_but_tells_all_errors(predicte
 
 
 def test_a_decoder_may_fail_in_any_way(predicted, photos, monkeypatch):
-    def fail(path, *_):
+    def fail(_, path, name):
         raise MemoryError if path.name == "2.png" else RecursionError("too deep")
 
-    monkeypatch.setattr("kindling.inference.predicting.sources.read_image", fail)
+    monkeypatch.setattr("kindling.images.decoding.Decoding.file", fail)
     with pytest.raises(DataError):
         predicted(photos)
     assert {row["error"] for row in rows_of(photos.parent / "predictions.csv")} == {"MemoryError", "too deep"}

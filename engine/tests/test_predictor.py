@@ -100,10 +100,11 @@ def test_a_shape_that_could_be_both_is_read_as_its_library_does(predictor):
     assert len(np.unique(predictor.pixels(torch.from_numpy(array)))) > 1
 
 
-def test_integers_of_32_bits_are_read_as_8_bits_if_they_fit_and_else_as_16(predictor, images):
-    eight, sixteen = (Image.fromarray(images[0].astype(np.int32) * scale) for scale in (1, 257))
-    assert np.array_equal(predictor.pixels(eight), predictor.pixels(images[0]))
-    assert np.array_equal(predictor.pixels(sixteen), predictor.pixels(images[0]))
+def test_nested_lists_of_numbers_are_images(predictor, images):
+    one = images[0].squeeze().tolist()
+    assert predictor.predict(one) == predictor.predict(images[0])
+    assert predictor.predict([one, one]) == [predictor.predict(images[0])] * 2
+    assert predictor.predict([]) == []
 
 
 def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
@@ -115,14 +116,17 @@ def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (np.zeros((7, 7, 2), np.uint8), r"image: given an array of shape \(7, 7, 2\); allowed: \(H, W\), "),
+        (np.zeros((7, 7, 5), np.uint8), r"image: given an array of shape \(7, 7, 5\); allowed: \(H, W\), "),
         (np.zeros((2, 2, 2, 7, 7), np.uint8), r"images\[0\]: given an array of shape \(2, 2, 7, 7\)"),
         (np.zeros((0, 7), np.uint8), r"given an array of shape \(0, 7\)"),
-        (np.zeros((7, 7), np.int64), "given an array of int64; allowed: uint8, or floats from 0 to 1"),
-        (np.full((7, 7), 255.0), "given floats of 255 to 255; allowed: 0 to 1, neither normalised nor up to 255"),
-        (torch.full((1, 7, 7), torch.nan), "given floats of NaN"),
-        (torch.full((1, 7, 7), -0.5), "given floats of -0.5 to -0.5"),
-        (b"no image", r"^image: cannot be read as an image \(of no known kind\)"),
+        (np.zeros((7, 7), np.complex64), "given an array of complex64; allowed: uint8, uint16, other integers up to"),
+        (np.full((7, 7), 255.0), "given values from 255 to 255; allowed: 0 to 1, neither normalised nor up to 255"),
+        (torch.full((1, 7, 7), torch.nan), "given pixels that are NaN or infinite"),
+        (torch.full((1, 7, 7), -0.5), "given values from -0.5 to -0.5"),
+        ([[1, 2], [3]], "image: given rows of different lengths"),
+        ({}, "image: given dict; allowed: a path, bytes"),
+        ({1, 2}, "image: given set; allowed: a path, bytes"),
+        (b"no image", r"^image: cannot be read as an image \(of no known kind; JPEG, "),
         (BytesIO(b"no image"), "image: given BytesIO; allowed: a path, bytes"),
         (Image.new("L", (0, 5)), "image: given an image without pixels"),
         (Image.new("LAB", (5, 5)), "image: cannot be read as an image .*LAB"),
@@ -130,7 +134,7 @@ def test_the_model_is_left_as_it_was_and_needs_no_gradient(predictor, images):
         (torch.zeros(5, 5).to_sparse(), "image: given a tensor of torch.sparse_coo, .* give its to_dense"),
         ("missing.png", "missing.png: cannot be read as an image"),
         ("/dev/null", "/dev/null: is a folder, a pipe or a device; allowed: a file"),
-        (Image.fromarray(np.full((5, 5), -1, np.int32)), "image: given integers down to -1; allowed: 0 to 255"),
+        (Image.fromarray(np.full((5, 5), -1, np.int32)), "image: given integers of 32 or signed 16 bits"),
         (7, "given int; allowed: a path, bytes"),
         ([None], r"images\[0\]: given NoneType"),
     ],

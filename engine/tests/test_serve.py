@@ -30,6 +30,7 @@ from kindling.cli.arguments import check_command_line
 from kindling.cli.entry import compose
 from kindling.errors import CheckpointError, ConfigError
 from kindling.files.redaction import redact_text
+from kindling.images.decoding import Decoding
 from kindling.images.processor import ImageProcessor
 from kindling.inference.model_folder import sha256_of
 from kindling.inference.runtimes import open_model
@@ -304,7 +305,7 @@ def jpeg_in_tiff(more: bytes = b"", height: int = 64) -> bytes:
 def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatch):
     monkeypatch.setattr("kindling.inference.serving.pixels.MOST_DECODING_S", 0.05)
     with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in") as raised:
-        pixels_of(image, 16, 1, 1_000_000, "images[0]")
+        pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]")
     assert (raised.value.status, raised.value.code) == (413, "image_too_slow")
 
 
@@ -320,7 +321,7 @@ def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatc
     ids=["progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
 )
 def test_an_image_that_only_looks_slow_is_decoded(image):
-    assert pixels_of(image, 16, 1, 1_000_000, "images[0]").shape == (16, 16, 1)
+    assert pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]").shape == (16, 16, 1)
 
 
 @pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}"])

@@ -27,6 +27,7 @@ from kindling.errors import ConfigError
 from kindling.evaluate import same_data
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
+from kindling.images import decoding
 from kindling.inference import model_folder
 from kindling.inference.exporting import formats, int8, parity, timing
 from kindling.inference.exporting.exported_graph import signature_of
@@ -43,7 +44,7 @@ from kindling.training.task import Task
 
 log = logging.getLogger(__name__)
 PACKAGES = {format: EXTRAS["export"] if file.endswith(".onnx") else () for format, file in FILES.items()}
-NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, "README.md"}
+NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, "README.md", Path(decoding.__file__).name}
 
 
 def export(cfg: DictConfig) -> dict[str, float]:
@@ -76,6 +77,8 @@ def export(cfg: DictConfig) -> dict[str, float]:
         described.write(folder)
         with write_whole(folder / "README.md") as stream:
             stream.write(readme(described, str(found)))
+        if processor.kind == "image":
+            shutil.copy(decoding.__file__, folder)
         model_folder.read(folder)
     Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
     return found.figures()

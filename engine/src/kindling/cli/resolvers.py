@@ -9,7 +9,8 @@ from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
 from kindling.images import folder
 from kindling.process.ranks import is_first_process, stamp
-from kindling.run_folders.resumption import goes_on_with, newest_unfinished
+from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
+from kindling.run_folders.saved_run import saved_config
 
 
 def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_: DictConfig) -> str:
@@ -74,8 +75,21 @@ def better(monitor: str | None, *, _root_: DictConfig) -> str:
     return logged.better(left_out.asked_of_a_task(_root_), monitor)
 
 
+def kept(key: str, today: int, *, _root_: DictConfig) -> int:
+    """A version of what a setting means: that of the run which resume= or fork= goes on with, else today's."""
+    given = Path(str(_root_.paths.run if _root_.get("resume") else _root_.get("fork") or "")).expanduser()
+    folder = given if given.is_dir() else given.parent.parent
+    if not (folder / "config.yaml").is_file():
+        return today
+    try:
+        return flatten(saved_config(folder)).get(key, today)
+    except ConfigError:
+        # It is refused elsewhere.
+        return today
+
+
 def register() -> None:
-    for resolver in (run_folder, sweep_folder, log_file, image_folder):
+    for resolver in (run_folder, sweep_folder, log_file, image_folder, kept):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("loss_of", lambda task: logged.loss_of(str(task)), replace=True)

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 # The format that is written today.
-FORMAT = 4
+FORMAT = 5
 # The format of a run folder that names none.
 UNNAMED = 2
 
@@ -16,14 +16,15 @@ class Renames(NamedTuple):
         keys: of the config, dotted.
         callbacks: keys of their states, or what these start with.
         weights: what the keys of a state_dict start with.
-        added: keys that it has beside, dotted, and their values; targets begin at the dot after the package.
+        added: by a key that a config has, keys that it has beside and their values; keys are dotted, and targets begin
+            at the dot after the package.
     """
 
     targets: dict[str, str] = {}  # noqa: RUF012  read, never written
     keys: dict[str, str] = {}  # noqa: RUF012
     callbacks: dict[str, str] = {}  # noqa: RUF012
     weights: dict[str, str] = {}  # noqa: RUF012
-    added: dict[str, Any] = {}  # noqa: RUF012
+    added: dict[str, dict[str, Any]] = {}  # noqa: RUF012
 
 
 # Format 1 lacks what it takes to resume, and differs in no name.
@@ -63,6 +64,16 @@ RENAMES = {
     ),
     3: Renames(
         keys={"criterion": "task.criterion", "views": "task.views"},
-        added={"task._target_": ".tasks.classification.Classification"},
+        added={"model": {"task._target_": ".tasks.classification.Classification"}},
+    ),
+    4: Renames(
+        added={
+            "data.channels": {
+                "data.decoding": 1,
+                "data.white": None,
+                "data.background": [255, 255, 255],
+                "data.max_pixels": 178_956_970,
+            }
+        }
     ),
 }

@@ -31,10 +31,11 @@ def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
         config = map_targets(config, lambda name, renames=renames: _renamed(name, renames.targets))
         for old, new in renames.keys.items():
             config = _with_key_moved(config, old.split("."), new.split("."))
-        # A resume was killed after it rewrote config.yaml.
-        if "model" in config and "task" not in before:
-            for key, value in renames.added.items():
-                config = _with(config, key.split("."), value)
+        for beside, added in renames.added.items():
+            for key, value in added.items():
+                # A resume may have been killed after it rewrote config.yaml.
+                if _has(config, beside) and not _has(before, key):
+                    config = _with(config, key.split("."), value)
     return config
 
 
@@ -112,6 +113,11 @@ def _with_key_moved(config: dict[str, Any], old: list[str], new: list[str]) -> d
     if value is missing:
         return config
     return _with(_without(moved, old), new, value)
+
+
+def _has(config: dict[str, Any], key: str) -> bool:
+    first, dot, rest = key.partition(".")
+    return first in config and (not dot or (isinstance(config[first], dict) and _has(config[first], rest)))
 
 
 def _without(config: dict[str, Any], keys: list[str]) -> dict[str, Any]:

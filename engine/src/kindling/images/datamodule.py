@@ -2,18 +2,20 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from annotated_types import Interval
 from torch import nn
 
 from kindling.data.datamodule import DataModule
 from kindling.data.datamodule import Splits as SplitsOfAnyKind
 from kindling.errors import ConfigError, DataError
 from kindling.images.augment import Augment, Normalize
+from kindling.images.decoding import VERSIONS, Decoding
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.images.loader import EpochLoader
 from kindling.ranges import Positive, PositiveInt
@@ -45,6 +47,10 @@ class ImageDataModule(DataModule):
         augment: for training images alone.
         transform: takes a training image (C, H, W) uint8 and returns it changed, before `augment`; any of
             torchvision.transforms.v2. Image by image, so it costs much more than `augment`.
+        white: as Decoding takes it, like the three below; they stand for images from outside, too.
+        background: likewise.
+        max_pixels: likewise.
+        decoding: its version.
         settings: those of DataModule; workers decode files, and are unused for sets in memory.
     """
 
@@ -60,6 +66,10 @@ class ImageDataModule(DataModule):
         augment: Augment | None,
         # Older checkpoints lack it, hence the default.
         transform: nn.Module | None = None,
+        white: Positive | None = None,
+        background: Sequence[Annotated[int, Interval(ge=0, le=255)]] = (255, 255, 255),
+        max_pixels: PositiveInt = Decoding.max_pixels,
+        decoding: Literal[1, 2] = VERSIONS[-1],
         **settings: Any,
     ):
         super().__init__(**settings)
@@ -70,6 +80,7 @@ class ImageDataModule(DataModule):
         self.in_memory = in_memory
         self.augment = augment
         self.transform = transform
+        self.decoding = Decoding(image_size, channels, white, background, max_pixels, decoding)
 
     def read(self) -> Splits:
         """Read the images, or list their files; called once in each process, after `prepare_data`."""

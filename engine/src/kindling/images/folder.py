@@ -9,8 +9,6 @@ from pathlib import Path
 from kindling.errors import DataError
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
-# Pillow hands PostScript to another program.
-FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validation"),
@@ -86,12 +84,14 @@ def shape_of(root: str | Path) -> tuple[int, int]:
     """
     from PIL import Image, UnidentifiedImageError
 
+    from kindling.images.decoding import readable_formats
+
     folders = _folders(split_folders(root)["train"])
     grey, sides = True, []
     for folder in folders[:: -(-len(folders) // LOOKED_AT)]:
         path = _image_paths(folder)[0]
         try:
-            with Image.open(path, formats=FORMATS) as image:
+            with Image.open(path, formats=readable_formats()) as image:
                 grey = grey and (image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"))
                 sides.append(min(image.size))
         except (UnidentifiedImageError, OSError) as error:

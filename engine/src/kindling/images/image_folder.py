@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
 from kindling.files.whole_file import write_whole
 from kindling.images.datamodule import ImageDataModule, Splits
-from kindling.images.decoding import read_image
+from kindling.images.decoder import Decoder
 from kindling.images.folder import class_names, list_images, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.process.cores import available_cores
@@ -46,6 +45,7 @@ class ImageFolder(ImageDataModule):
         self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
         self.cache_dir = Path(cache_dir).expanduser()
+        self._decoders: list[Decoder] = []
 
     def prepare_data(self) -> None:
         # One process decodes, the others find the cache.
@@ -69,14 +69,26 @@ class ImageFolder(ImageDataModule):
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
         return Splits(**splits, classes=tuple(classes))
 
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        for decoder in self._decoders:
+            decoder.say()
+            decoder.noted.zero_()
+
     def _images(self, listed: list[tuple[Path, int]]) -> Images:
-        decode = partial(decode_image, image_size=self.image_size, channels=self.channels)
         labels = torch.tensor([label for _, label in listed])
-        files = ImageFiles([path for path, _ in listed], labels, decode)
-        num_bytes = len(files) * self.image_size**2 * self.channels
-        if not (self.in_memory is True or (self.in_memory == "auto" and num_bytes <= IN_MEMORY_LIMIT)):
+        num_bytes = len(labels) * self.image_size**2 * self.channels
+        is_held = self.in_memory is True or (self.in_memory == "auto" and num_bytes <= IN_MEMORY_LIMIT)
+        paths = [path for path, _ in listed]
+        decoder = Decoder(self.decoding, paths, clip=not is_held)
+        files = ImageFiles(paths, labels, decoder)
+        if not is_held:
+            self._decoders.append(decoder)
             return files
-        return ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels)
+        images = ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels)
+        decoder.noted = self._cached(listed, "noted", lambda: decoder.noted)
+        decoder.say()
+        return images
 
     def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
         mean_std = self._cached(listed, "statistics", lambda: statistics(images))
@@ -87,6 +99,8 @@ class ImageFolder(ImageDataModule):
         states = file_states([path for path, _ in listed])
         key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in states)
         key += f"{self.image_size} {self.channels}"
+        if self.decoding.version > 1:
+            key += f" {self.decoding.version} {self.decoding.white} {list(self.decoding.background)}"
         digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         file = self.cache_dir / f"{digest}-{what}.npy"
         try:
@@ -101,11 +115,6 @@ class ImageFolder(ImageDataModule):
             with write_whole(file, "wb") as stream:
                 np.save(stream, made.numpy())
         return made
-
-
-def decode_image(path: Path, image_size: int, channels: int) -> Tensor:
-    """An (image_size, image_size, channels) uint8 tensor; raises as `read_image`."""
-    return torch.from_numpy(read_image(path, image_size, channels))
 
 
 def decode_all(files: ImageFiles) -> Tensor:

@@ -4,14 +4,14 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from PIL import Image
 
 from kindling.data.processor import Column, Evaluated, Processor, class_columns, probabilities_by_name
 from kindling.errors import ConfigError, DataError
-from kindling.images.decoding import fit, fit_array, read_image
+from kindling.images.decoding import SETTINGS, VERSIONS, Decoding
 
 ALLOWED = "a path, bytes of an image file, a PIL image, a NumPy array or a tensor, or a list of them"
 
@@ -28,12 +28,21 @@ class ImageProcessor(Processor):
         channels: 1 for grey, 3 for colour.
         mean: of the training pixels, one a channel or one for all, in [0, 1].
         std: likewise.
+        decoding: the version of how pixels are made.
+        settings: further ones of Decoding.
     """
 
     kind = "image"
 
     def __init__(
-        self, classes: Sequence[str], image_size: int, channels: int, mean: Sequence[float], std: Sequence[float]
+        self,
+        classes: Sequence[str],
+        image_size: int,
+        channels: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        decoding: int = VERSIONS[-1],
+        **settings: Any,
     ):
         if not classes:
             raise ConfigError("processor.classes: given none; allowed: a name for each label")
@@ -42,6 +51,7 @@ class ImageProcessor(Processor):
                 raise ConfigError(f"processor.{name}: given {len(values)} numbers; allowed: {channels}, one a channel")
         self.classes = tuple(map(str, classes))
         self.image_size, self.channels = image_size, channels
+        self.decoding = Decoding(image_size, channels, **settings, version=decoding)
         self.mean, self.std = (list(map(float, each)) * (channels // len(each)) for each in (mean, std))
 
     @property
@@ -58,15 +68,14 @@ class ImageProcessor(Processor):
         Raises:
             DataError: it cannot be read, or is of another kind.
         """
-        size = self.image_size, self.channels
         if isinstance(raw, str | PathLike):
-            return read_image(Path(raw).expanduser(), *size)
+            return self.decoding.file(Path(raw).expanduser())
         if isinstance(raw, bytes | bytearray | memoryview):
-            return read_image(BytesIO(raw), *size, name=name)
+            return self.decoding.file(BytesIO(raw), name)
         if isinstance(raw, Image.Image):
-            return fit(raw, *size, name=name)
-        if isinstance(raw, np.ndarray):
-            return fit_array(raw, *size, name=name)
+            return self.decoding.image(raw, name)
+        if isinstance(raw, np.ndarray | list | tuple):
+            return self.decoding.array(raw, name)
         raise DataError(f"{name}: given {type(raw).__name__}; allowed: {ALLOWED}")
 
     def read(self, raw: Any, name: str = "image") -> np.ndarray:
@@ -88,11 +97,17 @@ class ImageProcessor(Processor):
     def parameters(self) -> dict[str, Any]:
         return {
             "classes": list(self.classes),
-            "image_size": self.image_size,
-            "channels": self.channels,
             "mean": self.mean,
             "std": self.std,
+            **{name: getattr(self.decoding, name) for name in SETTINGS}
+            | {"background": list(self.decoding.background)},
+            "decoding": self.decoding.version,
         }
+
+    @classmethod
+    def from_dict(cls, described: Mapping[str, Any]) -> Self:
+        # Older model folders do not say the version.
+        return super().from_dict({"decoding": 1, **described})
 
 
 def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImageProcessor:
@@ -110,4 +125,5 @@ def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImagePr
     if missing:
         names = ", ".join(f"data.{name}" for name in missing)
         raise DataError(f"does not say {names}, without which no image can be prepared")
-    return ImageProcessor(*(known[name] for name in ("classes", "image_size", "channels", "mean", "std")))
+    taken = ("classes", "mean", "std", "decoding", *SETTINGS)
+    return ImageProcessor(**{name: known[name] for name in taken if name in known})

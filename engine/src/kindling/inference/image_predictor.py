@@ -1,7 +1,8 @@
 """A trained model that takes images of any kind and gives labels or probabilities."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Set
 from itertools import islice
+from numbers import Number
 from os import PathLike
 from typing import Any, Literal
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError, DataError
 from kindling.images.augment import Normalize
-from kindling.images.decoding import fit_array
+from kindling.images.decoding import ALLOWED_SHAPES, CHANNELS
 from kindling.images.processor import ImageProcessor
 from kindling.images.views import VIEWS, Views, average_logits
 
@@ -43,9 +44,10 @@ class ImagePredictor:
         """The class of each image, or the probability of each class.
 
         Args:
-            images: paths, bytes of image files, PIL images, arrays or tensors: one, or any iterable of them. Arrays
-                and tensors are uint8, or floats from 0 to 1, of shape (H, W), (H, W, C) or (C, H, W), several as
-                (N, H, W, C) or (N, C, H, W); of any size, as they are resized like the images of the training.
+            images: paths, bytes of image files, PIL images, arrays, tensors or nested lists of numbers: one, or any
+                iterable of them. Arrays, tensors and lists hold what `Decoding.array` takes, such as uint8 or floats
+                from 0 to 1, of shape (H, W), (H, W, C) or (C, H, W), several as (N, H, W, C) or (N, C, H, W); of any
+                size, as they are resized like the images of the training.
             output: "labels" gives names of classes, "probabilities" a tensor (K,), or (N, K) if given several.
             views: of each image whose logits are averaged.
             batch_size: images that are computed at a time.
@@ -60,6 +62,7 @@ class ImagePredictor:
             raise ConfigError(f"views: given {views!r}; allowed: {', '.join(VIEWS)}")
         if not isinstance(batch_size, int) or isinstance(batch_size, bool) or batch_size < 1:
             raise ConfigError(f"batch_size: given {batch_size!r}; allowed: 1 or more")
+        images = _array_of_numbers(images)
         several = _several(images)
         each = self._each(images) if several else iter([self.pixels(images)])
         found = [torch.empty(0, len(self.classes))]
@@ -84,8 +87,7 @@ class ImagePredictor:
             DataError: it cannot be read, or is of another kind.
         """
         if isinstance(image, Tensor):
-            size = self.image_size, self.channels
-            return fit_array(_array_of(image, name), *size, name=name, channels_first=True)
+            return self.processor.decoding.array(_array_of(image, name), name, channels_first=True)
         return self.processor.pixels(image, name)
 
     def _each(self, images: Iterable[Any]) -> Iterator[np.ndarray]:
@@ -104,10 +106,26 @@ def _array_of(tensor: Tensor, name: str) -> np.ndarray:
         raise DataError(f"{given}; allowed: a dense one of numbers; give its to_dense() or dequantize()") from error
 
 
+def _array_of_numbers(images: Any) -> Any:
+    """Nested lists of numbers as the array that they are; anything else as it is."""
+    innermost = images
+    while isinstance(innermost, list | tuple) and innermost:
+        innermost = innermost[0]
+    if innermost is images or not isinstance(innermost, Number):
+        return images
+    try:
+        array = np.array(images)
+    except ValueError as error:
+        raise DataError(f"image: given rows of different lengths; allowed: {ALLOWED_SHAPES}") from error
+    # A list of lists of rows is several images.
+    return list(array) if array.ndim == 3 and array.shape[-1] not in CHANNELS else array
+
+
 def _several(images: Any) -> bool:
     """Whether it holds several images: an array has a dimension for them."""
     if isinstance(images, np.ndarray | Tensor):
         return images.ndim > 3
-    if isinstance(images, str | PathLike | bytes | bytearray | memoryview | Image.Image) or hasattr(images, "read"):
+    one = str | PathLike | bytes | bytearray | memoryview | Image.Image | Mapping | Set
+    if isinstance(images, one) or hasattr(images, "read"):
         return False
     return isinstance(images, Iterable)

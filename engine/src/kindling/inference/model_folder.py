@@ -14,8 +14,8 @@ from kindling.files.whole_file import write_whole
 if TYPE_CHECKING:
     from kindling.data.processor import Processor
 
-FORMAT_VERSION = 2
-# Version 1 knew images alone, and had these where there is `processor` now.
+VERSIONS = (1, 2, 3)
+# Version 2 does not say how images are decoded. Version 1 knew images alone: it had these in place of `processor`.
 OF_IMAGES = ("classes", "image_size", "channels", "mean", "std")
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
@@ -46,7 +46,7 @@ class ModelFolder:
     def write(self, folder: Path) -> None:
         """Write model.json beside the model file."""
         with write_whole(folder / DESCRIPTION, durable=True) as stream:
-            json.dump({"format_version": FORMAT_VERSION, **asdict(self)}, stream, indent=2, ensure_ascii=False)
+            json.dump({"format_version": VERSIONS[-1], **asdict(self)}, stream, indent=2, ensure_ascii=False)
 
     def make_processor(self) -> "Processor":
         # A command's check imports this file, but not NumPy.
@@ -70,9 +70,9 @@ def read(folder: Path) -> ModelFolder:
         if not isinstance(content, dict):
             raise TypeError("no mapping")
         version = content.pop("format_version")
-        if version not in (1, FORMAT_VERSION):
+        if version not in VERSIONS:
             raise CheckpointError(
-                f"{given}, of format version {version!r}; allowed: 1 or {FORMAT_VERSION}; export it anew"
+                f"{given}, of format version {version!r}; allowed: {', '.join(map(str, VERSIONS))}; export it anew"
             )
         described = ModelFolder(**(_of_version_1(content) if version == 1 else content))
         model = folder / FILES[described.format]

@@ -32,7 +32,7 @@ FREE = (
     # For a run whose memory has run out; the results stay bit-identical.
     "model.checkpoint_activations",
     "experiment_name",
-    *("data.root", "data.cache_dir", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
@@ -51,7 +51,10 @@ BITS = (
 )
 
 # A fork may not change these: its state would not fit.
-SHAPES = ("model", "optimizer", "layer_lr_decay", "scheduler", "data.num_classes", "data.channels", "data.image_size")
+SHAPES = (
+    *("model", "optimizer", "layer_lr_decay", "scheduler"),
+    *("data.num_classes", "data.channels", "data.image_size", "data.decoding"),
+)
 
 # A fork may change these: its state is scaled.
 RATES = ("optimizer.lr", "scheduler.scheduler.max_lr")

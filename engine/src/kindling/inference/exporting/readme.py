@@ -26,6 +26,7 @@ Run it in this folder, with {argument}. `model.json` has {holds}, the training's
 and how the model compares with the one that was trained.
 """
 MODEL = 'model = json.load(open("model.json", encoding="utf-8"))["processor"]'
+DECODING = "`decoding.py` makes the same pixels of a file, an image of Pillow or an array as the training did."
 SOFTMAX = "probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()"
 # Of what sys.argv[1] is, and what model.json holds for it.
 ARGUMENTS = {
@@ -64,27 +65,23 @@ def _takes_images(described: ModelFolder) -> str:
     if described.preprocessing:
         return (
             f"Takes `pixels` (B, {size}, {size}, {channels}) uint8; gives `probabilities` and `logits`, "
-            f"both (B, {classes}) float32. The normalisation is inside."
+            f"both (B, {classes}) float32. The normalisation is inside. {DECODING}"
         )
     return (
         f"Takes `images` (B, {channels}, {size}, {size}) float32, normalised by `mean` and `std` of `model.json`; "
-        f"gives `logits` (B, {classes}) float32."
+        f"gives `logits` (B, {classes}) float32. {DECODING}"
     )
 
 
 def _image(described: ModelFolder) -> Iterator[str]:
     """About ten lines that load the model and classify an image."""
-    size, channels = (described.processor[name] for name in ("image_size", "channels"))
     mean, std = (described.processor[name] for name in ("mean", "std"))
     yield "import json, sys"
     yield f"import numpy as np, {_package(described)}"
-    yield "from PIL import Image, ImageOps"
+    yield "from decoding import Decoding"
     yield ""
-    yield 'classes = json.load(open("model.json", encoding="utf-8"))["processor"]["classes"]'
-    mode = "L" if channels == 1 else "RGB"
-    yield f'image = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("{mode}")  # 16 bits need scaling before'
-    yield f"image = ImageOps.fit(image, ({size}, {size}), Image.Resampling.BILINEAR)"
-    yield f"pixels = np.array(image).reshape(1, {size}, {size}, {channels})"
+    yield MODEL
+    yield "pixels = Decoding.of(model).file(sys.argv[1])[np.newaxis]"
     yield OPEN[described.format]
     if described.preprocessing:
         yield f"probabilities = {_outputs(described, 'pixels', '[0]')}[0]"
@@ -93,7 +90,7 @@ def _image(described: ModelFolder) -> Iterator[str]:
         yield "images = np.ascontiguousarray(images.transpose(0, 3, 1, 2))"
         yield f"logits = {_outputs(described, 'images')}[0]"
         yield SOFTMAX
-    yield "print(classes[probabilities.argmax()], probabilities.max())"
+    yield 'print(model["classes"][probabilities.argmax()], probabilities.max())'
 
 
 def _takes_rows(described: ModelFolder) -> str:

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kindling.errors import ConfigError, DataError, one_line
-from kindling.images.decoding import read_image
 from kindling.images.views import Views
 from kindling.inference.image_predictor import ImagePredictor
 from kindling.inference.predicting import image_names, raw_rows
@@ -112,7 +111,7 @@ class ClassifiedImages(Images):
         self.views: Views = views
 
     def example(self, item: str) -> Any:
-        return read_image(Path(item), self.predictor.image_size, self.predictor.channels, item)
+        return self.predictor.processor.decoding.file(Path(item), item)
 
     def rows(self, names: Sequence[str | int], examples: Sequence[Any]) -> list[Row]:
         found = self.predictor.probabilities(np.stack(examples), self.views).numpy()

@@ -100,8 +100,7 @@ class Batcher:
         for index, file in enumerate(image_files(job.content_type, job.body, self.limits)):
             if job.given_up:
                 raise Refused(504, "too_slow", "given up")
-            size = processor.image_size, processor.channels
-            found.append(pixels_of(file, *size, self.limits.max_pixels, f"images[{index}]"))
+            found.append(pixels_of(file, processor.decoding, self.limits.max_pixels, f"images[{index}]"))
         return np.stack(found)
 
     def _compute(self) -> None:

@@ -8,8 +8,7 @@ from io import BytesIO
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from kindling.images.decoding import fit
-from kindling.images.folder import FORMATS
+from kindling.images.decoding import Decoding, readable_formats
 from kindling.inference.serving.limits import Refused
 
 # Tags of a TIFF.
@@ -25,23 +24,21 @@ PLAIN = (b"P1", b"P2", b"P3")
 MOST_COMMENTS = 100
 # Seconds of a core for one image.
 MOST_DECODING_S = 2.0
-ALLOWED = f"an image file ({', '.join(FORMATS)})"
 
 
-def pixels_of(file: bytes, image_size: int, channels: int, max_pixels: int, name: str) -> np.ndarray:
-    """An image file as (image_size, image_size, channels) uint8, to the bit as in the validation.
+def pixels_of(file: bytes, decoding: Decoding, max_pixels: int, name: str) -> np.ndarray:
+    """An image file as (H, W, C) uint8, to the bit as in the validation.
 
     Raises:
         Refused: 413 it has too many pixels, 422 it cannot be read as an image.
     """
     try:
-        with Image.open(TimedFile(file), formats=FORMATS) as opened:
+        with Image.open(TimedFile(file), formats=readable_formats()) as opened:
             if _num_pixels(opened) > max_pixels:
                 raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}")
             if _is_made_slow(opened, file):
                 raise _too_slow(name)
-            opened.draft(None, (image_size, image_size))
-            return fit(opened, image_size, channels, name)
+            return decoding.opened(opened, name)
     except Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -50,7 +47,8 @@ def pixels_of(file: bytes, image_size: int, channels: int, max_pixels: int, name
         # Each decoder fails in its own way, on what anybody may send.
         if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
             raise _too_slow(name) from None
-        message = f"{name}: given what cannot be read; allowed: {ALLOWED}, whole and undamaged"
+        allowed = f"an image file ({', '.join(readable_formats())}), whole and undamaged"
+        message = f"{name}: given what cannot be read; allowed: {allowed}"
         raise Refused(422, "bad_image", message) from error
 
 

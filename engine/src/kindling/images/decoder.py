@@ -1,0 +1,58 @@
+"""The files of a data set into pixels, and what is to be said of them once, whichever process decodes them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from kindling.images.decoding import CLIPPED, SEVERAL_FRAMES, Decoding
+
+log = logging.getLogger(__name__)
+
+BITS = {CLIPPED: 1, SEVERAL_FRAMES: 2}
+SAID = {
+    CLIPPED: "hold values outside of what is black and white, which were clipped; say what is white with data.white",
+    SEVERAL_FRAMES: "have several frames or pages, of which the first is taken",
+}
+SHOWN = 3
+
+
+class Decoder:
+    """A path -> (H, W, C) uint8; remembers what is to be said of which file, for all worker processes.
+
+    Args:
+        decoding: of the data set.
+        paths: all that it may be given.
+        clip: values beyond white are clipped and counted; else they are refused.
+    """
+
+    def __init__(self, decoding: Decoding, paths: Sequence[Path], *, clip: bool):
+        self.decoding = replace(decoding, note=self._note, clip=clip)
+        self.paths = paths
+        self.noted = torch.zeros(len(paths), dtype=torch.uint8).share_memory_()
+
+    def __call__(self, path: Path) -> Tensor:
+        """
+        Raises:
+            DataError: as `Decoding.file`.
+        """
+        return torch.from_numpy(self.decoding.file(path))
+
+    def _note(self, kind: str, name: str) -> None:
+        self.noted[self._places[name]] |= BITS[kind]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {str(path): place for place, path in enumerate(self.paths)}
+
+    def say(self) -> None:
+        """Log how many files are to be spoken of, and the names of the first."""
+        for kind, bit in BITS.items():
+            found = [self.paths[place] for place in (self.noted & bit).nonzero().flatten().tolist()]
+            if found:
+                names = ", ".join(map(str, found[:SHOWN])) + (", ..." if len(found) > SHOWN else "")
+                log.warning("data: %d of %d images %s: %s", len(found), len(self.paths), SAID[kind], names)
