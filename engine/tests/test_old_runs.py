@@ -14,6 +14,7 @@ import torch
 
 import fake_trackers
 import kindling
+import odd_images
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
 from kindling.cli.entry import compose
@@ -23,9 +24,11 @@ from kindling.errors import ConfigError
 from kindling.evaluate import evaluate
 from kindling.export import export
 from kindling.images.datamodule import ImageDataModule
+from kindling.images.decoding import Decoding
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import warm
 from kindling.inference.serving.source import Source
+from kindling.run_folders.saved_run import saved_config
 from kindling.train import train
 
 OLD = Path(__file__).parent / "old_runs"
@@ -62,7 +65,10 @@ def again(tmp_path):
 
     def run(name: str, *more: str) -> tuple[Path, dict[str, float]]:
         _, *arguments = map(today, shlex.split(record(OLD / name)["command"]))
-        given = {each.partition("=")[0]: each for each in [*arguments, f"paths.logs={tmp_path}/logs", *more]}
+        places = [f"paths.logs={tmp_path}/logs"]
+        if name == "format_4":
+            places += [f"data.root={tmp_path}/odd", f"data.cache_dir={tmp_path}/cache"]
+        given = {each.partition("=")[0]: each for each in [*arguments, *places, *more]}
         cfg = compose(list(given.values()))
         return Path(cfg.paths.run), train(cfg)
 
@@ -210,6 +216,39 @@ def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
     described, run = open_model(model, threads=1)
     assert described.processor == served.processor.as_dict()
     assert np.abs(run(pixels) - expected).max() < 1e-6
+
+
+@pytest.fixture
+def odd(tmp_path) -> str:
+    """The images of format_4, as an override."""
+    return f"data.root={odd_images.write(tmp_path / 'odd')}"
+
+
+def test_a_run_of_before_decodes_its_images_as_ever(old, odd, tmp_path):
+    folder = old("format_4")
+    metrics = record(folder)["metrics"]
+    found = evaluated(f"run={folder}", odd)
+    assert found["test/loss"] == pytest.approx(metrics["test/loss"], **CLOSE)
+    best = evaluated(f"run={folder}", odd, "split=val")
+    assert best["val/loss"] == pytest.approx(record(folder)["best"]["score"], **CLOSE)
+    predictor = kindling.load(folder, device="cpu")
+    for file in sorted((tmp_path / "odd" / "a").iterdir()):
+        expected = Decoding(8, 1, version=1).file(file)
+        assert np.array_equal(predictor.pixels(file), expected)
+        if "integers" not in file.name:
+            assert not np.array_equal(Decoding(8, 1).file(file), expected)
+
+
+@pytest.mark.parametrize("key", ["resume", "fork"])
+def test_a_run_of_before_goes_on_with_its_decoding(old, odd, again, key):
+    longer = "trainer.max_epochs=4"
+    stopped = old("format_4")
+    folder, _ = again("format_4", longer, f"{key}={stopped}")
+    whole, _ = again("format_4", longer, "data.decoding=1")
+    assert saved_config(folder)["data"]["decoding"] == 1
+    same_run(folder, whole)
+    with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=2 \(it has 1\)"):
+        again("format_4", longer, "data.decoding=2", f"{key}={stopped}")
 
 
 def test_whatever_a_config_has_named_is_found_also_as_checkpoints_name_it(monkeypatch):

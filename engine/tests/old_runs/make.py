@@ -16,6 +16,10 @@ from typing import Any
 import torch
 
 HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parent))
+
+import odd_images  # noqa: E402  it lies above
+
 SMALL = "logger=csv trainer=cpu trainer.max_epochs=3 trainer.log_every_n_steps=5 trainer.enable_progress_bar=false"
 FAKE = "data=fake data.image_size=8 data.num_images=256 data.batch_size=8"
 AUGMENTED = "transform=trivial trainer.limit_train_batches=20"
@@ -38,6 +42,14 @@ RUNS = {
         "e8d8488",
         f"model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.001 views=flip {MIXED} {FAKE} {AUGMENTED} {SMALL}",
         ["best", "step_000000030"],
+    ),
+    "format_4": (
+        "f0f3b56",
+        "model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.01 scheduler=none data=image_folder "
+        "data.root={project}/odd data.image_size=8 data.channels=1 data.batch_size=4 data.val_fraction=0.2 "
+        "data.test_fraction=0.2 "
+        f"data.cache_dir={{project}}/cache {SMALL}",
+        ["best", "step_000000027"],
     ),
 }
 # Runs that are stopped, and where their LightningModule lay.
@@ -66,7 +78,8 @@ def make(name: str) -> None:
         program = ["-c", STOPPED.format(UNFINISHED[name])] if name in UNFINISHED else ["train.py"]
         source = f"{project}/engine/src:{project}/src"
         settings = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-        command = [sys.executable, *program, *arguments.split()]
+        odd_images.write(project / "odd")
+        command = [sys.executable, *program, *arguments.format(project=project).split()]
         subprocess.run(command, cwd=project, env=settings, check=name not in UNFINISHED)
         (run,) = (project / "logs").glob("*/*/")
         shutil.rmtree(HERE / name, ignore_errors=True)
