@@ -29,7 +29,7 @@ from kindling.training.compilation import compile_net
 from kindling.training.example import check_example
 from kindling.training.failures import naming_checkpoint
 from kindling.training.fit import fit
-from kindling.training.found import fill_in
+from kindling.training.found import fill_in, naming_open_settings
 from kindling.training.from_python import FromPython
 from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
@@ -130,7 +130,8 @@ def build_parts(
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
     cfg, config, found = fill_in(cfg, config, data)
-    task = given.build_task(replay=replay is not None) if given.task is not None else build_task(cfg, config)
+    with naming_open_settings(cfg, data):
+        task = given.build_task(replay=replay is not None) if given.task is not None else build_task(cfg, config)
     if cfg.train:
         refuse_unfit(task, data)
     missing = untested_because(task, data)

@@ -51,7 +51,7 @@ def problems_of(config: DictConfig, given: Sequence[str] = ()) -> list[Problem]:
     # Only configs of train.py have these.
     if "task" in values or "optimizer" in values:
         faults += [each for each in _unbuilt(values) if each.path.partition(".")[0] not in given]
-    faults += _node_faults(config, values, "")
+    faults += node_faults(config, values, "")
     for rule in RULES:
         faults += rule(values)
     # paths.run is set when the run starts.
@@ -124,11 +124,11 @@ def _is_built(node: Any) -> bool:
     return isinstance(node, dict) and "_target_" in node
 
 
-def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
-    """The faults of a node and of all nodes in it."""
+def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
+    """The faults of a node and of all nodes in it; without a config, also of nulls that the data is to fill."""
     if isinstance(values, list):
         for index, item in enumerate(values):
-            yield from _node_faults(None, item, f"{path}[{index}]")
+            yield from node_faults(None, item, f"{path}[{index}]")
         return
     if not isinstance(values, dict):
         return
@@ -152,7 +152,7 @@ def _node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         if fault:
             yield fault
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
-        yield from _node_faults(inner, value, where)
+        yield from node_faults(inner, value, where)
 
 
 def _is_to_be_found(config: Any, key: Any, value: Any) -> bool:

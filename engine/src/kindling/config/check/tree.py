@@ -88,6 +88,6 @@ def source(config: DictConfig, path: str) -> str:
     """The key whose value a key takes over, such as data.channels for "${data.channels}"; "" if it has its own."""
     raw = OmegaConf.to_container(config, resolve=False)
     for key in re.split(r"[.\[]", path.replace("]", "")):
-        raw = raw.get(key) if isinstance(raw, dict) else None
+        raw = raw[int(key)] if isinstance(raw, list) else raw.get(key) if isinstance(raw, dict) else None
     found = re.fullmatch(r"\$\{([\w.]+)\}", raw) if isinstance(raw, str) else None
     return found[1] if found else ""

@@ -17,6 +17,14 @@ def rows(num: int = 24, seed: int = 0) -> TensorDataset:
     return TensorDataset(torch.randn(num, SIZE, generator=torch.Generator().manual_seed(seed)))
 
 
+class Unannotated(nn.Module):
+    """A net that says nothing of what it takes."""
+
+    def __init__(self, size):
+        super().__init__()
+        self.layer = nn.Linear(SIZE, size + 1)
+
+
 class Plain(LightningModule):
     """One layer, one loss, and a metric of each stage."""
 
