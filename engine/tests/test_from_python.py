@@ -215,6 +215,17 @@ def test_splits_of_other_names_and_texts_are_refused(given, data):
         train(given(), task=line(), data=data)
 
 
+def test_data_sets_of_a_program_may_bring_what_puts_their_examples_together(given):
+    def padded(rows):
+        x = nn.utils.rnn.pad_sequence([x for x, _ in rows], batch_first=True)
+        return nn.functional.pad(x, (0, 4 - x.shape[1])), torch.stack([y for _, y in rows])
+
+    ragged = [(x[: 1 + place % 4], y) for place, (x, y) in enumerate(zip(*ROWS, strict=True))]
+    assert "val_loss" in train(given(), task=line(), data={"train": ragged, "val": ragged, "collate_fn": padded})
+    with pytest.raises(ConfigError, match=r"data\.collate_fn: given int; allowed: a function"):
+        train(given(), task=line(), data={"train": ragged, "collate_fn": 3})
+
+
 def test_metrics_of_an_epoch_may_be_plain_numbers(given):
     class Plain(Task):
         def step(self, batch, stage):

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
+from bench.plain import Ragged, padded
 from kindling.cli.entry import compose
+from kindling.config.composition import instantiate
 from kindling.data.loader import OrderedLoader
 from kindling.data.plain import PlainData
 from kindling.errors import ConfigError, DataError
@@ -83,3 +85,58 @@ def test_a_number_is_no_data():
 def test_a_config_without_train_is_asked_for_it():
     with pytest.raises(ConfigError, match=r"data\.train"):
         compose(["data=plain"])
+
+
+PLAIN = ("task=plain", "task._target_=bench.plain.Regression", "model=none", "optimizer=none", "scheduler=none")
+COLLATED = (*PLAIN, "data=plain", "data.train._target_=bench.plain.Ragged", "data.batch_size=4")
+
+
+def test_examples_of_any_length_are_put_together_as_the_config_says():
+    chosen = ["+data.collate_fn._target_=bench.plain.padded", "+data.collate_fn._partial_=true"]
+    data = instantiate(compose([*COLLATED, *chosen, "+data.collate_fn.value=-1"]).data, "data")
+    data.setup("fit")
+    batch = next(iter(data.train_dataloader()))
+    assert batch.shape[0] == 4
+    assert set(batch[batch[:, 0] > 0].flatten().tolist()) > {-1.0}
+
+
+def test_folds_and_streams_are_put_together_likewise_and_a_loader_keeps_its_own():
+    loader = DataLoader(Ragged(), batch_size=3, collate_fn=len)
+    data = data_of(train=Ragged(), val=loader, collate_fn=padded, fold=None)
+    assert next(iter(data.train_dataloader())).ndim == 2
+    assert list(data.val_dataloader()) == [3, 3, 3, 3]
+    assert next(iter(data_of(train=Ragged(), fold=0, collate_fn=padded).val_dataloader())).ndim == 2
+
+    class Rows(IterableDataset):
+        def __iter__(self):
+            yield from (Ragged()[index] for index in range(4))
+
+    assert next(iter(data_of(train=Rows(), collate_fn=padded).train_dataloader())).shape == (4, 4)
+
+
+def test_examples_that_do_not_fit_together_are_refused_with_what_puts_them_together():
+    message = r"data: given examples that cannot be put together \(stack expects.*\); allowed: .*data\.collate_fn"
+    with pytest.raises(DataError, match=message):
+        list(data_of(train=Ragged()).train_dataloader())
+
+
+def test_a_collate_fn_that_nothing_would_call_is_refused():
+    with pytest.raises(
+        ConfigError, match=r"data\.collate_fn: given for tensors and loaders alone, which .*; allowed: null"
+    ):
+        PlainData(**SETTINGS, train=torch.arange(9), val=LOADER, collate_fn=padded)
+
+
+def test_a_node_in_the_place_of_null_is_asked_for_its_plus():
+    with pytest.raises(ConfigError) as error:
+        compose([*COLLATED, "data.val._target_=bench.plain.Ragged"])
+    said = "data.val._target_: given a key of data.val, which is null; allowed: a + before it; did you mean "
+    assert str(error.value) == f"{said}+data.val._target_=bench.plain.Ragged?"
+
+
+def test_a_function_that_would_be_called_at_once_is_refused_in_one_line():
+    with pytest.raises(ConfigError) as error:
+        compose([*COLLATED, "+data.collate_fn._target_=bench.plain.padded"])
+    assert str(error.value).partition(" (")[0] == (
+        "data.collate_fn._partial_: given false, which calls padded at once; allowed: true, as collate_fn is a function"
+    )

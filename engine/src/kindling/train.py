@@ -58,7 +58,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         cfg: as `kindling.compose` gives it.
         task: a LightningModule in place of the config's task and model, trained itself.
         data: a LightningDataModule in place of the config's data; or the training split, or {"train": ..., "val": ...,
-            "test": ...}, each a data set, a tuple of tensors or a loader.
+            "test": ...}, each a data set, a tuple of tensors or a loader; "collate_fn" puts examples together.
         root: the folder of the project, from then on that of this process; by default the one last used.
 
     Raises:

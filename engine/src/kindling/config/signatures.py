@@ -2,10 +2,12 @@
 
 import ast
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from kindling.config import aliases, further, sources, third_party
 
@@ -50,6 +52,16 @@ def signature(target: str) -> Signature | None:
         return None
     module, definition = found
     return _of_class(module, definition) if isinstance(definition, ast.ClassDef) else _of_function(module, definition)
+
+
+def is_called_too_soon(node: Mapping[str, Any]) -> bool:
+    """Whether a node calls a function, and not a class, at once and without what it needs."""
+    try:
+        found = None if node.get("_partial_") else find_target(node["_target_"])
+        known = signature(node["_target_"]) if found and isinstance(found[1], ast.FunctionDef) else None
+    except (TargetMissing, SyntaxError):
+        return False
+    return known is not None and not known.required <= node.keys()
 
 
 def find_target(target: str) -> tuple[Path, Definition] | None:

@@ -47,7 +47,8 @@ class DataModule(LightningDataModule):
 
     A split is a tuple of tensors of one length, tensors by name, or a data set with __getitem__ and __len__. In a
     subclass `facts` says what a checkpoint must know of the data, and `augment`, as a method or an attribute, takes a
-    training batch on the device and a torch.Generator on it, and returns the batch changed.
+    training batch on the device and a torch.Generator on it, and returns the batch changed; `collate_fn`, likewise,
+    puts a list of examples of a data set together.
 
     Args:
         batch_size: examples a step and process.
@@ -62,8 +63,9 @@ class DataModule(LightningDataModule):
         persistent_workers: keep them from epoch to epoch.
     """
 
-    # Classes that do not augment leave it at that.
+    # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
+    collate_fn: Callable[[list[Any]], Any] | None = None
 
     def __init__(
         self,
@@ -213,7 +215,7 @@ class DataModule(LightningDataModule):
         )
 
     def make_loader(self, examples: Any, **settings: Any) -> OrderedLoader:
-        return OrderedLoader(examples, **settings)
+        return OrderedLoader(examples, collate_fn=self.collate_fn, **settings)
 
     def _labels(self, examples: Any) -> torch.Tensor:
         labels = labels_of(examples)

@@ -1,6 +1,6 @@
 """Data sets and loaders that know nothing of Kindling, as a config or a program gives them."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -23,12 +23,22 @@ class PlainData(DataModule):
         train: the training split.
         val: of validation; None for none.
         test: likewise.
+        collate_fn: puts a list of examples together, such as texts of different lengths; None for torch's default.
         settings: those of DataModule.
     """
 
-    def __init__(self, *, train: Any, val: Any = None, test: Any = None, **settings: Any):
+    def __init__(
+        self,
+        *,
+        train: Any,
+        val: Any = None,
+        test: Any = None,
+        collate_fn: Callable[[list[Any]], Any] | None = None,
+        **settings: Any,
+    ):
         super().__init__(**settings)
         self.given = {"train": train, "val": val, "test": test}
+        self.collate_fn = self._called(collate_fn)
         loaders = [name for name, given in self.given.items() if is_loader(given) or isinstance(given, IterableDataset)]
         for setting, chosen in (("fold", self.fold is not None), ("balanced_sampling", self.balanced_sampling)):
             if chosen and loaders:
@@ -36,6 +46,23 @@ class PlainData(DataModule):
                     f"data.{setting}: given with a loader for data.{loaders[0]}, whose examples cannot be chosen; "
                     "allowed: with data sets and tensors"
                 )
+
+    def _called(self, given: Any) -> Any:
+        """
+        Raises:
+            ConfigError: it is no function, or nothing would call it.
+        """
+        if given is not None and not callable(given):
+            raise ConfigError(
+                f"data.collate_fn: given {type(given).__name__}; allowed: a function of a list of examples"
+            )
+        if given is not None and all(
+            each is None or is_loader(each) or in_memory(each) for each in self.given.values()
+        ):
+            raise ConfigError(
+                "data.collate_fn: given for tensors and loaders alone, which are in batches as they are; allowed: null"
+            )
+        return given
 
     def read(self) -> dict[str, Any]:
         for name, done in (("val", "validated"), ("test", "tested")):
@@ -65,6 +92,7 @@ class PlainData(DataModule):
             return DataLoader(
                 examples,
                 batch_size=self.batch_size,
+                collate_fn=self.collate_fn,
                 num_workers=self.num_workers,
                 prefetch_factor=self.prefetch_factor if self.num_workers else None,
                 pin_memory=self.pin_memory is True,

@@ -27,7 +27,8 @@ class FromPython:
     Args:
         task: a LightningModule; None if the config describes it.
         data: a LightningDataModule; or the training split, or several by the names "train", "val" and "test", each
-            a data set, a tuple of tensors or a loader; None if the config describes it, or the task has loaders.
+            a data set, a tuple of tensors or a loader, and by "collate_fn" what puts a list of examples together; None
+            if the config describes it, or the task has loaders.
 
     Raises:
         ConfigError: they are of another kind.
@@ -96,7 +97,7 @@ class FromPython:
         if self.data is None or isinstance(self.data, LightningDataModule):
             return self.data
         named = isinstance(self.data, Mapping) and "train" in self.data
-        unknown = [str(name) for name in self.data if name not in STAGES] if named else []
+        unknown = [str(name) for name in self.data if name not in (*STAGES, "collate_fn")] if named else []
         if unknown or isinstance(self.data, str):
             given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
             raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")

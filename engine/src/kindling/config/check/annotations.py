@@ -56,6 +56,11 @@ def is_built(annotation: ast.expr | None) -> bool:
     return any(name_of(unwrapped(part)[0]) == "Module" for part in (options(annotation) if annotation else []))
 
 
+def is_function(annotation: ast.expr | None) -> bool:
+    """Whether it is to be called later, or null where that is allowed."""
+    return any(name_of(unwrapped(part)[0]) == "Callable" for part in (options(annotation) if annotation else []))
+
+
 def parse(annotation: str) -> ast.expr:
     return ast.parse(annotation, mode="eval").body
 

@@ -56,7 +56,7 @@ def written(group: str, name: str) -> dict[str, Any]:
 
 
 def target_of(node: dict[str, Any]) -> str:
-    needs = [key for key, value in node.items() if value == "???" and key != "root"]
+    needs = [key for key, value in node.items() if value in ("???", {"_target_": "???"}) and key != "root"]
     return "???" if needs else str(node.get("_target_", ""))
 
 

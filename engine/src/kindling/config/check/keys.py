@@ -49,6 +49,8 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     if key.rpartition(".")[2] in arguments_of(config, key.rpartition(".")[0]):
         return Fault(key, "a key that the config leaves at its default", "a + before it", f"+{key}={value}")
     parent = _deepest(config, key)
+    if key.rpartition(".")[2] in HYDRA_KEYS and parent and _select(config, parent) is None and not delete:
+        return Fault(key, f"a key of {parent}, which is null", "a + before it", f"+{key}={value}")
     shown = [*_children(config, parent), *arguments_of(config, parent)]
     meant = similar(config, key, groups)
     plus = "" if not meant or has(config, meant) or meant in groups else "+"

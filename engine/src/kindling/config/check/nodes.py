@@ -16,7 +16,7 @@ from kindling.config.fault import Fault, listed, nearest
 from kindling.config.given import GIVEN, needed_by
 from kindling.config.plain import get
 from kindling.config.rules.run_rules import RULES
-from kindling.config.signatures import Signature, TargetMissing, signature
+from kindling.config.signatures import Signature, TargetMissing, is_called_too_soon, signature
 from kindling.config.targets import prefix_fault
 from kindling.config.upgrade import name_today
 
@@ -149,6 +149,10 @@ def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         fault = None if _is_to_be_found(config, key, value) else _value_fault(value, annotation, where)
         if isinstance(value, dict) and not _is_built(value) and annotations.is_built(annotation):
             fault = _no_target(where, value, {}, annotations.accepts(annotation, None))
+        if annotations.is_function(annotation) and _is_built(value) and is_called_too_soon(value):
+            called = value["_target_"].rpartition(".")[2]
+            yield Fault(f"{where}._partial_", f"false, which calls {called} at once", f"true, as {key} is a function")
+            continue
         if fault:
             yield fault
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None

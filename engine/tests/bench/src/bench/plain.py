@@ -3,7 +3,8 @@
 import lightning as L
 import torch
 from lightning import LightningDataModule, LightningModule
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 
 class GAN(L.LightningModule):
@@ -47,3 +48,21 @@ class Numbers(LightningDataModule):
 
     def __init__(self, num_classes: int, channels: int, image_size: int):
         super().__init__()
+
+
+class Ragged(Dataset):
+    """Rows of 1 to 5 numbers."""
+
+    def __init__(self, num: int = 12):
+        self.num = num
+
+    def __len__(self) -> int:
+        return self.num
+
+    def __getitem__(self, index: int) -> Tensor:
+        return torch.full((1 + index % 5,), float(index))
+
+
+def padded(rows: list[Tensor], value: float = 0.0) -> Tensor:
+    """Rows of any length -> (B, T), filled up with a value."""
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=value)
