@@ -21,6 +21,11 @@ class Stream(IterableDataset):
         yield from torch.arange(10.0)
 
 
+class RaggedStream(IterableDataset):
+    def __iter__(self):
+        yield from (Ragged()[index] for index in range(4))
+
+
 def data_of(**given) -> PlainData:
     data = PlainData(**SETTINGS | given)
     data.setup("fit")
@@ -107,17 +112,14 @@ def test_folds_and_streams_are_put_together_likewise_and_a_loader_keeps_its_own(
     assert list(data.val_dataloader()) == [3, 3, 3, 3]
     assert next(iter(data_of(train=Ragged(), fold=0, collate_fn=padded).val_dataloader())).ndim == 2
 
-    class Rows(IterableDataset):
-        def __iter__(self):
-            yield from (Ragged()[index] for index in range(4))
-
-    assert next(iter(data_of(train=Rows(), collate_fn=padded).train_dataloader())).shape == (4, 4)
+    assert next(iter(data_of(train=RaggedStream(), collate_fn=padded).train_dataloader())).shape == (4, 4)
 
 
-def test_examples_that_do_not_fit_together_are_refused_with_what_puts_them_together():
+@pytest.mark.parametrize("kind", [Ragged, RaggedStream])
+def test_examples_that_do_not_fit_together_are_refused_with_what_puts_them_together(kind):
     message = r"data: given examples that cannot be put together \(stack expects.*\); allowed: .*data\.collate_fn"
     with pytest.raises(DataError, match=message):
-        list(data_of(train=Ragged()).train_dataloader())
+        list(data_of(train=kind()).train_dataloader())
 
 
 def test_a_collate_fn_that_nothing_would_call_is_refused():

@@ -12,6 +12,7 @@ from kindling.data.examples import in_memory, num_examples, select, unwrapped
 from kindling.data.order import EpochOrder, evaluation_batches, training_batches
 from kindling.data.seeds import mix_seeds
 from kindling.data.workers import Workers
+from kindling.errors import DataError, one_line
 
 
 class OrderedLoader:
@@ -71,7 +72,7 @@ class OrderedLoader:
         self.rank, self.world_size = rank, world_size
         self._workers = Workers(
             self._read_one_by_one(),
-            collate_fn or default_collate,
+            collate_fn or put_together,
             num_workers=num_workers,
             prefetch_factor=prefetch_factor,
             pin_memory=self.device.type == "cuda" if pin_memory == "auto" else pin_memory,
@@ -149,3 +150,18 @@ class OrderedLoader:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on exactly there: in that epoch, after that many batches."""
         self.order.epoch, self.order.first_batch = state["epoch"], state["batches_done"]
+
+
+def put_together(examples: list[Any]) -> Any:
+    """A batch, by torch's default.
+
+    Raises:
+        DataError: they are of different shapes, or of a kind that torch knows nothing of.
+    """
+    try:
+        return default_collate(examples)
+    except (RuntimeError, TypeError) as error:
+        raise DataError(
+            f"data: given examples that cannot be put together ({one_line(error)}); allowed: tensors of one shape, "
+            "numbers and texts; pad them, or write a collate_fn: data.collate_fn of data=plain"
+        ) from error

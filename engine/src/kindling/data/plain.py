@@ -9,6 +9,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from kindling.console import report
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import in_memory
+from kindling.data.loader import put_together
 from kindling.errors import ConfigError
 from kindling.stages import Stage
 
@@ -92,7 +93,7 @@ class PlainData(DataModule):
             return DataLoader(
                 examples,
                 batch_size=self.batch_size,
-                collate_fn=self.collate_fn,
+                collate_fn=self.collate_fn or put_together,
                 num_workers=self.num_workers,
                 prefetch_factor=self.prefetch_factor if self.num_workers else None,
                 pin_memory=self.pin_memory is True,
