@@ -80,8 +80,9 @@ def test_each_format_of_rows_gives_the_same(predicted, table, tmp_path, monkeypa
         assert [row["sum"] for row in rows_of(predicted(tmp_path / name, output=f"of_{name}.csv"))] == expected
     assert rows_of(tmp_path / "of_rows.json.csv")[0]["row"] == "1"
     assert [row["line"] for row in rows_of(tmp_path / "of_rows.jsonl.csv")][:2] == ["1", "3"]
-    monkeypatch.setattr(sys, "stdin", io.StringIO(table.read_text()))
-    assert [row["sum"] for row in rows_of(predicted("-", output="stdin.csv"))] == expected
+    for name in ("rows.csv", "bom.csv"):
+        monkeypatch.setattr(sys, "stdin", io.StringIO((tmp_path / name).read_text()))
+        assert [row["sum"] for row in rows_of(predicted("-", output=f"stdin_{name}"))] == expected
 
 
 @pytest.mark.parametrize("ending", ["json", "parquet"])
@@ -102,7 +103,7 @@ def test_a_row_that_cannot_be_read_has_its_error_and_stops_nothing(predicted, tm
         "2": "",
         "3": "column height: given 'x'; allowed: a number",
         "4": "given 1 cells; allowed: 3, as the header",
-        "6": "column width: given 'a\\nb'; allowed: a number",
+        "5": "column width: given 'a\\nb'; allowed: a number",
         "7": "",
     }
     assert found["7"]["sum"] == found["2"]["sum"]
@@ -118,6 +119,13 @@ def test_a_row_that_cannot_be_read_has_its_error_and_stops_nothing(predicted, tm
             "with the columns width, height; allowed: width, height, depth, each in the first",
         ),
         ("width;height;depth\n1;2;3\n", "with the columns width;height;depth; allowed: width, height, depth"),
+        ("width, height, depth\n1, 2, 3\n", "columns width, ' height', ' depth'; allowed: width, height, depth, each"),
+        ("1,2,3\n4,5,6\n", "with the columns 1, 2, 3; allowed: width, height, depth, each in the first line"),
+        (
+            'width,height,depth\n1,2,3\n4,"5,6\n7,8,9\n',
+            r"rows\.csv: line 3 is no CSV \(unexpected end of data\); mend it",
+        ),
+        ('width,height,depth\n1,"2"x,3\n', r"rows\.csv: line 2 is no CSV \(',' expected after '\"'\); mend it"),
         ("width,width\n1,2\n", "given the columns width twice; allowed: CSV whose first line names each column once"),
         ("", "given nothing; allowed: CSV whose first line"),
         ("width,height,depth\n", r"rows\.csv, which has no row; allowed: a file of rows that ends in \.csv"),
@@ -144,6 +152,16 @@ def test_json_that_holds_no_rows_is_told(predicted, tmp_path, content, message):
     (tmp_path / "rows.json").write_text(content)
     with pytest.raises(DataError, match=message):
         predicted(tmp_path / "rows.json")
+
+
+def test_a_row_of_json_that_names_a_column_twice_has_its_error(predicted, tmp_path):
+    twice = '{"width": 1, "height": 2, "depth": 3, "width": 4}'
+    right = '{"width": 1, "height": 2, "depth": 3}'
+    (tmp_path / "rows.jsonl").write_text(f"{twice}\n{right}\n")
+    (tmp_path / "rows.json").write_text(f"[{twice}, {right}]")
+    for name in ("rows.jsonl", "rows.json"):
+        first, second = rows_of(predicted(tmp_path / name, output=f"{name}.csv"))
+        assert (first["error"], second["error"]) == ("given width twice; allowed: each column once", "")
 
 
 def interrupted(predicted, table: Path, number: int) -> None:

@@ -45,6 +45,14 @@ def test_a_row_is_read_by_the_names_of_its_columns_in_the_order_of_the_net():
         ({"size": True}, "column size: given True; allowed: a number"),
         ({"size": "nan"}, "column size: given 'nan'; allowed: a number"),
         ({"size": "1e39"}, "column size: given '1e39'; allowed: a number"),
+        ({"size": "1_0"}, "column size: given '1_0'; allowed: a number"),
+        ({"size": "１"}, "column size: given '１'; allowed: a number"),
+        ({"size": " 1"}, "column size: given ' 1'; allowed: a number, without blanks around it"),
+        ({"size": "1,5"}, "column size: given '1,5'; allowed: a number, with a point and no comma"),
+        ({"size": b"1"}, "column size: given b'1'; allowed: a number"),
+        ({"size": "0x1"}, "column size: given '0x1'; allowed: a number"),
+        ({"size": "1e"}, "column size: given '1e'; allowed: a number"),
+        ({"age": "6_0"}, "column age: given '6_0'; allowed: a whole number from 0"),
         ({"age": 1.5}, "column age: given 1.5; allowed: a whole number from 0 up to 150"),
         ({"age": -1}, "column age: given -1; allowed: a whole number from 0 up to 150"),
         ({"age": "inf"}, "column age: given 'inf'; allowed: a whole number from 0"),
@@ -54,6 +62,13 @@ def test_a_row_is_read_by_the_names_of_its_columns_in_the_order_of_the_net():
 def test_a_wrong_cell_is_told_with_its_line_and_column(change, message):
     with pytest.raises(DataError, match=message):
         ROWS.read({"age": 60, "size": 1, "sex": "f"} | change, "line 3")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("+1", 1), ("-.5", -0.5), ("2.", 2), ("1e3", 1000), ("1.5E-3", 0.0015), ("007", 7)]
+)
+def test_a_plain_number_is_read_however_it_is_written(text, value):
+    assert RowsProcessor(["a"], ["b"]).read({"a": text}) == np.float32(value)
 
 
 @pytest.mark.parametrize(

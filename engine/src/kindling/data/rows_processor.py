@@ -1,6 +1,7 @@
 """Rows of named values into numbers, and numbers or classes out. Needs no torch."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from kindling.errors import ConfigError, DataError
 
 # The net takes float32.
 LARGEST = float(np.finfo(np.float32).max)
+# Python's own also reads 1_0, other scripts' digits and blanks.
+NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 class RowsProcessor(Processor):
@@ -124,14 +127,30 @@ def value_of(column: Column, given: Any, name: str) -> float:
     """
     if column.choices and str(given) in column.choices:
         return column.choices.index(str(given))
-    if not column.choices and not isinstance(given, bool):
-        try:
-            value = float(given)
-        except (TypeError, ValueError, OverflowError):
-            value = math.nan
+    if not column.choices:
+        value = number_of(given)
         is_whole = column.type != "integer" or value.is_integer()
         # So written that it refuses NaN too.
         low, high = (-LARGEST if column.low is None else column.low), column.high
         if is_whole and low <= value <= (LARGEST if high is None else high):
             return value
-    raise DataError(f"{name}: column {column.name}: given {given!r}; allowed: {column.allowed()}")
+    raise DataError(f"{name}: column {column.name}: given {given!r}; allowed: {column.allowed()}{hint(column, given)}")
+
+
+def number_of(given: Any) -> float:
+    """NaN of what is no number, or no plain one."""
+    if isinstance(given, bool | bytes | bytearray) or (isinstance(given, str) and not NUMBER.fullmatch(given)):
+        return math.nan
+    try:
+        return float(given)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def hint(column: Column, given: Any) -> str:
+    """What is wrong with a text that people read as a number."""
+    if not isinstance(given, str) or column.choices:
+        return ""
+    if NUMBER.fullmatch(given.strip()) and given != given.strip():
+        return ", without blanks around it"
+    return ", with a point and no comma" if NUMBER.fullmatch(given.replace(",", ".", 1)) and "," in given else ""

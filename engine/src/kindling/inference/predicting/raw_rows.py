@@ -5,7 +5,7 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from typing import IO, Any, NamedTuple
 
@@ -57,26 +57,35 @@ def read_rows(given: str) -> Iterator[RawRow]:
 
 
 def _of_csv(stream: IO[str], given: str) -> Iterator[RawRow]:
-    reader = csv.reader(stream)
+    # Else an open quote would swallow the rest.
+    reader = csv.reader(stream, strict=True)
+    place = 1
     try:
-        header = next(reader, [])
-        twice = sorted({name for name in header if header.count(name) > 1})
+        # On stdin too, a BOM is no part of it.
+        header = [name.removeprefix("\ufeff") for name in next(reader, [])]
+        twice = twice_in(header)
         if not header or twice:
             what = f"the columns {', '.join(twice)} twice" if twice else "nothing"
             raise DataError(f"{given}: given {what}; allowed: CSV whose first line names each column once")
+        place = reader.line_num + 1
         for cells in reader:
             # A blank line is no row.
             if len(cells) == len(header):
-                yield RawRow(reader.line_num, dict(zip(header, cells, strict=True)))
+                yield RawRow(place, dict(zip(header, cells, strict=True)))
             elif cells:
-                yield RawRow(reader.line_num, None, f"given {len(cells)} cells; allowed: {len(header)}, as the header")
+                yield RawRow(place, None, f"given {len(cells)} cells; allowed: {len(header)}, as the header")
+            place = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{given}: line {reader.line_num} is no CSV ({error}); mend it") from error
+        raise DataError(f"{given}: line {place} is no CSV ({error}); mend it") from error
+
+
+def twice_in(names: Sequence[str]) -> list[str]:
+    return sorted({name for name in names if names.count(name) > 1})
 
 
 def _of_json(stream: IO[str], given: str) -> Iterator[RawRow]:
     try:
-        rows = json.load(stream)
+        rows = json.load(stream, object_pairs_hook=_of_pairs)
     except (json.JSONDecodeError, RecursionError) as error:
         raise DataError(f"{given}: is no JSON ({one_line(error)}); mend it") from error
     if not isinstance(rows, list):
@@ -89,14 +98,24 @@ def _of_json_lines(stream: IO[str], given: str) -> Iterator[RawRow]:
     for place, line in enumerate(stream, start=1):
         if line.strip():
             try:
-                row = json.loads(line)
+                row = json.loads(line, object_pairs_hook=_of_pairs)
             except (json.JSONDecodeError, RecursionError) as error:
                 yield RawRow(place, None, f"is no JSON ({one_line(error)})")
             else:
                 yield _of_object(place, row)
 
 
+class _Twice(list):
+    """Names that an object of JSON gives twice, of which Python would keep the last."""
+
+
+def _of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Twice:
+    return _Twice(twice_in([name for name, _ in pairs])) or dict(pairs)
+
+
 def _of_object(place: int, row: Any) -> RawRow:
+    if isinstance(row, _Twice):
+        return RawRow(place, None, f"given {', '.join(row)} twice; allowed: each column once")
     if isinstance(row, dict):
         return RawRow(place, row)
     return RawRow(place, None, f"given {type(row).__name__}; allowed: an object, a value for each column")

@@ -158,7 +158,7 @@ class Rows(Source):
                 unused = [name for name in row.values if name not in needed]
                 if self.place == "line" and not set(needed) <= row.values.keys():
                     raise DataError(
-                        f"input: given {self.given} with the columns {', '.join(row.values)}; "
+                        f"input: given {self.given} with the columns {', '.join(map(named, row.values))}; "
                         f"allowed: {', '.join(needed)}, each in the first line, with commas between"
                     )
                 if unused:
@@ -179,6 +179,11 @@ class Rows(Source):
 
     def rows(self, names: Sequence[str | int], examples: Sequence[Any]) -> list[Row]:
         return self.rows_of(names, self.predictor.written(examples))
+
+
+def named(column: str) -> str:
+    """A column as a message shows it: with quotes, if blanks could be overlooked."""
+    return column if column and column == column.strip() else repr(column)
 
 
 def not_empty(items: Iterator[Any], given: str, noun: str) -> Iterator[Any]:
