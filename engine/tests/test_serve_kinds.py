@@ -6,18 +6,23 @@ import signal
 import socket
 import threading
 import time
+from contextlib import nullcontext
 
 import httpx
 import jsonschema
 import numpy as np
 import pytest
 
+from kindling.cli.entry import compose
+from kindling.config.renames import FORMAT
 from kindling.errors import CheckpointError, ConfigError
+from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.limits import Limits, Refused
 from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import AT_ONCE, Writer, read_prompt
+from kindling.serve import serve
 from serving import ROWS, TEXT, serving, write_lookup, write_rows, write_text
 
 ROW = {"age": 60, "bmi": 25.0, "smoker": "yes"}
@@ -426,3 +431,24 @@ def test_a_checkpoint_answers_as_its_processor_writes(trained_task, task):
 def test_a_task_without_processor_is_refused_with_what_to_write(trained_task):
     with pytest.raises(ConfigError, match=r"given Silent, which does not say .*write in it `def processor\(self\)`"):
         Source(trained_task("silent").folder, None, None).open(threads=None)
+
+
+def test_a_task_without_processor_is_refused_before_a_port_is_opened(trained_task, monkeypatch):
+    monkeypatch.setattr("kindling.serve._listen", lambda *_: pytest.fail("it listens"))
+    monkeypatch.setattr("kindling.serve.logging.basicConfig", lambda **_: None)
+    run = trained_task("silent").folder
+    for given in (f"run={run}", f"ckpt={run}/checkpoints/last.ckpt"):
+        with pytest.raises(ConfigError, match="task: given Silent, which does not say how an input is read"):
+            serve(compose([given, "port=0"], "serve"))
+
+
+@pytest.mark.parametrize(
+    ("task", "passes"),
+    [("Sum", True), ("Silent", False), ("Bound", True), ("Unknown", True), ("gone.Task", True)],
+)
+def test_only_a_task_that_surely_has_no_processor_is_refused_by_its_source(tmp_path, task, passes):
+    folder = {"Bound": "bench.hostile.", "Unknown": "bench.hostile."}.get(task, "bench.tasks.in_and_out.")
+    (tmp_path / "config.yaml").write_text(f"paths: {{}}\ntask: {{_target_: {folder}{task}}}\n")
+    (tmp_path / "run.json").write_text(f'{{"status": "finished", "format": {FORMAT}}}')
+    with nullcontext() if passes else pytest.raises(ConfigError, match="does not say how"):
+        refuse_without_processor(tmp_path)

@@ -4,11 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kindling.config.lineage import assigned, lineage, may_define
+from kindling.config.plain import get
 from kindling.data.processor import Kind, Processor
 from kindling.data.rows_processor import RowsProcessor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.images.processor import ImageProcessor
+from kindling.run_folders.saved_run import saved_config
 
 READY: Mapping[Kind, type[Processor]] = {"image": ImageProcessor, "rows": RowsProcessor, "text": TextProcessor}
 
@@ -44,6 +47,20 @@ def processor_of(task: Any, path: Path) -> Processor | None:
     return found if isinstance(found, Processor) else None
 
 
+def refuse_without_processor(run: Path) -> None:
+    """As `needed_processor_of`, by the source of a run's task, before torch is imported; in doubt it passes.
+
+    Raises:
+        ConfigError: the task has none.
+    """
+    try:
+        target = str(get(saved_config(run), "task._target_"))
+    except ConfigError:
+        return
+    if not may_define(target, "processor") and not any(assigned(each.body, "processor") for each in lineage(target)):
+        raise lacks_processor(target.rpartition(".")[2])
+
+
 def needed_processor_of(task: Any, path: Path) -> Processor:
     """As `processor_of`.
 
@@ -52,9 +69,13 @@ def needed_processor_of(task: Any, path: Path) -> Processor:
     """
     found = processor_of(task, path)
     if found is None:
-        raise ConfigError(
-            f"task: given {type(task).__name__}, which does not say how an input is read and an output written; "
-            "allowed: a Task with a processor; write in it `def processor(self)`, which returns a RowsProcessor, "
-            "TextProcessor, ImageProcessor or a Processor of your own"
-        )
+        raise lacks_processor(type(task).__name__)
     return found
+
+
+def lacks_processor(task: str) -> ConfigError:
+    return ConfigError(
+        f"task: given {task}, which does not say how an input is read and an output written; "
+        "allowed: a Task with a processor; write in it `def processor(self)`, which returns a RowsProcessor, "
+        "TextProcessor, ImageProcessor or a Processor of your own: see docs/tasks.md"
+    )

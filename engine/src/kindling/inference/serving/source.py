@@ -7,6 +7,7 @@ from pathlib import Path
 from kindling.errors import CheckpointError
 from kindling.inference import model_folder
 from kindling.inference.model_folder import DESCRIPTION, FILES
+from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import Served
 
@@ -58,10 +59,14 @@ class Source:
         """
         Raises:
             CheckpointError: there is nothing at that path.
+            ConfigError: the task of the run has no processor.
         """
         for name, path in (("run", self.run), ("ckpt", self.ckpt), ("model", self.folder)):
             if path and not path.exists():
                 raise CheckpointError(f"{name}: given {path}, which does not exist; allowed: the path of one that does")
+        run = self.run or (self.ckpt and self.ckpt.absolute().parent.parent)
+        if run and not self.exported():
+            refuse_without_processor(run)
 
     def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
         best = self.run / "checkpoints" / "best.ckpt" if self.run else None

@@ -1,5 +1,6 @@
 """Modules that do what Lightning allows, and that the engine may not expect."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
+
+from bench.tasks.in_and_out import Sum
+from kindling.training.task import Task
 
 SIZE = 4
 
@@ -23,6 +27,17 @@ class Unannotated(nn.Module):
     def __init__(self, size):
         super().__init__()
         self.layer = nn.Linear(SIZE, size + 1)
+
+
+class Bound(Task):
+    """Its processor stands elsewhere."""
+
+    processor = Sum.processor
+
+
+@dataclass(eq=False)
+class Unknown(Task):
+    """A decorator may give it any method."""
 
 
 class Plain(LightningModule):
