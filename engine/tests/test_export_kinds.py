@@ -14,9 +14,12 @@ from torch import nn
 from kindling.cli.entry import compose
 from kindling.data.processor import Column
 from kindling.data.rows_processor import RowsProcessor
-from kindling.errors import CheckpointError, ConfigError, ExportError
+from kindling.data.text_processor import TextProcessor
+from kindling.errors import CheckpointError, ConfigError, DataError, ExportError, one_line
 from kindling.export import export
+from kindling.images.processor import ImageProcessor
 from kindling.inference import model_folder
+from kindling.inference.exporting import made_up
 from kindling.inference.exporting.parity import LARGEST_DIFFERENCE, Parity, measure
 from kindling.inference.exporting.readme import readme
 from kindling.inference.runtimes import open_model
@@ -87,6 +90,67 @@ def test_a_text_of_any_length_goes_on_from_the_exported_model_and_its_readme(tra
         assert compute(np.zeros((3, length), dtype=np.int64)).shape == (3, length, 5)
     text = "ab" + "".join(described.make_processor().answer(compute, "ab", length=200, seed=0))
     assert printed(tmp_path / "model", "ab") == text + "\n"
+
+
+@pytest.mark.parametrize(
+    ("task", "noun", "error"),
+    [("sum", "rows", DataError("data.root: given x")), ("next", "texts", FileNotFoundError(2, "No such file", "x"))],
+)
+def test_without_its_data_a_model_is_exported_and_compared_on_made_up_inputs(
+    trained_task, tmp_path, monkeypatch, caplog, task, noun, error
+):
+    run = trained_task(task)
+
+    def read(data):
+        raise error
+
+    for kind in ("table.Table", "letters.Letters"):
+        monkeypatch.setattr(f"bench.data.{kind}.read", read)
+        monkeypatch.setattr(f"bench.data.{kind}.facts", property(read))
+    export_task(run, tmp_path / "model", "format=torchscript")
+    assert f"warning: {one_line(error)}; the export is compared with PyTorch on made-up inputs" in caplog.text
+    described, _ = open_model(tmp_path / "model", threads=1)
+    assert (described.about["parity"]["examples"], described.about["parity"]["inputs"]) == (64, "made-up")
+    assert f"64 made-up {noun}: " in (tmp_path / "model" / "README.md").read_text()
+
+
+def test_int8_and_data_that_is_said_to_lie_elsewhere_are_not_done_without(trained_task, tmp_path, monkeypatch):
+    run = trained_task("sign")
+
+    def read(data):
+        raise DataError("data.labelled: given what is not there")
+
+    monkeypatch.setattr("bench.data.table.Table.facts", property(read))
+    for given in ("format=int8", "data.batch_size=4"):
+        with pytest.raises(DataError, match=r"is not there; if it has moved, \+data\.labelled=PATH"):
+            export_task(run, tmp_path / "model", given)
+    with pytest.raises(DataError, match=r"what is not there$"):
+        export_task(run, tmp_path / "model", "+data.labelled=true")
+
+
+def test_other_data_is_refused_and_not_left_out(trained_task, tmp_path, monkeypatch):
+    run = trained_task("sum")
+    monkeypatch.setattr("bench.data.table.Table.facts", {"columns": ["a"]})
+    with pytest.raises(DataError, match=r"data: given the columns \['a'\]; the model knows"):
+        export_task(run, tmp_path / "model")
+
+
+def test_made_up_inputs_are_what_the_model_may_be_given():
+    columns = [Column("n", "integer", low=3, high=5), Column("c", choices=("u", "v")), Column("x", low=0), "y"]
+    rows = np.concatenate(list(made_up.batches(RowsProcessor(columns, ["z"]), preprocessing=False)))
+    assert rows.shape == (64, 4)
+    assert [set(column) for column in rows.T[:2].tolist()] == [{3.0, 4.0, 5.0}, {0.0, 1.0}]
+    assert rows[:, 2].min() == 0
+    assert rows[:, 3].min() < -1
+    scaled = RowsProcessor(["x", "y"], ["z"], mean=[1000, -5], std=[10, 0.1])
+    rows = np.concatenate(list(made_up.batches(scaled, preprocessing=False)))
+    assert np.abs(rows.mean(0)).max() < 0.5
+    assert np.abs(rows.std(0) - 1).max() < 0.3
+    images = ImageProcessor(["a"], 4, 3, [0.5], [0.5])
+    assert next(made_up.batches(images, preprocessing=True)).shape == (16, 4, 4, 3)
+    assert next(made_up.batches(images, preprocessing=False)).shape == (16, 3, 4, 4)
+    texts = np.concatenate(list(made_up.batches(TextProcessor("abc", 7), preprocessing=False)))
+    assert (texts.shape, set(texts.flatten().tolist())) == ((64, 7), {0, 1, 2})
 
 
 def test_a_net_of_one_length_is_no_net_for_texts():

@@ -26,6 +26,10 @@ class DataError(KindlingError):
     """Images or labels that are missing, damaged or of the wrong kind."""
 
 
+class OtherDataError(DataError):
+    """Data with other names than the model knows."""
+
+
 class CheckpointError(KindlingError):
     """A checkpoint that is missing, damaged or of another model."""
 

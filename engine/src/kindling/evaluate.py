@@ -3,6 +3,9 @@
 import json
 import logging
 import math
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +20,7 @@ from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import DataModule
 from kindling.data.processor import Evaluated
-from kindling.errors import ConfigError, DataError
+from kindling.errors import ConfigError, DataError, OtherDataError
 from kindling.files.whole_file import write_whole
 from kindling.inference.computing import compute_by
 from kindling.inference.processors import processor_of
@@ -104,7 +107,8 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
 
     Raises:
         ConfigError: a setting is given that the data does not have.
-        DataError: names of its inputs or outputs are others.
+        DataError: it cannot be read.
+        OtherDataError: names of its inputs or outputs are others.
     """
     overrides = {str(key): value for key, value in cfg.data.items() if value is not None}
     saved = section(description["config"], "data")
@@ -114,13 +118,30 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
         )
     # Their arguments may have been others then.
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
-    data = build(saved | plain | overrides, "data", LightningDataModule)
-    data.prepare_data()
-    found, known = getattr(data, "facts", {}), description["facts"]
+    with naming_what_has_moved(saved, cfg):
+        data = build(saved | plain | overrides, "data", LightningDataModule)
+        data.prepare_data()
+        found, known = getattr(data, "facts", {}), description["facts"]
     for name in NAMES:
         if name in known and found.get(name) != known[name]:
-            raise DataError(f"data: given the {name} {found.get(name)!r}; the model knows {known.get(name)!r}")
+            raise OtherDataError(f"data: given the {name} {found.get(name)!r}; the model knows {known.get(name)!r}")
     return data
+
+
+@contextmanager
+def naming_what_has_moved(saved: dict[str, Any], cfg: DictConfig) -> Iterator[None]:
+    """
+    Raises:
+        DataError: as before, with the setting that says where the data is now.
+    """
+    try:
+        yield
+    except DataError as error:
+        key = re.match(r"data\.(\w+): ", str(error))
+        if not key or key[1] not in saved or cfg.data.get(key[1]) is not None:
+            raise
+        plus = "" if key[1] in cfg.data else "+"
+        raise DataError(f"{error}; if it has moved, {plus}data.{key[1]}=PATH") from error
 
 
 def without_nan(report: dict[str, Any]) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from kindling.console import as_text, set_up_logging
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples, take
 from kindling.data.processor import Processor
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, DataError, OtherDataError, one_line
 from kindling.evaluate import same_data
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
@@ -66,13 +66,12 @@ def export(cfg: DictConfig) -> dict[str, float]:
     assert isinstance(task, Task), "it has a processor"
     preprocessing = preprocessing_of(processor, cfg)
     target = output_folder(path, cfg)
-    data = same_data(saved[checkpoint.DESCRIPTION], cfg)
-    data.setup("validate")
-    trained = Trained(task, processor, preprocessing=preprocessing)
+    data = data_if_there(saved[checkpoint.DESCRIPTION], cfg)
+    trained = Trained(task, processor, data, preprocessing=preprocessing)
     with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
-        facts = write_model(trained, data, cfg, folder)
-        found = prove(trained, data, cfg, folder)
-        facts |= {"parity": found.as_dict(), **(measure(trained, data, cfg, folder) if cfg.benchmark else {})}
+        facts = write_model(trained, cfg, folder)
+        found = prove(trained, cfg, folder)
+        facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
         described = describe(carried, cfg, folder, source(path) | facts, preprocessing=preprocessing)
         described.write(folder)
         with write_whole(folder / "README.md") as stream:
@@ -82,6 +81,28 @@ def export(cfg: DictConfig) -> dict[str, float]:
         model_folder.read(folder)
     Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
     return found.figures()
+
+
+def data_if_there(description: dict[str, Any], cfg: DictConfig) -> Any:
+    """The data that the model was trained with; None if it is gone, which is told.
+
+    Raises:
+        DataError: int8 needs it, or the command says where it is.
+        OtherDataError: it is other data.
+    """
+    try:
+        data = same_data(description, cfg)
+        data.splits if isinstance(data, DataModule) else data.setup("validate")
+    except OtherDataError:
+        raise
+    except (DataError, OSError) as error:
+        if cfg.format == "int8" or any(value is not None for value in cfg.data.values()):
+            raise
+        log.warning("warning: %s; the export is compared with PyTorch on made-up inputs", one_line(error))
+        return None
+    if isinstance(data, DataModule):
+        data.setup("validate")
+    return data
 
 
 def preprocessing_of(processor: Processor, cfg: DictConfig) -> bool:
@@ -120,18 +141,18 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
 
 
-def write_model(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def write_model(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """The model file of the format; returns what is to be known of it."""
     signature = signature_of(trained.processor, preprocessing=trained.normalize is not None)
     if cfg.format == "torchscript":
         log.warning("warning: PyTorch has deprecated TorchScript; format=onnx and format=pt2 have a future")
-    example = trained.example(data.val_dataloader())
+    example = trained.example()
     how = {"method": cfg.torchscript, "aot": cfg.aot, "signature": signature}
     facts = formats.write(cfg.format, trained.graph, example, folder, **how)
     if "method" in facts:
         log.info("TorchScript by %s", facts["method"])
     if cfg.format == "int8":
-        loader = calibration(data, cfg.calibration_images)
+        loader = calibration(trained.data, cfg.calibration_images)
         batches = (inputs for inputs, _ in trained.batches(loader))
         facts["calibration_images"] = int8.quantise(folder / FILES["int8"], batches, cfg.calibration_images)
     return facts
@@ -153,23 +174,24 @@ def model_files(folder: Path) -> list[Path]:
     return [file for file in sorted(folder.iterdir()) if file.name in (*FILES.values(), AOT_FILE)]
 
 
-def prove(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> parity.Parity:
+def prove(trained: Trained, cfg: DictConfig, folder: Path) -> parity.Parity:
     """
     Raises:
         ExportError: the exported model is another one.
     """
     kind, has_classes = trained.processor.kind, bool(trained.classes)
     names = {"image": "images", "rows": "rows", "text": "texts"}[kind], "outputs" if kind == "rows" else "logits"
-    found = parity.Parity(*names, has_classes)
+    origin = "validation" if trained.data is not None else "made-up"
+    found = parity.Parity(*names, has_classes, origin)
     for file in model_files(folder):
-        batches, empty = trained.batches(data.val_dataloader()), parity.Parity(*names, has_classes)
+        batches, empty = trained.validation(), parity.Parity(*names, has_classes, origin)
         found = parity.measure(trained.compute, open_file(file), batches, empty, any_length=kind == "text")
         found.refuse(cfg.format)
         log.info("%s: %s", file.name, found)
     return found
 
 
-def measure(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def measure(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Print the times of PyTorch and of the exported model, and return them."""
     files = {file.name: file for file in model_files(folder)}
     weights = sum(each.nbytes for each in trained.net.state_dict().values())
@@ -178,7 +200,7 @@ def measure(trained: Trained, data: Any, cfg: DictConfig, folder: Path) -> dict[
     try:
         variants: dict[str, Callable[[np.ndarray], Any]] = {"PyTorch": trained.in_pytorch()}
         variants |= {name: open_file(file, threads) for name, file in files.items()}
-        inputs, _ = next(trained.batches(data.val_dataloader()))
+        inputs, _ = next(trained.validation())
         seconds = timing.latencies(variants, inputs)
     finally:
         torch.set_num_threads(before)

@@ -26,11 +26,13 @@ class Parity:
         inputs: what these are called.
         outputs: likewise; "logits" are of classes, or of what follows.
         has_classes: whether the outputs are logits (B, K), whose largest is a prediction.
+        origin: of the inputs, in words: "validation" or "made-up".
     """
 
     inputs: str = "images"
     outputs: str = "logits"
     has_classes: bool = True
+    origin: str = "validation"
     examples: int = 0
     max_difference: float = 0.0
     largest: float = 0.0
@@ -79,13 +81,16 @@ class Parity:
     def as_dict(self) -> dict[str, Any]:
         found: dict[str, Any] = {"examples": self.examples, "max_difference": self.max_difference}
         found |= {"changed_predictions": self.changed_predictions} if self.has_classes else {"largest": self.largest}
+        found |= {"inputs": self.origin} if self.origin != "validation" else {}
         if self.labelled:
             before, after = (right / self.labelled for right in (self.right_before, self.right_after))
             found["accuracy"] = {"pytorch": before, "exported": after}
         return found
 
     def __str__(self) -> str:
-        said = f"{self.examples} validation {self.inputs}: {self.outputs} differ by at most {self.max_difference:.1e}"
+        said = (
+            f"{self.examples} {self.origin} {self.inputs}: {self.outputs} differ by at most {self.max_difference:.1e}"
+        )
         if self.has_classes:
             said += f", {self.changed_predictions} other predictions"
         elif self.outputs != "logits":

@@ -12,6 +12,7 @@ from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.images.augment import Normalize
 from kindling.images.processor import ImageProcessor
+from kindling.inference.exporting import made_up
 from kindling.inference.exporting.exported_graph import exported_graph
 from kindling.inference.exporting.parity import Batch
 from kindling.training.task import Task
@@ -23,13 +24,15 @@ class Trained:
     Args:
         task: whose net is put into evaluation mode, in float32.
         processor: of the task.
+        data: whose validation they are compared on; None for inputs that are made up.
         preprocessing: of images, whether the exported model takes pixels.
     """
 
-    def __init__(self, task: Task, processor: Processor, *, preprocessing: bool):
+    def __init__(self, task: Task, processor: Processor, data: Any = None, *, preprocessing: bool):
         self.task = task.float().eval().requires_grad_(False)
         self.net: nn.Module = task.net
         self.processor = processor
+        self.data = data
         self.classes: tuple[str, ...] = getattr(processor, "classes", ())
         self.normalize = (
             Normalize(processor.mean, processor.std)
@@ -54,6 +57,14 @@ class Trained:
                 "net that gives one tensor"
             )
         return found.numpy()
+
+    def validation(self) -> Iterator[Batch]:
+        """What both models are given."""
+        if self.data is not None:
+            yield from self.batches(self.data.val_dataloader())
+            return
+        for inputs in made_up.batches(self.processor, preprocessing=self.normalize is not None):
+            yield inputs, None
 
     @torch.inference_mode()
     def batches(self, loader: Any) -> Iterator[Batch]:
@@ -100,9 +111,9 @@ class Trained:
         is_label = isinstance(targets, Tensor) and targets.shape == (len(inputs),) and not targets.is_floating_point()
         return targets.numpy() if self.classes and is_label else None
 
-    def example(self, loader: Any) -> Tensor:
+    def example(self) -> Tensor:
         """Two inputs of the exported model; texts are as long as can be."""
-        inputs, _ = next(self.batches(loader))
+        inputs, _ = next(self.validation())
         longest = self.processor.parameters()["block"] if self.processor.kind == "text" else None
         if longest:
             return torch.from_numpy(np.resize(inputs, (2, longest)))
