@@ -13,9 +13,11 @@ import pytest
 import yaml
 
 from kindling.config import project
+from kindling.config.check import fits
 from kindling.config.check.files import ConfigFiles
 
 HERE = project.current()
+sys.path.insert(0, str(HERE.root / "scripts"))
 NEW = runpy.run_path(str(HERE.root / "scripts" / "new.py"))
 GROUPS = ConfigFiles(HERE.configs).groups
 KINDS = ("task", "model", "data", "callback", "experiment")
@@ -73,7 +75,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def add(root: Path, line: str) -> int:
-    return NEW["main"](line.split(), root)
+    try:
+        return NEW["main"](line.split(), root)
+    finally:
+        project.use(HERE.root)
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -263,16 +268,109 @@ def test_if_one_file_cannot_be_written_none_is(tmp_path):
 def test_what_is_new_is_to_be_tried_with_what_the_one_that_it_is_like_goes_with(copy, capsys):
     for other in ("regression", "zq_task"):
         config_of(copy, "task", other).write_text("_target_: x.Y\n")
+    for kind, other in (("data", "zq_data"), ("model", "zq_toy")):
+        config_of(copy, kind, other).write_text("_target_: x.Y\n")
     recipe = "defaults:\n  - override /task: zq_task\n  - override /data: zq_data\n  - override /model: zq_toy\n"
     config_of(copy, "experiment", "zq_recipe").write_text(recipe)
     assert add(copy, "task zq_thing_2 --like zq_task") == 0
-    assert "\n  python train.py task=zq_thing_2 data=zq_data model=zq_toy trainer." in capsys.readouterr().out
-    config_of(copy, "model", "zq_toy").write_text("_target_: x.Y\n")
+    said = capsys.readouterr().out
+    assert "\n  python train.py task=zq_thing_2 data=zq_data model=zq_toy trainer." in said
+    assert (
+        "\n  python scripts/new.py experiment my_zq_thing_2 --task zq_thing_2 --data zq_data --model zq_toy\n" in said
+    )
     assert add(copy, "model zq_thing_4 --like zq_toy") == 0
     assert "\n  python train.py model=zq_thing_4 task=zq_task data=zq_data trainer." in capsys.readouterr().out
     config_of(copy, "experiment", "zq_recipe").write_text("seed: 1\n")
     assert add(copy, "task zq_thing_3 --like zq_task") == 0
     assert "\n  python train.py task=zq_thing_3 trainer." in capsys.readouterr().out
+
+
+def recipe_of(root: Path, name: str) -> dict[str, str]:
+    return fits.chosen_by(config_of(root, "experiment", name))
+
+
+def with_own_kind(root: Path) -> Path:
+    """A task, data and a model that go with each other alone, and a module that takes neither net nor optimizer."""
+    for kind, text in (
+        ("task", "_target_: x.Y\nn: ${data.zq_size}\n"),
+        ("data", "_target_: x.Y\nzq_size: 3\n"),
+        ("model", "_target_: x.Y\nn: ${data.zq_size}\n"),
+    ):
+        config_of(root, kind, f"zq_own_{kind}").write_text(text)
+    config_of(root, "task", "zq_alone").write_text("_target_: lightning.pytorch.LightningModule\n")
+    return root
+
+
+def test_a_recipe_names_the_task_the_data_and_the_model_that_are_asked_for(copy):
+    with_own_kind(copy)
+    own = {"task": "zq_own_task", "data": "zq_own_data", "model": "zq_own_model"}
+    assert add(copy, "experiment zq_all --task zq_own_task --data zq_own_data --model zq_own_model") == 0
+    assert recipe_of(copy, "zq_all") == own
+    assert add(copy, "experiment zq_part --task zq_own_task --model zq_own_model") == 0
+    assert recipe_of(copy, "zq_part") == own, "the only data that fits"
+    config_of(copy, "experiment", "zq_part").unlink()
+    assert add(copy, "experiment zq_like --task zq_own_task") == 0
+    assert recipe_of(copy, "zq_like") == own, "as another recipe says"
+    assert add(copy, "experiment zq_base") == 0
+    assert "task" not in recipe_of(copy, "zq_base"), "that of train.yaml"
+
+
+def test_a_recipe_of_a_module_that_takes_no_net_and_no_optimizer_asks_for_none(copy):
+    with_own_kind(copy)
+    assert add(copy, "experiment zq_thing_2 --task zq_alone --data zq_own_data") == 0
+    nothing = {"model": "none", "optimizer": "none", "scheduler": "none"}
+    assert recipe_of(copy, "zq_thing_2") == {"task": "zq_alone", "data": "zq_own_data", **nothing}
+    assert "optimizer" not in yaml.safe_load(config_of(copy, "experiment", "zq_thing_2").read_text())
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("experiment a --task zq_own_tsk", r"--task: given 'zq_own_tsk'; allowed: .*; did you mean zq_own_task\?"),
+        ("experiment a --data zq_own_dta --model x", r"--data: given .*zq_own_data\?\nerror: --model: given 'x'; .*"),
+        ("experiment a --data zq_own_data --task zq_alone --model zq_gone", r"--model: given 'zq_gone'; allowed: .*"),
+        (
+            "experiment a --like zq_recipe --task zq_own_task",
+            r"--task: given beside --like; allowed: of an experiment .*",
+        ),
+        ("model a --task zq_own_task", r"--task: given to a model; allowed: of an experiment from the starter; .*"),
+        ("experiment a --task zq_alone --model none", r"--data: given nothing; allowed: .*zq_own_data.*"),
+        (
+            "experiment a --task zq_own_task --data zq_bare --model zq_own_model",
+            r"--data: given 'zq_bare', whose config does not say zq_size; allowed: data whose config says what "
+            r"task zq_own_task and model zq_own_model refer to by \$\{data\.\.\.\}",
+        ),
+    ],
+)
+def test_parts_of_a_recipe_that_do_not_fit_are_refused_in_one_line_each(copy, capsys, line, told):
+    with_own_kind(copy)
+    config_of(copy, "data", "zq_bare").write_text("_target_: x.Y\n")
+    config_of(copy, "experiment", "zq_recipe").write_text("seed: 1\n")
+    before = contents(copy)
+    assert add(copy, line) == 2
+    assert re.fullmatch(rf"error: ({told})\n", capsys.readouterr().err)
+    assert contents(copy) == before
+
+
+QUICK = (None, "diabetes", "image_folder", "plain")
+DATA = [
+    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
+    for name in (None, *GROUPS["data"])
+    if name != "none"
+]
+
+
+@pytest.mark.parametrize("other", DATA)
+def test_the_command_that_new_data_is_to_be_tried_with_is_right_for_that_data(shared, capsys, make_tree, other):
+    name = f"zq_tried_{other or 'starter'}"
+    assert add(shared, f"data {name}" + (f" --like {other}" if other else "")) == 0
+    (line,) = re.findall(r"^  python (train\.py .*)$", capsys.readouterr().out, re.MULTILINE)
+    known = {"PATH": str(make_tree()), "YOUR.CLASS": f"{HERE.package}.models.zq_toy.ZqToy"}
+    words = [re.sub("|".join(known), lambda found: known[found[0]], word) for word in line.split()]
+    # What the placeholder's own class takes is not to be known.
+    wanted = [] if "YOUR.CLASS" not in line else ["+data.train.num_classes=1"]
+    done = in_copy(shared, *words, *wanted, "--cfg", "job")
+    assert done.returncode == 0, f"{line}\n{done.stderr}"
 
 
 @pytest.mark.slow
