@@ -21,6 +21,8 @@ class Starter(Task):
         errors = difference(outputs, targets)
         return StepOutput(errors.square().mean(), errors.numel(), {"mae": errors.abs().sum()}, outputs, targets)
 
+    # For predict, export and serve, write `processor`: "What comes in and goes out" in docs/tasks.md.
+
 
 def difference(outputs: Tensor, targets: Tensor) -> Tensor:
     """
