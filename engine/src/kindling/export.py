@@ -66,8 +66,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
     assert isinstance(task, Task), "it has a processor"
     preprocessing = preprocessing_of(processor, cfg)
     target = output_folder(path, cfg)
-    data = data_if_there(saved[checkpoint.DESCRIPTION], cfg)
-    trained = Trained(task, processor, data, preprocessing=preprocessing)
+    trained = Trained(task, processor, data_if_there(saved[checkpoint.DESCRIPTION], cfg), preprocessing=preprocessing)
     with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
         facts = write_model(trained, cfg, folder)
         found = prove(trained, cfg, folder)
@@ -87,16 +86,14 @@ def data_if_there(description: dict[str, Any], cfg: DictConfig) -> Any:
     """The data that the model was trained with; None if it is gone, which is told.
 
     Raises:
-        DataError: int8 needs it, or the command says where it is.
-        OtherDataError: it is other data.
+        DataError: int8 needs it, the command says where it is, or it is other data.
     """
     try:
         data = same_data(description, cfg)
         data.splits if isinstance(data, DataModule) else data.setup("validate")
-    except OtherDataError:
-        raise
     except (DataError, OSError) as error:
-        if cfg.format == "int8" or any(value is not None for value in cfg.data.values()):
+        is_given = any(value is not None for value in cfg.data.values())
+        if isinstance(error, OtherDataError) or cfg.format == "int8" or is_given:
             raise
         log.warning("warning: %s; the export is compared with PyTorch on made-up inputs", one_line(error))
         return None
