@@ -157,7 +157,7 @@ def taken(kind: Kind, name: str, here: Project) -> Fault | None:
 
 
 def like_fault(kind: Kind, like: str, here: Project) -> Fault | None:
-    options = ConfigFiles(here.configs).groups.get(kind.group, [])
+    options = ConfigFiles(here.configs).options(kind.group)
     if like in options:
         return None
     has_code = kind.folder and like.isidentifier() and places_of(kind, like, here).code.is_file()
