@@ -7,6 +7,7 @@ The contracts are test functions, imported by the file that they are to be a par
     from kindling.testing.recipes import *  # every recipe of configs/experiment
 """
 
+import gc
 import os
 
 # One thread in each test process, since pytest-xdist already uses all cores; before torch is imported.
@@ -25,6 +26,12 @@ from kindling.testing import quick
 from kindling.testing.runs import FAST, Run
 
 quick.install()
+# Nothing that is imported is garbage, and to look for it takes a second.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    gc.enable()
 
 
 @pytest.fixture(scope="session")
