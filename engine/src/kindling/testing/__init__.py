@@ -7,7 +7,6 @@ The contracts are test functions, imported by the file that they are to be a par
     from kindling.testing.recipes import *  # every recipe of configs/experiment
 """
 
-import gc
 import os
 
 # One thread in each test process, since pytest-xdist already uses all cores; before torch is imported.
@@ -15,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,16 +22,17 @@ from omegaconf import DictConfig
 
 from kindling.cli.entry import compose
 from kindling.config import project
+from kindling.process.start_and_end import kept_from_collection
 from kindling.testing import quick
 from kindling.testing.runs import FAST, Run
 
 quick.install()
-# Nothing that is imported is garbage, and to look for it takes a second.
-gc.disable()
+_importing = ExitStack()
+_importing.enter_context(kept_from_collection())
 
 
 def pytest_collection_finish() -> None:
-    gc.enable()
+    _importing.close()
 
 
 @pytest.fixture(scope="session")
