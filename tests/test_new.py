@@ -74,6 +74,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return with_zq_toy(copied(tmp_path_factory.mktemp("shared")))
 
 
+@pytest.fixture
+def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code that ruff is not asked to format, which takes a process each; one test is about that."""
+    monkeypatch.setitem(NEW["main"].__globals__, "formatted", lambda code, *_: code)
+
+
 def add(root: Path, line: str) -> int:
     try:
         return NEW["main"](line.split(), root)
@@ -104,6 +110,7 @@ def suite(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return in_copy(root, "-m", "pytest", "-p", "no:cacheprovider", *arguments)
 
 
+@pytest.mark.usefixtures("as_it_is")
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
     before = contents(copy)
@@ -118,6 +125,7 @@ def said_order(files: set[str]) -> list[str]:
     return sorted(files, key=lambda file: ("src", "configs", "tests").index(file.partition("/")[0]))
 
 
+@pytest.mark.usefixtures("as_it_is")
 @pytest.mark.parametrize("kind", FOLDERS)
 def test_a_starters_config_names_each_argument_of_its_class(copy, kind):
     add(copy, f"{kind} zq_thing_2")
@@ -143,6 +151,7 @@ def test_what_it_writes_is_formatted_and_clean(copy):
         assert done.returncode == 0, done.stdout
 
 
+@pytest.mark.usefixtures("as_it_is")
 @pytest.mark.parametrize(("kind", "other"), OTHERS)
 def test_a_copy_names_itself_and_code_that_is_there(shared, capsys, kind, other):
     before, name = contents(shared), f"new_{kind}_{other}"

@@ -26,6 +26,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(f"given {others[0]} beside engine/tests; run one folder after the other: make test")
 
 
+@pytest.fixture(scope="module")
+def browser():
+    """For one file: a driver that runs on forbids others to run loops of their own."""
+    from pages import chromium
+
+    with chromium() as opened:
+        yield opened
+
+
 @pytest.fixture
 def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets a test import what lies in engine/scripts/."""

@@ -28,9 +28,22 @@ from kindling.data.rows_processor import RowsProcessor
 from kindling.data.text_processor import TextProcessor
 from kindling.images.processor import ImageProcessor
 from kindling.inference.model_folder import ModelFolder, sha256_of
+from kindling.inference.serving.limits import Limits
 
 CLASSES = ["zero", "one", "two"]
 SIZE = 4
+# Small ones, which a test reaches.
+LIMITS = Limits(
+    max_batch=4,
+    max_queue=3,
+    max_images=2,
+    max_body_bytes=10_000,
+    max_pixels=1000,
+    timeout_s=5.0,
+    max_rows=3,
+    max_length=20,
+    max_text_s=5.0,
+)
 
 
 def write_model(folder: Path, seed: int = 0, channels: int = 1, size: int = SIZE) -> Path:

@@ -13,14 +13,14 @@ pytestmark = [
 @pytest.fixture
 def quick(scripts, monkeypatch):
     """Few steps and one round of each."""
-    from benchmarks import data, loop, table
+    from benchmarks import data, loop, repeated, table
 
     def once(variants, rounds=1):
         return table.least(variants, rounds=1)
 
     monkeypatch.setattr(loop, "least", once)
     monkeypatch.setattr(data, "least", once)
-    monkeypatch.setattr(loop.Repeated.__init__, "__defaults__", (loop.UNTIMED + loop.WINDOW + 1,))
+    monkeypatch.setattr(repeated.Repeated.__init__, "__defaults__", (repeated.UNTIMED + repeated.WINDOW + 1,))
     random_images = loop.random_images
     monkeypatch.setattr(loop, "random_images", lambda num_images: random_images(num_images // 20))
     monkeypatch.setattr(data, "NUM_IMAGES", 4_200)
@@ -113,7 +113,7 @@ def test_the_first_step_of_a_run_is_seen_from_outside(tmp_path):
 
 
 def test_the_defaults_of_the_benchmark_are_those_of_the_configs(tmp_path):
-    from benchmarks.loop import defaults
+    from benchmarks.fitting import defaults
     from kindling.cli.entry import compose
     from kindling.train import instantiate_all
 

@@ -229,7 +229,7 @@ def test_a_mistake_that_needs_the_model_is_one_line_too(tmp_path):
 
 
 def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
-    monkeypatch.setattr("kindling.train.numbers", None)
+    monkeypatch.setattr("kindling.train.final_metrics", None)
     done = Fork(tmp_path, "train.py", *FAST, f"paths.logs={tmp_path}").result()
     assert done.returncode == 1
     assert "Traceback" in done.stderr

@@ -1,31 +1,15 @@
 """The page to try a model on, in a real browser without a screen."""
 
-import shutil
 import signal
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error, Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
+from pages import opened
 from serving import png, serving, write_model
 
-WITHOUT_SCREEN = ["--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]  # root has no sandbox
 SIZE = 8
-expect.set_options(timeout=15_000)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    with sync_playwright() as driver:
-        try:
-            opened = driver.chromium.launch(executable_path=found, args=WITHOUT_SCREEN)
-        except Error as error:
-            if found:
-                raise
-            pytest.skip(f"no Chromium is installed; apt-get install chromium ({str(error).splitlines()[0]})")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
@@ -37,20 +21,8 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, server):
-    """The page, of which no error may reach the console, and which may ask nobody else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    wrong, asked = [], []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(server.address)
-    expect(page.locator("#about")).to_contain_text("3 classes")
-    yield page
-    assert [text for text in wrong if "Failed to load resource" not in text] == []  # a status such as 422
-    assert [url for url in asked if not url.startswith((server.address, "blob:", "data:"))] == []
-    context.close()
+    with opened(browser, server.address, "3 classes") as found:
+        yield found
 
 
 def draw(page: Page) -> None:

@@ -6,10 +6,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from pages import opened
 from serving import serving, write_rows, write_text
-from test_page import browser  # noqa: F401
-
-expect.set_options(timeout=15_000)
 
 
 @pytest.fixture(scope="module", params=["rows", "text"])
@@ -22,21 +20,9 @@ def server(request, tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, server):  # noqa: F811
-    """The page, of which no error may reach the console, and which may ask nobody else."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    page = context.new_page()
-    page.set_default_timeout(15_000)
-    wrong, asked = [], []
-    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(server.address)
-    expect(page.locator("#about")).to_contain_text("model ")
-    yield page
-    assert [text for text in wrong if "Failed to load resource" not in text] == []  # a status such as 400
-    assert [url for url in asked if not url.startswith((server.address, "blob:", "data:"))] == []
-    context.close()
+def page(browser, server):
+    with opened(browser, server.address, "model ") as found:
+        yield found
 
 
 def field(page, name: str):

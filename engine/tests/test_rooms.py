@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench_root import REPOSITORY
+from kindling.testing.links import dead_links
 
 SOURCE = REPOSITORY / "engine" / "src" / "kindling"
 README = (REPOSITORY / "engine" / "README.md").read_text()
+DOCUMENTS = [REPOSITORY / "engine" / "README.md", *sorted((REPOSITORY / "engine" / "docs").glob("*.md"))]
 FILES = sorted(SOURCE.rglob("*.py"))
 MOST_ROOMS, MOST_LOOSE_FILES = 30, 12
 
@@ -72,6 +74,13 @@ def test_every_file_that_the_table_of_files_names_is_there():
             missing += [] if file.is_file() else [name]
     assert table
     assert missing == []
+
+
+@pytest.mark.parametrize("file", DOCUMENTS, ids=lambda file: file.name)
+def test_whatever_a_document_links_or_names_is_there(file):
+    assert dead_links(file) == []
+    named = re.findall(r"`(engine/[\w./-]*)`", file.read_text(encoding="utf-8"))
+    assert [path for path in named if not (REPOSITORY / path).exists()] == []
 
 
 def test_no_import_runs_up_or_to_a_neighbour():

@@ -35,26 +35,15 @@ from kindling.images.processor import ImageProcessor
 from kindling.inference.model_folder import sha256_of
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.batching import Batcher
-from kindling.inference.serving.limits import Limits, Refused
+from kindling.inference.serving.limits import Refused
 from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.pixels import pixels_of
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.source import Source
 from kindling.serve import _key, _listen
-from serving import CLASSES, PROJECT, SIZE, base64_of, files, png, serving, write_model
+from serving import CLASSES, LIMITS, PROJECT, SIZE, base64_of, files, png, serving, write_model
 
 KEY = "a key of this test alone"
-LIMITS = Limits(
-    max_batch=4,
-    max_queue=3,
-    max_images=2,
-    max_body_bytes=10_000,
-    max_pixels=1000,
-    timeout_s=5.0,
-    max_rows=3,
-    max_length=20,
-    max_text_s=5.0,
-)
 
 
 @pytest.fixture(scope="module")

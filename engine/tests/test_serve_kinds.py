@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from contextlib import nullcontext
+from dataclasses import replace
 
 import httpx
 import jsonschema
@@ -18,25 +19,15 @@ from kindling.config.renames import FORMAT
 from kindling.errors import CheckpointError, ConfigError
 from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
-from kindling.inference.serving.limits import Limits, Refused
+from kindling.inference.serving.limits import Refused
 from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import AT_ONCE, Writer, read_prompt
 from kindling.serve import serve
-from serving import ROWS, TEXT, serving, write_lookup, write_rows, write_text
+from serving import LIMITS, ROWS, TEXT, serving, write_lookup, write_rows, write_text
 
 ROW = {"age": 60, "bmi": 25.0, "smoker": "yes"}
-LIMITS = Limits(
-    max_batch=4,
-    max_queue=20,
-    max_images=2,
-    max_body_bytes=10_000,
-    max_pixels=1000,
-    timeout_s=5.0,
-    max_rows=3,
-    max_length=50,
-    max_text_s=5.0,
-)
+OF_TEXTS = replace(LIMITS, max_queue=20, max_length=50)
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +300,7 @@ def test_a_signal_ends_it_after_the_text_that_it_writes(home, of_text):
         assert "Traceback" not in server.log.read_text()
 
 
-def writing(*pieces, limits=LIMITS) -> list:
+def writing(*pieces, limits=OF_TEXTS) -> list:
     """What a writer makes of texts: the parts of each, and the error that ended it."""
 
     async def whole() -> list:
@@ -358,7 +349,7 @@ def test_a_text_that_takes_too_long_is_ended_with_an_error():
             time.sleep(0.01)
             yield "a"
 
-    limits = Limits(**{**vars(LIMITS), "max_text_s": 0.2})
+    limits = replace(OF_TEXTS, max_text_s=0.2)
     (text, error), seen = writing(endless(), limits=limits)
     assert 0 < len(text) < 40
     assert isinstance(error, Refused)
@@ -380,10 +371,10 @@ def test_more_texts_than_are_drawn_at_once_wait_and_a_full_queue_is_told():
     assert writing(*[["a"]] * (2 * AT_ONCE))[-1] == [1] * 2 * AT_ONCE
 
     async def full() -> None:
-        writer = Writer(LIMITS, lambda num: None)
+        writer = Writer(OF_TEXTS, lambda num: None)
         go = threading.Event()
         writer.start()
-        for _ in range(LIMITS.max_queue):
+        for _ in range(OF_TEXTS.max_queue):
             writer.submit(iter(lambda: "a" if not go.wait(20) else None, None))
         with pytest.raises(Refused, match="20 requests wait already"):
             writer.submit(iter(["a"]))
@@ -401,7 +392,7 @@ def test_the_default_length_is_within_the_limit_of_the_server():
         return np.zeros((*ids.shape, 5), dtype=np.float32)
 
     model = Served("id", "onnx", TEXT, run)
-    assert len(list(read_prompt("application/json", b'{"prompt": "a"}', model, LIMITS))) == LIMITS.max_length
+    assert len(list(read_prompt("application/json", b'{"prompt": "a"}', model, OF_TEXTS))) == OF_TEXTS.max_length
 
 
 @pytest.mark.parametrize(

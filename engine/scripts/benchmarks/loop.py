@@ -1,46 +1,27 @@
 """Kindling's loop against the bare one: a step, a validation step, an epoch, a checkpoint. No Hydra here."""
 
-import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from benchmarks import bare
+from benchmarks.fitting import EpochClock, defaults, fit, on_a_terminal, quiet
 from benchmarks.measured import CNN, MLP
+from benchmarks.repeated import NUM_STEPS, Plain, Repeated
 from benchmarks.table import Row, least
-from kindling.callbacks.progress import EpochLines
-from kindling.callbacks.summary import Summary
-from kindling.callbacks.timings import Timings
-from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.images.augment import Augment, Normalize
-from kindling.images.doctor.callback import Doctor
 from kindling.images.images import ImageTensors
 from kindling.images.loader import EpochLoader
-from kindling.lightning_internals.overhead import reduce_overhead
-from kindling.loggers.csv import MetricsCSV
-from kindling.stages import Stage
 from kindling.training.optimization import cosine, parameter_groups
-from kindling.training.task import StepOutput, Task
 
-# Steps in one round.
-NUM_STEPS = 310
-# Steps before the clock starts.
-UNTIMED = 30
-# Steps that are timed together; two of them are logged.
-WINDOW = 40
 MNIST = {"mean": [0.1307], "std": [0.3081]}
 
 
@@ -131,51 +112,6 @@ def cnn() -> list[Row]:
     ]
 
 
-class Repeated:
-    """The same few batches again and again, and the instant at which each is asked for."""
-
-    def __init__(self, num_steps: int = NUM_STEPS):
-        self.num_steps = num_steps
-        self.batches = [(torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))) for _ in range(20)]
-        self.instants: list[float] = []
-        # By it a loader says that it can be resumed.
-        self.batches_done = 0
-
-    def __len__(self) -> int:
-        return self.num_steps
-
-    def __iter__(self) -> Iterator[bare.Batch]:
-        self.instants = []
-        for index in range(self.num_steps):
-            self.instants.append(time.perf_counter())
-            yield self.batches[index % len(self.batches)]
-
-    def state_dict(self) -> dict[str, int]:
-        return {"epoch": 0, "batches_done": self.batches_done}
-
-    def load_state_dict(self, state: dict[str, int]) -> None:
-        self.batches_done = state["batches_done"]
-
-    @property
-    def micros(self) -> float:
-        """Of one step, in the quickest of several windows: a shared machine is seldom quiet for long."""
-        ends = self.instants[UNTIMED::WINDOW]
-        return min(end - start for start, end in pairwise(ends)) / WINDOW * 1e6
-
-
-class Plain:
-    """The same batches from an iterable that knows nothing of resuming."""
-
-    def __init__(self, batches: Repeated):
-        self.batches = batches
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[bare.Batch]:
-        return iter(self.batches)
-
-
 def linear() -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 10))
 
@@ -230,19 +166,6 @@ def bare_epoch(
     return seconds
 
 
-class EpochClock(Callback):
-    """The instant at which each epoch starts and the last one is over, with all that the others do then."""
-
-    def __init__(self) -> None:
-        self.instants: list[float] = []
-
-    def on_train_epoch_start(self, *_: Any) -> None:
-        self.instants.append(time.perf_counter())
-
-    def on_train_end(self, *_: Any) -> None:
-        self.instants.append(time.perf_counter())
-
-
 def epoch_of(
     net: nn.Module, data: tuple[EpochLoader, EpochLoader], settings: Callable[[Path], dict[str, Any]]
 ) -> float:
@@ -271,84 +194,6 @@ def checkpoint_of(net: nn.Module, data: tuple[EpochLoader, EpochLoader]) -> floa
         middle = MidEpoch(Path(folder))
         fit(net, *data, defaults, max_epochs=2, further=middle)
     return middle.seconds / 2
-
-
-class ImageTask(Task):
-    """What `step` of a project's classification does, without mixing and views."""
-
-    def step(self, batch: bare.Batch, stage: Stage) -> StepOutput:
-        images, labels = batch
-        logits = self.net(images)
-        return StepOutput(
-            F.cross_entropy(logits, labels), len(labels), {"accuracy": (logits.argmax(1) == labels).sum()}
-        )
-
-
-def fit(
-    net: nn.Module,
-    train: Any,
-    val: Any,
-    settings: Callable[[Path], dict[str, Any]],
-    max_epochs: int,
-    further: Callback | None = None,
-) -> None:
-    """Train with Kindling's LightningModule and Lightning's Trainer."""
-    scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
-    optimizer = partial(AdamW, lr=0.001, fused=True)
-    task = ImageTask(net, optimizer=optimizer, scheduler=scheduler)
-    with tempfile.TemporaryDirectory() as folder:
-        chosen = settings(Path(folder))
-        if further:
-            chosen["callbacks"] = [*chosen.get("callbacks", []), further]
-        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
-        reduce_overhead(trainer).fit(task, train, val)
-
-
-def quiet(folder: Path) -> dict[str, Any]:
-    """No logger, no callback."""
-    return {
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-    }
-
-
-def defaults(folder: Path) -> dict[str, Any]:
-    """What configs/callbacks/default.yaml and configs/logger/default.yaml ask for."""
-    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", enable_version_counter=False)
-    return {
-        "callbacks": [
-            best,
-            resume_checkpoint(folder),
-            EarlyStopping(monitor="val/loss", patience=10, strict=False),
-            LearningRateMonitor("epoch"),
-            Summary(max_depth=2),
-            EpochLines(),
-            Timings(str(folder)),
-            Doctor(),
-        ],
-        "logger": [
-            MetricsCSV(str(folder)),
-            TensorBoardLogger(folder, "", "tensorboard", default_hp_metric=False),
-        ],
-        "plugins": [WholeCheckpointIO()],
-    }
-
-
-def resume_checkpoint(folder: Path) -> ResumeCheckpoint:
-    return ResumeCheckpoint(
-        folder=str(folder), every_n_steps=None, every_minutes=0.5, keep=3, max_time=None, strict=False
-    )
-
-
-def on_a_terminal(folder: Path) -> dict[str, Any]:
-    """All defaults, where there is a terminal to draw a progress bar on."""
-    chosen = defaults(folder)
-    nowhere = open(os.devnull, "w")  # noqa: SIM115
-    bar = RichProgressBar(20, console_kwargs={"file": nowhere, "force_terminal": True})
-    callbacks = [bar if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
-    return chosen | {"callbacks": callbacks}
 
 
 def random_images(num_images: int) -> ImageTensors:

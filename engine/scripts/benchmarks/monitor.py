@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from benchmarks.loop import EpochClock, cnn_parts, defaults, fit
+from benchmarks.fitting import EpochClock, defaults, fit
+from benchmarks.loop import cnn_parts
 from benchmarks.resume import timed
 from benchmarks.table import Row
 from kindling.callbacks import activations

@@ -14,7 +14,8 @@ from pathlib import Path
 import torch
 
 from benchmarks.commands import PROJECT, SHORT, TRAIN, wall
-from benchmarks.loop import defaults, step_of
+from benchmarks.fitting import defaults
+from benchmarks.loop import step_of
 from benchmarks.table import Row
 
 # Packages in the table of each profile.

@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.loop import EpochClock, cnn_parts, defaults, fit
+from benchmarks.fitting import EpochClock, defaults, fit
+from benchmarks.loop import cnn_parts
 from benchmarks.table import Row
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.images.augment import Normalize

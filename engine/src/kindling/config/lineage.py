@@ -2,6 +2,7 @@
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,6 +57,7 @@ def may_define(target: str, method: str) -> bool:
     return defines(target, method) or not all(place.is_known for place in lineage(target))
 
 
+@cache
 def _whole(module: Path, name: str) -> list[ast.stmt]:
     """What stands in a class, of which `find_target` gives no more than its `__init__`."""
     found = [each for each in ast.walk(sources.tree(module)) if isinstance(each, ast.ClassDef) and each.name == name]

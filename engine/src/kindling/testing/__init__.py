@@ -14,6 +14,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "")
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,17 @@ from omegaconf import DictConfig
 
 from kindling.cli.entry import compose
 from kindling.config import project
+from kindling.process.start_and_end import kept_from_collection
 from kindling.testing import quick
 from kindling.testing.runs import FAST, Run
 
 quick.install()
+_importing = ExitStack()
+_importing.enter_context(kept_from_collection())
+
+
+def pytest_collection_finish() -> None:
+    _importing.close()
 
 
 @pytest.fixture(scope="session")

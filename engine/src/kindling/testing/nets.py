@@ -1,10 +1,9 @@
 """Every model and task of configs/, built with data that fits, and a batch to try them on."""
 
-import copy
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +15,8 @@ from kindling.config.check import fits
 from kindling.config.check.fits import Chosen
 from kindling.config.composition import instantiate, to_plain
 from kindling.errors import ConfigError
-from kindling.stages import Stage
 from kindling.testing import batches
+from kindling.testing.case import Case
 from kindling.testing.sets import DATA, SHAPES, MissingFilesError, config_of, lines_of, prepared
 from kindling.train import build_task
 from kindling.training.found import fill_in
@@ -27,58 +26,8 @@ from kindling.training.task import Task
 
 MODELS, TASKS = fits.options("model"), fits.options("task")
 BATCH = 8
-
-
-class Case(NamedTuple):
-    """A task with its net and a batch that both take.
-
-    Args:
-        cfg: that it is built from, with what its data holds.
-        task: its net is `net`.
-        batch: of the data's training loader, or random images in its memory order.
-        held_out: of its validation loader, if there is one.
-        inputs: that the task gives the net of the batch.
-        facts: of the data.
-        chosen: what it is made of.
-    """
-
-    cfg: DictConfig
-    task: Any
-    batch: Any
-    held_out: Any
-    inputs: tuple[Any, ...]
-    facts: dict[str, Any]
-    chosen: Chosen
-
-    @property
-    def net(self) -> nn.Module:
-        return self.task.net
-
-    @property
-    def images(self) -> Tensor:
-        return self.inputs[0]
-
-    def copy(self) -> "Case":
-        return self._replace(task=copy.deepcopy(self.task))
-
-    def with_net(self, net: nn.Module) -> "Case":
-        """The same task of another net."""
-        found = self.copy()
-        found.task.net = net
-        return found
-
-    def step(self, stage: Stage = "train") -> StepOutput:
-        """Of the batch, with dropout that is the same at each call."""
-        torch.manual_seed(0)
-        return self.task.step(self.batch, stage)
-
-    def loss(self) -> Tensor:
-        return self.step().loss
-
-    def outputs(self) -> Any:
-        """Of the net, with dropout that is the same at each call."""
-        torch.manual_seed(0)
-        return self.net(*self.inputs)
+# What data is asked for that has such settings, so that a test can afford it.
+SMALL = {"batch_size": BATCH, "block_size": 16}
 
 
 @cache
@@ -158,7 +107,8 @@ def with_images(chosen: Chosen, folder: Path) -> Case:
 def lines_with(chosen: Chosen, folder: Path) -> list[str]:
     """The command line of a choice, with batches that a test can afford."""
     small = ["trainer=cpu", "trainer.precision=32-true", "logger=none"]
-    size = [f"data.batch_size={BATCH}"] if "batch_size" in fits.keys_of("data", chosen.data) else []
+    keys = fits.keys_of("data", chosen.data)
+    size = [f"data.{key}={value}" for key, value in SMALL.items() if key in keys]
     places = [each for each in lines_of(chosen.data, folder) if each.startswith(("paths.", "data.root"))]
     return [*chosen.lines, *places, *size, *small]
 

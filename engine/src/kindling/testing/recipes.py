@@ -14,7 +14,7 @@ from kindling.config.composition import instantiate
 from kindling.errors import DataError
 from kindling.train import train
 
-RECIPES: list[str] = ConfigFiles(project.current().configs).groups.get("experiment", [])
+RECIPES: list[str] = ConfigFiles(project.current().configs).options("experiment")
 # Half precision is emulated on many processors, and slow.
 SMALL = ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none", "debug=fast"]
 

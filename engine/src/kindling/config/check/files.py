@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,19 @@ class ConfigFiles:
 
     def __init__(self, *folders: Path):
         self.folders = folders
-        self.groups = {group: self._options(group) for folder in folders for group in _groups(folder)}
+
+    @cached_property
+    def groups(self) -> dict[str, list[str]]:
+        """The options of each group."""
+        return {group: self.options(group) for folder in self.folders for group in _groups(folder)}
+
+    def options(self, group: str) -> list[str]:
+        """Of one group; none of a group that is not there."""
+        found = set()
+        for folder in self.folders:
+            for file in (folder / group).rglob("*.yaml"):
+                found.add(file.relative_to(folder / group).with_suffix("").as_posix())
+        return sorted(option for option in found if not _is_shared(option))
 
     def file(self, name: str) -> Path | None:
         """The file of `group/option`, or of a primary config."""
@@ -126,13 +139,6 @@ class ConfigFiles:
         """What configs/<name>.yaml itself gives a key at its top level."""
         file = self.file(name)
         return yaml.safe_load(file.read_text(encoding="utf-8")).get(key) if file else None
-
-    def _options(self, group: str) -> list[str]:
-        found = set()
-        for folder in self.folders:
-            for file in (folder / group).rglob("*.yaml"):
-                found.add(file.relative_to(folder / group).with_suffix("").as_posix())
-        return sorted(option for option in found if not _is_shared(option))
 
 
 def _is_shared(option: str) -> bool:

@@ -33,7 +33,7 @@ class Chosen(NamedTuple):
 
 def options(group: str) -> list[str]:
     """Those that build something as they are: all but `none`, and those whose class is to be given."""
-    names = ConfigFiles(project.current().configs).groups.get(group, [])
+    names = ConfigFiles(project.current().configs).options(group)
     return [name for name in names if target_of(written(group, name)) not in ("", "???")]
 
 
@@ -88,7 +88,7 @@ def refers_to_what_is_there(group: str, name: str, data: str) -> bool:
 def recipes() -> Iterator[Chosen]:
     """What train.yaml chooses, then each recipe."""
     base = chosen_by(project.current().configs / "train.yaml")
-    names = ConfigFiles(project.current().configs).groups.get("experiment", [])
+    names = ConfigFiles(project.current().configs).options("experiment")
     found = [(base, "")] + [(base | chosen_by(file_of("experiment", name)), name) for name in names]
     for choice, name in found:
         # A task may bring its own net.
