@@ -15,7 +15,7 @@ from kindling.stages import Stage
 
 
 class PlainData(DataModule):
-    """Splits that are there already: data=plain +data.train._target_=my_project.data.rows.Rows
+    """Splits that are there already: data=plain data.train._target_=my_project.data.rows.Rows
 
     Each is a data set with __getitem__ and __len__, an IterableDataset, a tuple of tensors, or a loader, which keeps
     its own settings: those below are for the others.
