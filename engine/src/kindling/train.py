@@ -15,7 +15,8 @@ from torch import nn
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.config import project
-from kindling.config.check.command_line import check_config, refuse
+from kindling.config.check.command_line import refuse
+from kindling.config.check.composed import check_config
 from kindling.config.composition import in_sweep, instantiate
 from kindling.config.given import GIVEN, taken_by
 from kindling.console import print_results, report, set_up_logging, warn

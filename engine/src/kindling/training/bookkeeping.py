@@ -1,23 +1,22 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import wraps
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import Metric
 
 from kindling.checkpoints.checkpoint import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
-from kindling.errors import ConfigError, DivergedError
+from kindling.errors import DivergedError
 from kindling.lightning_internals import hooks, results
-from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
+from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
 from kindling.training.sums import StageSums
@@ -223,44 +222,3 @@ def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:
         return step(*arguments)
 
     module.training_step = training_step
-
-
-def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tensor]:
-    """What metrics give for an epoch; those of several numbers give one for each.
-
-    Raises:
-        ConfigError: one gives neither a number nor numbers.
-    """
-    found: dict[str, Tensor] = {}
-    for name, metric in metrics.items():
-        # Another process may have had batches.
-        if metric.update_called or trainer.world_size > 1:
-            with ignored(NOT_UPDATED):
-                found |= numbers_of(name, metric.compute())
-    return found
-
-
-def as_numbers(metrics: Mapping[str, Any]) -> dict[str, Tensor]:
-    """
-    Raises:
-        ConfigError: a metric of a task is no number.
-    """
-    found = {name: torch.as_tensor(value) for name, value in metrics.items()}
-    for name, value in found.items():
-        if value.ndim:
-            raise ConfigError(
-                f"task.epoch_metrics: gives {name} of shape {tuple(value.shape)}; allowed: a number for each name; "
-                "reduce it, or give one for each class"
-            )
-    return found
-
-
-def numbers_of(name: str, value: Any) -> dict[str, Tensor]:
-    if isinstance(value, Tensor) and value.ndim == 0:
-        return {name: value}
-    if isinstance(value, Tensor) and value.ndim == 1:
-        return {f"{name}_{index}": each for index, each in enumerate(value)}
-    if isinstance(value, Mapping):
-        return {f"{name}_{key}": each for key, inner in value.items() for each in numbers_of("", inner).values()}
-    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    raise ConfigError(f"metrics.{name}: gives {shape}; allowed: a number, a vector or a dict of numbers")

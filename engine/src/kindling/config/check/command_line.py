@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kindling.config import project
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.groups import Asked, hydra_misfit
@@ -26,28 +25,8 @@ from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
-from kindling.config.left_out import leave_out, settled
+from kindling.config.left_out import settled
 from kindling.errors import ConfigError, KindlingError
-
-
-def check_config(config: DictConfig, name: str = "train", *, given: Sequence[str] = ()) -> list[Fault]:
-    """Check a composed config, perhaps changed since by hand, and leave out what its task does not take.
-
-    Returns warnings, and what has been left out.
-
-    Args:
-        config: of a run.
-        name: of the command.
-        given: groups for which a program gives the parts, so that the config need not describe them.
-
-    Raises:
-        KindlingError: one line for each mistake.
-    """
-    files = ConfigFiles(project.current().configs)
-    lines = leave_out(config)
-    problems = [*lines, *keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config, given)]
-    refuse(problems)
-    return [problem for problem in problems if isinstance(problem, Fault)]
 
 
 def refuse(problems: Sequence[Problem]) -> None:
