@@ -518,7 +518,9 @@ FAULTS = [
         "pass",
     ),
     Fault(
-        "engine/src/kindling/training/bookkeeping.py", 'module.sums["train"].restore(', 'module.sums["test"].restore('
+        "engine/src/kindling/training/bookkeeping.py",
+        'module.kindling_sums["train"].restore(',
+        'module.kindling_sums["test"].restore(',
     ),
     Fault("engine/src/kindling/lightning_internals/loops.py", 'batches["is_last_batch"] = False', "pass"),
     Fault(
@@ -599,7 +601,7 @@ FAULTS = [
     Fault(
         "engine/src/kindling/training/rollback.py", "place.batch is not None and not repeats", "place.batch is not None"
     ),
-    Fault("engine/src/kindling/training/task.py", "return full / rest if rest and", "return 1.0 if rest and"),
+    Fault("engine/src/kindling/training/counting.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
     Fault("engine/src/kindling/debug/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
@@ -774,13 +776,13 @@ CONTRACT_FAULTS = [
     Fault("engine/src/kindling/training/task.py", "return loss if", "return (loss * 1e-9) if"),
     Fault(
         "engine/src/kindling/training/task.py",
-        'self._step(batch, "val").outputs',
-        '(self.train(), self._step(batch, "val"))[1].outputs',
+        'counted(self, batch, "val").outputs',
+        '(self.train(), counted(self, batch, "val"))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/task.py",
-        'self._step(batch, "test").outputs',
-        '(self.train(), self._step(batch, "test"))[1].outputs',
+        'counted(self, batch, "test").outputs',
+        '(self.train(), counted(self, batch, "test"))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/sums.py",

@@ -86,7 +86,7 @@ class FindLR(Observer):
         self._shares_of_loss = []
         if is_summed(pl_module):
             # Else the epoch would log a mean over rates.
-            pl_module.sums["train"].reset()
+            pl_module.kindling_sums["train"].reset()
         self.rates.append(self._rate)
         self.losses.append(loss.item())
         if has_diverged(self.losses) or len(self.rates) == self.num_steps:

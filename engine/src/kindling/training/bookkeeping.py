@@ -1,6 +1,6 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -53,7 +53,7 @@ class Bookkeeping(Callback):
         # Also a module may have brought it along.
         hooks.skip_idle_hooks(self)
         if is_summed(pl_module):
-            pl_module.facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
+            give_facts(pl_module, getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
         if stage == "fit":
             refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
@@ -110,17 +110,17 @@ class Bookkeeping(Callback):
     # The sums of a task
 
     def begin_epoch(self, module: Any, stage: Stage) -> None:
-        module.sums[stage].reset()
-        for metric in module.metrics_of(stage).values():
+        module.kindling_sums[stage].reset()
+        for metric in module.kindling_metrics_of[stage].values():
             metric.reset()
 
     def end_epoch(self, trainer: Trainer, module: Any, stage: Stage) -> None:
-        sums = module.sums[stage].reduced(trainer)
+        sums = module.kindling_sums[stage].reduced(trainer)
         if not sums:
             return
         self.refuse_divergence(trainer, module, stage)
         of_task = as_numbers(module.epoch_metrics(sums))
-        found = of_task | computed(module.metrics_of(stage), trainer)
+        found = of_task | computed(module.kindling_metrics_of[stage], trainer)
         means = {f"{stage}/{name}": value.float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
 
@@ -129,7 +129,7 @@ class Bookkeeping(Callback):
         Raises:
             DivergedError: a loss since the epoch began was NaN or infinite.
         """
-        refuse_divergence(trainer, module.sums[stage].loss, stage)
+        refuse_divergence(trainer, module.kindling_sums[stage].loss, stage)
 
     # Checkpoints
 
@@ -143,7 +143,7 @@ class Bookkeeping(Callback):
         checkpoint["rollbacks"] = self.rollbacks
 
     def state_of(self, module: Any) -> Any:
-        return module.sums["train"].state()
+        return module.kindling_sums["train"].state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         sums = checkpoint.get("train_sums", [])
@@ -153,7 +153,7 @@ class Bookkeeping(Callback):
         self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
 
     def restore(self, module: Any, state: Any, device: torch.device) -> None:
-        module.sums["train"].restore(state, device)
+        module.kindling_sums["train"].restore(state, device)
 
 
 class PlainBookkeeping(Bookkeeping):
@@ -206,7 +206,12 @@ class PlainBookkeeping(Bookkeeping):
 
 def is_summed(module: LightningModule) -> bool:
     """Whether a module is a task, which adds up what its steps give."""
-    return isinstance(getattr(module, "sums", None), StageSums)
+    return isinstance(getattr(module, "kindling_sums", None), StageSums)
+
+
+def give_facts(task: LightningModule, facts: Mapping[str, Any]) -> None:
+    """Let a task know what is known of the data; its own code cannot set them."""
+    vars(task)["facts"] = facts
 
 
 def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:

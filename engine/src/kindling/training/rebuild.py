@@ -11,6 +11,7 @@ from kindling.checkpoints.described import build, section
 from kindling.config import given
 from kindling.config.composition import instantiate
 from kindling.errors import CheckpointError
+from kindling.training.bookkeeping import give_facts
 from kindling.training.task import Task
 
 # Arguments by which torchvision downloads weights.
@@ -35,7 +36,7 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
     parts |= dict.fromkeys((given.required_by(str(node.get("_target_")))) - parts.keys())
     task = build(node, "task", LightningModule, **parts)
     if isinstance(task, Task):
-        task.facts = saved[DESCRIPTION]["facts"]
+        give_facts(task, saved[DESCRIPTION]["facts"])
     load_weights(task, saved["state_dict"], path)
     return task
 

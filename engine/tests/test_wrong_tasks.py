@@ -1,0 +1,127 @@
+"""A task that gives what the engine cannot use is answered in one line, before anything is trained where it can be."""
+
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+from torchmetrics import R2Score
+
+from kindling.errors import ConfigError
+from kindling.training.bookkeeping import give_facts
+from kindling.training.sums import StageSums
+from kindling.training.task import StepOutput, Task
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
+ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
+TARGETS = ROWS.sum(1)
+
+
+class Line(Task):
+    METRICS: ClassVar = {"mae": "min"}
+
+    def step(self, batch: Any, stage: Any) -> StepOutput:
+        rows, targets = batch
+        outputs = self(rows).squeeze(1)
+        errors = outputs - targets
+        return StepOutput(errors.square().mean(), len(rows), {"mae": errors.abs().sum()}, outputs, targets)
+
+
+class Plain(LightningModule):
+    """Written without knowing the engine."""
+
+    def __init__(self, width: int = 1):
+        super().__init__()
+        self.net = nn.Linear(4, width)
+
+    def loss(self, batch: Any) -> Tensor:
+        return nn.functional.mse_loss(self.net(batch[0]).squeeze(1), batch[1])
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.loss(batch)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", self.loss(batch))
+
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+
+def line(kind: type[Task] = Line, width: int = 1, **settings: Any) -> Any:
+    torch.manual_seed(0)
+    return kind(nn.Linear(4, width), optimizer=lambda groups: torch.optim.SGD(groups, lr=0.01), **settings)
+
+
+def loader(*tensors: Tensor, batch_size: int = 8) -> DataLoader:
+    return DataLoader(TensorDataset(*tensors), batch_size)
+
+
+def fit(module: LightningModule, train: Any = None, val: Any = None, **settings: Any) -> Trainer:
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    trainer = Trainer(accelerator="cpu", **{**quiet, "max_epochs": 1, **settings})
+    trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]
+    trainer.fit(module, train or loader(ROWS, TARGETS), val or loader(ROWS, TARGETS))
+    return trainer
+
+
+def refused(*arguments: Any, **settings: Any) -> str:
+    """The line by which a training is refused."""
+    with pytest.raises(ConfigError) as caught:
+        fit(*arguments, **settings)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# Names that the engine has taken
+
+
+def test_a_task_may_keep_what_it_likes_under_the_names_of_sums_and_metrics():
+    class Own(Line):
+        def __init__(self, net: nn.Module, **engine: Any):
+            super().__init__(net, **engine)
+            self.sums, self._metrics = {"mine": 1}, []
+            self.metrics = nn.ModuleDict({"mine": nn.Linear(1, 1)})
+
+        def _step(self, batch: Any) -> str:
+            return "mine"
+
+        def metrics_of(self) -> str:
+            return "mine"
+
+    task = line(Own, metrics={"r2": R2Score()})
+    found = fit(task).callback_metrics
+    assert {"train/loss", "train/mae", "train/r2", "val/loss", "val/mae", "val/r2"} <= found.keys()
+    assert task.sums == {"mine": 1}
+    assert isinstance(task.kindling_sums, StageSums)
+    assert len(list(task.kindling_metrics)) == 3
+
+
+@pytest.mark.parametrize("name", ["facts", "config", "kindling_sums", "kindling_metrics"])
+def test_a_task_that_overwrites_what_the_engine_gives_it_is_refused_by_name(name):
+    class Takes(Line):
+        def __init__(self, net: nn.Module, **engine: Any):
+            super().__init__(net, **engine)
+            setattr(self, name, {})
+
+    with pytest.raises(ConfigError, match=rf"^task: given {name} by Takes, a name .* engine .*; allowed: another name"):
+        line(Takes)
+    with pytest.raises(ConfigError, match=f"given {name} by Has, "):
+        line(type("Has", (Line,), {name: property(lambda self: {})}))
+
+
+@pytest.mark.parametrize("name", ["step", "epoch_metrics", "example", "check_outputs", "processor"])
+def test_a_task_that_sets_a_value_where_a_method_belongs_is_refused_by_name(name):
+    task = line()
+    for value in (0, torch.zeros(2, 4), nn.Linear(1, 1)):
+        with pytest.raises(ConfigError, match=f"given {name} by Line, .*; allowed: another name"):
+            setattr(task, name, value)
+    setattr(task, name, getattr(task, name))
+
+
+def test_the_facts_of_a_task_are_given_by_the_engine():
+    task = line()
+    assert task.facts == {}
+    give_facts(task, {"names": ["a"]})
+    assert task.facts == {"names": ["a"]}
