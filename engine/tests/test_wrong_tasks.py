@@ -125,3 +125,26 @@ def test_the_facts_of_a_task_are_given_by_the_engine():
     assert task.facts == {}
     give_facts(task, {"names": ["a"]})
     assert task.facts == {"names": ["a"]}
+
+
+# METRICS
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        ({"mae": "lower"}, "'mae': 'lower'"),
+        ({"mae": "min", 1: "max"}, "1: 'max'"),
+        ({"val/mae": "min"}, "'val/mae': 'min'"),
+        ({"": "min"}, "'': 'min'"),
+        (["mae"], r"\['mae'\]"),
+        (("mae", "min"), r"\('mae', 'min'\)"),
+        (None, "None"),
+    ],
+)
+def test_a_task_whose_metrics_are_wrongly_declared_is_refused_with_its_file(declared, given):
+    kind = type("Wrong", (Line,), {"METRICS": declared})
+    with pytest.raises(
+        ConfigError, match=rf"^task: given METRICS of Wrong in \S+test_wrong_tasks.py, {given}; allowed:"
+    ):
+        line(kind)

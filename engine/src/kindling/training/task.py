@@ -1,6 +1,7 @@
 """The base of the LightningModules that are trained here: its owner writes what a step computes."""
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from kindling.config.declared import ALLOWED, Misdeclared, wrong_in
 from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.stages import STAGES, Stage
@@ -60,6 +62,7 @@ class Task(LightningModule):
         for name in KEPT:
             if hasattr(type(self), name):
                 refuse_name(self, name)
+        refuse_misdeclared(type(self))
         super().__init__()
         self.net = net
         self.optimizer = optimizer
@@ -199,6 +202,18 @@ class Task(LightningModule):
 def bookkeeping_of(module: LightningModule) -> type[Bookkeeping]:
     """The kind of callback that a module needs: the sums of a task see each loss only of its own training step."""
     return Bookkeeping if getattr(type(module), "training_step", None) is Task.training_step else PlainBookkeeping
+
+
+def refuse_misdeclared(kind: type[Task]) -> None:
+    """Of a class that a program has made, whose source the check of a config does not know.
+
+    Raises:
+        ConfigError: METRICS does not say which metrics are logged, and which way each is better.
+    """
+    given = wrong_in(kind.METRICS)
+    if given:
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__
+        raise ConfigError(f"task: given {Misdeclared(file, kind.__qualname__, given)}; allowed: {ALLOWED}")
 
 
 def is_function(value: Any) -> bool:

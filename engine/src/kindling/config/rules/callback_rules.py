@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from kindling.config.declared import ALLOWED, misdeclared_by
 from kindling.config.fault import Fault, nearest
 from kindling.config.given import signature_of, taken_by
 from kindling.config.logged import ALWAYS, declared_by, logged, without_loader
@@ -25,6 +26,11 @@ def watched(config: Config) -> dict[str, tuple[Any, Any]]:
     found["scheduler.monitor"] = (get(config, "scheduler.monitor"), get(config, "scheduler.scheduler.mode"))
     common = found["monitor"]
     return {path: pair for path, pair in found.items() if pair[0] and (path == "monitor" or pair != common)}
+
+
+def metrics_are_declared(config: Config) -> Iterator[Fault]:
+    for wrong in misdeclared_by(str(get(config, "task._target_"))):
+        yield Fault("task", str(wrong), ALLOWED)
 
 
 def monitor_is_logged(config: Config) -> Iterator[Fault]:
@@ -172,6 +178,7 @@ RULES = (
     what_is_asked_of_a_net_has_one,
     finders_have_their_steps,
     layers_can_thaw,
+    metrics_are_declared,
     monitor_is_logged,
     mode_fits_the_monitor,
     a_metric_has_a_name_of_its_own,
