@@ -1,5 +1,6 @@
 """A task that gives what the engine cannot use is answered in one line, before anything is trained where it can be."""
 
+import warnings
 from typing import Any, ClassVar
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
-from torchmetrics import R2Score
+from torchmetrics import Metric, R2Score
 
 from kindling.errors import ConfigError
 from kindling.training.bookkeeping import give_facts
@@ -148,3 +149,116 @@ def test_a_task_whose_metrics_are_wrongly_declared_is_refused_with_its_file(decl
         ConfigError, match=rf"^task: given METRICS of Wrong in \S+test_wrong_tasks.py, {given}; allowed:"
     ):
         line(kind)
+
+
+# Examples
+
+
+class Padded(Line):
+    """Counts the rows whose target is not NaN; `as_tensor` as a tensor."""
+
+    as_tensor = False
+
+    def step(self, batch: Any, stage: Any) -> StepOutput:
+        rows, targets = batch
+        kept = ~targets.isnan()
+        outputs, targets = self(rows[kept]).squeeze(1), targets[kept]
+        num = kept.sum() if self.as_tensor else int(kept.sum())
+        return StepOutput((outputs - targets).square().mean(), num, {"mae": (outputs - targets).abs().sum()})
+
+
+@pytest.mark.parametrize("as_tensor", [False, True])
+def test_a_batch_without_examples_changes_neither_metrics_nor_weights(as_tensor):
+    kind = type("Kind", (Padded,), {"as_tensor": as_tensor})
+    empty = torch.full((8,), torch.nan)
+    rows, targets = torch.cat([ROWS[:8], ROWS]), torch.cat([empty, TARGETS])
+    whole, task = line(kind), line(kind)
+    expected = fit(whole).callback_metrics
+    found = fit(task, loader(rows, targets), loader(rows, targets)).callback_metrics
+    assert found.keys() == expected.keys()
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value)
+    assert torch.equal(whole.net.weight, task.net.weight)
+
+
+def test_a_stage_without_examples_is_refused_by_its_name():
+    nothing = loader(ROWS, torch.full((24,), torch.nan))
+    words = "task: given 0 examples in all of {} by Padded.step, as num of its StepOutputs; allowed: 1 or more; look "
+    assert refused(line(Padded), val=nothing).startswith(words.format("val"))
+    assert refused(line(Padded), train=nothing).startswith(words.format("train"))
+
+
+def test_a_sanity_check_of_batches_without_examples_passes():
+    targets = TARGETS.clone()
+    targets[:16] = torch.nan
+    assert "val/loss" in fit(line(Padded), val=loader(ROWS, targets)).callback_metrics
+
+
+# Metrics of torchmetrics
+
+
+class Few(Metric):
+    """Gives nothing of less than five."""
+
+    higher_is_better = True
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen = 0
+
+    def update(self, outputs: Tensor, targets: Tensor) -> None:
+        self.seen += len(outputs)
+
+    def compute(self) -> Tensor:
+        if self.seen < 5:
+            warnings.warn("fewer than\nfive", stacklevel=1)
+        return torch.tensor(self.seen)
+
+    def reset(self) -> None:
+        super().reset()
+        self.seen = 0
+
+
+def test_a_metric_that_gives_nothing_of_few_examples_is_named_before_training():
+    task = line(metrics={"r2": R2Score()})
+    before = task.net.weight.clone()
+    assert refused(task, val=loader(ROWS[:1], TARGETS[:1])) == (
+        "metrics.r2: given 1 examples in val, of which R2Score gives nothing (Needs at least two samples to calculate "
+        "r2 score.); allowed: more examples, another metric, or metrics=none"
+    )
+    assert torch.equal(task.net.weight, before)
+
+
+def test_a_sanity_check_of_too_few_examples_for_a_metric_passes():
+    val = loader(ROWS[:3], TARGETS[:3], batch_size=1)
+    assert "val/r2" in fit(line(metrics={"r2": R2Score()}), val=val, num_sanity_val_steps=1).callback_metrics
+
+
+def test_what_a_metric_warns_of_is_said_once_with_the_number_of_examples(caplog):
+    fit(line(metrics={"few": Few()}), val=loader(ROWS[:4], TARGETS[:4]), max_epochs=3)
+    said = [each for each in caplog.messages if "metrics.few" in each]
+    assert said == ["warning: metrics.few: of 4 examples in val: fewer than five"]
+
+
+# Outputs and targets
+
+
+def test_targets_that_a_difference_would_broadcast_are_refused_with_both_shapes():
+    class Wide(Line):
+        def step(self, batch: Any, stage: Any) -> StepOutput:
+            rows, targets = batch
+            outputs = self(rows)
+            return StepOutput((outputs - targets).square().mean(), len(rows), outputs=outputs, targets=targets)
+
+    assert refused(line(Wide)) == (
+        "task: given outputs (8, 1) and targets (8,), whose difference would be (8, 8); allowed: one shape; squeeze(1) "
+        "or unsqueeze(1) one of them before the loss"
+    )
+    fit(line(Wide), *[loader(ROWS, TARGETS[:, None])] * 2)
+
+
+def test_outputs_that_a_metric_cannot_take_are_named_with_their_shapes():
+    kind = type("Kind", (Line,), {"step": lambda self, batch, stage: StepOutput(self(batch[0]).mean(), 8, {}, *batch)})
+    assert refused(line(kind, metrics={"r2": R2Score()})).startswith(
+        "metrics.r2: given outputs (8, 4) float32 and targets (8,) float32, which R2Score cannot take ("
+    )

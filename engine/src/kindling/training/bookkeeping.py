@@ -12,14 +12,14 @@ from kindling.checkpoints.checkpoint import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
-from kindling.errors import DivergedError
+from kindling.errors import ConfigError, DivergedError
 from kindling.lightning_internals import hooks, results
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
-from kindling.training.sums import StageSums
+from kindling.training.sums import NUM, StageSums, refuse_no_examples
 from kindling.training.waiting import refuse_waiting
 
 
@@ -46,7 +46,7 @@ class Bookkeeping(Callback):
         self.skips_batches = skips_batches
         self.lr_factor = lr_factor
         self._epoch_seed: int | None = None
-        # Metrics of several dataloaders that have been named.
+        # Metrics of several dataloaders that have been named, and what metrics have warned of.
         self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -119,8 +119,17 @@ class Bookkeeping(Callback):
         if not sums:
             return
         self.refuse_divergence(trainer, module, stage)
-        of_task = as_numbers(module.epoch_metrics(sums))
-        found = of_task | computed(module.kindling_metrics_of[stage], trainer)
+        num = float(sums[NUM])
+        try:
+            refuse_no_examples(num, module, stage)
+            metrics, examples = module.kindling_metrics_of[stage], f"{num:g} examples in {stage}"
+            of_metrics = computed(metrics, examples, trainer, self._said)
+        except ConfigError:
+            # A few batches may be too few where all are enough.
+            if is_partial(trainer):
+                return
+            raise
+        found = as_numbers(module.epoch_metrics(sums)) | of_metrics
         means = {f"{stage}/{name}": value.float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
 
@@ -212,6 +221,11 @@ def is_summed(module: LightningModule) -> bool:
 def give_facts(task: LightningModule, facts: Mapping[str, Any]) -> None:
     """Let a task know what is known of the data; its own code cannot set them."""
     vars(task)["facts"] = facts
+
+
+def is_partial(trainer: Trainer) -> bool:
+    """Whether this is a sanity check of some batches of several."""
+    return trainer.sanity_checking and sum(trainer.num_sanity_val_batches) < sum(trainer.num_val_batches)
 
 
 def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:

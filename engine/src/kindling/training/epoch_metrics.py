@@ -1,5 +1,6 @@
 """What a task and its torchmetrics make of an epoch, as numbers by name."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,23 +9,50 @@ from lightning.pytorch import Trainer
 from torch import Tensor
 from torchmetrics import Metric
 
-from kindling.errors import ConfigError
-from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
+from kindling.console import warn
+from kindling.errors import ConfigError, one_line
+from kindling.lightning_internals.warnings import NOT_UPDATED
 
 
-def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tensor]:
+def computed(metrics: Mapping[str, Metric], examples: str, trainer: Trainer, said: set[str]) -> dict[str, Tensor]:
     """What metrics give for an epoch; those of several numbers give one for each.
 
+    Args:
+        metrics: by name.
+        examples: that they have seen, in words.
+        trainer: whose other processes may have had batches where this one had none.
+        said: what has been warned of.
+
     Raises:
-        ConfigError: one gives neither a number nor numbers.
+        ConfigError: one gives nothing of these examples, or neither a number nor numbers.
     """
     found: dict[str, Tensor] = {}
     for name, metric in metrics.items():
-        # Another process may have had batches.
         if metric.update_called or trainer.world_size > 1:
-            with ignored(NOT_UPDATED):
-                found |= numbers_of(name, metric.compute())
+            found |= numbers_of(name, value_of(metric, name, examples, trainer, said))
     return found
+
+
+def value_of(metric: Metric, name: str, examples: str, trainer: Trainer, said: set[str]) -> Any:
+    """What a metric gives; what it warns of is said once."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            value = metric.compute()
+    except Exception as error:
+        # Another process may be gone.
+        if trainer.world_size > 1 and isinstance(error, RuntimeError):
+            raise
+        raise ConfigError(
+            f"metrics.{name}: given {examples}, of which {type(metric).__name__} gives nothing ({one_line(error)}); "
+            "allowed: more examples, another metric, or metrics=none"
+        ) from error
+    for each in caught:
+        text = f"metrics.{name}: of {examples}: {' '.join(str(each.message).split())}"
+        if NOT_UPDATED not in text and text not in said and not trainer.sanity_checking:
+            said.add(text)
+            warn(text)
+    return value
 
 
 def as_numbers(metrics: Mapping[str, Any]) -> dict[str, Tensor]:

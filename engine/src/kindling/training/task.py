@@ -15,7 +15,7 @@ from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.stages import STAGES, Stage
 from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
-from kindling.training.counting import counted, window_scale
+from kindling.training.counting import counted, no_loss, window_scale
 from kindling.training.divergence import refuse_divergence
 from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups
 from kindling.training.sums import LOSS, NUM, StageSums, StepOutput
@@ -137,7 +137,8 @@ class Task(LightningModule):
         return self.net(*inputs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = counted(self, batch, "train").loss
+        output = counted(self, batch, "train")
+        loss = output.loss if isinstance(output.num, Tensor) or output.num else no_loss(self)
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
             refuse_divergence(self.trainer, self.kindling_sums["train"].loss, "train")
