@@ -1,11 +1,12 @@
 """A task that gives what the engine cannot use is answered in one line, before anything is trained where it can be."""
 
 import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric, R2Score
@@ -13,7 +14,7 @@ from torchmetrics import Metric, R2Score
 from kindling.errors import ConfigError
 from kindling.training.bookkeeping import give_facts
 from kindling.training.sums import StageSums
-from kindling.training.task import StepOutput, Task
+from kindling.training.task import StepOutput, Task, bookkeeping_of
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
 ROWS = torch.randn(24, 4, generator=torch.Generator().manual_seed(0))
@@ -59,9 +60,12 @@ def loader(*tensors: Tensor, batch_size: int = 8) -> DataLoader:
     return DataLoader(TensorDataset(*tensors), batch_size)
 
 
-def fit(module: LightningModule, train: Any = None, val: Any = None, **settings: Any) -> Trainer:
+def fit(
+    module: LightningModule, train: Any = None, val: Any = None, *, callbacks: Sequence[Callback] = (), **settings: Any
+) -> Trainer:
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
-    trainer = Trainer(accelerator="cpu", **{**quiet, "max_epochs": 1, **settings})
+    callbacks = [bookkeeping_of(module)(0), *callbacks]
+    trainer = Trainer(accelerator="cpu", callbacks=callbacks, **{**quiet, "max_epochs": 1, **settings})
     trainer.log_every_n_steps = 0  # pyright: ignore[reportAttributeAccessIssue]
     trainer.fit(module, train or loader(ROWS, TARGETS), val or loader(ROWS, TARGETS))
     return trainer

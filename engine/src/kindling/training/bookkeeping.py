@@ -1,7 +1,6 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
 from collections.abc import Mapping, Sequence
-from functools import wraps
 from typing import Any
 
 import torch
@@ -19,7 +18,9 @@ from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
+from kindling.training.skipping import leave_out
 from kindling.training.sums import NUM, StageSums, refuse_no_examples
+from kindling.training.unlogged import knows_of_sanity_checks, refuse_unlogged
 from kindling.training.waiting import refuse_waiting
 
 
@@ -46,6 +47,10 @@ class Bookkeeping(Callback):
         self.skips_batches = skips_batches
         self.lr_factor = lr_factor
         self._epoch_seed: int | None = None
+        # Until a validation has shown what is logged.
+        self._looks_at_names = True
+        # Whether the sanity check had too few examples for a metric.
+        self._is_incomplete = False
         # Metrics of several dataloaders that have been named, and what metrics have warned of.
         self._said: set[str] = set()
 
@@ -91,12 +96,22 @@ class Bookkeeping(Callback):
         self.end_epoch(trainer, pl_module, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
+        if trainer.state.fn != "fit":
+            return
+        if self._looks_at_names and not (trainer.sanity_checking and self._shows_less(trainer, pl_module)):
+            refuse_unlogged(trainer, pl_module)
+            self._looks_at_names = False
+        if trainer.sanity_checking:
             return
         for name, full_name in results.name_first_of_several(trainer, metrics_watched(trainer)).items():
             if name not in self._said:
                 report("monitor: %s is logged for each of several dataloaders; %s decides", name, full_name)
                 self._said.add(name)
+
+    def _shows_less(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Whether a sanity check may show less than a validation; of several dataloaders Lightning keeps nothing."""
+        several = len(trainer.num_val_batches) > 1
+        return self._is_incomplete or several or knows_of_sanity_checks(module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seed_all(mix_seeds(self.seed, trainer.global_rank), pl_module.device)
@@ -127,6 +142,7 @@ class Bookkeeping(Callback):
         except ConfigError:
             # A few batches may be too few where all are enough.
             if is_partial(trainer):
+                self._is_incomplete = True
                 return
             raise
         found = as_numbers(module.epoch_metrics(sums)) | of_metrics
@@ -226,18 +242,3 @@ def give_facts(task: LightningModule, facts: Mapping[str, Any]) -> None:
 def is_partial(trainer: Trainer) -> bool:
     """Whether this is a sanity check of some batches of several."""
     return trainer.sanity_checking and sum(trainer.num_sanity_val_batches) < sum(trainer.num_val_batches)
-
-
-def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:
-    """Skip these batches of training, each given as [epoch, batch]."""
-    step, trainer = module.training_step, module.trainer
-
-    @wraps(step)
-    def training_step(*arguments: Any) -> Any:
-        if [trainer.current_epoch, trainer.fit_loop.batch_idx] in batches:
-            # Else the last step's values would be logged again.
-            results.forget_step_values(trainer)
-            return None
-        return step(*arguments)
-
-    module.training_step = training_step
