@@ -582,7 +582,7 @@ FAULTS = [
         'for path, key, value in nodes(absolute(upgrade(config, written)), ""):',
         "for path, key, value in ():",
     ),
-    Fault("engine/src/kindling/training/bookkeeping.py", "results.forget_step_values(trainer)", "pass"),
+    Fault("engine/src/kindling/training/skipping.py", "results.forget_step_values(trainer)", "pass"),
     Fault("engine/src/kindling/data/loader.py", "        return self._workers.iterator\n", "        return None\n"),
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/fork.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),

@@ -412,7 +412,7 @@ def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkey
     end = Bookkeeping.end_epoch
 
     def told(self: Bookkeeping, trainer: Trainer, module: Task, stage: str) -> None:
-        sums = module.sums["val"]
+        sums = module.kindling_sums["val"]
         if stage == "val" and not trainer.sanity_checking:
             assert sums.loss is not None
             sums.loss.fill_(next(losses) * (sums.state() or {})["num"])
