@@ -6,7 +6,9 @@ import pytest
 import torch
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 
+from kindling.cli.entry import compose
 from kindling.errors import ConfigError
+from kindling.train import train
 from test_wrong_tasks import ROWS, TARGETS, Line, Plain, fit, line, loader
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -99,3 +101,36 @@ def test_modules_that_log_what_is_watched_are_not_spoken_of(caplog):
     fit(line(), **watching("val/mae"))
     fit(Counting(), **watching("val_loss"))
     assert not [each for each in caplog.messages if "warning" in each]
+
+
+class Errors(Counting):
+    """Logs an error in validation."""
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        super().validation_step(batch, batch_idx)
+        self.log("val/mae", (self.net(batch[0]).squeeze(1) - batch[1]).abs().mean())
+
+
+QUIET = ("logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trainer.max_epochs=1", "data.batch_size=8")
+
+
+@pytest.mark.parametrize("override", ["monitor=val/mae", "callbacks.early_stopping.monitor=val/mae"])
+def test_a_monitor_waits_for_the_module_that_a_program_gives(tmp_path, override):
+    mode = "monitor_mode=min" if override.startswith("monitor") else "callbacks.best_checkpoint=null"
+    cfg = compose([*QUIET, f"paths.logs={tmp_path}", override, mode])
+    rows = dict.fromkeys(("train", "val"), (ROWS, TARGETS))
+    assert "val/mae" in train(cfg, task=Errors(), data=rows)
+
+
+def test_a_monitor_of_the_task_of_the_config_is_refused_where_it_is_trained(tmp_path):
+    cfg = compose([*QUIET, f"paths.logs={tmp_path}", "data=fake", "monitor=val/mae"])
+    with pytest.raises(ConfigError, match="monitor: given val/mae, which nothing logs; allowed: "):
+        train(cfg)
+
+
+def test_a_misspelt_monitor_of_a_module_of_a_program_is_told_the_nearest_before_training(tmp_path):
+    cfg = compose([*QUIET, f"paths.logs={tmp_path}", "monitor=val/mea", "monitor_mode=min"])
+    module = Errors()
+    with pytest.raises(ConfigError, match=r"^monitor: given val/mea, .* Errors does not log; .*did you mean val/mae\?"):
+        train(cfg, task=module, data=dict.fromkeys(("train", "val"), (ROWS, TARGETS)))
+    assert module.steps == 0

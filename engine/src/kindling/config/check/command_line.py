@@ -49,11 +49,13 @@ class Check:
     Args:
         composer: of that file, entered.
         sweep: whether an override may give several values.
+        waits: whether a program may yet give another task, before it has the config checked once more.
     """
 
-    def __init__(self, composer: Composer, *, sweep: bool = False):
+    def __init__(self, composer: Composer, *, sweep: bool = False, waits: bool = False):
         self.composer = composer
         self.sweep = sweep
+        self.waits = waits
         self.files = ConfigFiles(*composer.folders)
         self.problems: dict[str, Problem] = {}
         # The config of each job, overrides applied.
@@ -135,7 +137,10 @@ class Check:
         asked = Asked(self.composer, self.files, config, [each.key_or_group for each in overrides], lines)
         in_vain = {fault.path: fault for fault in asked.faults(config)}
         config, left_out = settled(config)
-        whole = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
+        whole = [
+            *keys.top_level_faults(config, self.files, self.composer.name, added),
+            *problems_of(config, waits=self.waits),
+        ]
         # `transform` decides on data.transform.
         others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
         for problem in [*in_vain.values(), *left_out]:

@@ -174,14 +174,13 @@ def finders_have_their_steps(config: Config) -> Iterator[Fault]:
             yield Fault("optimizer.lr", "0 with callbacks.find_lr", "more than 0; other rates keep their ratio to it")
 
 
+# What they say depends on what the task logs, and a program may yet give another one.
+OF_THE_TASK = (metrics_are_declared, monitor_is_logged, mode_fits_the_monitor, a_metric_has_a_name_of_its_own)
 RULES = (
+    *OF_THE_TASK,
     what_is_asked_of_a_net_has_one,
     finders_have_their_steps,
     layers_can_thaw,
-    metrics_are_declared,
-    monitor_is_logged,
-    mode_fits_the_monitor,
-    a_metric_has_a_name_of_its_own,
     plateau_has_a_metric,
     top_k_leaves_classes_out,
     something_validates,
