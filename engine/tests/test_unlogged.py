@@ -115,11 +115,17 @@ QUIET = ("logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trai
 
 
 @pytest.mark.parametrize("override", ["monitor=val/mae", "callbacks.early_stopping.monitor=val/mae"])
-def test_a_monitor_waits_for_the_module_that_a_program_gives(tmp_path, override):
+def test_a_monitor_waits_for_the_module_that_a_program_gives(tmp_path, override, caplog, recwarn):
     mode = "monitor_mode=min" if override.startswith("monitor") else "callbacks.best_checkpoint=null"
     cfg = compose([*QUIET, f"paths.logs={tmp_path}", override, mode])
     rows = dict.fromkeys(("train", "val"), (ROWS, TARGETS))
     assert "val/mae" in train(cfg, task=Errors(), data=rows)
+    # Lightning says it without naming a setting.
+    assert not [each for each in recwarn if "logging interval" in str(each.message)]
+    assert (
+        "warning: trainer.log_every_n_steps: given 20 with 3 batches an epoch, of most of which no step is logged; "
+        "allowed: 1 to 3 to see each epoch's"
+    ) in caplog.messages
 
 
 def test_a_monitor_of_the_task_of_the_config_is_refused_where_it_is_trained(tmp_path):

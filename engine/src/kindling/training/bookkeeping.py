@@ -17,7 +17,12 @@ from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
-from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
+from kindling.training.requirements import (
+    metrics_watched,
+    refuse_other_interval,
+    warn_of_rare_logs,
+    watch_the_last_epoch,
+)
 from kindling.training.skipping import leave_out
 from kindling.training.sums import NUM, StageSums, refuse_no_examples
 from kindling.training.unlogged import knows_of_sanity_checks, refuse_unlogged
@@ -68,6 +73,7 @@ class Bookkeeping(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
         watch_the_last_epoch(trainer)
+        warn_of_rare_logs(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:

@@ -13,6 +13,7 @@ from kindling.checkpoints.checkpoint import config_of
 from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, ConfigError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
+from kindling.training.misfits import misfit
 from kindling.training.task import Task
 
 # Torch's words when the CPU's memory runs out.
@@ -34,6 +35,11 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     """
     try:
         yield
+    except (ValueError, IndexError, TypeError) as error:
+        words = misfit(error)
+        if words:
+            raise ConfigError(words) from error
+        raise
     except (RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split())
         if ran_out_of_memory(error, text):
@@ -46,6 +52,9 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
                 f"trainer.strategy: given ddp with {name}, of whose parameters a step leaves some without a gradient; "
                 "allowed: trainer.strategy=ddp_find_unused_parameters_true, or trainer.devices=1"
             ) from error
+        words = misfit(error)
+        if words:
+            raise ConfigError(words) from error
         remedy = lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error

@@ -12,7 +12,7 @@ from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.errors import DivergedError
 from kindling.lightning_internals import launched
 from kindling.lightning_internals.loggers import restore_loggers
-from kindling.lightning_internals.warnings import SKIPPED_BATCH, ignored
+from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
@@ -68,7 +68,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_checkpoint(path),
         explained(trainer, task),
         signals.deferred(resume_callback(trainer)),
-        ignored(*[SKIPPED_BATCH] * skips),
+        ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):

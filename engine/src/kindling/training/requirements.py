@@ -55,6 +55,17 @@ def watch_the_last_epoch(trainer: Trainer) -> None:
             callback.monitor = None
 
 
+def warn_of_rare_logs(trainer: Trainer) -> None:
+    """In place of Lightning's own words, which name no setting of a config."""
+    every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+    batches = trainer.num_training_batches
+    if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        warn(
+            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, of most of which no step is "
+            f"logged; allowed: 1 to {batches} to see each epoch's"
+        )
+
+
 def metrics_watched(trainer: Trainer) -> list[str]:
     """The metrics that callbacks and schedules look up by name."""
     watchers = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # pyright: ignore[reportAttributeAccessIssue]
