@@ -1,5 +1,6 @@
 """A metric that is watched or declared, and that validation does not log, is named before anything is trained."""
 
+from functools import partial
 from typing import Any, ClassVar
 
 import pytest
@@ -73,6 +74,21 @@ def test_what_is_logged_in_training_alone_may_be_watched(tmp_path):
     best = ModelCheckpoint(tmp_path, monitor="train_only", save_on_train_epoch_end=True)
     fit(Counting(), callbacks=[best], enable_checkpointing=True)
     assert best.best_model_score == 1
+
+
+def test_a_monitor_of_a_schedule_that_reads_none_is_not_asked_for():
+    class Steps(Counting):
+        def configure_optimizers(self) -> Any:
+            optimizer = super().configure_optimizers()
+            schedule = self.kind(optimizer)
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_other"}}
+
+        kind = partial(torch.optim.lr_scheduler.StepLR, step_size=1)
+
+    fit(Steps())
+    Steps.kind = torch.optim.lr_scheduler.ReduceLROnPlateau
+    with pytest.raises(ConfigError, match="given val_other, which validation of Steps does not log; allowed: val_loss"):
+        fit(Steps())
 
 
 def test_a_metric_of_one_of_several_loaders_may_be_watched():

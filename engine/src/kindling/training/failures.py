@@ -35,11 +35,6 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, IndexError, TypeError) as error:
-        words = misfit(error)
-        if words:
-            raise ConfigError(words) from error
-        raise
     except (RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split())
         if ran_out_of_memory(error, text):
@@ -52,12 +47,25 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
                 f"trainer.strategy: given ddp with {name}, of whose parameters a step leaves some without a gradient; "
                 "allowed: trainer.strategy=ddp_find_unused_parameters_true, or trainer.devices=1"
             ) from error
-        words = misfit(error)
-        if words:
-            raise ConfigError(words) from error
         remedy = lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error
+        raise
+
+
+@contextmanager
+def naming_misfits() -> Iterator[None]:
+    """Name the tensors that do not fit.
+
+    Raises:
+        ConfigError: instead of what torch raises for them.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        words = None if ran_out_of_memory(error, str(error)) else misfit(error)
+        if words:
+            raise ConfigError(words) from error
         raise
 
 

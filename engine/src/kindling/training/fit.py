@@ -16,7 +16,7 @@ from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, igno
 from kindling.loggers import tracking
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
-from kindling.training.failures import explained, naming_checkpoint
+from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.rollback import advice, can_roll_back, culprit
@@ -67,6 +67,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         launched.ended_on_failure(trainer),
         naming_checkpoint(path),
         explained(trainer, task),
+        naming_misfits(),
         signals.deferred(resume_callback(trainer)),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
     ):

@@ -68,6 +68,8 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
 
 def metrics_watched(trainer: Trainer) -> list[str]:
     """The metrics that callbacks and schedules look up by name."""
-    watchers = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # pyright: ignore[reportAttributeAccessIssue]
+    # Of other schedules Lightning reads no metric.
+    plateaus = [each for each in trainer.lr_scheduler_configs if each.reduce_on_plateau]
+    watchers = [*trainer.callbacks, *plateaus]  # pyright: ignore[reportAttributeAccessIssue]
     found = [getattr(each, "monitor", None) for each in watchers]
     return list(dict.fromkeys(each for each in found if isinstance(each, str)))
