@@ -1,6 +1,5 @@
 """A task that gives what the engine cannot use is answered in one line, before anything is trained where it can be."""
 
-import re
 import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -12,10 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric, R2Score
 
-from kindling.callbacks.averages import EMA
 from kindling.errors import ConfigError
 from kindling.training.bookkeeping import give_facts
-from kindling.training.failures import naming_misfits
 from kindling.training.sums import StageSums
 from kindling.training.task import StepOutput, Task, bookkeeping_of
 
@@ -245,123 +242,3 @@ def test_what_a_metric_warns_of_is_said_once_with_the_number_of_examples(caplog)
     fit(line(metrics={"few": Few()}), val=loader(ROWS[:4], TARGETS[:4]), max_epochs=3)
     said = [each for each in caplog.messages if "metrics.few" in each]
     assert said == ["warning: metrics.few: of 4 examples in val: fewer than five"]
-
-
-# Outputs and targets
-
-
-def test_targets_that_a_difference_would_broadcast_are_refused_with_both_shapes():
-    class Wide(Line):
-        def step(self, batch: Any, stage: Any) -> StepOutput:
-            rows, targets = batch
-            outputs = self(rows)
-            return StepOutput((outputs - targets).square().mean(), len(rows), outputs=outputs, targets=targets)
-
-    assert refused(line(Wide)) == (
-        "task: given outputs (8, 1) and targets (8,), whose difference would be (8, 8); allowed: one shape; squeeze(1) "
-        "or unsqueeze(1) one of them before the loss"
-    )
-    fit(line(Wide), *[loader(ROWS, TARGETS[:, None])] * 2)
-
-
-def test_outputs_that_a_metric_cannot_take_are_named_with_their_shapes():
-    kind = type("Kind", (Line,), {"step": lambda self, batch, stage: StepOutput(self(batch[0]).mean(), 8, {}, *batch)})
-    assert refused(line(kind, metrics={"r2": R2Score()})).startswith(
-        "metrics.r2: given outputs (8, 4) float32 and targets (8,) float32, which R2Score cannot take ("
-    )
-
-
-class Classes(Plain):
-    """Three classes."""
-
-    def __init__(self) -> None:
-        super().__init__(3)
-
-    def loss(self, batch: Any) -> Tensor:
-        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
-
-
-LABELS = torch.arange(24) % 3
-FITS = r"; allowed: targets \(8,\) int64 from 0 to 2; squeeze"
-
-
-@pytest.mark.parametrize(
-    ("make", "rows", "targets", "words"),
-    [
-        (
-            Classes,
-            ROWS,
-            LABELS[:, None],
-            r"outputs \(8, 3\) float32 and targets \(8, 1\) int64 in Classes.loss, .*" + FITS,
-        ),
-        (
-            Classes,
-            ROWS,
-            LABELS.float(),
-            r"targets \(8,\) float32 in Classes.loss, which cross_entropy cannot .*" + FITS,
-        ),
-        (Classes, ROWS, LABELS + 1, r"targets \(8,\) int64 in .* \(Target 3 is out of bounds.\)" + FITS),
-        (Classes, ROWS, LABELS - 1, r"targets \(8,\) int64 in .* \(Target -1 is out of bounds.\)" + FITS),
-        (
-            Plain,
-            ROWS,
-            ROWS[:, :3],
-            r"outputs \(8,\) float32 and targets \(8, 3\) float32 in Plain.loss, which mse_loss ",
-        ),
-        (Plain, ROWS.double(), TARGETS, r"^data: given inputs \(8, 4\) float64, and Linear has weights of float32; "),
-    ],
-)
-@pytest.mark.filterwarnings("ignore:Using a target size")
-def test_targets_that_torch_cannot_take_are_named_with_what_would_fit(make, rows, targets, words):
-    module, batches = make(), loader(rows, targets)
-    with pytest.raises(ConfigError, match=words) as caught, naming_misfits():
-        fit(module, batches, batches)
-    assert "\n" not in str(caught.value)
-
-
-def test_an_error_of_another_kind_stays_what_it_is():
-    class Fails(Plain):
-        def loss(self, batch: Any) -> Tensor:
-            raise ValueError("of its own")
-
-    module = Fails()
-    with pytest.raises(ValueError, match="of its own"), naming_misfits():
-        fit(module)
-
-
-# Averages
-
-
-@pytest.mark.parametrize(
-    ("settings", "epochs", "words"),
-    [
-        (
-            {"decay": 0.999},
-            4,
-            "0.999 for 12 updates, of which 99% of the average is still .*; allowed: at most 0.811, or",
-        ),
-        (
-            {"decay": 0.9, "update_every_n_steps": 5},
-            4,
-            "0.9 for 2 updates, of which 90% of the average .* at most 0.1,",
-        ),
-        (
-            {"decay": 0.5, "update_starting_at_step": 99},
-            4,
-            "0.5 for 0 updates, .*; allowed: fewer steps between updates,",
-        ),
-        ({"decay": 0.5}, 4, None),
-        ({"decay": 0.999}, 800, None),
-    ],
-)
-def test_an_average_that_stays_where_it_began_warns_with_its_share(settings, epochs, words, caplog):
-    average = EMA(**{"update_every_n_steps": 1, "update_starting_at_step": None, **settings})
-
-    class Ends(Callback):
-        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
-            trainer.should_stop = True
-
-    fit(line(), callbacks=[average, Ends()], max_epochs=epochs)
-    said = [each for each in caplog.messages if "callbacks.ema" in each]
-    assert len(said) == (words is not None)
-    assert words is None or re.search(f"warning: callbacks.ema.decay: given {words}", said[0])

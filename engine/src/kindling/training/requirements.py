@@ -61,8 +61,8 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
     batches = trainer.num_training_batches
     if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
         warn(
-            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, of most of which no step is "
-            f"logged; allowed: 1 to {batches} to see each epoch's"
+            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
+            f"step; allowed: 1 to {batches}"
         )
 
 
