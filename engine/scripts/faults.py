@@ -601,6 +601,16 @@ FAULTS = [
     Fault(
         "engine/src/kindling/training/rollback.py", "place.batch is not None and not repeats", "place.batch is not None"
     ),
+    Fault("engine/src/kindling/training/sums.py", ".masked_fill(output.num == 0, 0)", ""),
+    Fault("engine/src/kindling/training/sums.py", "elif output.num:", "else:"),
+    Fault(
+        "engine/src/kindling/training/task.py", "if isinstance(output.num, Tensor) or output.num else no_loss(self)", ""
+    ),
+    Fault("engine/src/kindling/training/bookkeeping.py", "or knows_of_sanity_checks(module)", ""),
+    Fault("engine/src/kindling/training/requirements.py", "if each.reduce_on_plateau]", "]"),
+    Fault("engine/src/kindling/training/epoch_metrics.py", "and text not in said", ""),
+    Fault("engine/src/kindling/config/check/nodes.py", "if not (waits and rule in OF_THE_TASK) else ()", ""),
+    Fault("engine/src/kindling/training/misfits.py", "inputs.dtype == weights.dtype", "True"),
     Fault("engine/src/kindling/training/counting.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),

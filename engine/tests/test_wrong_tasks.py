@@ -185,6 +185,19 @@ def test_a_batch_without_examples_changes_neither_metrics_nor_weights(as_tensor)
     assert torch.equal(whole.net.weight, task.net.weight)
 
 
+def test_a_masked_mean_over_no_examples_leaves_the_weights_finite():
+    class Masked(Line):
+        def step(self, batch: Any, stage: Any) -> StepOutput:
+            rows, targets = batch
+            kept = ~targets.isnan()
+            errors = (self(rows).squeeze(1) - targets.nan_to_num()) * kept
+            return StepOutput(errors.square().sum() / kept.sum(), int(kept.sum()))
+
+    task = line(Masked)
+    fit(task, loader(torch.cat([ROWS[:8], ROWS]), torch.cat([torch.full((8,), torch.nan), TARGETS])))
+    assert task.net.weight.isfinite().all()
+
+
 def test_a_stage_without_examples_is_refused_by_its_name():
     nothing = loader(ROWS, torch.full((24,), torch.nan))
     words = "task: given 0 examples in all of {} by Padded.step, as num of its StepOutputs; allowed: 1 or more; look "
