@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import Metric, R2Score
 
 from kindling.errors import ConfigError
-from kindling.training.bookkeeping import give_facts
 from kindling.training.sums import StageSums
 from kindling.training.task import StepOutput, Task, bookkeeping_of
 
@@ -125,10 +124,10 @@ def test_a_task_that_sets_a_value_where_a_method_belongs_is_refused_by_name(name
     setattr(task, name, getattr(task, name))
 
 
-def test_the_facts_of_a_task_are_given_by_the_engine():
+def test_the_facts_of_a_task_may_be_given_from_outside():
     task = line()
     assert task.facts == {}
-    give_facts(task, {"names": ["a"]})
+    task.facts = {"names": ["a"]}
     assert task.facts == {"names": ["a"]}
 
 

@@ -20,7 +20,6 @@ from kindling.stages import Stage
 from kindling.testing import batches
 from kindling.testing.sets import DATA, SHAPES, MissingFilesError, config_of, lines_of, prepared
 from kindling.train import build_task
-from kindling.training.bookkeeping import give_facts
 from kindling.training.found import fill_in
 from kindling.training.rebuild import without_downloads
 from kindling.training.sums import StepOutput
@@ -178,7 +177,7 @@ def with_data(chosen: Chosen, folder: Path) -> Case:
     held_out = next(iter(data.val_dataloader()), batch)
     if not isinstance(task, Task):
         return Case(cfg, task, batch, held_out, (), facts, chosen)
-    give_facts(task, facts)
+    task.facts = facts
     # It may need facts that other data lacks.
     task.processor()
     return Case(cfg, task, batch, held_out, inputs_of(task, batch), facts, chosen)

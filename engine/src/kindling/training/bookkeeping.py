@@ -1,6 +1,6 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -63,7 +63,7 @@ class Bookkeeping(Callback):
         # Also a module may have brought it along.
         hooks.skip_idle_hooks(self)
         if is_summed(pl_module):
-            give_facts(pl_module, getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
+            pl_module.facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
         if stage == "fit":
             refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
@@ -238,11 +238,6 @@ class PlainBookkeeping(Bookkeeping):
 def is_summed(module: LightningModule) -> bool:
     """Whether a module is a task, which adds up what its steps give."""
     return isinstance(getattr(module, "kindling_sums", None), StageSums)
-
-
-def give_facts(task: LightningModule, facts: Mapping[str, Any]) -> None:
-    """Let a task know what is known of the data; its own code cannot set them."""
-    vars(task)["facts"] = facts
 
 
 def is_partial(trainer: Trainer) -> bool:

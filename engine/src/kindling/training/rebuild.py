@@ -11,7 +11,6 @@ from kindling.checkpoints.described import build, section
 from kindling.config import given
 from kindling.config.composition import instantiate
 from kindling.errors import CheckpointError
-from kindling.training.bookkeeping import give_facts
 from kindling.training.task import Task
 
 # Arguments by which torchvision downloads weights.
@@ -36,7 +35,7 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
     parts |= dict.fromkeys((given.required_by(str(node.get("_target_")))) - parts.keys())
     task = build(node, "task", LightningModule, **parts)
     if isinstance(task, Task):
-        give_facts(task, saved[DESCRIPTION]["facts"])
+        task.facts = saved[DESCRIPTION]["facts"]
     load_weights(task, saved["state_dict"], path)
     return task
 

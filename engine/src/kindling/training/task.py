@@ -3,6 +3,7 @@
 import inspect
 import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule
@@ -129,7 +130,7 @@ class Task(LightningModule):
         if name == "_current_fx_name":
             self.__dict__[name] = value
             return
-        if name in KEPT or (name in ASKED and not is_function(value)):
+        if (name in KEPT and is_of(sys._getframe(1), self)) or (name in ASKED and not is_function(value)):
             refuse_name(self, name)
         super().__setattr__(name, value)
 
@@ -215,6 +216,12 @@ def refuse_misdeclared(kind: type[Task]) -> None:
     if given:
         file = getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__
         raise ConfigError(f"task: given {Misdeclared(file, kind.__qualname__, given)}; allowed: {ALLOWED}")
+
+
+def is_of(frame: FrameType, task: Task) -> bool:
+    """Whether a frame is of a method of the task itself; the engine and tests may give it what it knows of the data."""
+    arguments = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    return bool(arguments) and frame.f_locals.get(arguments[0]) is task
 
 
 def is_function(value: Any) -> bool:
