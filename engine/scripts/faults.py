@@ -518,7 +518,9 @@ FAULTS = [
         "pass",
     ),
     Fault(
-        "engine/src/kindling/training/bookkeeping.py", 'module.sums["train"].restore(', 'module.sums["test"].restore('
+        "engine/src/kindling/training/bookkeeping.py",
+        'module.kindling_sums["train"].restore(',
+        'module.kindling_sums["test"].restore(',
     ),
     Fault("engine/src/kindling/lightning_internals/loops.py", 'batches["is_last_batch"] = False', "pass"),
     Fault(
@@ -580,7 +582,7 @@ FAULTS = [
         'for path, key, value in nodes(absolute(upgrade(config, written)), ""):',
         "for path, key, value in ():",
     ),
-    Fault("engine/src/kindling/training/bookkeeping.py", "results.forget_step_values(trainer)", "pass"),
+    Fault("engine/src/kindling/training/skipping.py", "results.forget_step_values(trainer)", "pass"),
     Fault("engine/src/kindling/data/loader.py", "        return self._workers.iterator\n", "        return None\n"),
     Fault("engine/src/kindling/training/start.py", "        resume_files.bring_back(saved.path)\n", ""),
     Fault("engine/src/kindling/training/fork.py", "math.inf in factors or len(factors) > 1", "math.inf in factors"),
@@ -599,7 +601,17 @@ FAULTS = [
     Fault(
         "engine/src/kindling/training/rollback.py", "place.batch is not None and not repeats", "place.batch is not None"
     ),
-    Fault("engine/src/kindling/training/task.py", "return full / rest if rest and", "return 1.0 if rest and"),
+    Fault("engine/src/kindling/training/sums.py", ".masked_fill(output.num == 0, 0)", ""),
+    Fault("engine/src/kindling/training/sums.py", "elif output.num:", "else:"),
+    Fault(
+        "engine/src/kindling/training/task.py", "if isinstance(output.num, Tensor) or output.num else no_loss(self)", ""
+    ),
+    Fault("engine/src/kindling/training/bookkeeping.py", "or knows_of_sanity_checks(module)", ""),
+    Fault("engine/src/kindling/training/requirements.py", "if each.reduce_on_plateau]", "]"),
+    Fault("engine/src/kindling/training/epoch_metrics.py", "and text not in said", ""),
+    Fault("engine/src/kindling/config/check/nodes.py", "if not (waits and rule in OF_THE_TASK) else ()", ""),
+    Fault("engine/src/kindling/training/misfits.py", "inputs.dtype == weights.dtype", "True"),
+    Fault("engine/src/kindling/training/counting.py", "return full / rest if rest and", "return 1.0 if rest and"),
     Fault("engine/src/kindling/debug/phases.py", "phase_of(region) or self._open[-1]", "phase_of(region) or REST"),
     Fault("engine/src/kindling/debug/phases.py", "None, self.num_steps + 1", "self._since, self.num_steps + 1"),
     Fault("engine/src/kindling/debug/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
@@ -774,13 +786,13 @@ CONTRACT_FAULTS = [
     Fault("engine/src/kindling/training/task.py", "return loss if", "return (loss * 1e-9) if"),
     Fault(
         "engine/src/kindling/training/task.py",
-        'self._step(batch, "val").outputs',
-        '(self.train(), self._step(batch, "val"))[1].outputs',
+        'counted(self, batch, "val").outputs',
+        '(self.train(), counted(self, batch, "val"))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/task.py",
-        'self._step(batch, "test").outputs',
-        '(self.train(), self._step(batch, "test"))[1].outputs',
+        'counted(self, batch, "test").outputs',
+        '(self.train(), counted(self, batch, "test"))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/sums.py",

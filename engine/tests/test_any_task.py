@@ -19,7 +19,7 @@ from kindling.callbacks.graph import Graph, asked_of_net
 from kindling.callbacks.periodic import PeriodicCheckpoint
 from kindling.data.batches import batch_size_of, first_examples, tensors_in
 from kindling.debug.find_batch_size import FindBatchSize, num_trained
-from kindling.debug.find_lr import FindLR
+from kindling.debug.find_lr import FindLR, too_few
 from kindling.debug.gradient_check import GradientCheck, StepLoss, gradient_checks, in_float64
 from kindling.debug.memory import Memory
 from kindling.debug.shapes import Shapes
@@ -145,6 +145,14 @@ def test_a_range_test_suggests_a_rate_for_any_module(make, tmp_path, said):
     key = "optimizer.lr" if make is answers else "lr"
     assert f"the range test suggests {key}={facts['suggested']:g}" in said()
     assert dict(trainer.callback_metrics) == {}
+
+
+def test_a_range_test_of_few_steps_says_that_it_suggests_too_much(tmp_path, caplog):
+    assert list(too_few(8, 40)) == []
+    fit(answers(), Rows(), FindLR(folder=str(tmp_path), min_lr=1e-5, max_lr=1.0, num_steps=39), limit_val_batches=0)
+    few, rough = [each for each in caplog.messages if "warning: callbacks.find_lr" in each]
+    assert "find_lr: given 6 steps an epoch, so that 39 steps see the same batches again and again, and the" in few
+    assert "find_lr.num_steps: given 39, of which the suggestion is rough and often too high; allowed: 40" in rough
 
 
 def test_one_noisy_batch_does_not_end_a_range_test(tmp_path):

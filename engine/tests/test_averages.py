@@ -1,7 +1,10 @@
 import pickle
+import re
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 from torch import nn
 from torch.optim.swa_utils import get_ema_avg_fn
 
@@ -10,6 +13,7 @@ from kindling.callbacks.averages import EMA
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
 from kindling.testing.runs import same_weights
+from test_wrong_tasks import fit, line
 
 SMALL = ["callbacks=ema", "callbacks.ema.decay=0.9", "model=mlp", "model.dropout=0", "scheduler=constant"]
 LATE = "callbacks.ema.update_starting_at_step=999"
@@ -76,3 +80,39 @@ def test_the_moving_average_is_torchs_and_can_be_pickled():
     average, current = (torch.randn(5, generator=generator) for _ in range(2))
     ours = pickle.loads(pickle.dumps(EMA(0.9, 1, None)))._kwargs["avg_fn"]
     assert torch.equal(ours(average, current, 3), get_ema_avg_fn(0.9)(average, current, 3))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
+@pytest.mark.parametrize(
+    ("settings", "epochs", "words"),
+    [
+        (
+            {"decay": 0.999},
+            4,
+            "0.999 for 12 updates, of which 99% of the average is still .*; allowed: at most 0.811, or",
+        ),
+        (
+            {"decay": 0.9, "update_every_n_steps": 5},
+            4,
+            "0.9 for 2 updates, of which 90% of the average .* at most 0.1,",
+        ),
+        (
+            {"decay": 0.5, "update_starting_at_step": 99},
+            4,
+            "0.5 for 0 updates, .*; allowed: fewer steps between updates,",
+        ),
+        ({"decay": 0.5}, 4, None),
+        ({"decay": 0.999}, 800, None),
+    ],
+)
+def test_an_average_that_stays_where_it_began_warns_with_its_share(settings, epochs, words, caplog):
+    average = EMA(**{"update_every_n_steps": 1, "update_starting_at_step": None, **settings})
+
+    class Ends(Callback):
+        def on_train_batch_end(self, trainer: Trainer, *_: Any) -> None:
+            trainer.should_stop = True
+
+    fit(line(), callbacks=[average, Ends()], max_epochs=epochs)
+    said = [each for each in caplog.messages if "callbacks.ema" in each]
+    assert len(said) == (words is not None)
+    assert words is None or re.search(f"warning: callbacks.ema.decay: given {words}", said[0])

@@ -134,6 +134,15 @@ def test_a_target_that_is_not_there_is_told_the_nearest(problems):
     assert "did you mean torch.optim.AdamW?" in errors[0]
 
 
+def test_a_setting_that_foreign_data_lacks_is_told_so(problems):
+    foreign = ["data=foreign", "data._target_=bench.foreign.boring_classes.BoringDataModule"]
+    (line,) = [each for each in problems(*foreign, "data.fold=1")[0] if each.startswith("data.fold: ")]
+    assert "given a setting of the engine's data, and BoringDataModule has no folds; allowed: nothing, as it" in line
+    assert "did you mean" not in line
+    (line,) = [each for each in problems(*foreign, "data.num_workers=1")[0] if each.startswith("data.num_workers: ")]
+    assert "BoringDataModule has no such setting" in line
+
+
 def test_a_needed_group_that_was_deleted_is_named(problems):
     errors, _ = problems("~scheduler", "~test")
     assert [line.partition(":")[0] for line in errors] == ["scheduler", "test"]

@@ -26,6 +26,7 @@ from kindling.run_folders import record as run_folder
 from kindling.stages import Stage
 from kindling.train import train
 from kindling.training.bookkeeping import Bookkeeping
+from kindling.training.counting import counted
 from kindling.training.optimization import scale_rates
 from kindling.training.task import StepOutput, Task
 
@@ -229,7 +230,7 @@ def test_a_nan_before_the_first_checkpoint_leaves_none(small, batches, clean):
 
 
 def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_first(small, batches, monkeypatch):
-    step = Task._step
+    step = counted
 
     def with_wrong_gradient(self: Task, batch: Any, stage: Stage) -> StepOutput:
         output = step(self, batch, stage)
@@ -237,7 +238,7 @@ def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_
             output.outputs.register_hook(lambda gradient: gradient * math.nan)
         return output
 
-    monkeypatch.setattr(Task, "_step", with_wrong_gradient)
+    monkeypatch.setattr("kindling.training.task.counted", with_wrong_gradient)
     message = diverge(small())
     assert "; step 5 (epoch 1, batch 1): the gradient of net.head.bias is NaN or infinite; " in message
     assert "lower optimizer.lr or set trainer.gradient_clip_val with fork=, or leave such batches out" in message
@@ -412,7 +413,7 @@ def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkey
     end = Bookkeeping.end_epoch
 
     def told(self: Bookkeeping, trainer: Trainer, module: Task, stage: str) -> None:
-        sums = module.sums["val"]
+        sums = module.kindling_sums["val"]
         if stage == "val" and not trainer.sanity_checking:
             assert sums.loss is not None
             sums.loss.fill_(next(losses) * (sums.state() or {})["num"])

@@ -10,6 +10,7 @@ import torch
 from kindling.debug.find_batch_size import largest
 from kindling.debug.find_lr import suggest
 from kindling.errors import KindlingError
+from kindling.training.counting import counted
 from kindling.training.task import Task
 
 TASK = ["model=mlp", "optimizer=sgd"]
@@ -71,14 +72,14 @@ def test_the_rates_rise_by_the_same_factor_and_keep_the_proportions_of_the_group
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_a_step_has_the_mean_loss_of_its_batches(train_run, monkeypatch, batches):
-    losses, step = [], Task._step
+    losses, step = [], counted
 
     def note(self, batch, stage):
         output = step(self, batch, stage)
         losses.append(output.loss.item())
         return output
 
-    monkeypatch.setattr(Task, "_step", note)
+    monkeypatch.setattr("kindling.training.task.counted", note)
     short = ["callbacks.find_lr.num_steps=6", "callbacks.find_lr.max_lr=0.5", "data.num_images=192"]  # 6 batches
     run = train_run(*TASK, "debug=find_lr", *short, f"trainer.accumulate_grad_batches={batches}")
     written = json.loads((run.folder / "lr_find.json").read_text())["loss"]
@@ -145,6 +146,6 @@ def test_a_model_that_not_even_two_images_fit_is_told(train_run, monkeypatch):
     def no_memory(self, batch, stage):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
-    monkeypatch.setattr(Task, "_step", no_memory)
+    monkeypatch.setattr("kindling.training.task.counted", no_memory)
     with pytest.raises(KindlingError, match="memory runs out with 2 images; take a smaller model or image_size"):
         train_run(*TASK, "debug=find_batch_size")

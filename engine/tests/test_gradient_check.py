@@ -112,7 +112,7 @@ def test_a_run_whose_gradients_are_wrong_fails_with_the_nearest_to_the_loss(trai
 
 def test_the_check_leaves_the_net_and_the_random_numbers_alone(train_run):
     still = ["model.channels=[4,8]", "trainer.max_epochs=1"]
-    check = "+callbacks.gradient_check={_target_: kindling.debug.gradient_check.GradientCheck, num_images: 2}"
+    check = "+callbacks.gradient_check={_target_: kindling.debug.gradient_check.GradientCheck, num_examples: 2}"
     plain, checked = train_run(*still), train_run(*still, check)
     assert plain.metrics == checked.metrics
     assert all(torch.equal(each, checked.weights()[name]) for name, each in plain.weights().items())

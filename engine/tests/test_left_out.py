@@ -2,7 +2,8 @@ import pytest
 from omegaconf import OmegaConf
 
 from kindling.cli.entry import compose
-from kindling.config.check.command_line import Check, check_config
+from kindling.config.check.command_line import Check
+from kindling.config.check.composed import check_config
 from kindling.config.composition import Composer
 from kindling.config.left_out import leave_out
 from kindling.run_folders.lifecycle import recorded

@@ -5,7 +5,9 @@ import torchmetrics.classification
 import torchmetrics.regression
 
 from bench_root import CONFIGS
+from kindling.config import sources
 from kindling.config.logged import better, declared_by, direction_of, logged, loss_of, written_by
+from kindling.config.rules.callback_rules import metrics_are_declared
 from kindling.config.targets import PREFIXES
 from kindling.errors import ConfigError
 
@@ -54,6 +56,33 @@ def test_metrics_of_a_task_are_its_own_those_of_its_bases_and_the_loss(written):
     names, may_log_more = logged({"task": {"_target_": f"{module}.Merged"}})
     assert {"val/perplexity", "train/error", "train/seconds", "train/loss_step"} < names.keys()
     assert not may_log_more
+
+
+@pytest.mark.parametrize(
+    ("declared", "given"),
+    [
+        ('{"mae": "lower", "rmse": "min"}', "'mae': 'lower'"),
+        ('{names.MAE: "min", **Task.METRICS}', "names.MAE: 'min'"),
+        ('Task.METRICS | {"mae": MIN}', "'mae': MIN"),
+        ("names.METRICS_OF_ALL", "names.METRICS_OF_ALL"),
+        ('["mae"]', "['mae']"),
+        ('{"mae"}', "{'mae'}"),
+        ('dict(mae="min")', "dict(mae='min')"),
+        ('{"test/mae": "min"}', "'test/mae': 'min'"),
+    ],
+)
+def test_metrics_that_are_wrongly_declared_are_named_with_their_file_and_class(written, declared, given):
+    text = f"from kindling.training.task import Task\nclass Own(Task):\n    METRICS = {declared}\nclass Mine(Own): ..."
+    module = written(text)
+    (fault,) = metrics_are_declared({"task": {"_target_": f"{module}.Mine"}})
+    assert str(fault).startswith(f"task: given METRICS of Own in {sources.package(module)}, {given}; allowed: a dict, ")
+    other = written(text.replace("(Task)", "(torch.nn.Module)"))
+    assert not list(metrics_are_declared({"task": {"_target_": f"{other}.Mine"}})), "METRICS of others are their own"
+
+
+def test_metrics_that_are_rightly_declared_are_not_refused(written):
+    module = written(MODULE)
+    assert not list(metrics_are_declared({"task": {"_target_": f"{module}.Merged"}}))
 
 
 @pytest.mark.parametrize(

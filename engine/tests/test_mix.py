@@ -6,7 +6,7 @@ from torch import nn
 
 from kindling.config.composition import instantiate
 from kindling.testing.runs import same_weights
-from kindling.training.task import Task
+from kindling.training.counting import counted
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_cutmix_gives_a_label_the_share_of_the_area_that_its_image_has(mixed_bat
 @pytest.mark.parametrize("option", ["mixup", "cutmix", "mixup_cutmix"])
 def test_training_sees_mixed_images_and_evaluation_does_not(train_run, monkeypatch, option):
     seen = {"train": [], "val": []}
-    original = Task._step
+    original = counted
 
     def keep(self, batch, stage):
         hook = self.net.register_forward_pre_hook(lambda _, inputs: seen[stage].append((inputs[0], batch[0])))
@@ -49,7 +49,7 @@ def test_training_sees_mixed_images_and_evaluation_does_not(train_run, monkeypat
         hook.remove()
         return result
 
-    monkeypatch.setattr(Task, "_step", keep)
+    monkeypatch.setattr("kindling.training.task.counted", keep)
     train_run(f"mix={option}", "trainer.max_epochs=1", "test=false")
     assert len(seen["train"]) == 8
     assert sum(torch.equal(*pair) for pair in seen["train"]) <= 2  # CutMix may draw an empty rectangle

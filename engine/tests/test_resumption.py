@@ -182,7 +182,9 @@ def test_a_moved_run_goes_on_and_keeps_its_best(train_run, tmp_path):
     best = torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"]
     (tmp_path / "logs" / "default").rmdir()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Task, "validation_step", lambda self, *_: self.sums["val"].add(StepOutput(torch.tensor(1e6), 2)))
+        patch.setattr(
+            Task, "validation_step", lambda self, *_: self.kindling_sums["val"].add(StepOutput(torch.tensor(1e6), 2))
+        )
         train_run("scheduler=constant", "optimizer.lr=0.01", "trainer.max_epochs=3", f"resume={moved}")
     assert torch.load(moved / "checkpoints" / "best.ckpt", weights_only=True)["global_step"] == best
     assert list((tmp_path / "logs").iterdir()) == []

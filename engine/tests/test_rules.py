@@ -161,6 +161,18 @@ def test_a_patience_that_cannot_run_out_warns():
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=-1) == "", "no end, so it can"
 
 
+def test_a_patience_that_nobody_has_chosen_does_not_warn():
+    shipped = {"early_stopping": {"patience": 10}}
+    assert told(callback_rules.patience_can_run_out, callbacks=shipped, trainer__max_epochs=10) == ""
+    schedule = {"scheduler": {"patience": 3}}
+    assert told(callback_rules.patience_can_run_out, scheduler=schedule, trainer__max_epochs=3) == ""
+    schedule["scheduler"]["patience"] = 4
+    assert told(callback_rules.patience_can_run_out, scheduler=schedule, trainer__max_epochs=4) == (
+        "warning: scheduler.scheduler.patience: given 4; "
+        "allowed: less than trainer.max_epochs, 4; else the learning rate never falls"
+    )
+
+
 def test_more_threads_than_cores_are_refused():
     cores = available_cores()
     assert told(run_rules.threads_have_cores, threads=cores) == ""
@@ -174,7 +186,7 @@ def test_a_patience_counts_validations():
     rare = {"max_epochs": 20, "check_val_every_n_epoch": 4}
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare) == (
         "warning: callbacks.early_stopping.patience: given 5; "
-        "allowed: less than 5, the run's validations; it has no effect so"
+        "allowed: less than 5, the run's validations; else nothing stops the run early"
     )
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": 24}) == ""
     assert told(callback_rules.patience_can_run_out, callbacks=stop, trainer=rare | {"max_epochs": -1}) == ""
@@ -392,7 +404,7 @@ def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
     for logger in ({}, {"csv": {"_target_": "kindling.loggers.csv.MetricsCSV"}}):
         assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
             "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
-            "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; they have no effect so"
+            "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; else they draw nothing"
         )
     board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
     assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""

@@ -10,6 +10,7 @@ from torch import nn
 from torchmetrics import MeanSquaredError, MetricCollection
 
 from kindling.errors import ConfigError
+from kindling.training.counting import counted
 from kindling.training.sums import StepOutput, Sums
 from kindling.training.task import Task
 
@@ -99,4 +100,4 @@ class Fitted(Task):
 )
 def test_metrics_that_a_task_cannot_keep_are_refused_by_name(metrics, message):
     with pytest.raises(ConfigError, match=message):
-        Fitted(nn.Linear(1, 1), metrics=metrics)._step(torch.ones(2, 1), "val")
+        counted(Fitted(nn.Linear(1, 1), metrics=metrics), torch.ones(2, 1), "val")

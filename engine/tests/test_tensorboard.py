@@ -412,7 +412,7 @@ def test_a_resumed_run_shows_each_picture_once_and_ends_with_the_same_bits(train
 
 
 def test_what_the_clock_decides_is_shown_and_not_in_the_table_of_metrics(drawn, found):
-    for name in ("train_s", "steps_per_s", "images_per_s", "peak_memory_mib"):
+    for name in ("train_s", "steps_per_s", "examples_per_s", "peak_memory_mib"):
         values = found[f"timings/{name}"]
         assert [value.step for value in values] == [FIRST, SECOND]
         assert all(value.value.simple_value > 0 for value in values)

@@ -108,7 +108,9 @@ def test_workers_do_not_change_the_weights(train_run, make_tree, tmp_path, num_w
 
 def test_each_validation_sees_every_image_even_after_the_sanity_check(train_run, monkeypatch):
     seen = []
-    monkeypatch.setattr(Task, "on_validation_epoch_end", lambda self: seen.append(self.sums["val"].state()["num"]))
+    monkeypatch.setattr(
+        Task, "on_validation_epoch_end", lambda self: seen.append(self.kindling_sums["val"].state()["num"])
+    )
     train_run("data.batch_size=16", "trainer.num_sanity_val_steps=2", "trainer.max_epochs=3")
     assert seen == [32, 64, 64, 64]
 

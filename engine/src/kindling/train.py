@@ -15,7 +15,8 @@ from torch import nn
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.config import project
-from kindling.config.check.command_line import check_config, refuse
+from kindling.config.check.command_line import refuse
+from kindling.config.check.composed import check_config
 from kindling.config.composition import in_sweep, instantiate
 from kindling.config.given import GIVEN, taken_by
 from kindling.console import print_results, report, set_up_logging, warn
@@ -27,7 +28,7 @@ from kindling.run_folders.lifecycle import recorded
 from kindling.training import machine
 from kindling.training.compilation import compile_net
 from kindling.training.example import check_example
-from kindling.training.failures import naming_checkpoint
+from kindling.training.failures import naming_checkpoint, naming_misfits
 from kindling.training.fit import fit
 from kindling.training.found import fill_in, naming_open_settings
 from kindling.training.from_python import FromPython
@@ -92,7 +93,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             best = best_checkpoint(trainer)
             # Data may be drawn when it is set up.
             seed_everything(cfg.seed, workers=True, verbose=False)
-            with run.timed("test"), naming_checkpoint(best):
+            with run.timed("test"), naming_checkpoint(best), naming_misfits():
                 trainer.test(task, data, best, verbose=False, weights_only=True)
             run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
         run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())

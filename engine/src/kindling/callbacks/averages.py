@@ -1,5 +1,6 @@
 """Averages of the weights; once there is one, it is what is validated, saved as the model, and tested."""
 
+import math
 from functools import partial
 from typing import Any
 
@@ -8,7 +9,11 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from torch import Tensor
 
+from kindling.console import warn
 from kindling.ranges import Fraction, NotNegativeInt, PositiveInt
+
+# Share of the first weights above which an average is of no use.
+MOST_LEFT = 0.1
 
 
 class OnceBegun(WeightAveraging):
@@ -52,8 +57,28 @@ class EMA(OnceBegun, EMAWeightAveraging):
         super().__init__(
             decay=decay, update_every_n_steps=update_every_n_steps, update_starting_at_step=update_starting_at_step
         )
+        self.decay, self.every = decay, update_every_n_steps
         # Lightning's own function is a closure, which no process that is spawned can be given.
         self._kwargs["avg_fn"] = partial(moving_average, decay)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        super().on_train_start(trainer, pl_module)
+        steps = trainer.estimated_stepping_batches - (self.update_starting_at_step or 0)
+        # The first one starts the average.
+        share = self.decay ** max(steps // self.every - 1, 0)
+        if share > MOST_LEFT and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+            warn(too_slow(self.decay, max(steps // self.every, 0), share))
+
+
+def too_slow(decay: float, updates: float, share: float) -> str:
+    """What is wrong with an average that keeps most of the weights that it began with."""
+    begins = updates > 1
+    fitting = math.floor(1000 * MOST_LEFT ** (1 / (updates - 1))) / 1000 if begins else 0
+    allowed = f"at most {fitting:g}, or more steps" if begins else "fewer steps between updates, or more in all"
+    return (
+        f"callbacks.ema.decay: given {decay:g} for {updates:.0f} updates, of which {share:.0%} of the average is still "
+        f"the weights of the first; allowed: {allowed}"
+    )
 
 
 @torch.no_grad()

@@ -15,11 +15,11 @@ from kindling.callbacks.drawing import current_step, writers
 from kindling.files.whole_file import write_whole
 from kindling.training.observer import Observer
 
-COLUMNS = ("epoch", "train_s", "steps_per_s", "images_per_s", "peak_memory_mib")
+COLUMNS = ("epoch", "train_s", "steps_per_s", "examples_per_s", "peak_memory_mib")
 
 
 class Timings(Observer):
-    """One row an epoch: seconds, steps and images a second of training, peak memory in MiB."""
+    """One row an epoch: seconds, steps and examples a second of training, peak memory in MiB."""
 
     def __init__(self, folder: str):
         self.file = Path(folder) / "timings.csv"
@@ -52,12 +52,12 @@ class Timings(Observer):
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seconds = time.perf_counter() - self._started
-        images = self._num_steps * batch_size_of(trainer.train_dataloader) * trainer.world_size
+        examples = self._num_steps * batch_size_of(trainer.train_dataloader) * trainer.world_size
         row = (
             trainer.current_epoch,
             f"{seconds:.3f}",
             f"{self._num_steps / seconds:.2f}",
-            f"{images / seconds:.0f}",
+            f"{examples / seconds:.0f}",
             f"{peak_memory_mib():.0f}",
         )
 

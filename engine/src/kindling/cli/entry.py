@@ -125,7 +125,8 @@ def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | P
     newest_unfinished.cache_clear()
 
     with Composer(name) as composer:
-        check = Check(composer)
+        # What is logged is known once `train` is given a task, or none.
+        check = Check(composer, waits=True)
         refuse(check.run(in_full(name, overrides)))
 
     (cfg,) = check.configs

@@ -16,10 +16,14 @@ TASK = f"{__name__.partition('.')[0]}.training.task"
 
 
 class Place(NamedTuple):
-    """A class of a lineage: what stands in it, and whether that is all: its bases found, no method from elsewhere."""
+    """A class of a lineage: what stands in it, and whether that is all: its bases found, no method from elsewhere;
+    its file and its name, if it has been found.
+    """
 
     body: list[ast.stmt]
     is_known: bool = True
+    file: Path = Path()
+    name: str = ""
 
 
 def lineage(target: str) -> list[Place]:
@@ -41,7 +45,7 @@ def lineage(target: str) -> list[Place]:
         if sources.dotted(module) == TASK:
             whole = [each for each in whole if not isinstance(each, ast.FunctionDef)]
         is_known = all(bases) and not _has_foreign_methods(whole) and not _is_changed(module, definition)
-        places.append(Place(whole, is_known))
+        places.append(Place(whole, is_known, module, definition.name))
         waiting = [base for base in bases if base] + waiting
     return places
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -32,6 +33,8 @@ WIDTH = 4.0
 DESCENT = 0.8
 # Below this share of the first loss it has learnt.
 LEARNT = 0.95
+# With fewer steps an epoch, or in all, it suggests several times too much.
+FEW_AN_EPOCH, FEW = 8, 40
 log = logging.getLogger(__name__)
 
 
@@ -86,7 +89,7 @@ class FindLR(Observer):
         self._shares_of_loss = []
         if is_summed(pl_module):
             # Else the epoch would log a mean over rates.
-            pl_module.sums["train"].reset()
+            pl_module.kindling_sums["train"].reset()
         self.rates.append(self._rate)
         self.losses.append(loss.item())
         if has_diverged(self.losses) or len(self.rates) == self.num_steps:
@@ -97,6 +100,8 @@ class FindLR(Observer):
         forget_metrics(trainer)
         if trainer.is_global_zero:
             self._show(pl_module)
+            for problem in too_few(trainer.num_training_batches // trainer.accumulate_grad_batches, self.num_steps):
+                warn(problem)
         # At the epoch's end a NaN would be refused.
         end_fit()
 
@@ -112,6 +117,21 @@ class FindLR(Observer):
         log.info("the range test suggests %s=%g; its curve: %s", key, suggested, picture)
         for problem in rate_is_near(self._given, suggested, key):
             warn(problem)
+
+
+def too_few(steps_an_epoch: float, num_steps: int) -> Iterator[str]:
+    """What makes a suggestion too high: the same batches again and again, or few rates."""
+    if steps_an_epoch < FEW_AN_EPOCH:
+        yield (
+            f"callbacks.find_lr: given {max(steps_an_epoch, 1)} steps an epoch, so that {num_steps} steps see the same "
+            f"batches again and again, and the suggestion is up to 5 times too high; allowed: {FEW_AN_EPOCH} or more, "
+            "by a smaller data.batch_size; or try a third of the suggestion too"
+        )
+    if num_steps < FEW:
+        yield (
+            f"callbacks.find_lr.num_steps: given {num_steps}, of which the suggestion is rough and often too high; "
+            f"allowed: {FEW} or more"
+        )
 
 
 def has_diverged(losses: list[float]) -> bool:

@@ -37,11 +37,11 @@ class GradientCheck(Observer):
     """Checks the gradient of the loss with respect to the first examples of training and to each trainable parameter.
 
     Args:
-        num_images: how many of them, under noise that keeps off the points without a gradient.
+        num_examples: how many of them, under noise that keeps off the points without a gradient.
     """
 
-    def __init__(self, num_images: PositiveInt):
-        self.num_images = num_images
+    def __init__(self, num_examples: PositiveInt):
+        self.num_examples = num_examples
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """
@@ -53,7 +53,7 @@ class GradientCheck(Observer):
         of_images = isinstance(trainer.datamodule, ImageDataModule)  # pyright: ignore[reportAttributeAccessIssue]
         with torch.random.fork_rng(devices=[]), torch.enable_grad():
             torch.default_generator.manual_seed(SEED)
-            batch = first_examples(first_training_batch(trainer, pl_module), self.num_images)
+            batch = first_examples(first_training_batch(trainer, pl_module), self.num_examples)
             step = StepLoss(pl_module)
             checks = dict(gradient_checks(step, in_float64(batch), "the images" if of_images else "the batch"))
         wrong = [name for name, is_right in checks.items() if not is_right]

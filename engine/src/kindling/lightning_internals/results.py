@@ -66,7 +66,8 @@ def epoch_sums(
 def restore_torchmetrics(pl_module: LightningModule, sums: dict[str, Any]) -> None:
     """Give the module's torchmetrics their states."""
     for name, metric in _metrics_of(pl_module):
-        saved = sums["metrics"].get(name)
+        # Older checkpoints call those of a task `metrics`.
+        saved = sums["metrics"].get(name) or sums["metrics"].get(name.removeprefix("kindling_"))
         if saved:
             metric._update_count = saved["count"]
             for key, value in saved["state"].items():

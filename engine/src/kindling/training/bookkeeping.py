@@ -1,13 +1,11 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
-from collections.abc import Mapping, Sequence
-from functools import wraps
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
-from torchmetrics import Metric
 
 from kindling.checkpoints.checkpoint import refuse_facts
 from kindling.console import report
@@ -15,12 +13,19 @@ from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
 from kindling.lightning_internals import hooks, results
-from kindling.lightning_internals.warnings import NOT_UPDATED, ignored
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
+from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
-from kindling.training.requirements import metrics_watched, refuse_other_interval, watch_the_last_epoch
-from kindling.training.sums import StageSums
+from kindling.training.requirements import (
+    metrics_watched,
+    refuse_other_interval,
+    warn_of_rare_logs,
+    watch_the_last_epoch,
+)
+from kindling.training.skipping import leave_out
+from kindling.training.sums import NUM, StageSums, refuse_no_examples
+from kindling.training.unlogged import knows_of_sanity_checks, refuse_unlogged
 from kindling.training.waiting import refuse_waiting
 
 
@@ -47,7 +52,11 @@ class Bookkeeping(Callback):
         self.skips_batches = skips_batches
         self.lr_factor = lr_factor
         self._epoch_seed: int | None = None
-        # Metrics of several dataloaders that have been named.
+        # Until a validation has shown what is logged.
+        self._looks_at_names = True
+        # Whether the sanity check had too few examples for a metric.
+        self._is_incomplete = False
+        # Metrics of several dataloaders that have been named, and what metrics have warned of.
         self._said: set[str] = set()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -64,6 +73,7 @@ class Bookkeeping(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
         watch_the_last_epoch(trainer)
+        warn_of_rare_logs(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:
@@ -92,12 +102,22 @@ class Bookkeeping(Callback):
         self.end_epoch(trainer, pl_module, "val")
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
+        if trainer.state.fn != "fit":
+            return
+        if self._looks_at_names and not (trainer.sanity_checking and self._shows_less(trainer, pl_module)):
+            refuse_unlogged(trainer, pl_module)
+            self._looks_at_names = False
+        if trainer.sanity_checking:
             return
         for name, full_name in results.name_first_of_several(trainer, metrics_watched(trainer)).items():
             if name not in self._said:
                 report("monitor: %s is logged for each of several dataloaders; %s decides", name, full_name)
                 self._said.add(name)
+
+    def _shows_less(self, trainer: Trainer, module: LightningModule) -> bool:
+        """Whether a sanity check may show less than a validation; of several dataloaders Lightning keeps nothing."""
+        several = len(trainer.num_val_batches) > 1
+        return self._is_incomplete or several or knows_of_sanity_checks(module)
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         seed_all(mix_seeds(self.seed, trainer.global_rank), pl_module.device)
@@ -111,17 +131,27 @@ class Bookkeeping(Callback):
     # The sums of a task
 
     def begin_epoch(self, module: Any, stage: Stage) -> None:
-        module.sums[stage].reset()
-        for metric in module.metrics_of(stage).values():
+        module.kindling_sums[stage].reset()
+        for metric in module.kindling_metrics_of[stage].values():
             metric.reset()
 
     def end_epoch(self, trainer: Trainer, module: Any, stage: Stage) -> None:
-        sums = module.sums[stage].reduced(trainer)
+        sums = module.kindling_sums[stage].reduced(trainer)
         if not sums:
             return
         self.refuse_divergence(trainer, module, stage)
-        of_task = as_numbers(module.epoch_metrics(sums))
-        found = of_task | computed(module.metrics_of(stage), trainer)
+        num = float(sums[NUM])
+        try:
+            refuse_no_examples(num, module, stage)
+            metrics, examples = module.kindling_metrics_of[stage], f"{num:g} examples in {stage}"
+            of_metrics = computed(metrics, examples, trainer, self._said)
+        except ConfigError:
+            # A few batches may be too few where all are enough.
+            if is_partial(trainer):
+                self._is_incomplete = True
+                return
+            raise
+        found = as_numbers(module.epoch_metrics(sums)) | of_metrics
         means = {f"{stage}/{name}": value.float() for name, value in found.items()}
         module.log_dict(means, prog_bar=True, sync_dist=True)
 
@@ -130,7 +160,7 @@ class Bookkeeping(Callback):
         Raises:
             DivergedError: a loss since the epoch began was NaN or infinite.
         """
-        refuse_divergence(trainer, module.sums[stage].loss, stage)
+        refuse_divergence(trainer, module.kindling_sums[stage].loss, stage)
 
     # Checkpoints
 
@@ -144,7 +174,7 @@ class Bookkeeping(Callback):
         checkpoint["rollbacks"] = self.rollbacks
 
     def state_of(self, module: Any) -> Any:
-        return module.sums["train"].state()
+        return module.kindling_sums["train"].state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         sums = checkpoint.get("train_sums", [])
@@ -154,7 +184,7 @@ class Bookkeeping(Callback):
         self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
 
     def restore(self, module: Any, state: Any, device: torch.device) -> None:
-        module.sums["train"].restore(state, device)
+        module.kindling_sums["train"].restore(state, device)
 
 
 class PlainBookkeeping(Bookkeeping):
@@ -207,60 +237,9 @@ class PlainBookkeeping(Bookkeeping):
 
 def is_summed(module: LightningModule) -> bool:
     """Whether a module is a task, which adds up what its steps give."""
-    return isinstance(getattr(module, "sums", None), StageSums)
+    return isinstance(getattr(module, "kindling_sums", None), StageSums)
 
 
-def leave_out(module: LightningModule, batches: Sequence[list[int]]) -> None:
-    """Skip these batches of training, each given as [epoch, batch]."""
-    step, trainer = module.training_step, module.trainer
-
-    @wraps(step)
-    def training_step(*arguments: Any) -> Any:
-        if [trainer.current_epoch, trainer.fit_loop.batch_idx] in batches:
-            # Else the last step's values would be logged again.
-            results.forget_step_values(trainer)
-            return None
-        return step(*arguments)
-
-    module.training_step = training_step
-
-
-def computed(metrics: Mapping[str, Metric], trainer: Trainer) -> dict[str, Tensor]:
-    """What metrics give for an epoch; those of several numbers give one for each.
-
-    Raises:
-        ConfigError: one gives neither a number nor numbers.
-    """
-    found: dict[str, Tensor] = {}
-    for name, metric in metrics.items():
-        # Another process may have had batches.
-        if metric.update_called or trainer.world_size > 1:
-            with ignored(NOT_UPDATED):
-                found |= numbers_of(name, metric.compute())
-    return found
-
-
-def as_numbers(metrics: Mapping[str, Any]) -> dict[str, Tensor]:
-    """
-    Raises:
-        ConfigError: a metric of a task is no number.
-    """
-    found = {name: torch.as_tensor(value) for name, value in metrics.items()}
-    for name, value in found.items():
-        if value.ndim:
-            raise ConfigError(
-                f"task.epoch_metrics: gives {name} of shape {tuple(value.shape)}; allowed: a number for each name; "
-                "reduce it, or give one for each class"
-            )
-    return found
-
-
-def numbers_of(name: str, value: Any) -> dict[str, Tensor]:
-    if isinstance(value, Tensor) and value.ndim == 0:
-        return {name: value}
-    if isinstance(value, Tensor) and value.ndim == 1:
-        return {f"{name}_{index}": each for index, each in enumerate(value)}
-    if isinstance(value, Mapping):
-        return {f"{name}_{key}": each for key, inner in value.items() for each in numbers_of("", inner).values()}
-    shape = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
-    raise ConfigError(f"metrics.{name}: gives {shape}; allowed: a number, a vector or a dict of numbers")
+def is_partial(trainer: Trainer) -> bool:
+    """Whether this is a sanity check of some batches of several."""
+    return trainer.sanity_checking and sum(trainer.num_sanity_val_batches) < sum(trainer.num_val_batches)

@@ -13,6 +13,7 @@ from kindling.checkpoints.checkpoint import config_of
 from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, ConfigError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
+from kindling.training.misfits import misfit
 from kindling.training.task import Task
 
 # Torch's words when the CPU's memory runs out.
@@ -49,6 +50,22 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
         remedy = lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error
+        raise
+
+
+@contextmanager
+def naming_misfits() -> Iterator[None]:
+    """Name the tensors that do not fit.
+
+    Raises:
+        ConfigError: instead of what torch raises for them.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        words = None if ran_out_of_memory(error, str(error)) else misfit(error)
+        if words:
+            raise ConfigError(words) from error
         raise
 
 

@@ -12,11 +12,11 @@ from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.errors import DivergedError
 from kindling.lightning_internals import launched
 from kindling.lightning_internals.loggers import restore_loggers
-from kindling.lightning_internals.warnings import SKIPPED_BATCH, ignored
+from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
-from kindling.training.failures import explained, naming_checkpoint
+from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.rollback import advice, can_roll_back, culprit
@@ -67,8 +67,9 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         launched.ended_on_failure(trainer),
         naming_checkpoint(path),
         explained(trainer, task),
+        naming_misfits(),
         signals.deferred(resume_callback(trainer)),
-        ignored(*[SKIPPED_BATCH] * skips),
+        ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):

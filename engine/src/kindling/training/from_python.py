@@ -107,7 +107,7 @@ class FromPython:
 def ways_of(task: Task) -> dict[str, str]:
     """What a task says that it logs, with "min" or "max" where that is known."""
     known: dict[bool | None, str] = {True: "max", False: "min"}
-    given = {name: known.get(each.higher_is_better, "") for name, each in task.metrics_of("val").items()}
+    given = {name: known.get(each.higher_is_better, "") for name, each in task.kindling_metrics_of["val"].items()}
     ways = {"loss": "min", **task.METRICS, **given}
     return {f"{stage}/{name}": way for stage in ("val", "train") for name, way in ways.items()}
 

@@ -39,11 +39,14 @@ class KeepOutputs(Callback):
                 self._kept.append(on_cpu(self._keep(output.outputs, output.targets)))
             return output
 
+        self._own = vars(pl_module).get("step")
         pl_module.step = kept
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        # What remains is the class's own.
+        # What remains is the class's own, or what its owner has set.
         del pl_module.step
+        if self._own is not None:
+            pl_module.step = self._own
 
     on_test_start, on_test_end = on_validation_start, on_validation_end
 

@@ -55,8 +55,21 @@ def watch_the_last_epoch(trainer: Trainer) -> None:
             callback.monitor = None
 
 
+def warn_of_rare_logs(trainer: Trainer) -> None:
+    """In place of Lightning's own words, which name no setting of a config."""
+    every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
+    batches = trainer.num_training_batches
+    if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        warn(
+            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
+            f"step; allowed: 1 to {batches}"
+        )
+
+
 def metrics_watched(trainer: Trainer) -> list[str]:
     """The metrics that callbacks and schedules look up by name."""
-    watchers = [*trainer.callbacks, *trainer.lr_scheduler_configs]  # pyright: ignore[reportAttributeAccessIssue]
+    # Of other schedules Lightning reads no metric.
+    plateaus = [each for each in trainer.lr_scheduler_configs if each.reduce_on_plateau]
+    watchers = [*trainer.callbacks, *plateaus]  # pyright: ignore[reportAttributeAccessIssue]
     found = [getattr(each, "monitor", None) for each in watchers]
     return list(dict.fromkeys(each for each in found if isinstance(each, str)))

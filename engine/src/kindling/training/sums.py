@@ -20,7 +20,7 @@ class StepOutput(NamedTuple):
 
     Args:
         loss: (), the mean of `num` examples, to descend.
-        num: examples that count, at least 1; an int costs less than a tensor ().
+        num: examples that count; an int costs less than a tensor (). A batch may have none, a whole stage not.
         sums: added up over the epoch, by name; of any shape.
         outputs: of the net, for metrics and for what comes after training.
         targets: that the outputs are held against.
@@ -63,8 +63,9 @@ class Sums:
             self._begin(output)
         places = self._places
         if isinstance(output.num, Tensor):
-            places[LOSS].add_(output.loss.detach() * output.num)
-        else:
+            # The mean loss of no examples is NaN.
+            places[LOSS].add_((output.loss.detach() * output.num).masked_fill(output.num == 0, 0))
+        elif output.num:
             places[LOSS].add_(output.loss.detach(), alpha=output.num)
         for name, value in output.sums.items():
             places[name].add_(value.detach() if isinstance(value, Tensor) and value.requires_grad else value)
@@ -141,6 +142,28 @@ def refuse_misfit(output: Any) -> None:
         raise ConfigError(f"task: given {_kind(loss)} as the loss of a StepOutput; allowed: a tensor (), their mean")
     if not isinstance(num, int | float | Tensor) or (isinstance(num, Tensor) and num.ndim):
         raise ConfigError(f"task: given {_kind(num)} as num of a StepOutput; allowed: a number, or a tensor ()")
+    outputs, targets = output.outputs, output.targets
+    if not (isinstance(outputs, Tensor) and isinstance(targets, Tensor)):
+        return
+    both_real = outputs.is_floating_point() and targets.is_floating_point()
+    if both_real and outputs.shape != targets.shape and outputs.squeeze().shape == targets.squeeze().shape:
+        raise ConfigError(
+            f"task: given outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}, whose difference would be "
+            f"{tuple(torch.broadcast_shapes(outputs.shape, targets.shape))}; allowed: one shape; squeeze(1) or "
+            "unsqueeze(1) one of them before the loss"
+        )
+
+
+def refuse_no_examples(num: float, task: Any, stage: Stage) -> None:
+    """
+    Raises:
+        ConfigError: all batches of a stage together have none, so that nothing has a mean.
+    """
+    if num <= 0:
+        raise ConfigError(
+            f"task: given {num:g} examples in all of {stage} by {type(task).__name__}.step, as num of its StepOutputs; "
+            f"allowed: 1 or more; look for what {stage} leaves out, such as targets that are all padding"
+        )
 
 
 def _kind(value: Any) -> str:

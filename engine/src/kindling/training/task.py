@@ -1,8 +1,9 @@
 """The base of the LightningModules that are trained here: its owner writes what a step computes."""
 
 import inspect
-import math
+import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, ClassVar
 
 from lightning.pytorch import Callback, LightningModule
@@ -10,13 +11,19 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torchmetrics import Metric
 
+from kindling.config.declared import ALLOWED, Misdeclared, wrong_in
 from kindling.data.processor import Processor
 from kindling.errors import ConfigError
 from kindling.stages import STAGES, Stage
 from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
+from kindling.training.counting import counted, no_loss, window_scale
 from kindling.training.divergence import refuse_divergence
 from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups
 from kindling.training.sums import LOSS, NUM, StageSums, StepOutput
+
+# What the engine keeps on a task, and what it asks it for.
+KEPT = ("config", "facts", "kindling_sums", "kindling_metrics", "kindling_metrics_of")
+ASKED = ("step", "epoch_metrics", "example", "check_outputs", "processor")
 
 
 class Task(LightningModule):
@@ -35,6 +42,13 @@ class Task(LightningModule):
     # What is logged beside the loss, and whether less of it is better: "min" or "max". A literal, since the check
     # of a command line reads it from the source.
     METRICS: ClassVar[Mapping[str, str]] = {}
+    # Of the run, as plain values.
+    config: dict[str, Any]
+    # Of the data: names, statistics, a vocabulary. Known once the data is read, and from a checkpoint.
+    facts: Mapping[str, Any]
+    kindling_sums: StageSums
+    kindling_metrics_of: dict[Stage, dict[str, Metric]]
+    kindling_metrics: nn.ModuleList
 
     def __init__(
         self,
@@ -46,15 +60,15 @@ class Task(LightningModule):
         metrics: Mapping[str, Metric | None] | None = None,
         config: dict[str, Any] | None = None,
     ):
+        for name in KEPT:
+            if hasattr(type(self), name):
+                refuse_name(self, name)
+        refuse_misdeclared(type(self))
         super().__init__()
         self.net = net
         self.optimizer = optimizer
         self.scheduler = scheduler
         self.layer_lr_decay = layer_lr_decay
-        self.config = config or {}
-        # Of the data: names, statistics, a vocabulary. Known once the data is read, and from a checkpoint.
-        self.facts: Mapping[str, Any] = {}
-        self.sums = StageSums()
         for name, metric in (metrics or {}).items():
             if name in (LOSS, *self.METRICS):
                 raise ConfigError(
@@ -62,12 +76,15 @@ class Task(LightningModule):
                 )
             if not isinstance(metric, Metric | None):
                 raise ConfigError(f"metrics.{name}: given {type(metric).__name__}; allowed: a Metric, each by its name")
-        self._metrics: dict[Stage, dict[str, Metric]] = {
+        of_stages: dict[Stage, dict[str, Metric]] = {
             stage: {name: metric.clone() for name, metric in (metrics or {}).items() if metric} for stage in STAGES
         }
-        if any(self._metrics.values()):
+        vars(self).update(config=config or {}, facts={}, kindling_sums=StageSums(), kindling_metrics_of=of_stages)
+        if any(of_stages.values()):
             # As modules they move to the device, and a resumed run restores them.
-            self.metrics = nn.ModuleList(each for named in self._metrics.values() for each in named.values())
+            self._modules["kindling_metrics"] = nn.ModuleList(
+                each for named in of_stages.values() for each in named.values()
+            )
 
     # What a subclass writes
 
@@ -112,49 +129,31 @@ class Task(LightningModule):
         # Set 46 times a step, where nn.Module searches parameters.
         if name == "_current_fx_name":
             self.__dict__[name] = value
-        else:
-            super().__setattr__(name, value)
+            return
+        if (name in KEPT and is_of(sys._getframe(1), self)) or (name in ASKED and not is_function(value)):
+            refuse_name(self, name)
+        super().__setattr__(name, value)
 
     def forward(self, *inputs: Any) -> Any:
         return self.net(*inputs)
 
-    def _step(self, batch: Any, stage: Stage) -> StepOutput:
-        output = self.step(batch, stage)
-        self.sums[stage].add(output)
-        for metric in self._metrics[stage].values():
-            if not isinstance(output.outputs, Tensor):
-                raise ConfigError(
-                    f"metrics: given {type(output.outputs).__name__} as outputs by {type(self).__name__}.step; "
-                    "allowed: a tensor, with its targets, in StepOutput; or metrics=none"
-                )
-            metric.update(output.outputs.detach(), output.targets)
-        return output
-
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        loss = self._step(batch, "train").loss
+        output = counted(self, batch, "train")
+        loss = output.loss if isinstance(output.num, Tensor) or output.num else no_loss(self)
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
-            refuse_divergence(self.trainer, self.sums["train"].loss, "train")
+            refuse_divergence(self.trainer, self.kindling_sums["train"].loss, "train")
             self.log("train/loss_step", loss)
-        return loss if self.trainer.accumulate_grad_batches == 1 else loss * self._window_scale(batch_idx)
+        return loss if self.trainer.accumulate_grad_batches == 1 else loss * window_scale(self.trainer, batch_idx)
 
     # Lightning reads it each step; this saves 20 µs.
     training_step.__signature__ = inspect.signature(training_step)  # pyright: ignore[reportFunctionMemberAccess]
 
-    def _window_scale(self, batch_idx: int) -> float:
-        """Lightning divides a loss by all the batches of a step, also where an epoch ends with fewer."""
-        full, batches = self.trainer.accumulate_grad_batches, self.trainer.num_training_batches
-        rest = int(batches % full) if math.isfinite(batches) else 0
-        return full / rest if rest and batch_idx >= batches - rest else 1.0
-
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
-        return self._step(batch, "val").outputs
+        return counted(self, batch, "val").outputs
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
-        return self._step(batch, "test").outputs
-
-    def metrics_of(self, stage: Stage) -> Mapping[str, Metric]:
-        return self._metrics[stage]
+        return counted(self, batch, "test").outputs
 
     def configure_callbacks(self) -> list[Callback]:
         """What a Trainer lacks that `kindling.train` did not make."""
@@ -205,3 +204,36 @@ class Task(LightningModule):
 def bookkeeping_of(module: LightningModule) -> type[Bookkeeping]:
     """The kind of callback that a module needs: the sums of a task see each loss only of its own training step."""
     return Bookkeeping if getattr(type(module), "training_step", None) is Task.training_step else PlainBookkeeping
+
+
+def refuse_misdeclared(kind: type[Task]) -> None:
+    """Of a class that a program has made, whose source the check of a config does not know.
+
+    Raises:
+        ConfigError: METRICS does not say which metrics are logged, and which way each is better.
+    """
+    given = wrong_in(kind.METRICS)
+    if given:
+        file = getattr(sys.modules.get(kind.__module__), "__file__", None) or kind.__module__
+        raise ConfigError(f"task: given {Misdeclared(file, kind.__qualname__, given)}; allowed: {ALLOWED}")
+
+
+def is_of(frame: FrameType, task: Task) -> bool:
+    """Whether a frame is of a method of the task itself; the engine and tests may give it what it knows of the data."""
+    arguments = frame.f_code.co_varnames[: frame.f_code.co_argcount]
+    return bool(arguments) and frame.f_locals.get(arguments[0]) is task
+
+
+def is_function(value: Any) -> bool:
+    return callable(value) and not isinstance(value, nn.Module)
+
+
+def refuse_name(task: Task, name: str) -> None:
+    """
+    Raises:
+        ConfigError: always.
+    """
+    raise ConfigError(
+        f"task: given {name} by {type(task).__name__}, a name under which the engine keeps or asks for its own; "
+        "allowed: another name"
+    )

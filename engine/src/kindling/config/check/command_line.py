@@ -17,7 +17,6 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from kindling.config import project
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.groups import Asked, hydra_misfit
@@ -26,28 +25,8 @@ from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
-from kindling.config.left_out import leave_out, settled
+from kindling.config.left_out import settled
 from kindling.errors import ConfigError, KindlingError
-
-
-def check_config(config: DictConfig, name: str = "train", *, given: Sequence[str] = ()) -> list[Fault]:
-    """Check a composed config, perhaps changed since by hand, and leave out what its task does not take.
-
-    Returns warnings, and what has been left out.
-
-    Args:
-        config: of a run.
-        name: of the command.
-        given: groups for which a program gives the parts, so that the config need not describe them.
-
-    Raises:
-        KindlingError: one line for each mistake.
-    """
-    files = ConfigFiles(project.current().configs)
-    lines = leave_out(config)
-    problems = [*lines, *keys.top_level_faults(config, files, name, set(map(str, config))), *problems_of(config, given)]
-    refuse(problems)
-    return [problem for problem in problems if isinstance(problem, Fault)]
 
 
 def refuse(problems: Sequence[Problem]) -> None:
@@ -70,11 +49,13 @@ class Check:
     Args:
         composer: of that file, entered.
         sweep: whether an override may give several values.
+        waits: whether a program may yet give another task, before it has the config checked once more.
     """
 
-    def __init__(self, composer: Composer, *, sweep: bool = False):
+    def __init__(self, composer: Composer, *, sweep: bool = False, waits: bool = False):
         self.composer = composer
         self.sweep = sweep
+        self.waits = waits
         self.files = ConfigFiles(*composer.folders)
         self.problems: dict[str, Problem] = {}
         # The config of each job, overrides applied.
@@ -156,7 +137,10 @@ class Check:
         asked = Asked(self.composer, self.files, config, [each.key_or_group for each in overrides], lines)
         in_vain = {fault.path: fault for fault in asked.faults(config)}
         config, left_out = settled(config)
-        whole = [*keys.top_level_faults(config, self.files, self.composer.name, added), *problems_of(config)]
+        whole = [
+            *keys.top_level_faults(config, self.files, self.composer.name, added),
+            *problems_of(config, waits=self.waits),
+        ]
         # `transform` decides on data.transform.
         others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
         for problem in [*in_vain.values(), *left_out]:

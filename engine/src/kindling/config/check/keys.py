@@ -8,7 +8,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.tree import paths
 from kindling.config.fault import Fault, listed, nearest
-from kindling.config.given import GIVEN
+from kindling.config.given import GIVEN, signature_of
 from kindling.config.signatures import TargetMissing, signature
 
 # Keys by their names in other frameworks.
@@ -21,6 +21,8 @@ ALIASES = {
     "gpus": "trainer.devices",
     "fp16": "trainer.precision",
 }
+# Whose settings foreign data lacks.
+ENGINES_DATA = "kindling.data.datamodule.DataModule"
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
 
 
@@ -51,12 +53,26 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     parent = _deepest(config, key)
     if key.rpartition(".")[2] in HYDRA_KEYS and parent and _select(config, parent) is None and not delete:
         return Fault(key, f"a key of {parent}, which is null", "a + before it", f"+{key}={value}")
+    own = _setting_of_the_engine(config, key)
+    if own:
+        return Fault(key, own, listed(arguments_of(config, "data")) or "nothing, as it takes no settings")
     shown = [*_children(config, parent), *arguments_of(config, parent)]
     meant = similar(config, key, groups)
     plus = "" if not meant or has(config, meant) or meant in groups else "+"
     allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
     line = f"~{meant}" if delete else f"{plus}{meant}={value}"
     return Fault(key, "a key that is not there", allowed, meant and line)
+
+
+def _setting_of_the_engine(config: DictConfig, key: str) -> str:
+    """What is given by a setting of the engine's data that foreign data does not know; "" of any other key."""
+    group, _, name = key.partition(".")
+    target = OmegaConf.select(config, "data._target_") if group == "data" else None
+    known = signature_of(ENGINES_DATA)
+    if not target or known is None or name not in known.annotations:
+        return ""
+    missing = "no folds" if "fold" in name else "no such setting"
+    return f"a setting of the engine's data, and {str(target).rpartition('.')[2]} has {missing}"
 
 
 def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:

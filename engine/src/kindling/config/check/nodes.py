@@ -15,6 +15,7 @@ from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.given import GIVEN, needed_by
 from kindling.config.plain import get
+from kindling.config.rules.callback_rules import OF_THE_TASK
 from kindling.config.rules.run_rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, is_called_too_soon, signature
 from kindling.config.targets import prefix_fault
@@ -43,8 +44,14 @@ OPTIONAL = ("model", "optimizer", "data")
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
-def problems_of(config: DictConfig, given: Sequence[str] = ()) -> list[Problem]:
-    """All problems of a composed config, in which some groups need not say what to build."""
+def problems_of(config: DictConfig, given: Sequence[str] = (), *, waits: bool = False) -> list[Problem]:
+    """All problems of a composed config.
+
+    Args:
+        config: as it is composed.
+        given: groups that need not say what to build.
+        waits: whether it is not known yet which task it is for, so that nothing is said of what is logged.
+    """
     problems: list[Problem] = []
     values = plain(config, set(paths(config)), problems)
     faults = list(targets_of_hydra(config))
@@ -53,7 +60,9 @@ def problems_of(config: DictConfig, given: Sequence[str] = ()) -> list[Problem]:
         faults += [each for each in _unbuilt(values) if each.path.partition(".")[0] not in given]
     faults += node_faults(config, values, "")
     for rule in RULES:
-        faults += rule(values)
+        faults += rule(values) if not (waits and rule in OF_THE_TASK) else ()
+    if waits:
+        problems = [each for each in problems if not str(each).startswith("monitor_mode:")]
     # paths.run is set when the run starts.
     faulty = {fault.path for fault in faults} | {"paths.run"}
     # A node without a value for its target has its fault.

@@ -4,6 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+import yaml
+
+from kindling.config import project
+from kindling.config.declared import ALLOWED, misdeclared_by
 from kindling.config.fault import Fault, nearest
 from kindling.config.given import signature_of, taken_by
 from kindling.config.logged import ALWAYS, declared_by, logged, without_loader
@@ -25,6 +29,11 @@ def watched(config: Config) -> dict[str, tuple[Any, Any]]:
     found["scheduler.monitor"] = (get(config, "scheduler.monitor"), get(config, "scheduler.scheduler.mode"))
     common = found["monitor"]
     return {path: pair for path, pair in found.items() if pair[0] and (path == "monitor" or pair != common)}
+
+
+def metrics_are_declared(config: Config) -> Iterator[Fault]:
+    for wrong in misdeclared_by(str(get(config, "task._target_"))):
+        yield Fault("task", str(wrong), ALLOWED)
 
 
 def monitor_is_logged(config: Config) -> Iterator[Fault]:
@@ -101,9 +110,17 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
         validations = epochs // every if _watches_val(_parent(config, path)) else epochs
-        if patience >= validations > 0:
+        if patience >= validations > 0 and patience not in _shipped(*path.split(".")):
             most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
-            yield Fault(path, str(patience), f"less than {most}; it has no effect so", warning=True)
+            else_ = "nothing stops the run early" if "early_stopping" in path else "the learning rate never falls"
+            yield Fault(path, str(patience), f"less than {most}; else {else_}", warning=True)
+
+
+def _shipped(group: str, *keys: str) -> list[Any]:
+    """What the files of a group say, which nobody has chosen."""
+    files = (project.current().configs / group).glob("*.yaml")
+    nodes = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    return [get(node, ".".join(keys)) for node in nodes if isinstance(node, dict)]
 
 
 def _parent(config: Config, path: str) -> Any:
@@ -120,7 +137,7 @@ def one_average(config: Config) -> Iterator[Fault]:
 def an_average_can_begin(config: Config) -> Iterator[Fault]:
     epochs, start = get(config, "trainer.max_epochs"), get(config, "callbacks.swa.start_epoch")
     if isinstance(epochs, int) and isinstance(start, int) and start >= epochs > TRY_OUT:
-        allowed = f"less than trainer.max_epochs, {epochs}; it has no effect so"
+        allowed = f"less than trainer.max_epochs, {epochs}; else no weights are averaged"
         yield Fault("callbacks.swa.start_epoch", str(start), allowed, warning=True)
 
 
@@ -130,7 +147,7 @@ def pictures_have_a_board(config: Config) -> Iterator[Fault]:
     drawing = [] if board else named(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
     if drawing and "logger" in config:
         given = f"no TensorBoard for {', '.join(drawing)}"
-        yield Fault("logger", given, "default or tensorboard; they have no effect so", warning=True)
+        yield Fault("logger", given, "default or tensorboard; else they draw nothing", warning=True)
 
 
 def named(config: Config, classes: str) -> list[str]:
@@ -144,7 +161,7 @@ def named(config: Config, classes: str) -> list[str]:
 def layers_can_thaw(config: Config) -> Iterator[Fault]:
     epochs, head = get(config, "trainer.max_epochs"), get(config, "callbacks.finetuning.head_epochs")
     if isinstance(epochs, int) and isinstance(head, int) and head >= epochs > TRY_OUT:
-        allowed = f"less than trainer.max_epochs, {epochs}, or null; only the last layer is trained so"
+        allowed = f"less than trainer.max_epochs, {epochs}, or null; else only the last layer is trained"
         yield Fault("callbacks.finetuning.head_epochs", str(head), allowed, warning=True)
 
 
@@ -168,13 +185,13 @@ def finders_have_their_steps(config: Config) -> Iterator[Fault]:
             yield Fault("optimizer.lr", "0 with callbacks.find_lr", "more than 0; other rates keep their ratio to it")
 
 
+# What they say depends on what the task logs, and a program may yet give another one.
+OF_THE_TASK = (metrics_are_declared, monitor_is_logged, mode_fits_the_monitor, a_metric_has_a_name_of_its_own)
 RULES = (
+    *OF_THE_TASK,
     what_is_asked_of_a_net_has_one,
     finders_have_their_steps,
     layers_can_thaw,
-    monitor_is_logged,
-    mode_fits_the_monitor,
-    a_metric_has_a_name_of_its_own,
     plateau_has_a_metric,
     top_k_leaves_classes_out,
     something_validates,

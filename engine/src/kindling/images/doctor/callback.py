@@ -107,8 +107,8 @@ class Doctor(Observer):
         self._fetching.start_epoch()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        sums: Any = pl_module.sums["train"].state() if is_summed(pl_module) else None  # pyright: ignore
-        if sums is not None:
+        sums: Any = pl_module.kindling_sums["train"].state() if is_summed(pl_module) else None  # pyright: ignore
+        if sums is not None and sums[NUM]:
             self._seen.train_loss = sums[LOSS] / sums[NUM]
         self._seen.loading = self._fetching.share
         self._ask(EPOCH)

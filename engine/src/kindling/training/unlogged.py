@@ -1,0 +1,58 @@
+"""Whether what a run watches, and what its task declares, is logged: asked once something has been validated."""
+
+import inspect
+from typing import Any
+
+from lightning.pytorch import LightningModule, Trainer
+
+from kindling.checkpoints.checkpoint import config_of
+from kindling.config.fault import Fault, nearest
+from kindling.config.logged import without_loader
+from kindling.config.rules.callback_rules import OF_VALIDATION, watched
+from kindling.console import warn
+from kindling.errors import ConfigError
+from kindling.training.requirements import metrics_watched
+
+
+def refuse_unlogged(trainer: Trainer, module: LightningModule) -> None:
+    """Warn of metrics that a task declares, and that the validation that has just ended did not log.
+
+    Raises:
+        ConfigError: a metric of validation is watched that it did not log.
+    """
+    logged = sorted({without_loader(name) for name in trainer.callback_metrics} - {"epoch", "step"})
+    name = type(module).__name__
+    for monitor in metrics_watched(trainer):
+        if OF_VALIDATION.match(monitor) and without_loader(monitor) not in logged:
+            given = f"{monitor}, which validation of {name} does not log"
+            raise ConfigError(str(_fault(_key_of(monitor, trainer), given, logged, monitor)))
+    for metric in (f"val/{each}" for each in declared_by(module)):
+        if metric not in logged:
+            warn(_fault("task", f"{metric} by METRICS of {name}, whose validation does not log it", logged, metric))
+
+
+def declared_by(module: Any) -> dict[str, str]:
+    # A module that is no task may call something else so.
+    return module.METRICS if hasattr(module, "kindling_sums") else {}
+
+
+def _fault(path: str, given: str, logged: list[str], name: str) -> Fault:
+    return Fault(path, given, ", ".join(logged) or "null, as its validation logs nothing", nearest(name, logged))
+
+
+def _key_of(monitor: str, trainer: Trainer) -> str:
+    """The setting that names a metric."""
+    return next((path for path, (given, _) in watched(config_of(trainer)).items() if given == monitor), "monitor")
+
+
+def knows_of_sanity_checks(module: LightningModule) -> bool:
+    """Whether a module may log less in a sanity check, for which its source asks."""
+    kinds = [kind for kind in type(module).__mro__ if not kind.__module__.startswith(("lightning.", "torch."))]
+    return any("sanity_checking" in source_of(kind) for kind in kinds)
+
+
+def source_of(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):
+        return ""
