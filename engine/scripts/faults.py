@@ -453,7 +453,8 @@ FAULTS = [
         "if False",
     ),
     Fault("engine/src/kindling/config/rules/run_rules.py", "threads > cores", "threads > 1024"),
-    Fault("engine/src/kindling/process/streams.py", "or open(2", "or None and open(2"),
+    Fault("engine/src/kindling/process/streams.py", "if not self.drops:", "if True:"),
+    Fault("engine/src/kindling/process/streams.py", "        _descriptors[1].drops = False\n", "        pass\n"),
     Fault("engine/src/kindling/files/whole_folder.py", ' + "/" * each.is_dir()', ""),
     Fault("engine/src/kindling/images/decoding.py", "if integers.min() < 0:", "if False:"),
     Fault(

@@ -24,10 +24,11 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         OSError: with the path as `filename`; the old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    # JSON and YAML read an escaped part of a name, such as \\udcff, as what it was.
+    as_text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 
     try:
-        with temporary.open(mode, encoding=encoding, newline=newline) as stream:
+        with temporary.open(mode, **as_text) as stream:
             yield stream
             if durable:
                 stream.flush()

@@ -10,7 +10,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from kindling.errors import Interrupted
@@ -66,7 +66,9 @@ def _handle(signum: int, frame: Any) -> None:
     if _State.is_deferring and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
-        os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
+        # The disk that takes stderr may be full.
+        with suppress(OSError):
+            os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
     elif _State.ended_by:
         # The second signal ends it without cleaning up.
         signal.signal(signum, signal.SIG_DFL)
