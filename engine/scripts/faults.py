@@ -570,7 +570,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/launched.py", "launcher.kill(signal.SIGKILL)", "pass"),
     Fault("engine/src/kindling/training/divergence.py", "reversed(gradients)", "iter(gradients)"),
     Fault("engine/src/kindling/training/divergence.py", "self._first = self._first._replace(batch=None)", "pass"),
-    Fault("engine/src/kindling/training/failures.py", "if DEAD_WORKER.match(text):", "if False:"),
+    Fault("engine/src/kindling/data/shared_memory.py", "if DEAD_WORKER.match(text):", "if False:"),
     Fault("engine/src/kindling/training/failures.py", "trainer.accumulate_grad_batches * batches", "batches"),
     Fault("engine/src/kindling/checkpoints/agreement.py", 'reduce_op="max"', 'reduce_op="min"'),
     Fault("engine/src/kindling/checkpoints/agreement.py", "int(POLL_S / max(slowest_s, 1e-6))", "POLL_STEPS"),

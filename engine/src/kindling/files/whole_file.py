@@ -25,7 +25,7 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
     # JSON and YAML read an escaped part of a name, such as \\udcff, as what it was.
-    as_text = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    as_text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 
     try:
         with temporary.open(mode, **as_text) as stream:
