@@ -9,14 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from kindling.data import shared_memory
 from kindling.data.seeds import generators_kept, seed_all
-from kindling.errors import KindlingError
+from kindling.errors import Interrupted, KindlingError
 from kindling.process.parent import die_with
 from kindling.process.signals import ENDING
+
+# Until a worker that was asked to end is killed.
+PATIENCE_S = 0.5
 
 
 class Workers:
@@ -73,6 +77,9 @@ class Workers:
                 if space and not number:
                     self._refuse_too_little_shared_memory(batch, space[1])
                 yield batch
+        except Interrupted:
+            self._end_at_once()
+            raise
         except Exception as error:
             # Garbage collection would wait 5 s for the workers.
             if isinstance(self.iterator, _MultiProcessingDataLoaderIter):
@@ -82,6 +89,21 @@ class Workers:
             if lost:
                 raise KindlingError(lost) from error
             raise
+
+    def _end_at_once(self) -> None:
+        """A worker may hang, for which a loader would wait 5 s, and its process for ever."""
+        iterator = self.iterator
+        if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+            return
+        for worker in iterator._workers:
+            worker.terminate()
+        if iterator._worker_pids_set:
+            # Else torch takes their end for an error.
+            _remove_worker_pids(id(iterator))
+            iterator._worker_pids_set = False
+        for worker in iterator._workers:
+            worker.join(timeout=PATIENCE_S)
+            worker.kill()
 
     def _refuse_too_little_shared_memory(self, batch: Any, free: int) -> None:
         num_workers, each = self._loader.num_workers, self._loader.prefetch_factor or 0
