@@ -1,13 +1,18 @@
 """What a run outlives: closed and full streams, names that are not UTF-8, and other poor surroundings."""
 
+import errno
 import json
 import os
+import stat
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from bench_root import PROJECT
+from kindling.checkpoints import resume_files
 from kindling.cli.entry import compose
 from kindling.config.rules import run_rules
 from kindling.errors import ConfigError
@@ -137,6 +142,86 @@ def test_a_record_gives_back_the_names_that_it_was_given(tmp_path):
 
 def test_an_answer_over_http_holds_any_name():
     assert json.loads(_json({"class": NOT_UTF_8}).body) == {"class": NOT_UTF_8}
+
+
+# File systems
+
+
+def unsupported(*_):
+    raise OSError(errno.EPERM, "Operation not permitted")
+
+
+def test_a_file_system_without_links_has_a_copy_as_its_last_checkpoint(tmp_path, monkeypatch):
+    for name in ("link", "symlink"):
+        monkeypatch.setattr(os, name, unsupported)
+    (tmp_path / "step_1.ckpt").write_text("x")
+    for _ in range(2):
+        resume_files.name_last(tmp_path / "step_1.ckpt")
+    assert (tmp_path / "last.ckpt").read_text() == "x"
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize(("number", "is_taken"), [(errno.EINVAL, True), (errno.EIO, False)])
+def test_a_file_system_that_waits_for_no_folder_takes_files_all_the_same(tmp_path, monkeypatch, number, is_taken):
+    def fsync(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, "of a folder")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with nullcontext() if is_taken else pytest.raises(OSError, match="of a folder"):
+        write(tmp_path / "file")
+    assert (tmp_path / "file").read_text() == "whole"
+
+
+def write(file: Path) -> None:
+    with write_whole(file, durable=True) as stream:
+        stream.write("whole")
+
+
+QUICK = ["data=fake", "model=mlp", "trainer=cpu", "debug=fast", "logger=csv"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kilobytes", [4, 8, 12, 16, 20, 24, 40])
+def test_a_disk_that_is_full_is_one_line_whatever_file_meets_it_and_the_run_goes_on_once_there_is_space(
+    tmp_path, kilobytes
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    train = f"{sys.executable} {PROJECT / 'train.py'} {' '.join(QUICK)} trainer.max_epochs=2"
+    script = (
+        f"mount -t tmpfs -o size={kilobytes}k none {disk} || exit 77\n"
+        f"{train} hydra.run.dir={disk}/run 2> {tmp_path}/first && exit 78\n"
+        f"mount -o remount,size=50m {disk}\n"
+        f"if [ -e {disk}/run/run.json ]; then {train} resume={disk}/run; else {train} hydra.run.dir={disk}/run; fi\n"
+    )
+    done = subprocess.run(["unshare", "-m", "bash", "-c", script], capture_output=True, text=True, timeout=100)
+    if done.returncode in (1, 77) and "permitted" in done.stderr:
+        pytest.skip("needs the right to mount")
+    lines = [line for line in (tmp_path / "first").read_text().splitlines() if line.startswith(("error", "Trace"))]
+    assert len(lines) == 1, lines
+    assert lines[0].endswith(("; free space", "free space or set paths.logs"))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("<&-", ">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full", "| true", "> >(head -1)"),
+        *("TERM=dumb", "TERM=", "COLUMNS=0", "COLUMNS=x", "HOME=/proc/nowhere", "HOME=", "TMPDIR=/nowhere"),
+        *("LC_ALL=C", "LC_ALL=C PYTHONIOENCODING=ascii", "LC_ALL=nowhere", "umask 077;"),
+    ],
+)
+def test_a_run_outlives_its_surroundings(tmp_path, given):
+    logs = tmp_path / "größe"
+    redirected = given if given[0] in "<>|2" else ""
+    before = "" if redirected else given
+    train = f"{sys.executable} {PROJECT / 'train.py'} {' '.join(QUICK)} \"paths.logs='{logs}'\""
+    command = f"set -o pipefail; {before} {train} {redirected}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert '"status": "finished"' in next(logs.rglob("run.json")).read_text(encoding="utf-8")
 
 
 def _nested(key: str) -> dict[str, dict[str, str]]:

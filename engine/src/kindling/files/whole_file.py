@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -36,9 +37,7 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
 
         temporary.replace(path)
         if durable:
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            wait_for_disk(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -47,6 +46,19 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+
+
+def wait_for_disk(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do it for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporaries(path: Path) -> None:
