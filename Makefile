@@ -67,6 +67,10 @@ faults: $(READY) ## plant faults, one by one, and see which test catches each: a
 contracts: $(READY) ## plant classical bugs, and see which contract of models, data and runs catches each
 	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
+audit: $(READY) ## known vulnerabilities of the pinned packages; asks pypi.org
+	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
+	@$(BIN)/python engine/scripts/audit.py .venv/audit/bin/pip-audit
+
 clean: ## delete caches; asks before it deletes results in logs/
 	rm -rf .pytest_cache .ruff_cache .coverage* build
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
@@ -76,4 +80,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema check-configs faults contracts clean
+.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema check-configs faults contracts audit clean

@@ -28,6 +28,8 @@ from kindling.process import ranks, signals
         (InterpolationResolutionError("no key\n    full_key: a.b"), 2, "error: no key\n"),
         (PermissionError(errno.EACCES, "not allowed", "a file"), 1, "error: a file: not allowed; give a path that can"),
         (OSError(errno.ENOSPC, "no space"), 1, "error: stdout, or the run folder: no space; free space\n"),
+        (OSError(errno.EROFS, "read-only", "a"), 1, "error: a: read-only; give a path that can be written\n"),
+        (OSError(errno.EDQUOT, "quota"), 1, "error: stdout, or the run folder: quota; free space, or ask for more\n"),
         (ValueError("of Hydra"), 2, "error: of Hydra\n"),
         (ConfigError("with token=hunter22"), 2, "error: with token=<redacted>\n"),
     ],

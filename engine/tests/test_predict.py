@@ -23,6 +23,7 @@ from kindling.inference.predicting.batches import Batches, decoded
 from kindling.inference.predicting.image_names import list_images
 from kindling.inference.predicting.tables import ENDINGS, ClassColumns, write_table
 from kindling.predict import predict
+from kindling.process import streams
 from kindling.testing.commands import Fork, run
 
 CLASSES = [f"class {label}" for label in range(10)]
@@ -535,7 +536,7 @@ def test_a_file_where_the_journal_would_be_is_kept(predicted, photos, tmp_path):
 
 
 def test_a_stdout_that_is_closed_is_told(photos, monkeypatch):
-    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setitem(streams._before, 1, None)
     (fault,) = rules.the_output_is_free({"output": "-", "input": str(photos), "overwrite": False})
     assert str(fault) == "output: given -, and stdout is closed; allowed: a file that ends in .csv, .json, .parquet"
 

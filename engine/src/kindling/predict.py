@@ -27,6 +27,7 @@ from kindling.inference.predicting.rules import DEFAULT_OUTPUT, faults, faults_o
 from kindling.inference.predicting.sources import ClassifiedImages, Rows, Source, WrittenImages
 from kindling.inference.predicting.tables import ENDINGS, STDOUT, ClassColumns, Row, Tally, write_csv, write_table
 from kindling.inference.predictor import TextPredictor, load
+from kindling.process.streams import stdout_for_a_result
 
 log = logging.getLogger(__name__)
 # Settings of a text; those that are null are the processor's defaults.
@@ -67,12 +68,12 @@ def write_text(predictor: TextPredictor, output: str, cfg: DictConfig) -> None:
             stream.write(prompt + "".join(pieces))
         log.info("%s: written", output)
         return
-    sys.stdout.reconfigure(encoding="utf-8", newline="")  # pyright: ignore[reportAttributeAccessIssue]
-    sys.stdout.write(prompt)
+    stdout = stdout_for_a_result()
+    stdout.write(prompt)
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        stdout.write(piece)
+        stdout.flush()
+    stdout.write("\n")
 
 
 def prompt_of(given: str) -> str:
@@ -140,14 +141,15 @@ def _columns(predictor: ImagePredictor, file: Path, top_k: int | None) -> ClassC
 
 
 def _to_stdout(batches: Batches, items: Iterator[Any], tally: Tally) -> None:
+    stdout = stdout_for_a_result()
+
     def rows() -> Iterator[Row]:
         for found, _ in batches.of(items):
             yield from found
-            sys.stdout.flush()
+            stdout.flush()
             tally.add(found)
 
-    sys.stdout.reconfigure(encoding="utf-8", newline="")  # pyright: ignore[reportAttributeAccessIssue]
-    write_csv(sys.stdout, batches.source.columns.names, rows())
+    write_csv(stdout, batches.source.columns.names, rows())
 
 
 def _to_file(batches: Batches, items: Iterator[Any], journal: Journal, output: Path, *, overwrite: bool) -> None:

@@ -65,7 +65,6 @@ class ResumeCheckpoint(Checkpoint):
         self._saved_step = -1
         self._saved_at = time.monotonic()
         self._save_s = 0.0
-
         # Progress to save; None while another callback saves.
         self._saving: dict[str, Any] | None = None
         # Progress that is being restored, until the first batch.
@@ -133,7 +132,8 @@ class ResumeCheckpoint(Checkpoint):
         file = self.folder / "checkpoints" / f"step_{trainer.global_step:09}.ckpt"
         self._saving = progress
         try:
-            trainer.save_checkpoint(file)
+            with signals.worth_waiting_for():
+                trainer.save_checkpoint(file)
         finally:
             self._saving = None
         if trainer.is_global_zero:

@@ -56,15 +56,24 @@ def name_last(file: Path) -> None:
     temporary = file.with_name(f".{last.name}.{os.getpid()}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     try:
-        os.link(file, temporary)
-    except OSError:
-        # A file system without hard links.
-        temporary.symlink_to(file.name)
-    try:
+        _name_too(file, temporary)
         temporary.replace(last)
     finally:
         # It stays if both were the same file already.
         temporary.unlink(missing_ok=True)
+
+
+def _name_too(file: Path, other: Path) -> None:
+    """Let a file of the same folder have another name, or a copy that has it."""
+    try:
+        os.link(file, other)
+    except OSError:
+        # A file system without hard links.
+        try:
+            other.symlink_to(file.name)
+        except OSError:
+            # Nor any others, as that of a memory card.
+            shutil.copyfile(file, other)
 
 
 def best_then(file: Path) -> Path:

@@ -43,7 +43,7 @@ def entry(file: str, task: Callable[[DictConfig], Any]) -> None:
 def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     full_trace = _take_full_trace()
-    streams.occupy_closed_streams()
+    streams.take_over()
     signals.install()
     parent.end_with_launcher()
 
@@ -72,6 +72,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
 
     def job(cfg: DictConfig) -> Any:
         logging.captureWarnings(True)
+        streams.drop_unwritable(1)
 
         # Else a full disk prints a traceback for each log line.
         logging.raiseExceptions = full_trace

@@ -8,7 +8,7 @@
 | a file that cannot be read or written | its name, and what to do             | 1                |
 | another error                         | its traceback                        | 1                |
 | a signal                              | its name                             | 129, 130, 143    |
-| the reader of its output has gone     | nothing                              | 141              |
+| the reader of its result has gone     | nothing                              | 141              |
 | `sys.exit`                            | its text, if it is one               | its code         |
 """
 
@@ -28,7 +28,14 @@ from kindling.process import ranks, signals
 
 # 128 + SIGPIPE, as a shell reports it.
 BROKEN_PIPE = 141
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+# What to do about a disk, whose errors often name no file.
+DISK = {
+    errno.ENOSPC: "free space",
+    errno.EDQUOT: "free space, or ask for more",
+    errno.EFBIG: "allow larger files: ulimit -f",
+    errno.EROFS: "give a path that can be written",
+    errno.EIO: "look after the disk, which fails",
+}
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -129,11 +136,10 @@ def _of_a_file(error: Exception) -> KindlingError | None:
     """The mistake behind the error of a file, or of a disk that is full."""
     if not isinstance(error, OSError):
         return None
-    is_full = error.errno in FULL_DISK
-    if not (error.filename or is_full):
+    if not (error.filename or error.errno in DISK):
         return None
     file = error.filename or "stdout, or the run folder"
-    to_do = "free space" if is_full else "give a path that can be read and written"
+    to_do = DISK.get(error.errno or 0, "give a path that can be read and written")
     return KindlingError(f"{file}: {error.strerror}; {to_do}")
 
 

@@ -9,13 +9,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _remove_worker_pids
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
+from kindling.data import shared_memory
 from kindling.data.seeds import generators_kept, seed_all
-from kindling.errors import KindlingError
+from kindling.errors import Interrupted, KindlingError
 from kindling.process.parent import die_with
 from kindling.process.signals import ENDING
+
+# Until a worker that was asked to end is killed.
+PATIENCE_S = 0.5
 
 
 class Workers:
@@ -59,21 +64,51 @@ class Workers:
         """The batch of each pair of indices (B,) and seeds (B,), on the CPU.
 
         Raises:
-            KindlingError: an example cannot be read.
+            KindlingError: an example cannot be read, a worker has died, or there is too little shared memory.
         """
         self._batches[:] = [list(zip(indices.tolist(), seeds.tolist(), strict=True)) for indices, seeds in batches]
+        # Pinning empties it at once.
+        space = shared_memory.space() if self._loader.num_workers and not self._loader.pin_memory else None
         self.iterator = iter(self._loader)
         try:
-            for batch in self.iterator:
+            for number, batch in enumerate(self.iterator):
                 if isinstance(batch, KindlingError):
                     raise batch
+                if space and not number:
+                    self._refuse_too_little_shared_memory(batch, space[1])
                 yield batch
-        except Exception:
+        except Interrupted:
+            self._end_at_once()
+            raise
+        except Exception as error:
             # Garbage collection would wait 5 s for the workers.
             if isinstance(self.iterator, _MultiProcessingDataLoaderIter):
                 self.iterator._shutdown_workers()
             self.iterator = None
+            lost = shared_memory.remedy(error)
+            if lost:
+                raise KindlingError(lost) from error
             raise
+
+    def _end_at_once(self) -> None:
+        """A worker may hang, for which a loader would wait 5 s, and its process for ever."""
+        iterator = self.iterator
+        if not isinstance(iterator, _MultiProcessingDataLoaderIter):
+            return
+        for worker in iterator._workers:
+            worker.terminate()
+        if iterator._worker_pids_set:
+            # Else torch takes their end for an error.
+            _remove_worker_pids(id(iterator))
+            iterator._worker_pids_set = False
+        for worker in iterator._workers:
+            worker.join(timeout=PATIENCE_S)
+            worker.kill()
+
+    def _refuse_too_little_shared_memory(self, batch: Any, free: int) -> None:
+        num_workers, each = self._loader.num_workers, self._loader.prefetch_factor or 0
+        num_batches = min(len(self._batches), num_workers * each)
+        shared_memory.refuse_too_little(batch, num_batches=num_batches, num_workers=num_workers, free=free)
 
     @property
     def iterator(self) -> Any:
@@ -112,6 +147,7 @@ def _as_it_is(batch: Any) -> Any:
 
 def _belong_to_parent(parent: int, worker: int) -> None:
     """End with the parent, or when it says so; signals to all processes of a run are for the parent alone."""
+    shared_memory.answer_for_unsent_batches()
     for signum in ENDING:
         signal.signal(signum, signal.SIG_IGN)
     # MacOS lacks it, so any SIGTERM ends a worker.

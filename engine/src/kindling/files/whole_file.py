@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -24,10 +25,11 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         OSError: with the path as `filename`; the old file is as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}{TEMPORARY}")
-    encoding, newline = (None, None) if "b" in mode else ("utf-8", "")
+    # JSON and YAML read an escaped part of a name, such as \\udcff, as what it was.
+    as_text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
 
     try:
-        with temporary.open(mode, encoding=encoding, newline=newline) as stream:
+        with temporary.open(mode, **as_text) as stream:
             yield stream
             if durable:
                 stream.flush()
@@ -35,9 +37,7 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
 
         temporary.replace(path)
         if durable:
-            folder = os.open(path.parent, os.O_RDONLY)
-            os.fsync(folder)
-            os.close(folder)
+            wait_for_disk(path.parent)
     except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
@@ -46,6 +46,19 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         if isinstance(error, OSError):
             error.filename = str(path)
         raise
+
+
+def wait_for_disk(path: Path) -> None:
+    """Wait until the disk has a file, or the names in a folder."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems cannot do it for a folder.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
 
 
 def remove_temporaries(path: Path) -> None:

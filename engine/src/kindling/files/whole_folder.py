@@ -3,11 +3,11 @@
 import os
 import shutil
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from kindling.errors import ConfigError
-from kindling.files.whole_file import TEMPORARY
+from kindling.files.whole_file import TEMPORARY, wait_for_disk
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def write_whole_folder(target: Path, mark: str, names: Collection[str]) -> Itera
         temporary.mkdir()
         yield temporary
         for file in (*temporary.iterdir(), temporary):
-            _wait_for_disk(file)
+            wait_for_disk(file)
         refuse_others(target, mark, names)
         _replace(temporary, target)
     finally:
@@ -95,12 +95,3 @@ def _is_alive(pid: int) -> bool:
     except (PermissionError, OverflowError):
         return True
     return True
-
-
-def _wait_for_disk(path: Path) -> None:
-    with suppress(IsADirectoryError):
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

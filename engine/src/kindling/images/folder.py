@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from kindling.errors import DataError
+from kindling.files.names import shown
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
 SPLIT_NAMES = {
@@ -54,7 +55,7 @@ def split_folders(root: str | Path) -> dict[str, Path]:
 
 def class_names(root: str | Path) -> list[str]:
     """The names of the class folders, sorted; their positions are the labels."""
-    return [folder.name for folder in _folders(split_folders(root)["train"])]
+    return [shown(folder.name) for folder in _folders(split_folders(root)["train"])]
 
 
 def list_images(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
@@ -63,14 +64,12 @@ def list_images(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
     Raises:
         DataError: a class folder has no image, or is not one of `classes`.
     """
-    unknown = sorted({found.name for found in _folders(folder)} - set(classes))
+    folders = {shown(found.name): found for found in _folders(folder)}
+    unknown = sorted(folders.keys() - set(classes))
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
     return [
-        (path, label)
-        for label, name in enumerate(classes)
-        if (folder / name).is_dir()
-        for path in _image_paths(folder / name)
+        (path, label) for label, name in enumerate(classes) if name in folders for path in _image_paths(folders[name])
     ]
 
 

@@ -20,6 +20,11 @@ def is_launched() -> bool:
     return FIRST_PID in os.environ and not is_first_process()
 
 
+def are_several() -> bool:
+    """Whether this process is one of several, by the same variables."""
+    return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))
+
+
 def job() -> str | None:
     """A name that the processes which torchrun or Slurm has started together share with no others; None if alone."""
     env = os.environ

@@ -10,16 +10,23 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from kindling.errors import Interrupted
+from kindling.process import ranks
 
 # SIGHUP: a terminal closed; SIGUSR1: Slurm's time is nearly over.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 # A terminal and a launcher may both pass on one Ctrl-C.
 SAME_SIGNAL_S = 1.0
+
+# A run that computes nothing for so long after a signal hangs; alone, or where others may still compute.
+STALL_S = 10.0
+STALL_TOGETHER_S = 60.0
+# Waiting costs a hundredth of this, a single batch more.
+IDLE_CPU_S = 0.02
 
 
 class _State:
@@ -28,18 +35,24 @@ class _State:
     Attributes:
         is_deferring: `deferred` is open.
         request: the interruption to raise at the next batch boundary.
+        pid: the process that defers, which its workers are copies of.
         ended_by: the interruption that was raised.
         received_at: when the last signal came, by the monotonic clock.
         first_pid: the process that is to end this one.
         terminals: the standard streams that are terminals.
+        cpu_s: what the main thread had computed when it was last looked at.
+        may_idle: it waits for what is worth it, such as the disk that a checkpoint goes to.
     """
 
     is_deferring = False
+    pid = 0
     request: Interrupted | None = None
     ended_by: Interrupted | None = None
     received_at = -math.inf
     first_pid: int | None = None
     terminals: ClassVar[list[int]] = []
+    cpu_s = 0.0
+    may_idle = False
 
 
 def install() -> None:
@@ -66,13 +79,45 @@ def _handle(signum: int, frame: Any) -> None:
     if _State.is_deferring and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
-        os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
+        # The disk that takes stderr may be full.
+        with suppress(OSError):
+            os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
+        _look_again_later()
     elif _State.ended_by:
         # The second signal ends it without cleaning up.
         signal.signal(signum, signal.SIG_DFL)
         os.kill(os.getpid(), signum)
     else:
         _end(signal.Signals(signum))
+
+
+def _look_again_later() -> None:
+    _State.cpu_s = time.thread_time()
+    # Somebody else may use the alarm; a worker that was forked waits for its parent.
+    if signal.getsignal(signal.SIGALRM) == _end_if_stalled and os.getpid() == _State.pid:
+        signal.setitimer(signal.ITIMER_REAL, STALL_TOGETHER_S if ranks.are_several() else STALL_S)
+
+
+def _end_if_stalled(signum: int, frame: Any) -> None:
+    """End a run that hangs, in a worker or before its first batch, so that no step will come."""
+    if not _State.is_deferring or _State.request is None:
+        return
+    if _State.may_idle or time.thread_time() - _State.cpu_s > IDLE_CPU_S:
+        _look_again_later()
+        return
+    with suppress(OSError):
+        os.write(2, f"{_State.request}: no step comes, so this is the end, with what is saved\n".encode())
+    _end(signal.Signals[str(_State.request)])
+
+
+@contextmanager
+def worth_waiting_for() -> Iterator[None]:
+    """No hang, however long it takes."""
+    _State.may_idle = True
+    try:
+        yield
+    finally:
+        _State.may_idle = False
 
 
 def terminal_is_gone() -> bool:
@@ -138,13 +183,15 @@ def deferred(by: object) -> Iterator[None]:
         yield
         return
 
-    before = {signum: signal.getsignal(signum) for signum in ENDING}
+    before = {signum: signal.getsignal(signum) for signum in (*ENDING, signal.SIGALRM)}
+    if before[signal.SIGALRM] == signal.SIG_DFL:
+        signal.signal(signal.SIGALRM, _end_if_stalled)
     for signum in ENDING:
         # A launched process ignores Ctrl-C, which the first one handles.
         if before[signum] != signal.SIG_IGN:
             signal.signal(signum, _handle)
 
-    _State.is_deferring, _State.ended_by, _State.request = True, None, None
+    _State.is_deferring, _State.ended_by, _State.request, _State.pid = True, None, None, os.getpid()
     try:
         yield
         if _State.request:
@@ -155,6 +202,8 @@ def deferred(by: object) -> Iterator[None]:
         raise
     finally:
         _State.is_deferring, _State.request = False, None
+        if signal.getsignal(signal.SIGALRM) == _end_if_stalled:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():
             signal.signal(signum, handler)
 

@@ -1,6 +1,5 @@
 """Errors that say what would help: memory that ran out, workers that died, checkpoints that do not fit."""
 
-import re
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 
 from kindling.checkpoints.checkpoint import config_of
+from kindling.data import shared_memory
 from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, ConfigError, KindlingError, one_line
 from kindling.lightning_internals.checkpoints import LOADS_STATES
@@ -22,8 +22,6 @@ CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memor
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 # Lightning's words where processes wait for gradients that a step has none of.
 UNUSED = "parameters that were not used in producing the loss"
-# Torch's words; an error of a live worker names no pid.
-DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 
 
 @contextmanager
@@ -33,6 +31,8 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     Raises:
         KindlingError: instead of an error of torch that calls for other settings.
     """
+    # Of loaders that are not ours.
+    shared_memory.answer_for_unsent_batches()
     try:
         yield
     except (RuntimeError, MemoryError) as error:
@@ -47,7 +47,7 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
                 f"trainer.strategy: given ddp with {name}, of whose parameters a step leaves some without a gradient; "
                 "allowed: trainer.strategy=ddp_find_unused_parameters_true, or trainer.devices=1"
             ) from error
-        remedy = lost_process(text)
+        remedy = shared_memory.remedy(error) or lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error
         raise
@@ -75,11 +75,6 @@ def ran_out_of_memory(error: BaseException, text: str) -> bool:
 
 def lost_process(text: str) -> str | None:
     """What to do if an error says that another process is gone."""
-    if DEAD_WORKER.match(text):
-        return (
-            f"data.num_workers: a worker process died ({text[:200]}); often memory has run out; "
-            "give fewer, and go on with resume="
-        )
     if "gloo" in text and any(words in text for words in GONE_PROCESS):
         return (
             "trainer.devices: another process of this run has ended without a word to this one; often memory has "

@@ -5,7 +5,9 @@ nothing. It imports nothing heavy. Add yours to `RULES`.
 """
 
 import re
+import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
@@ -15,6 +17,8 @@ from kindling.process.cores import available_cores
 
 Rule = Callable[[Config], Iterator[Fault]]
 ENGINE = __name__.partition(".")[0]
+# As Python reads bytes of names that it cannot decode.
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def schedule_ends_with_the_run(config: Config) -> Iterator[Fault]:
@@ -130,6 +134,26 @@ def files_are_here(config: Config) -> Iterator[Fault]:
             yield Fault(path, given, "a path on this machine; download what lies there")
 
 
+def texts_are_in_utf8(config: Config) -> Iterator[Fault]:
+    """YAML, checkpoints and TensorBoard hold no others; predict.py takes and writes files of any name."""
+    to_do = "rename it, or give a link to it"
+    if sys.getfilesystemencoding() != "utf-8":
+        to_do = f"{to_do}; or set PYTHONUTF8=1, as names are read as {sys.getfilesystemencoding()} here"
+    for path, text in _texts(config):
+        if path not in ("input", "output") and SURROGATE.search(text):
+            yield Fault(path, f"{text}, which is not in UTF-8", f"a name that is; {to_do}")
+
+
+def _texts(node: Any, above: str = "") -> Iterator[tuple[str, str]]:
+    """Each text with its path."""
+    pairs = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
+    for key, value in pairs:
+        path = f"{above}.{key}" if above else str(key)
+        if isinstance(value, str):
+            yield path, value
+        yield from _texts(value, path)
+
+
 def one_checkpoint_is_named(config: Config) -> Iterator[Fault]:
     """Of what takes a trained model; asked only when it runs, so that --cfg job shows the config without a run."""
     if bool(config["run"]) == bool(config["ckpt"]):
@@ -166,6 +190,7 @@ RULES: tuple[Rule, ...] = (
     threads_have_cores,
     pretrained_weights_stay,
     files_are_here,
+    texts_are_in_utf8,
     one_origin,
     what_goes_on_has_its_callback,
     a_rollback_changes_something,

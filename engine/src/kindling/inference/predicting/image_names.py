@@ -26,11 +26,6 @@ def list_images(given: str) -> Iterator[str]:
     return _below(*_split(path))
 
 
-def shown(name: str) -> str:
-    r"""A name as any file can hold it: bytes that are no UTF-8 become \xff."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
-
-
 def _of_stdin() -> Iterator[str]:
     for line in sys.stdin.buffer:
         name = os.fsdecode(line.rstrip(b"\r\n"))

@@ -1,7 +1,6 @@
 """What predict.py refuses before torch is loaded, and what is wrong with its input once the model's kind is known."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.inference.predicting import image_names, journal, raw_rows
 from kindling.inference.predicting.image_names import IMAGE_SUFFIXES, MAGIC, STDIN, list_images
 from kindling.inference.predicting.tables import ENDINGS, STDOUT
+from kindling.process import streams
 
 TEXT_SUFFIX = ".txt"
 TEXT_ALLOWED = f"a prompt, a text file, or {STDIN} for stdin"
@@ -42,7 +42,7 @@ def there_is_an_input(config: Config) -> Iterator[Fault]:
     given = config["input"]
     if not given:
         yield Fault("input", "nothing", "; ".join(ALLOWED.values()))
-    elif given == STDIN and sys.stdin is None:
+    elif given == STDIN and streams.was_closed(0):
         yield Fault("input", f"{STDIN}, and stdin is closed", "; ".join(ALLOWED.values()))
     elif is_path(given) and not is_table_or_text(given):
         yield from there_are_images(given)
@@ -90,7 +90,7 @@ def the_output_is_free(config: Config, kind: str = "") -> Iterator[Fault]:
         # Its name depends on the kind.
         return
     given = given if given is not None else DEFAULT_OUTPUT[kind]
-    if given == STDOUT and sys.stdout is None:
+    if given == STDOUT and streams.was_closed(1):
         yield Fault("output", f"{STDOUT}, and stdout is closed", f"a file that ends in {', '.join(ENDINGS)}")
     if given == STDOUT:
         return

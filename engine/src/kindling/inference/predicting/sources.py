@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from kindling.errors import ConfigError, DataError, one_line
+from kindling.files.names import shown
 from kindling.images.views import Views
 from kindling.inference.image_predictor import ImagePredictor
 from kindling.inference.predicting import image_names, raw_rows
-from kindling.inference.predicting.image_names import STDIN, list_images, shown
+from kindling.inference.predicting.image_names import STDIN, list_images
 from kindling.inference.predicting.journal import stamp_of
 from kindling.inference.predicting.raw_rows import RawRow, place_of, read_rows
 from kindling.inference.predicting.tables import ClassColumns, Row, Table, ValueColumns

@@ -104,7 +104,7 @@ def _loaded(models: Models) -> Served:
 
 def _json(content: dict[str, Any]) -> Response:
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return Response(text.encode(), media_type="application/json")
+    return Response(text.encode(errors="backslashreplace"), media_type="application/json")
 
 
 def _answer(request: Request, model: Served, predictions: list[dict[str, Any]]) -> dict[str, Any]:

@@ -64,4 +64,4 @@ async def _events(
 def _event(content: dict[str, Any], name: str = "") -> bytes:
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     kind = f"event: {name}\n" if name else ""
-    return f"{kind}data: {text}\n\n".encode()
+    return f"{kind}data: {text}\n\n".encode(errors="backslashreplace")
