@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 
 import pytest
-from torch import Tensor
 
 import kindling.train  # noqa: F401  for the forked runs
 from kindling.errors import Interrupted
@@ -107,7 +106,7 @@ def never_return() -> None:
     ("num_workers", "waits"), [pytest.param(0, lambda: time.sleep(1000), marks=pytest.mark.slow), (2, never_return)]
 )
 def test_a_signal_ends_a_run_whose_data_hang(make_tree, tmp_path, monkeypatch, num_workers, waits):
-    def hang(*_: object) -> Tensor:
+    def hang(*_: object) -> None:
         (tmp_path / "hangs").touch()
         waits()
 

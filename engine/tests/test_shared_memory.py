@@ -79,7 +79,7 @@ def test_batches_that_fit_are_read_and_so_they_are_where_nobody_knows(monkeypatc
 
 
 def test_the_space_of_a_system_that_has_it_elsewhere_is_unknown(monkeypatch, tmp_path):
-    assert shared_memory.space() is None or shared_memory.space()[0] > 0
+    assert (shared_memory.space() or (1, 1))[0] > 0
     monkeypatch.setattr(shared_memory, "FOLDER", tmp_path / "nowhere")
     assert shared_memory.space() is None
 
