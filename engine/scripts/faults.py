@@ -422,13 +422,19 @@ FAULTS = [
         "models.current if request.state.has_key else None",
         "models.current",
     ),
+    Fault("engine/src/kindling/inference/runtimes.py", "FILES if trust else DATA", "FILES"),
+    Fault("engine/src/kindling/inference/serving/source.py", "self.trust and self.run is None", "self.trust"),
+    Fault("engine/src/kindling/inference/runtimes.py", "file.read_bytes(), options", "str(file), options"),
+    Fault("engine/src/kindling/inference/model_folder.py", "model.stat().st_size > MOST_BYTES", "False"),
     Fault("engine/src/kindling/inference/serving/rows.py", "    if others:", "    if False:"),
     Fault("engine/src/kindling/inference/serving/rows.py", "not math.isfinite(value)", "False"),
     Fault("engine/src/kindling/inference/serving/texts.py", "None if text.given_up else next", "next"),
     Fault("engine/src/kindling/inference/serving/texts.py", "if time.monotonic() > text.ends_at:", "if False:"),
     Fault("engine/src/kindling/inference/exporting/parity.py", "np.ascontiguousarray(inputs[:, :length])", "inputs"),
     Fault("engine/src/kindling/inference/exporting/parity.py", "if is_alike else np.inf", "if True else np.inf"),
-    Fault("engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch)\n", ""),
+    Fault(
+        "engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch, self.timeout_s)\n", ""
+    ),
     Fault(
         "engine/src/kindling/evaluate.py",
         'evaluated = trainer.validate if cfg.split == "val" else trainer.test',

@@ -59,7 +59,7 @@ def serve(cfg: DictConfig) -> None:
     batcher, writer = Batcher(limits, metrics.batch), Writer(limits, metrics.text_pieces)
     source = _source(cfg)
     source.refuse_missing()
-    models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, report=metrics.model)
+    models = Models(source, cfg.threads, cfg.max_batch, cfg.timeout_s, watches=cfg.reload, report=metrics.model)
     requests = RequestLog()
     app = Gate(make_app(models, batcher, writer, metrics, limits, cfg.top_k), key, metrics, requests)
     listening = _listen(cfg.host, cfg.port)
@@ -139,7 +139,7 @@ def _is_own(host: str) -> bool:
 
 def _source(cfg: DictConfig) -> Source:
     run, ckpt, folder = (Path(each).expanduser() if each else None for each in (cfg.run, cfg.ckpt, cfg.model.folder))
-    return Source(run, ckpt, folder)
+    return Source(run, ckpt, folder, cfg.trust)
 
 
 def _listen(host: str, port: int) -> socket.socket:

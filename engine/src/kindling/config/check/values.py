@@ -54,6 +54,7 @@ TYPES = {
     "host": "str",
     "port": "Annotated[int, Interval(ge=0, le=65535)]",
     "reload": "bool",
+    "trust": "bool",
     "threads": "Annotated[int, Interval(ge=1, le=1024)] | None",
     "max_batch": "Annotated[int, Interval(ge=1, le=65536)]",
     "max_queue": "Annotated[int, Interval(ge=1, le=65536)]",
