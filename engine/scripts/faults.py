@@ -392,7 +392,7 @@ FAULTS = [
     Fault("engine/src/kindling/inference/serving/body.py", "> MOST_VALUES", "> 10**9"),
     Fault("engine/src/kindling/inference/serving/body.py", "if len(content_type) > MOST_TYPE_LETTERS", "if False"),
     Fault("engine/src/kindling/inference/serving/body.py", 'QUOTED.sub(b"", self.value)', "self.value"),
-    Fault("engine/src/kindling/inference/serving/connection.py", "return hard // 2", "return MOST_CONNECTIONS"),
+    Fault("engine/src/kindling/inference/serving/graceful.py", "return hard // 2", "return MOST_CONNECTIONS"),
     Fault(
         "engine/src/kindling/process/signals.py", "            raise _State.ended_by from None\n", "            raise\n"
     ),

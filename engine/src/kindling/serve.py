@@ -19,14 +19,9 @@ from kindling.config.rules.run_rules import one_model_is_named
 from kindling.errors import ConfigError
 from kindling.inference.serving.app import make_app
 from kindling.inference.serving.batching import Batcher
-from kindling.inference.serving.connection import (
-    ACCEPTED_AT_ONCE,
-    BACKLOG,
-    Connection,
-    GracefulServer,
-    most_connections,
-)
+from kindling.inference.serving.connection import MORE_BYTES, Connection
 from kindling.inference.serving.gate import Gate
+from kindling.inference.serving.graceful import ACCEPTED_AT_ONCE, BACKLOG, GracefulServer, most_connections
 from kindling.inference.serving.limits import Limits
 from kindling.inference.serving.logs import RequestLog
 from kindling.inference.serving.metrics import Metrics
@@ -75,7 +70,9 @@ def serve(cfg: DictConfig) -> None:
 
 
 def make_server(app: Gate, models: Models, limits: Limits, address: str) -> GracefulServer:
-    connection = type("LimitedConnection", (Connection,), {"timeout_s": limits.timeout_s, "most": most_connections()})
+    most_bytes = limits.max_body_bytes + MORE_BYTES
+    bounds = {"timeout_s": limits.timeout_s, "most": most_connections(), "most_bytes": most_bytes}
+    connection = type("LimitedConnection", (Connection,), bounds)
     config = uvicorn.Config(
         app,
         http=connection,
