@@ -247,7 +247,7 @@ def test_other_paths_and_methods_are_told_in_the_same_form(server):
     assert told(server.get("/predict/")) == (404, "not_found")
     answer = server.client.delete("/predict")
     assert told(answer) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "OPTIONS, POST"
 
 
 def test_an_image_of_many_pixels_is_refused_before_it_is_decoded(server):
@@ -355,7 +355,7 @@ def test_connections_beyond_what_there_are_open_files_for_are_refused(home, fold
         for _ in range(400):
             clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         server.process.send_signal(signal.SIGCONT)
-        answer = server.raw(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 20)
+        answer = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 20)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"too_many_connections" in answer
         clients.close()
@@ -392,7 +392,7 @@ def test_limits_of_images_pixels_and_classes_are_those_of_the_config(strict):
 
 
 def test_slow_clients_lose_their_connection_or_are_told(strict):
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         body = pool.submit(strict.raw, f"{head}Content-Length: 100\r\n\r\n{{".encode())
@@ -411,7 +411,7 @@ def test_a_client_that_reads_no_answer_loses_its_connection(strict):
         connection.settimeout(10)
         with pytest.raises(ConnectionError):  # noqa: PT012
             while True:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
                 time.sleep(0.01)
     assert strict.get("/health").status_code == 200
 
@@ -487,7 +487,7 @@ def test_sighup_takes_over_a_newer_model_once(server, folder, home):
 def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, folder):
     with serving(home / "ending.log", f"model={folder}") as found:
         body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
-        head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", found.port), timeout=20) as connection:
             connection.sendall(head.encode() + body[:5])
@@ -502,7 +502,7 @@ def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, fold
 
 def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
     body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
-    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    request = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     answers = []
 
