@@ -383,7 +383,9 @@ FAULTS = [
         "if self.held > self.bodies.limits.max_body_bytes:",
         "if False:",
     ),
-    Fault("engine/src/kindling/inference/serving/pixels.py", "if _num_pixels(opened) > max_pixels:", "if False:"),
+    Fault("engine/src/kindling/inference/serving/pixels.py", "if _num_pixels(opened) > max_pixels or ", "if "),
+    Fault("engine/src/kindling/inference/serving/pixels.py", " or max(opened.size) > MOST_A_SIDE", ""),
+    Fault("engine/src/kindling/inference/serving/pixels.py", "in RUNS and image.width", "in () and image.width"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "if time.thread_time() > self._end:", "if False:"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "_num_scans(file) > MOST_SCANS", "False"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "marker is None or marker[1][0] == END", "marker is None"),
@@ -425,7 +427,9 @@ FAULTS = [
     Fault("engine/src/kindling/inference/serving/connection.py", "if self._num_chunks > MOST_CHUNKS:", "if False:"),
     Fault("engine/src/kindling/inference/serving/connection.py", "if wrong := self._wrong():", "if False:"),
     Fault("engine/src/kindling/inference/serving/connection.py", ">= MOST_WAITING:", ">= 10**9:"),
-    Fault("engine/src/kindling/inference/serving/connection.py", "        if self._is_in_head:\n", "        if True:\n"),
+    Fault(
+        "engine/src/kindling/inference/serving/connection.py", "        if self._is_in_head:\n", "        if True:\n"
+    ),
     Fault("engine/src/kindling/inference/serving/visitors.py", "name in self.names or is_own(name)", "True"),
     Fault("engine/src/kindling/inference/serving/visitors.py", "origin not in allowed", "not allowed"),
     Fault("engine/src/kindling/inference/runtimes.py", "FILES if trust else DATA", "FILES"),

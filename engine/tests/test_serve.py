@@ -280,6 +280,31 @@ def jpeg_in_tiff(more: bytes = b"", height: int = 64) -> bytes:
     return encoded(Image.new("L", (64, height)), "TIFF", compression="jpeg", tiffinfo={278: 8}) + more
 
 
+def bmp_in_runs(width: int, height: int) -> bytes:
+    """A pixel of each row, and the end of the row, which Pillow fills by a loop."""
+    rows, palette = b"\1\1\0\0" * height + b"\0\1", bytes(1024)
+    start = 54 + len(palette)
+    head = struct.pack("<IHHI", start + len(rows), 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return b"BM" + head + info + palette + rows
+
+
+def test_a_bmp_in_runs_costs_no_time_if_it_has_many_pixels():
+    """This one of 3 KB took 4 s."""
+    started = time.thread_time()
+    with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in"):
+        pixels_of(bmp_in_runs(60_000, 400), 16, 1, 25_000_000, "images[0]")
+    assert time.thread_time() - started < 0.5
+
+
+def test_an_image_of_very_many_rows_is_refused():
+    """Each row takes memory of its own: this one of 3 KB took 200 MB."""
+    with pytest.raises(Refused, match=r"given more pixels; allowed: 25000000, of them 65535 a side") as raised:
+        pixels_of(encoded(Image.new("1", (1, 5_000_000)), "PNG"), 16, 1, 25_000_000, "images[0]")
+    assert (raised.value.status, raised.value.code) == (413, "image_too_large")
+    assert pixels_of(encoded(Image.new("1", (1, 65_535)), "PNG"), 16, 1, 25_000_000, "images[0]").shape == (16, 16, 1)
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -301,13 +326,14 @@ def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatc
 @pytest.mark.parametrize(
     "image",
     [
+        bmp_in_runs(100, 25),
         many_scans(1),
         many_scans(1) + b"\0\2" + b"\xff\xda\0\2" * 1000,
         many_scans(1)[:-2] + b"\xff" * 500_000 + b"\0\xff\xd9",
         jpeg_in_tiff(height=2048),
         b"P2\n2 2\n255\n# four\n1 2 3 4",
     ],
-    ids=["progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
+    ids=["runs", "progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
 )
 def test_an_image_that_only_looks_slow_is_decoded(image):
     assert pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]").shape == (16, 16, 1)
