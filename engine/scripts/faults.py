@@ -432,6 +432,7 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/inference/serving/visitors.py", "name in self.names or is_own(name)", "True"),
     Fault("engine/src/kindling/inference/serving/visitors.py", "origin not in allowed", "not allowed"),
+    Fault("engine/src/kindling/process/cores.py", "(group, *group.parents)", "(group,)"),
     Fault("engine/src/kindling/inference/runtimes.py", "FILES if trust else DATA", "FILES"),
     Fault("engine/src/kindling/inference/serving/source.py", "self.trust and self.run is None", "self.trust"),
     Fault("engine/src/kindling/inference/runtimes.py", "file.read_bytes(), options", "str(file), options"),
