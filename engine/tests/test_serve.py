@@ -532,7 +532,7 @@ def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
     request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     answers = []
 
-    def ask(port: int) -> None:
+    def ask(port: int, hesitates_s: float) -> None:
         """New connections until there are none any more."""
         while True:
             try:
@@ -540,11 +540,13 @@ def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
             except ConnectionRefusedError:
                 return
             with connection:
+                time.sleep(hesitates_s)
                 connection.sendall(request)
                 answers.append(connection.recv(65536)[:12])
 
     with serving(home / "busy.log", f"model={folder}") as found, ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask, found.port) for _ in range(8)]
+        # A busy machine lets a client wait between its connection and its request.
+        asking = [pool.submit(ask, found.port, hesitates_s) for hesitates_s in (1.6, 1.6, 0, 0, 0, 0, 0, 0)]
         time.sleep(0.5)
         found.process.send_signal(signal.SIGTERM)
         for each in asking:

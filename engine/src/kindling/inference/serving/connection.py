@@ -19,8 +19,8 @@ MOST_CHUNKS = 4096
 MOST_WAITING = 128
 # What chunks and headers add to a body.
 MORE_BYTES = 2**19
-# Seconds for requests that are on their way already.
-STOPS_IN_S = 0.5
+# Seconds for requests that are on their way already, and of a client that has just connected.
+STOPS_IN_S, NEW_FOR_S = 0.5, 3.0
 # They log each wrong client; the gate logs our own faults.
 for each in ("uvicorn", "python_multipart"):
     logging.getLogger(each).setLevel(logging.CRITICAL)
@@ -46,6 +46,7 @@ class Connection(HttpToolsProtocol):
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self._unanswered: deque[RequestResponseCycle] = deque()
+        self._opened_at = self.loop.time()
         # Writing pauses as soon as the client does not keep up.
         transport.set_write_buffer_limits(high=0)
         if len(self.connections) > self.most:
@@ -124,7 +125,9 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Not at once: closing while a request arrives would reset it."""
-        self.loop.call_later(STOPS_IN_S, super().shutdown)
+        is_new = self.cycle is None
+        left = self._opened_at + NEW_FOR_S - self.loop.time() if is_new else 0.0
+        self.loop.call_later(max(STOPS_IN_S, left), super().shutdown)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._unwatch()
