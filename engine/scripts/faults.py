@@ -435,7 +435,6 @@ FAULTS = [
     Fault("engine/src/kindling/process/cores.py", "(group, *group.parents)", "(group,)"),
     Fault("engine/src/kindling/inference/runtimes.py", "FILES if trust else DATA", "FILES"),
     Fault("engine/src/kindling/inference/serving/source.py", "self.trust and self.run is None", "self.trust"),
-    Fault("engine/src/kindling/inference/runtimes.py", "file.read_bytes(), options", "str(file), options"),
     Fault("engine/src/kindling/inference/model_folder.py", "model.stat().st_size > MOST_BYTES", "False"),
     Fault("engine/src/kindling/inference/serving/rows.py", "    if others:", "    if False:"),
     Fault("engine/src/kindling/inference/serving/rows.py", "not math.isfinite(value)", "False"),

@@ -102,7 +102,9 @@ def test_headers_behind_a_body_are_not_read(server):
 
 def test_an_upgrade_is_answered_as_http_and_closed(server):
     upgrade = HEALTH.replace(b"\r\n\r\n", b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n")
-    assert answers(server.raw(upgrade + HEALTH, 5)) == [(200, "")]
+    found = server.raw(upgrade + HEALTH, 5)
+    assert answers(found) == [(200, "")]
+    assert b"connection: close\r\n" in found
 
 
 def test_a_connection_stays_open_for_the_seconds_of_the_config(server):
