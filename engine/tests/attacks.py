@@ -480,7 +480,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "another format": Attack(
             CHECKPOINT,
             in_checkpoint(lambda c, _: c["description"].update(format=99) or c),
-            "of format 99; allowed: format 4 and older; use it with the version that wrote it",
+            "of format 99; allowed: format 5 and older; use it with the version that wrote it",
         ),
         "links to themselves": Attack(CHECKPOINT, link("run/checkpoints/*.ckpt", "{itself}")),
         "a folder that links to itself": Attack(CHECKPOINT, link("run/checkpoints", "{itself}")),
