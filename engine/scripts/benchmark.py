@@ -20,10 +20,11 @@
     python engine/scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python engine/scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
     python engine/scripts/benchmark.py serving run=logs/cnn/<run>    requests a second against a plain endpoint, memory
+    python engine/scripts/benchmark.py flood model=<folder>    p99 of good clients of serve.py beside hostile ones
 
 Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits` take
-overrides of train.py, `serving` those of serve.py. Each round measures all variants in turn; the least of at least
-five rounds counts.
+overrides of train.py, `serving` and `flood` those of serve.py. Each round measures all variants in turn; the least of
+at least five rounds counts.
 """
 
 import logging
@@ -34,6 +35,7 @@ from benchmarks import (
     data,
     export,
     finder,
+    flood,
     loop,
     monitor,
     profiles,
@@ -64,7 +66,7 @@ TABLES = {
     "finder": finder.finder,
     "answers": recipes.answers,
 }
-OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits, "serving": serving.serving}
+OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits, "serving": serving.serving, "flood": flood.flood}
 
 
 def main() -> None:

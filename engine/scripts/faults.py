@@ -383,7 +383,9 @@ FAULTS = [
         "if self.held > self.bodies.limits.max_body_bytes:",
         "if False:",
     ),
-    Fault("engine/src/kindling/inference/serving/pixels.py", "if _num_pixels(opened) > max_pixels:", "if False:"),
+    Fault("engine/src/kindling/inference/serving/pixels.py", "if _num_pixels(opened) > max_pixels or ", "if "),
+    Fault("engine/src/kindling/inference/serving/pixels.py", " or max(opened.size) > MOST_A_SIDE", ""),
+    Fault("engine/src/kindling/inference/serving/pixels.py", "in RUNS and image.width", "in () and image.width"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "if time.thread_time() > self._end:", "if False:"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "_num_scans(file) > MOST_SCANS", "False"),
     Fault("engine/src/kindling/inference/serving/pixels.py", "marker is None or marker[1][0] == END", "marker is None"),
@@ -392,7 +394,7 @@ FAULTS = [
     Fault("engine/src/kindling/inference/serving/body.py", "> MOST_VALUES", "> 10**9"),
     Fault("engine/src/kindling/inference/serving/body.py", "if len(content_type) > MOST_TYPE_LETTERS", "if False"),
     Fault("engine/src/kindling/inference/serving/body.py", 'QUOTED.sub(b"", self.value)', "self.value"),
-    Fault("engine/src/kindling/inference/serving/connection.py", "return hard // 2", "return MOST_CONNECTIONS"),
+    Fault("engine/src/kindling/inference/serving/graceful.py", "return hard // 2", "return MOST_CONNECTIONS"),
     Fault(
         "engine/src/kindling/process/signals.py", "            raise _State.ended_by from None\n", "            raise\n"
     ),
@@ -422,13 +424,27 @@ FAULTS = [
         "models.current if request.state.has_key else None",
         "models.current",
     ),
+    Fault("engine/src/kindling/inference/serving/connection.py", "if self._num_chunks > MOST_CHUNKS:", "if False:"),
+    Fault("engine/src/kindling/inference/serving/connection.py", "if wrong := self._wrong():", "if False:"),
+    Fault("engine/src/kindling/inference/serving/connection.py", ">= MOST_WAITING:", ">= 10**9:"),
+    Fault(
+        "engine/src/kindling/inference/serving/connection.py", "        if self._is_in_head:\n", "        if True:\n"
+    ),
+    Fault("engine/src/kindling/inference/serving/visitors.py", "name in self.names or is_own(name)", "True"),
+    Fault("engine/src/kindling/inference/serving/visitors.py", "origin not in allowed", "not allowed"),
+    Fault("engine/src/kindling/process/cores.py", "(group, *group.parents)", "(group,)"),
+    Fault("engine/src/kindling/inference/runtimes.py", "FILES if trust else DATA", "FILES"),
+    Fault("engine/src/kindling/inference/serving/source.py", "self.trust and self.run is None", "self.trust"),
+    Fault("engine/src/kindling/inference/model_folder.py", "model.stat().st_size > MOST_BYTES", "False"),
     Fault("engine/src/kindling/inference/serving/rows.py", "    if others:", "    if False:"),
     Fault("engine/src/kindling/inference/serving/rows.py", "not math.isfinite(value)", "False"),
     Fault("engine/src/kindling/inference/serving/texts.py", "None if text.given_up else next", "next"),
     Fault("engine/src/kindling/inference/serving/texts.py", "if time.monotonic() > text.ends_at:", "if False:"),
     Fault("engine/src/kindling/inference/exporting/parity.py", "np.ascontiguousarray(inputs[:, :length])", "inputs"),
     Fault("engine/src/kindling/inference/exporting/parity.py", "if is_alike else np.inf", "if True else np.inf"),
-    Fault("engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch)\n", ""),
+    Fault(
+        "engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch, self.timeout_s)\n", ""
+    ),
     Fault(
         "engine/src/kindling/evaluate.py",
         'evaluated = trainer.validate if cfg.split == "val" else trainer.test',

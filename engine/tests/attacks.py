@@ -17,7 +17,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from hostile_folders import MARKER, PROGRAMS, Evil
 from kindling.images.image_folder import ImageFolder
+from serving import write_model
 
 SECRET = "what only the environment knows"
 HOSTILE = {  # whatever may loosen what torch, Hydra and OmegaConf allow
@@ -54,6 +56,9 @@ DOORS = {
     "predict.py input": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
     "export.py run": ["run={home}/run", *EXPORT],
     "export.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *EXPORT],
+    "serve.py run": ["run={home}/run", "port=0"],
+    "serve.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", "port=0"],
+    "serve.py model.folder": ["model.folder={home}/run/export/onnx", "port=0"],
     "export.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images", *EXPORT],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
@@ -65,7 +70,10 @@ CHECKPOINT += (
     "predict.py ckpt",
     "export.py run",
     "export.py ckpt",
+    "serve.py run",
+    "serve.py ckpt",
 )
+FOLDER_AT = ("serve.py model.folder", "serve.py run")
 IMAGES_AT, CACHE = (
     ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
     ("train.py paths.cache", "evaluate.py data.root"),
@@ -80,23 +88,13 @@ def spread(number: int, every: int = 2) -> tuple[str, ...]:
     return RESUME + EVALUATE if number % every == 0 else EVALUATE
 
 
-class Evil:
-    """Its pickle makes a folder when it is loaded."""
-
-    def __init__(self, executed: Path):
-        self.executed = executed
-
-    def __reduce__(self) -> Any:
-        return os.mkdir, (str(self.executed),)
-
-
 class World:
     """The files that a command works on, made anew for each attack."""
 
     def __init__(self, home: Path, honest: Path, door: str):
         self.home, self.run, self.images, self.cache = home, home / "run", home / "images", home / "cache"
         self.door = door
-        self.executed = home / "executed"
+        self.executed = home / MARKER
         self.evil = Evil(self.executed)
         self.precious = home / "outside" / "precious.ckpt"
         shutil.rmtree(home, ignore_errors=True)
@@ -105,13 +103,20 @@ class World:
         os.link(self.run / "checkpoints" / "step_000000002.ckpt", self.run / "checkpoints" / "last.ckpt")
         self.precious.parent.mkdir()
         self.precious.write_text("irreplaceable")
-        if door not in CHECKPOINT or door.startswith("predict.py"):
+        if door == "serve.py model.folder":
+            write_model(self.exported)
+        elif door not in CHECKPOINT or door.startswith("predict.py"):
             write_tree(self.images)
         torch.save({}, home / "net.pt")
         program = home / "bin" / "gs"  # what Pillow would start for PostScript
         program.parent.mkdir()
         program.write_text(f"#!/bin/sh\nmkdir {self.executed}\n")
         program.chmod(0o755)
+
+    @property
+    def exported(self) -> Path:
+        """The model folder that serve.py takes out of a run."""
+        return self.run / "export" / "onnx"
 
     @cached_property
     def content(self) -> dict[str, Any]:
@@ -378,6 +383,13 @@ YAML_TAGS = (
     "evil: !!python/name:os.system",
 )
 
+# Model folders
+
+
+def in_folder(change: Callable[[Path], object]) -> Callable[[World], object]:
+    return lambda world: change(write_model(world.exported))
+
+
 # Data
 
 IMAGES: dict[str, Any] = {
@@ -446,7 +458,12 @@ def use_images(world: World) -> None:
 ATTACKS: dict[str, dict[str, Attack]] = {
     "honest files": {
         "a run": Attack(CHECKPOINT, lambda world: None, codes=(0,), trains=True),
+        "a model folder": Attack(FOLDER_AT, lambda world: write_model(world.exported), codes=(0,)),
         "images": Attack((*IMAGES_AT, "predict.py input"), use_images, codes=(0,)),
+    },
+    "model folders": {
+        name: Attack(FOLDER_AT, in_folder(change), "is a program, which may do anything")
+        for name, change in PROGRAMS.items()
     },
     "pickles in checkpoints": {
         name: Attack(spread(number, 1), in_checkpoint(change)) for number, (name, change) in enumerate(PICKLES.items())
@@ -463,7 +480,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "another format": Attack(
             CHECKPOINT,
             in_checkpoint(lambda c, _: c["description"].update(format=99) or c),
-            "of format 99; allowed: format 4 and older; use it with the version that wrote it",
+            "of format 99; allowed: format 5 and older; use it with the version that wrote it",
         ),
         "links to themselves": Attack(CHECKPOINT, link("run/checkpoints/*.ckpt", "{itself}")),
         "a folder that links to itself": Attack(CHECKPOINT, link("run/checkpoints", "{itself}")),

@@ -12,7 +12,7 @@ from PIL import Image
 
 from serving import png
 
-HEAD = b"POST /predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+HEAD = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
 KINDS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 
 
@@ -127,7 +127,7 @@ def other_method(rng: random.Random) -> bytes:
         method
         + b" "
         + rng.choice([*paths, b"/model?" + b"a=b&" * 500])
-        + b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+        + b" HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
     )
 
 
@@ -164,6 +164,65 @@ def bad_chunks(rng: random.Random) -> bytes:
     return HEAD + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + rng.choice(bodies)
 
 
+def chunked(body: bytes, size: int, head: bytes = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n") -> bytes:
+    parts = [body[start : start + size] for start in range(0, len(body), size)]
+    sent = b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts)
+    return head + b"Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + sent + b"0\r\n\r\n"
+
+
+def _after_post(lines: bytes) -> bytes:
+    return b"POST /predict HTTP/1.1\r\nHost: localhost\r\n" + lines
+
+
+# Each could be read as one request by a proxy and as another by what is behind it.
+SMUGGLED = {
+    "a length and chunks": _after_post(b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+    "chunks and a length": _after_post(b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\n0\r\n\r\n"),
+    "two lengths": _after_post(b"Content-Length: 1\r\nContent-Length: 2\r\n\r\nxy"),
+    "a length twice": _after_post(b"Content-Length: 1\r\nContent-Length: 1\r\n\r\nx"),
+    "a list of lengths": _after_post(b"Content-Length: 1, 1\r\n\r\nx"),
+    "a length with a sign": _after_post(b"Content-Length: +1\r\n\r\nx"),
+    "a length below zero": _after_post(b"Content-Length: -1\r\n\r\nx"),
+    "a length in another base": _after_post(b"Content-Length: 0x1\r\n\r\nx"),
+    "a length beyond 64 bits": _after_post(b"Content-Length: 18446744073709551617\r\n\r\nx"),
+    "an empty length": _after_post(b"Content-Length: \r\n\r\nx"),
+    "an unknown encoding": _after_post(b"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n"),
+    "two encodings": _after_post(b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "two encodings, chunks first": _after_post(b"Transfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n"),
+    "two headers of encodings": _after_post(
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n"
+    ),
+    "an encoding after a vertical tab": _after_post(b"Transfer-Encoding: \x0bchunked\r\n\r\n0\r\n\r\n"),
+    "an encoding with a comma": _after_post(b"Transfer-Encoding: chunked,\r\n\r\n0\r\n\r\n"),
+    "a space before a colon": _after_post(b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
+    "an encoding on the next line": _after_post(b"Transfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n"),
+    "a folded header": _after_post(b"X: a\r\n b\r\nContent-Length: 1\r\n\r\nx"),
+    "chunks in HTTP/1.0": b"POST /predict HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "lines that end in LF": b"POST /predict HTTP/1.1\nHost: localhost\nContent-Length: 1\n\nx",
+    "headers that end in LF": _after_post(b"Content-Length: 1\r\n\nx"),
+    "a CR in a header": _after_post(b"X: a\rb\r\nContent-Length: 1\r\n\r\nx"),
+    "a zero byte in a header": _after_post(b"X: a\0b\r\nContent-Length: 1\r\n\r\nx"),
+    "a chunk whose size ends in LF": _after_post(b"Transfer-Encoding: chunked\r\n\r\n1\nx\r\n0\r\n\r\n"),
+    "a chunk that ends in LF": _after_post(b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\n0\r\n\r\n"),
+    "a chunk that is longer than it says": _after_post(b"Transfer-Encoding: chunked\r\n\r\n1\r\nxx0\r\n\r\n"),
+    "a chunk in another base": _after_post(b"Transfer-Encoding: chunked\r\n\r\n0x1\r\nx\r\n0\r\n\r\n"),
+    "a chunk beyond 64 bits": _after_post(b"Transfer-Encoding: chunked\r\n\r\n10000000000000001\r\nx\r\n"),
+    "an extension that ends in LF": _after_post(b"Transfer-Encoding: chunked\r\n\r\n1;a\nb\r\nx\r\n0\r\n\r\n"),
+    "a length behind the chunks": _after_post(b"Transfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 4\r\n\r\n"),
+    "no host": b"GET /health HTTP/1.1\r\n\r\n",
+    "two hosts": _after_post(b"Host: a\r\nContent-Length: 0\r\n\r\n"),
+    "another version": b"GET /health HTTP/2.0\r\nHost: localhost\r\n\r\n",
+}
+
+
+def smuggled(rng: random.Random) -> bytes:
+    return rng.choice(list(SMUGGLED.values()))
+
+
+def in_chunks(rng: random.Random) -> bytes:
+    return chunked(b"[" * rng.randrange(50_000), rng.choice([1, 2, 100]), HEAD)
+
+
 def no_http(rng: random.Random) -> bytes:
     return rng.choice(
         [
@@ -175,7 +234,7 @@ def no_http(rng: random.Random) -> bytes:
 
 
 def pipelined(rng: random.Random) -> bytes:
-    one = b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n"
+    one = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
     return one * rng.randrange(1, 20) + rng.choice([bad_json, other_method, no_http])(rng)
 
 
@@ -190,7 +249,7 @@ def large(rng: random.Random) -> bytes:
 
 ATTACKS = (
     *(bomb, truncated, flipped, polyglot, bad_form, bad_json, bad_base64, wrong_type, other_method, bad_headers),
-    *(bad_chunks, no_http, pipelined, large),
+    *(bad_chunks, no_http, pipelined, large, smuggled, in_chunks),
 )
 
 

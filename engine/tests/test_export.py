@@ -123,7 +123,7 @@ def test_every_model_is_exported_in_every_format(train_run, monkeypatch, model, 
     run = train_run("trainer.max_epochs=1", f"model={model.partition(' ')[0]}", *MODELS[model])
     found = export_run(run, f"format={format}")
     folder = run.folder / "export" / format
-    described, compute = runtimes.open_model(folder, threads=1)
+    described, compute = runtimes.open_model(folder, threads=1, trust=True)
     pixels = random_pixels(3, *(described.processor[name] for name in ("image_size", "channels")))
     expected = kindling.load(run.folder, device="cpu").probabilities(pixels)
     assert str(Path(kindling.__file__).parents[2]).encode() not in contents(folder / FILES[format])
@@ -144,7 +144,7 @@ def test_torchscript_says_how_it_was_made_and_that_it_is_deprecated(finished, ca
     caplog.set_level("INFO")
     found = export_run(finished, "format=torchscript", "preprocessing=false")
     assert found["max_difference"] <= 1e-4
-    described, compute = runtimes.open_model(finished.folder / "export" / "torchscript")
+    described, compute = runtimes.open_model(finished.folder / "export" / "torchscript", trust=True)
     pixels = random_pixels(3)
     expected = kindling.load(finished.folder, device="cpu").probabilities(pixels)
     assert np.abs(compute(pixels) - expected.numpy()).max() < 1e-5
@@ -157,7 +157,7 @@ def test_a_mean_that_stands_for_all_channels_is_told_for_each(train_run):
     run = train_run("trainer.max_epochs=1", "data.channels=3")
     assert len(run.cfg.data.mean) == 1
     export_run(run, "format=torchscript")
-    described, _ = runtimes.open_model(run.folder / "export" / "torchscript")
+    described, _ = runtimes.open_model(run.folder / "export" / "torchscript", trust=True)
     assert described.processor["mean"] == [*run.cfg.data.mean] * 3
     assert str(Path(torch.__file__).parent).encode() not in contents(run.folder / "export/torchscript/model.pt")
 

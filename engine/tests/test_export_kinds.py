@@ -47,7 +47,7 @@ def test_rows_are_exported_with_the_proof_of_numbers_and_no_accuracy(trained_tas
     found = export_task(trained_task("sum"), tmp_path / "model", f"format={format}")
     assert list(found) == ["max_difference"]
     assert 0 <= found["max_difference"] < 1e-5
-    described, compute = open_model(tmp_path / "model", threads=1)
+    described, compute = open_model(tmp_path / "model", threads=1, trust=True)
     parity = described.about["parity"]
     assert parity.keys() == {"examples", "max_difference", "largest"}
     assert parity["examples"] == 32
@@ -72,7 +72,7 @@ def test_classes_of_rows_are_proven_by_their_accuracy(trained_task, tmp_path, mo
     monkeypatch.setattr("kindling.inference.exporting.parity.LARGEST_LOSS", 10)  # one of 32 rows is 3 points
     found = export_task(trained_task("sign"), tmp_path / "model", f"format={format}")
     assert found.keys() == {"max_difference", "changed_predictions", "accuracy_lost"}
-    described, compute = open_model(tmp_path / "model", threads=1)
+    described, compute = open_model(tmp_path / "model", threads=1, trust=True)
     assert 0.5 < described.about["parity"]["accuracy"]["pytorch"] <= 1
     assert described.about.get("calibration_images") == (32 if format == "int8" else None)
     processor = described.make_processor()
@@ -85,7 +85,7 @@ def test_classes_of_rows_are_proven_by_their_accuracy(trained_task, tmp_path, mo
 def test_a_text_of_any_length_goes_on_from_the_exported_model_and_its_readme(trained_task, tmp_path, format):
     found = export_task(trained_task("next"), tmp_path / "model", f"format={format}")
     assert list(found) == ["max_difference"]
-    described, compute = open_model(tmp_path / "model", threads=1)
+    described, compute = open_model(tmp_path / "model", threads=1, trust=True)
     for length in (1, 2, 6):
         assert compute(np.zeros((3, length), dtype=np.int64)).shape == (3, length, 5)
     text = "ab" + "".join(described.make_processor().answer(compute, "ab", length=200, seed=0))

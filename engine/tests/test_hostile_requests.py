@@ -1,5 +1,6 @@
 """Whatever is sent to a server, it neither fails nor stops, and answers the next one as before."""
 
+import io
 import re
 import resource
 import socket
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from hostile_requests import ATTACKS, HEAD, form, picture, requests
 from serving import Server, png, serving, write_model
@@ -30,9 +32,9 @@ def statuses(answer: bytes) -> list[int]:
     return [int(each) for each in re.findall(rb"^HTTP/1.1 (\d+) ", answer, re.MULTILINE)]
 
 
-def peak(server: Server) -> int:
-    """The most memory that it ever had, in megabytes."""
-    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
+def memory(server: Server, kind: str) -> int:
+    """That it has, VmRSS, or the most that it ever had, VmHWM, in megabytes."""
+    found = re.search(rf"{kind}:\s+(\d+) kB", Path(f"/proc/{server.process.pid}/status").read_text())
     assert found
     return int(found[1]) // 1024
 
@@ -55,7 +57,7 @@ def check(server: Server, number: int, seed: int) -> None:
     assert {status for each in found.values() for status in each} >= {200, 400, 404, 413, 422}
     assert server.probabilities(png()) == expected
     assert "trace" not in server.log.read_text()
-    assert peak(server) < MEGABYTES
+    assert memory(server, "VmHWM") < MEGABYTES
 
 
 def test_hostile_requests_get_an_error_and_the_next_good_one_its_bits(server):
@@ -84,6 +86,26 @@ def test_many_silent_connections_hold_nobody_up_and_are_closed(server):
         each.settimeout(10)
         assert each.recv(1) == b""
         each.close()
+
+
+@pytest.mark.slow
+def test_the_memory_of_large_images_is_given_back(tmp_path):
+    large = form(picture("PNG", 16, "RGB"), encoded_large())
+    with serving(tmp_path / "log", f"model={write_model(tmp_path / 'model')}") as server:
+        server.predict(png())
+        before, deadline = memory(server, "VmRSS"), time.monotonic() + 20
+        with ThreadPoolExecutor(4) as pool:
+            assert {statuses(each)[0] for each in pool.map(server.raw, [large] * 12)} == {200}
+        assert memory(server, "VmHWM") > before + 150
+        while memory(server, "VmRSS") > before + 30 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert memory(server, "VmRSS") < before + 30
+
+
+def encoded_large() -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGBA", (5000, 4900)).save(stream, "PNG")
+    return stream.getvalue()
 
 
 @pytest.mark.slow

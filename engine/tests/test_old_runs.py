@@ -213,7 +213,7 @@ def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
     expected = kindling.load(folder, device="cpu").probabilities(pixels).numpy()
     assert np.array_equal(served.run(pixels), expected)
     assert expected.std(0).max() > 0.01, "other images, other probabilities"
-    described, run = open_model(model, threads=1)
+    described, run = open_model(model, threads=1, trust=True)
     assert described.processor == served.processor.as_dict()
     assert np.abs(run(pixels) - expected).max() < 1e-6
 

@@ -247,7 +247,7 @@ def test_other_paths_and_methods_are_told_in_the_same_form(server):
     assert told(server.get("/predict/")) == (404, "not_found")
     answer = server.client.delete("/predict")
     assert told(answer) == (405, "method_not_allowed")
-    assert answer.headers["allow"] == "POST"
+    assert answer.headers["allow"] == "OPTIONS, POST"
 
 
 def test_an_image_of_many_pixels_is_refused_before_it_is_decoded(server):
@@ -280,6 +280,35 @@ def jpeg_in_tiff(more: bytes = b"", height: int = 64) -> bytes:
     return encoded(Image.new("L", (64, height)), "TIFF", compression="jpeg", tiffinfo={278: 8}) + more
 
 
+def bmp_in_runs(width: int, height: int) -> bytes:
+    """A pixel of each row, and the end of the row, which Pillow fills by a loop."""
+    rows, palette = b"\1\1\0\0" * height + b"\0\1", bytes(1024)
+    start = 54 + len(palette)
+    head = struct.pack("<IHHI", start + len(rows), 0, 0, start)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(rows), 0, 0, 256, 0)
+    return b"BM" + head + info + palette + rows
+
+
+def test_a_bmp_in_runs_costs_no_time_if_it_has_many_pixels():
+    """This one of 3 KB took 4 s."""
+    started = time.thread_time()
+    with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in"):
+        pixels_of(bmp_in_runs(60_000, 400), Decoding(16, 1), 25_000_000, "images[0]")
+    assert time.thread_time() - started < 0.5
+
+
+def test_an_image_of_very_many_rows_is_refused():
+    """Each row takes memory of its own: this one of 3 KB took 200 MB."""
+    with pytest.raises(Refused, match=r"given more pixels; allowed: 25000000, of them 65535 a side") as raised:
+        pixels_of(encoded(Image.new("1", (1, 5_000_000)), "PNG"), Decoding(16, 1), 25_000_000, "images[0]")
+    assert (raised.value.status, raised.value.code) == (413, "image_too_large")
+    assert pixels_of(encoded(Image.new("1", (1, 65_535)), "PNG"), Decoding(16, 1), 25_000_000, "images[0]").shape == (
+        16,
+        16,
+        1,
+    )
+
+
 @pytest.mark.parametrize(
     "image",
     [
@@ -301,13 +330,14 @@ def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatc
 @pytest.mark.parametrize(
     "image",
     [
+        bmp_in_runs(100, 25),
         many_scans(1),
         many_scans(1) + b"\0\2" + b"\xff\xda\0\2" * 1000,
         many_scans(1)[:-2] + b"\xff" * 500_000 + b"\0\xff\xd9",
         jpeg_in_tiff(height=2048),
         b"P2\n2 2\n255\n# four\n1 2 3 4",
     ],
-    ids=["progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
+    ids=["runs", "progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
 )
 def test_an_image_that_only_looks_slow_is_decoded(image):
     assert pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]").shape == (16, 16, 1)
@@ -355,7 +385,7 @@ def test_connections_beyond_what_there_are_open_files_for_are_refused(home, fold
         for _ in range(400):
             clients.enter_context(socket.create_connection(("127.0.0.1", server.port)))
         server.process.send_signal(signal.SIGCONT)
-        answer = server.raw(b"GET /health HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n", 20)
+        answer = server.raw(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n", 20)
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"too_many_connections" in answer
         clients.close()
@@ -392,7 +422,7 @@ def test_limits_of_images_pixels_and_classes_are_those_of_the_config(strict):
 
 
 def test_slow_clients_lose_their_connection_or_are_told(strict):
-    head = f"POST /predict HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
+    head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-API-Key: {KEY}\r\nContent-Type: application/json\r\n"
     started = time.monotonic()
     with ThreadPoolExecutor(4) as pool:
         body = pool.submit(strict.raw, f"{head}Content-Length: 100\r\n\r\n{{".encode())
@@ -411,7 +441,7 @@ def test_a_client_that_reads_no_answer_loses_its_connection(strict):
         connection.settimeout(10)
         with pytest.raises(ConnectionError):  # noqa: PT012
             while True:
-                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 100)
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n" * 100)
                 time.sleep(0.01)
     assert strict.get("/health").status_code == 200
 
@@ -487,7 +517,7 @@ def test_sighup_takes_over_a_newer_model_once(server, folder, home):
 def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, folder):
     with serving(home / "ending.log", f"model={folder}") as found:
         body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
-        head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        head = "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         head += f"Content-Length: {len(body)}\r\n\r\n"
         with socket.create_connection(("127.0.0.1", found.port), timeout=20) as connection:
             connection.sendall(head.encode() + body[:5])
@@ -502,11 +532,11 @@ def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, fold
 
 def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
     body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
-    request = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+    request = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
     request += b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
     answers = []
 
-    def ask(port: int) -> None:
+    def ask(port: int, hesitates_s: float) -> None:
         """New connections until there are none any more."""
         while True:
             try:
@@ -514,11 +544,13 @@ def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
             except ConnectionRefusedError:
                 return
             with connection:
+                time.sleep(hesitates_s)
                 connection.sendall(request)
                 answers.append(connection.recv(65536)[:12])
 
     with serving(home / "busy.log", f"model={folder}") as found, ThreadPoolExecutor(8) as pool:
-        asking = [pool.submit(ask, found.port) for _ in range(8)]
+        # A busy machine lets a client wait between its connection and its request.
+        asking = [pool.submit(ask, found.port, hesitates_s) for hesitates_s in (1.6, 1.6, 0, 0, 0, 0, 0, 0)]
         time.sleep(0.5)
         found.process.send_signal(signal.SIGTERM)
         for each in asking:

@@ -288,7 +288,9 @@ def test_the_schema_of_texts_says_the_settings_and_their_limits(texts):
 def test_a_signal_ends_it_after_the_text_that_it_writes(home, of_text):
     with serving(home / "ending.log", f"model={of_text}", "max_length=20000") as server:
         body = b'{"prompt": "a", "length": 20000}'
-        head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        head = (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+        )
         with socket.create_connection(("127.0.0.1", server.port), timeout=20) as connection:
             connection.sendall(head % len(body) + body)
             found = connection.recv(65536)

@@ -1,12 +1,10 @@
 """Answer requests over HTTP with a trained model: a queue, one thread that computes, limits on all that comes in."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import socket
 import warnings
-from contextlib import suppress
 from pathlib import Path
 
 import uvicorn
@@ -19,20 +17,16 @@ from kindling.config.rules.run_rules import one_model_is_named
 from kindling.errors import ConfigError
 from kindling.inference.serving.app import make_app
 from kindling.inference.serving.batching import Batcher
-from kindling.inference.serving.connection import (
-    ACCEPTED_AT_ONCE,
-    BACKLOG,
-    Connection,
-    GracefulServer,
-    most_connections,
-)
+from kindling.inference.serving.connection import MORE_BYTES, Connection
 from kindling.inference.serving.gate import Gate
+from kindling.inference.serving.graceful import ACCEPTED_AT_ONCE, BACKLOG, GracefulServer, most_connections
 from kindling.inference.serving.limits import Limits
 from kindling.inference.serving.logs import RequestLog
 from kindling.inference.serving.metrics import Metrics
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import Writer
+from kindling.inference.serving.visitors import Hosts, is_own
 
 log = logging.getLogger(__name__)
 KEY = "KINDLING_API_KEY"
@@ -59,11 +53,13 @@ def serve(cfg: DictConfig) -> None:
     batcher, writer = Batcher(limits, metrics.batch), Writer(limits, metrics.text_pieces)
     source = _source(cfg)
     source.refuse_missing()
-    models = Models(source, cfg.threads, cfg.max_batch, watches=cfg.reload, report=metrics.model)
+    models = Models(source, cfg.threads, cfg.max_batch, cfg.timeout_s, watches=cfg.reload, report=metrics.model)
     requests = RequestLog()
-    app = Gate(make_app(models, batcher, writer, metrics, limits, cfg.top_k), key, metrics, requests)
+    hosts = Hosts(cfg.hosts if cfg.hosts or is_own(cfg.host) else None)
+    routes = make_app(models, batcher, writer, metrics, limits, cfg.top_k)
+    app = Gate(routes, key, metrics, requests, hosts, cfg.origins)
     listening = _listen(cfg.host, cfg.port)
-    server = make_server(app, models, limits, _address(listening))
+    server = make_server(app, models, limits, _address(listening), cfg.keep_alive_s)
     try:
         requests.start()
         models.start(failed=lambda: setattr(server, "should_exit", True))
@@ -74,8 +70,10 @@ def serve(cfg: DictConfig) -> None:
         raise models.failure
 
 
-def make_server(app: Gate, models: Models, limits: Limits, address: str) -> GracefulServer:
-    connection = type("LimitedConnection", (Connection,), {"timeout_s": limits.timeout_s, "most": most_connections()})
+def make_server(app: Gate, models: Models, limits: Limits, address: str, keep_alive_s: float) -> GracefulServer:
+    most_bytes = limits.max_body_bytes + MORE_BYTES
+    bounds = {"timeout_s": limits.timeout_s, "most": most_connections(), "most_bytes": most_bytes}
+    connection = type("LimitedConnection", (Connection,), bounds)
     config = uvicorn.Config(
         app,
         http=connection,
@@ -88,6 +86,8 @@ def make_server(app: Gate, models: Models, limits: Limits, address: str) -> Grac
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        # Seconds, as whole ones or not.
+        timeout_keep_alive=keep_alive_s,  # pyright: ignore[reportArgumentType]
         timeout_graceful_shutdown=int(limits.timeout_s + max(limits.timeout_s, limits.max_text_s)) + 1,
     )
     return GracefulServer(
@@ -125,21 +125,14 @@ def _key(host: str) -> str | None:
         raise ConfigError(
             f"{KEY} was given as a text that no header can hold; allowed: letters, digits, signs, or unset"
         )
-    if key is None and not _is_own(host):
+    if key is None and not is_own(host):
         log.warning("warning: host=%s lets anybody ask who can reach it; set %s", host, KEY)
     return key
 
 
-def _is_own(host: str) -> bool:
-    """Whether only this machine reaches it."""
-    with suppress(ValueError):
-        return ipaddress.ip_address(host).is_loopback
-    return host == "localhost"
-
-
 def _source(cfg: DictConfig) -> Source:
     run, ckpt, folder = (Path(each).expanduser() if each else None for each in (cfg.run, cfg.ckpt, cfg.model.folder))
-    return Source(run, ckpt, folder)
+    return Source(run, ckpt, folder, cfg.trust)
 
 
 def _listen(host: str, port: int) -> socket.socket:

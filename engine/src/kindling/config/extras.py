@@ -8,7 +8,7 @@ from kindling.errors import ConfigError
 # The extras of engine/pyproject.toml, each with the modules that it brings.
 EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
-    "serve": ("onnxruntime", "fastapi", "uvicorn", "python_multipart", "prometheus_client"),
+    "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "parquet": ("pyarrow",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),

@@ -3,12 +3,12 @@
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kindling.errors import CheckpointError
+from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -20,6 +20,15 @@ OF_IMAGES = ("classes", "image_size", "channels", "mean", "std")
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
 FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
+# What computes and can do nothing else: torch evaluates texts of a .pt2 as Python, and runs pickles that are in it.
+DATA = ("onnx", "int8")
+# No ONNX file can be larger.
+MOST_BYTES = 2**31
+MOST_DESCRIPTION_BYTES = 2**24
+# Pixels, channels or characters.
+MOST_SIZE = 2**20
+# Of one image: 6,600 pixels a side in colours.
+MOST_VALUES = 2**27
 # Beside model.pt2, if asked for.
 AOT_FILE = "model-aot.pt2"
 
@@ -55,17 +64,36 @@ class ModelFolder:
         return from_dict(self.processor)
 
 
-def read(folder: Path) -> ModelFolder:
+def read(folder: Path, formats: Collection[str] = tuple(FILES)) -> ModelFolder:
     """The description of an exported model whose file is what it says.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or of another version.
+        CheckpointError: there is none, it is damaged, of another version, or of another format.
     """
+    described = _described(folder)
+    model = folder / FILES[described.format]
+    if described.format not in formats:
+        raise CheckpointError(
+            f"model: given {folder}, whose {model.name} is a program, which may do anything when it is opened; "
+            f"allowed: the formats {' and '.join(formats)}; if you know who made it, serve.py model=<folder> trust=true"
+        )
+    if not model.is_file():
+        raise CheckpointError(f"model: given {folder}, which lacks {model.name}; export the model anew")
+    if described.format in DATA and model.stat().st_size > MOST_BYTES:
+        raise CheckpointError(f"{model}: has more than {MOST_BYTES} bytes, as no ONNX model has; export the model anew")
+    if sha256_of(model) != described.sha256:
+        raise CheckpointError(f"{model}: is not the file that was exported, by its checksum; export the model anew")
+    return described
+
+
+def _described(folder: Path) -> ModelFolder:
     given = f"model: given {folder}"
     file = folder / DESCRIPTION
     if not file.is_file():
         raise CheckpointError(f"{given}, which lacks {DESCRIPTION}; allowed: a folder that export.py wrote")
     try:
+        if file.stat().st_size > MOST_DESCRIPTION_BYTES:
+            raise ValueError(f"more than {MOST_DESCRIPTION_BYTES} bytes")
         content = json.loads(file.read_text(encoding="utf-8"))
         if not isinstance(content, dict):
             raise TypeError("no mapping")
@@ -75,14 +103,12 @@ def read(folder: Path) -> ModelFolder:
                 f"{given}, of format version {version!r}; allowed: {', '.join(map(str, VERSIONS))}; export it anew"
             )
         described = ModelFolder(**(_of_version_1(content) if version == 1 else content))
-        model = folder / FILES[described.format]
-    except (ValueError, TypeError, KeyError, AttributeError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{file}: is damaged ({type(error).__name__}: {error}); export the model anew") from error
-    _check(described, file)
-    if not model.is_file():
-        raise CheckpointError(f"{given}, which lacks {model.name}; export the model anew")
-    if sha256_of(model) != described.sha256:
-        raise CheckpointError(f"{model}: is not the file that was exported, by its checksum; export the model anew")
+        if described.format not in FILES:
+            raise ValueError(f"format {described.format!r}")
+        _check(described, file)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, OSError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {one_line(error)}"
+        raise CheckpointError(f"{file}: is damaged ({reason}); export the model anew") from error
     return described
 
 
@@ -117,7 +143,8 @@ def _fits(processor: Mapping[str, Any]) -> bool:
         isinstance(classes, list)
         and all(_is_text(name) for name in [*classes, *columns, processor.get("vocabulary", "")])
         and len(set(classes)) == len(classes)
-        and all(type(size) is int and size > 0 for size in sizes)
+        and all(type(size) is int and 0 < size < MOST_SIZE for size in sizes)
+        and processor.get("image_size", 1) ** 2 * processor.get("channels", 1) <= MOST_VALUES
         and all(_are_numbers(each) for each in numbers)
         and all(each > 0 for spread in numbers[1::2] for each in spread)
         and all(len(each) == processor["channels"] for each in numbers[:2] if "channels" in processor)

@@ -27,7 +27,7 @@ def from_dict(described: Mapping[str, Any]) -> Processor:
         raise CheckpointError(f"processor: given the kind {kind!r}; allowed: {', '.join(READY)}; export the model anew")
     try:
         return READY[kind].from_dict(described)
-    except (TypeError, ValueError, AttributeError, ConfigError) as error:
+    except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, ConfigError) as error:
         raise CheckpointError(f"processor: is damaged ({error}); export the model anew") from error
 
 

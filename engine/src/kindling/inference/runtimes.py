@@ -1,16 +1,22 @@
 """What computes an exported model: ONNX Runtime, or torch."""
 
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from kindling.config.extras import optional
+from kindling.errors import CheckpointError, KindlingError, one_line
 from kindling.inference import model_folder
-from kindling.inference.model_folder import AOT_FILE, FILES, ModelFolder
+from kindling.inference.model_folder import AOT_FILE, DATA, FILES, ModelFolder
 
+# A folder that is not there.
+NOWHERE = "/dev/null/nowhere"
+_limited = threading.local()
 DEPRECATED = ".*`torch.jit|.*TorchScript|.*LeafSpec"
 
 
@@ -20,18 +26,19 @@ Runtime = Callable[[np.ndarray], np.ndarray]
 Outputs = Callable[[np.ndarray], list[np.ndarray]]
 
 
-def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, Runtime]:
+def open_model(folder: Path, threads: int | None = None, *, trust: bool = False) -> tuple[ModelFolder, Runtime]:
     """An exported model, ready to compute.
 
     Args:
         folder: that export.py wrote.
         threads: of ONNX Runtime; None for one a core. Those of torch are the process's.
+        trust: whether it may be a program too, which may do anything when it is opened.
 
     Raises:
-        CheckpointError: as `model_folder.read`.
+        CheckpointError: as `model_folder.read`, or the model file is damaged.
         ConfigError: a package that it needs is not installed.
     """
-    described = model_folder.read(folder)
+    described = model_folder.read(folder, FILES if trust else DATA)
     outputs = open_file(folder / FILES[described.format], threads)
     if described.processor["kind"] == "image" and not described.preprocessing:
         return described, _with_preprocessing(outputs, described)
@@ -39,19 +46,45 @@ def open_model(folder: Path, threads: int | None = None) -> tuple[ModelFolder, R
 
 
 def open_file(file: Path, threads: int | None = None) -> Outputs:
-    """All outputs of a model file, computed on the CPU."""
-    return _open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
+    """All outputs of a model file, computed on the CPU; what is not ONNX may do anything when it is opened.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+    try:
+        return _open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
+    except KindlingError:
+        raise
+    except Exception as error:
+        # Each runtime has errors of its own.
+        raise CheckpointError(f"{file}: cannot be opened ({one_line(error)}); export the model anew") from error
 
 
 def _open_onnx(file: Path, threads: int | None) -> Outputs:
     onnxruntime: Any = optional("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
-    # Errors alone.
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda inputs: session.run(None, {name: inputs})
+    # Its errors are raised too.
+    options.log_severity_level = 4
+    # A model may name files to read its weights from; ours holds them.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
+    how = {"providers": ["CPUExecutionProvider"], "enable_fallback": 0}
+    session = onnxruntime.InferenceSession(file.read_bytes(), options, **how)
+    (name,) = [each.name for each in session.get_inputs()]
+    return lambda inputs: session.run(None, {name: inputs}, getattr(_limited, "options", None))
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """An ONNX model that computes for longer in this thread raises an error: it may be a loop without end."""
+    _limited.options = options = optional("onnxruntime").RunOptions()
+    timer = threading.Timer(seconds, setattr, (options, "terminate", True))
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        del _limited.options
 
 
 def _open_torch(file: Path) -> Outputs:

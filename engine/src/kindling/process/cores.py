@@ -1,11 +1,43 @@
 """Who uses which processor cores: intra-op threads, worker processes, ranks."""
 
+import math
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+# Of the control groups, in both versions.
+GROUPS = Path("/sys/fs/cgroup")
+OWN = Path("/proc/self/cgroup")
 
 
 def available_cores() -> int:
     """Cores that this process may use; a container or a scheduler can leave it fewer than there are."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, *_quotas())))
+
+
+def _quotas() -> Iterator[float]:
+    """Cores whose time the control groups of this process may use, those of a container among them."""
+    yield math.inf
+    with suppress(OSError):
+        for line in OWN.read_text().splitlines():
+            _, controllers, own = line.split(":", 2)
+            if not controllers:
+                yield from _quotas_in(GROUPS, own, "cpu.max")
+            elif "cpu" in controllers.split(","):
+                yield from _quotas_in(GROUPS / "cpu", own, "cpu.cfs_quota_us", "cpu.cfs_period_us")
+
+
+def _quotas_in(root: Path, own: str, *names: str) -> Iterator[float]:
+    """Of a group and those above it; a container may see its own as the root."""
+    group = Path(own.lstrip("/"))
+    for each in (group, *group.parents):
+        # Without a bound there is "max", or -1.
+        with suppress(OSError, ValueError):
+            used, period = map(float, " ".join((root / each / name).read_text() for name in names).split())
+            if used > 0 < period:
+                yield used / period
 
 
 def share_cores(*, decoding: bool, num_processes: int) -> int:

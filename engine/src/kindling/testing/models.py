@@ -219,7 +219,7 @@ def test_a_model_of_images_is_exported_in_every_format(case, model, export_forma
     run = train_run("trainer.max_epochs=1", f"model={model}", *shape)
     given = [f"run={run.folder}", f"format={export_format}", "benchmark=false"]
     found = export(compose(given, name="export"))
-    described, compute = runtimes.open_model(run.folder / "export" / export_format, threads=1)
+    described, compute = runtimes.open_model(run.folder / "export" / export_format, threads=1, trust=True)
     size, channels = (described.processor[name] for name in ("image_size", "channels"))
     pixels = np.random.default_rng(0).integers(0, 256, (3, size, size, channels), dtype=np.uint8)
     expected = load(run.folder, device="cpu").probabilities(pixels).numpy()

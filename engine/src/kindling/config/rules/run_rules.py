@@ -170,6 +170,12 @@ def one_model_is_named(config: Config) -> Iterator[Fault]:
         yield Fault("run", " and ".join(given) or f"none of {', '.join(names)}", allowed)
 
 
+def trust_is_of_a_folder(config: Config) -> Iterator[Fault]:
+    """Of serve.py: what lies in a run is never opened as a program."""
+    if get(config, "trust") and not get(config, "model.folder"):
+        yield Fault("trust", "true, without effect", "false, or model=<exported folder>", warning=True)
+
+
 def threads_have_cores(config: Config) -> Iterator[Fault]:
     """Of what exports and serves: more threads than cores wait for each other, hundreds of them for minutes."""
     threads, cores = get(config, "threads"), available_cores()
@@ -187,6 +193,7 @@ RULES: tuple[Rule, ...] = (
     muon_sees_whole_matrices,
     gradients_are_whole,
     something_is_done,
+    trust_is_of_a_folder,
     threads_have_cores,
     pretrained_weights_stay,
     files_are_here,

@@ -3,17 +3,18 @@
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from kindling.images.processor import ImageProcessor
 from kindling.inference.serving import described, pages
-from kindling.inference.serving.batching import Batcher
-from kindling.inference.serving.body import Bodies
-from kindling.inference.serving.gate import PATHS, error_response
+from kindling.inference.serving.batching import Batcher, Job
+from kindling.inference.serving.body import Bodies, refuse_encoded
+from kindling.inference.serving.gate import PATHS, error_response, methods_of
 from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
 from kindling.inference.serving.model import Served
@@ -34,34 +35,8 @@ def make_app(
     app = FastAPI(title=described.TITLE, version=str(VERSION), redirect_slashes=False, **off)
     for kind, answer in ((Refused, _refused), (HTTPException, _no_such_route), (Exception, _failed)):
         app.add_exception_handler(kind, answer)
-    bodies = Bodies(limits)
-
-    @app.post("/predict", summary=described.PREDICT)
-    async def predict(request: Request) -> Response:
-        model = _loaded(models)
-        with bodies.holding() as held:
-            body = await held.read(request.receive, request.headers.get("content-length"))
-            if model.kind == "text":
-                return await stream(request, model, body, writer, limits)
-            job = batcher.submit(model, request.headers.get("content-type", ""), body)
-            del body
-            try:
-                async with asyncio.timeout(limits.timeout_s):
-                    outputs = await job.answer
-            except TimeoutError:
-                less = f"no answer within {limits.timeout_s:g} s; send fewer {described.NOUNS[model.kind]}"
-                raise Refused(504, "too_slow", less) from None
-            finally:
-                # Whatever still waits for a decoder.
-                job.given_up, job.body = True, b""
-        request.state.logged.update({described.NOUNS[model.kind]: len(outputs), "model": model.id})
-        if isinstance(model.processor, ImageProcessor):
-            classes = model.processor.classes
-            predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
-        else:
-            # Many rows would hold up the other requests.
-            predictions = await asyncio.to_thread(written, outputs, model.processor)
-        return _json(_answer(request, model, predictions))
+    app.post("/predict", summary=described.PREDICT)(_predicting(models, batcher, writer, limits, top_k))
+    _add_pages(app, models, limits)
 
     @app.get("/health", summary="Whether the model is loaded and warm", responses=described.HEALTH)
     async def health() -> Response:
@@ -76,14 +51,61 @@ def make_app(
     async def counters() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
 
-    @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return pages.try_out()
+    return app
 
+
+def _predicting(
+    models: Models, batcher: Batcher, writer: Writer, limits: Limits, top_k: int | None
+) -> Callable[[Request], Awaitable[Response]]:
+    bodies = Bodies(limits)
+
+    async def predict(request: Request) -> Response:
+        model = _loaded(models)
+        refuse_encoded(request.headers.get("content-encoding", ""))
+        with bodies.holding() as held:
+            body = await held.read(request.receive, request.headers.get("content-length"))
+            if model.kind == "text":
+                return await stream(request, model, body, writer, limits)
+            job = batcher.submit(model, request.headers.get("content-type", ""), body)
+            del body
+            outputs = await _outputs(job, limits)
+        request.state.logged.update({described.NOUNS[model.kind]: len(outputs), "model": model.id})
+        if isinstance(model.processor, ImageProcessor):
+            classes = model.processor.classes
+            predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
+        else:
+            # Many rows would hold up the other requests.
+            predictions = await asyncio.to_thread(written, outputs, model.processor)
+        return _json(_answer(request, model, predictions))
+
+    return predict
+
+
+async def _outputs(job: Job, limits: Limits) -> np.ndarray:
+    """
+    Raises:
+        Refused: 504 they take too long; or what there is to say of the inputs.
+    """
+    try:
+        async with asyncio.timeout(limits.timeout_s):
+            return await job.answer
+    except TimeoutError:
+        less = f"no answer within {limits.timeout_s:g} s; send fewer {described.NOUNS[job.model.kind]}"
+        raise Refused(504, "too_slow", less) from None
+    finally:
+        # Whatever still waits for a decoder.
+        job.given_up, job.body = True, b""
+
+
+def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
     def openapi(request: Request) -> dict[str, Any]:
         """Of the model that answers, for those who may ask it."""
         current = models.current if request.state.has_key else None
         return described.openapi(app.openapi(), current and current.processor, limits)
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> Response:
+        return pages.try_out()
 
     @app.get("/openapi.json", include_in_schema=False)
     async def schema(request: Request) -> Response:
@@ -92,8 +114,6 @@ def make_app(
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
         return pages.docs(openapi(request))
-
-    return app
 
 
 def _loaded(models: Models) -> Served:
@@ -144,10 +164,11 @@ def _refused(request: Request, error: Exception) -> Response:
 def _no_such_route(request: Request, error: Exception) -> Response:
     """Starlette's 404 and 405, in the form of the other errors."""
     assert isinstance(error, HTTPException)
-    headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+    methods = methods_of(request.url.path)
+    headers = {"allow": methods} if error.status_code == 405 else {}
     code, message = {
         404: ("not_found", f"given a path that is not there; allowed: {', '.join(sorted(PATHS))}"),
-        405: ("method_not_allowed", f"given another method; allowed: {headers.get('allow', 'others')}"),
+        405: ("method_not_allowed", f"given another method; allowed: {methods}"),
     }.get(error.status_code, ("bad_request", "given a request that is wrong"))
     return error_response(Refused(error.status_code, code, message, headers), request.state.request_id)
 

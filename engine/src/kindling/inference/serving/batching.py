@@ -1,6 +1,7 @@
 """Requests share batches: one thread computes whatever waits, so that a lone client never waits for others."""
 
 import asyncio
+import ctypes
 import logging
 import threading
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from kindling.process.cores import available_cores
 log = logging.getLogger(__name__)
 # Threads that read images and rows.
 MOST_DECODERS = 4
+PAUSE_S = 0.5
 
 
 @dataclass(eq=False)
@@ -50,6 +52,7 @@ class Batcher:
         # Requests, in the event loop's view.
         self.waiting = 0
         self._bodies: SimpleQueue[Job | None] = SimpleQueue()
+        self._is_tidy = True
         self._ready: SimpleQueue[Job | None] = SimpleQueue()
         self._decoders = max(2, min(MOST_DECODERS, available_cores()))
         targets = [*[self._decode] * self._decoders, self._compute]
@@ -79,7 +82,7 @@ class Batcher:
         return job
 
     def _decode(self) -> None:
-        while job := self._bodies.get():
+        while job := self._next():
             try:
                 if not job.given_up:
                     job.inputs = self._inputs(job)
@@ -91,6 +94,16 @@ class Batcher:
                 job.body = b""
             # While this thread waits, it holds nothing.
             del job
+
+    def _next(self) -> Job | None:
+        """The next body; before a pause the system gets back the memory of large images, which glibc would keep."""
+        self._is_tidy = False
+        while True:
+            try:
+                return self._bodies.get(timeout=None if self._is_tidy else PAUSE_S)
+            except Empty:
+                self._is_tidy = True
+                getattr(ctypes.CDLL(None), "malloc_trim", lambda pad: None)(0)
 
     def _inputs(self, job: Job) -> np.ndarray:
         processor = job.model.processor

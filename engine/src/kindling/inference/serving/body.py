@@ -94,6 +94,16 @@ class Body:
         return Refused(413, "body_too_large", f"given a larger body; allowed: {allowed}")
 
 
+def refuse_encoded(content_encoding: str) -> None:
+    """
+    Raises:
+        Refused: 415 the body is compressed.
+    """
+    if content_encoding.strip().lower() not in ("", "identity"):
+        given = f"given a body in the Content-Encoding {content_encoding[:20]!r}"
+        raise Refused(415, "unsupported_encoding", f"{given}; allowed: none, the body as it is")
+
+
 def image_files(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     """The image files that a body holds.
 
@@ -102,7 +112,10 @@ def image_files(content_type: str, body: bytes, limits: Limits) -> list[bytes]:
     """
     kind, boundary = kind_of(content_type)
     if kind == "multipart/form-data":
-        files = _of_form(boundary, body, limits)
+        files, others = _of_form(boundary, body, limits)
+        if others and not files:
+            given = f"given a form with {others} fields, none with a filename"
+            raise Refused(422, "no_image", f"{given}; allowed: 1 to {limits.max_images}, as curl -F image=@digit.png")
     elif kind == "application/json":
         files = _of_json(body, limits)
     else:
@@ -175,7 +188,8 @@ class _Form:
         self.is_ended = True
 
 
-def _of_form(boundary: bytes, body: bytes, limits: Limits) -> list[bytes]:
+def _of_form(boundary: bytes, body: bytes, limits: Limits) -> tuple[list[bytes], int]:
+    """Its files, and how many other fields it has."""
     form = _Form(limits)
     names = [name for name in dir(form) if name.startswith("on_")]
     try:
@@ -188,7 +202,7 @@ def _of_form(boundary: bytes, body: bytes, limits: Limits) -> list[bytes]:
             raise FormParserError("it ends before its last boundary")
     except FormParserError as error:
         raise Refused(400, "bad_form", f"given a form that cannot be read ({error})") from error
-    return form.files
+    return form.files, form.others
 
 
 def _of_json(body: bytes, limits: Limits) -> list[bytes]:

@@ -1,6 +1,8 @@
 """A model in memory, and how it is warmed before it answers."""
 
 import math
+import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +12,8 @@ from kindling.data.processor import Column, Kind, Processor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import CheckpointError, DataError, one_line
 from kindling.images.processor import ImageProcessor
-from kindling.inference.model_folder import ModelFolder
-from kindling.inference.runtimes import Runtime
+from kindling.inference.model_folder import MOST_VALUES, ModelFolder
+from kindling.inference.runtimes import Runtime, within
 
 # What the sum of probabilities may be off.
 TOLERANCE = 1e-3
@@ -40,31 +42,44 @@ class Served:
         return self.processor.kind
 
 
-def warm(model: Served, max_batch: int) -> None:
+def warm(model: Served, max_batch: int, timeout_s: float = 10.0) -> None:
     """Compute the smallest and the largest batch, which the first client then need not wait for.
 
     Raises:
-        CheckpointError: what the model gives is nothing that its processor writes.
+        CheckpointError: what the model gives is nothing that its processor writes, or takes too long.
     """
     for size in sorted({1, max_batch}):
-        inputs = _example(model.processor, size)
-        if inputs is None:
-            return
         try:
-            found = model.run(inputs)
+            reason = _tried(model, size, size * timeout_s)
         except Exception as error:
             # Each runtime has errors of its own.
             raise CheckpointError(
                 f"model: given {model.id}, which fails ({one_line(error)}); export it anew"
             ) from error
-        reason = _misfit(model.processor, np.asarray(found), inputs)
         if reason:
             raise CheckpointError(f"model: given {model.id}, whose output is {reason}; export it anew")
+
+
+def _tried(model: Served, size: int, seconds: float) -> str:
+    """What the output of a batch of zeros is, if the processor cannot write it."""
+    inputs = _example(model.processor, size)
+    if inputs is None:
+        return ""
+    started = time.monotonic()
+    try:
+        with within(seconds) if model.described else nullcontext():
+            found = model.run(inputs)
+    except Exception:
+        if time.monotonic() - started < seconds:
+            raise
+        raise TimeoutError(f"it computes {size} of them for more than {seconds:g} s; raise timeout_s") from None
+    return _misfit(model.processor, np.asarray(found), inputs)
 
 
 def _example(processor: Processor, size: int) -> np.ndarray | None:
     """A batch of what the model takes; None if its processor is of an own kind that tells no such thing."""
     if isinstance(processor, ImageProcessor):
+        size = max(1, min(size, MOST_VALUES // (processor.image_size**2 * processor.channels)))
         return np.zeros((size, processor.image_size, processor.image_size, processor.channels), dtype=np.uint8)
     if isinstance(processor, TextProcessor):
         # Texts are computed one by one; the longest is the slowest.

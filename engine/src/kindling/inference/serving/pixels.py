@@ -22,6 +22,10 @@ MOST_MARKERS = 10_000
 # Numbers as text, whose comments Pillow reads in the square of their number.
 PLAIN = (b"P1", b"P2", b"P3")
 MOST_COMMENTS = 100
+# A BMP in runs (RLE8, RLE4), which Pillow reads by a loop in Python, at times without a look at the file.
+RUNS, MOST_PIXELS_IN_RUNS = (1, 2), 2_000_000
+# Pillow keeps an address for each row: a PNG of 25 million rows takes a GB.
+MOST_A_SIDE = 65_535
 # Seconds of a core for one image.
 MOST_DECODING_S = 2.0
 
@@ -34,15 +38,15 @@ def pixels_of(file: bytes, decoding: Decoding, max_pixels: int, name: str) -> np
     """
     try:
         with Image.open(TimedFile(file), formats=readable_formats()) as opened:
-            if _num_pixels(opened) > max_pixels:
-                raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}")
+            if _num_pixels(opened) > max_pixels or max(opened.size) > MOST_A_SIDE:
+                raise _too_large(name, max_pixels)
             if _is_made_slow(opened, file):
                 raise _too_slow(name)
             return decoding.opened(opened, name)
     except Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {max_pixels}") from None
+        raise _too_large(name, max_pixels) from None
     except Exception as error:
         # Each decoder fails in its own way, on what anybody may send.
         if isinstance(error, TimeoutError) or isinstance(error.__cause__, TimeoutError):
@@ -69,6 +73,11 @@ class TimedFile(BytesIO):
         return super().read(size)
 
 
+def _too_large(name: str, max_pixels: int) -> Refused:
+    allowed = f"{max_pixels}, of them {MOST_A_SIDE} a side"
+    return Refused(413, "image_too_large", f"{name}: given more pixels; allowed: {allowed}")
+
+
 def _too_slow(name: str) -> Refused:
     allowed = f"one that is decoded in {MOST_DECODING_S:g} s; save it as PNG or as an ordinary JPEG"
     return Refused(
@@ -83,6 +92,8 @@ def _is_made_slow(image: Image.Image, file: bytes) -> bool:
     # A JPEG for each strip or tile.
     if isinstance(image, TiffImagePlugin.TiffImageFile):
         return "jpeg" in str(image.info.get("compression")) and file.count(b"\xff\xda") > MOST_SCANS * _num_parts(image)
+    if image.format == "BMP":
+        return image.info.get("compression") in RUNS and image.width * image.height > MOST_PIXELS_IN_RUNS
     return file.startswith(PLAIN) and file.count(b"#") > MOST_COMMENTS
 
 

@@ -22,16 +22,24 @@ class Models:
         source: where it lies.
         threads: of the model.
         max_batch: that it is warmed for.
+        timeout_s: that it may compute one input for.
         watches: whether a newer one is taken over as soon as it is written.
         report: is called with what happened to a model: "loaded", "kept".
     """
 
     def __init__(
-        self, source: Source, threads: int | None, max_batch: int, *, watches: bool, report: Callable[[str], object]
+        self,
+        source: Source,
+        threads: int | None,
+        max_batch: int,
+        timeout_s: float = 10.0,
+        *,
+        watches: bool,
+        report: Callable[[str], object],
     ):
         self.source = source
         self.threads = threads
-        self.max_batch = max_batch
+        self.max_batch, self.timeout_s = max_batch, timeout_s
         self.watches = watches
         self.report = report
         self.current: Served | None = None
@@ -69,7 +77,7 @@ class Models:
         model = self.source.open(self.threads)
         if self.current and (self.current.id, self.current.described) == (model.id, model.described):
             return
-        warm(model, self.max_batch)
+        warm(model, self.max_batch, self.timeout_s)
         # If its folder is gone later, no checkpoint takes its place.
         if model.described:
             self.source = replace(self.source, folder=self.source.exported())

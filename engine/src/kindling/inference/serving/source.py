@@ -18,11 +18,19 @@ ID_LENGTH = 12
 
 @dataclass(frozen=True)
 class Source:
-    """Where the model lies: one of a run folder, a checkpoint and an exported folder."""
+    """Where the model lies: one of a run folder, a checkpoint and an exported folder.
+
+    Args:
+        run: of which `export/onnx` is taken before its best checkpoint.
+        ckpt: a file.
+        folder: that export.py wrote.
+        trust: whether the folder may hold a program; what lies in a run never may.
+    """
 
     run: Path | None
     ckpt: Path | None
     folder: Path | None
+    trust: bool = False
 
     def exported(self) -> Path | None:
         """The exported folder that is to be served, if it is one."""
@@ -48,7 +56,7 @@ class Source:
         folder = self.exported()
         if not folder:
             return _open_checkpoint(str(self.ckpt or self.run), threads)
-        described, run = open_model(folder, threads)
+        described, run = open_model(folder, threads, trust=self.trust and self.run is None)
         if FILES[described.format] != "model.onnx":
             _limit_torch(threads)
         self._warn_of_another_checkpoint(folder, described.about.get("checkpoint_sha256"))
