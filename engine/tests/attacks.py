@@ -36,6 +36,7 @@ FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cach
 PRETRAINED = ["data.channels=3", "model=pretrained", "model.weights={home}/net.pt"]
 
 PREDICT = ["input={home}/images", "output={home}/predictions.csv", "device=cpu"]
+MOVED = ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"]
 EXPORT = ["format=torchscript", "benchmark=false"]
 
 # The ways into each command, named for the argument that an attack comes through.
@@ -48,13 +49,15 @@ DOORS = {
     "train.py model.weights": [*FOLDER, *PRETRAINED],
     "evaluate.py run": ["run={home}/run"],
     "evaluate.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt"],
-    "evaluate.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"],
+    "evaluate.py data.root": MOVED,
+    "evaluate.py paths.cache": [*MOVED, "paths.cache={home}/cache"],
     "predict.py run": ["run={home}/run", *PREDICT],
     "predict.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
     "predict.py input": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
     "export.py run": ["run={home}/run", *EXPORT],
     "export.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *EXPORT],
-    "export.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images", *EXPORT],
+    "export.py data.root": [*MOVED, *EXPORT],
+    "export.py paths.cache": [*MOVED, *EXPORT, "paths.cache={home}/cache"],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
 CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights")
@@ -68,7 +71,7 @@ CHECKPOINT += (
 )
 IMAGES_AT, CACHE = (
     ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
-    ("train.py paths.cache", "evaluate.py data.root"),
+    ("train.py paths.cache", "evaluate.py paths.cache", "export.py paths.cache"),
 )
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 

@@ -1,12 +1,14 @@
 """Evaluate a checkpoint: numbers into metrics.json, and the pictures that its kind of data has."""
 
+import errno
 import json
 import logging
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
@@ -14,6 +16,7 @@ from omegaconf import DictConfig
 
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
+from kindling.checkpoints.downloads import no_downloads
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
 from kindling.config.rules.run_rules import one_checkpoint_is_named
@@ -21,7 +24,7 @@ from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import DataModule
 from kindling.data.processor import Evaluated
 from kindling.errors import ConfigError, DataError, OtherDataError
-from kindling.files.whole_file import write_whole
+from kindling.files.whole_file import remove_abandoned, write_whole
 from kindling.inference.computing import compute_by
 from kindling.inference.processors import processor_of
 from kindling.lightning_internals.overhead import reduce_overhead
@@ -84,7 +87,8 @@ def run(task: LightningModule, data: Any, kept: Callback | None, config: dict[st
     precision = section(config, "trainer").get("precision")
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
     evaluated = trainer.validate if cfg.split == "val" else trainer.test
-    evaluated(task, datamodule=data, verbose=False)
+    with downloads_of(cfg):
+        evaluated(task, datamodule=data, verbose=False)
     return trainer
 
 
@@ -118,8 +122,10 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
         )
     # Their arguments may have been others then.
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
-    with naming_what_has_moved(saved, cfg):
-        data = build(saved | plain | overrides, "data", LightningDataModule)
+    # Where files are written, no checkpoint says.
+    own = {"cache_dir": str(cfg.paths.cache)} if "cache_dir" in saved else {}
+    with downloads_of(cfg), naming_what_has_moved(saved, cfg):
+        data = build(saved | plain | own | overrides, "data", LightningDataModule)
         data.prepare_data()
         found, known = getattr(data, "facts", {}), description["facts"]
     for name in NAMES:
@@ -144,6 +150,11 @@ def naming_what_has_moved(saved: dict[str, Any], cfg: DictConfig) -> Iterator[No
         raise DataError(f"{error}; if it has moved, {plus}data.{key[1]}=PATH") from error
 
 
+def downloads_of(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Data is downloaded only to a place that the command itself names."""
+    return no_downloads("put the data there, or give data.root=") if cfg.data.root is None else nullcontext()
+
+
 def without_nan(report: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no NaN and no infinity: null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}
@@ -157,9 +168,7 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         name = cfg.split if path.stem == "best" else f"{cfg.split}-{path.stem}"
         folder = run / "evaluation" / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "metrics.json").touch()
-            return folder
+            return own_folder(run, folder)
         except OSError as error:
             elsewhere = elsewhere / run.name / name
             log.warning("%s cannot be written (%s); results go to %s", folder, error.strerror, elsewhere)
@@ -167,3 +176,18 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         elsewhere = elsewhere / path.stem / cfg.split
     elsewhere.mkdir(parents=True, exist_ok=True)
     return elsewhere
+
+
+def own_folder(run: Path, folder: Path) -> Path:
+    """A folder within that of a run, made and found to be writable, without what killed processes left in it.
+
+    Raises:
+        OSError: it cannot be written, or a link leads out of the run.
+    """
+    for each in (folder.parent, folder):
+        if each.is_symlink() and not each.resolve().is_relative_to(run):
+            raise OSError(errno.ELOOP, "a link leads out of the run", str(each))
+        each.mkdir(exist_ok=True)
+    with TemporaryFile(dir=folder):
+        remove_abandoned(folder)
+    return folder
