@@ -324,11 +324,7 @@ FAULTS = [
         "engine/src/kindling/run_folders/own_files.py", "if entry.is_symlink() and not Path", "if False and not Path"
     ),
     Fault("engine/src/kindling/files/foreign_file.py", "if path.exists() and not path.is_file():", "if False:"),
-    Fault(
-        "engine/src/kindling/evaluate.py",
-        "if each.is_symlink() and not each.resolve()",
-        "if False and not each.resolve()",
-    ),
+    Fault("engine/src/kindling/run_folders/own_files.py", "if path.is_symlink() and", "if False and"),
     Fault("engine/src/kindling/config/check/annotations.py", "and not isinstance(value, bool)", ""),
     Fault("engine/src/kindling/config/check/annotations.py", "return len(items) == len(value) and", "return"),
     Fault("engine/src/kindling/config/check/command_line.py", "elif there and override.is_add() and", "elif False and"),
@@ -451,8 +447,8 @@ FAULTS = [
     Fault("engine/src/kindling/inference/serving/served.py", "        warm(model, self.max_batch)\n", ""),
     Fault(
         "engine/src/kindling/evaluate.py",
-        'evaluated = trainer.validate if cfg.split == "val" else trainer.test',
-        "evaluated = trainer.test",
+        'measure = trainer.validate if cfg.split == "val" else trainer.test',
+        "measure = trainer.test",
     ),
     Fault("engine/src/kindling/data/class_report.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
     Fault("engine/src/kindling/inference/predicting/journal.py", "        self._stream.seek(end)\n", ""),

@@ -8,6 +8,7 @@ Each is forked from this process, which has imported everything. `attempts` take
 """
 
 import argparse
+import logging
 import os
 import resource
 import shutil
@@ -162,6 +163,7 @@ def inside(verb: Verb, world: World, base: Path) -> None:
     record.git_state, os.fsync = lambda: None, lambda descriptor: None
     resolvers.stamp.cache_clear()
     newest_unfinished.cache_clear()
+    logging.captureWarnings(True)
     watch(world, base / "harm")
     code = 1
     try:
@@ -271,6 +273,7 @@ def main() -> int:
     parser.add_argument("--one", type=int)
     given = parser.parse_args()
     verbs = {name: verb for name, verb in VERBS.items() if given.only in name}
+    verbs = {given.only: VERBS[given.only]} if given.only in VERBS else verbs
     if given.one is not None:
         with tempfile.TemporaryDirectory() as folder:
             (verb,) = verbs.values()

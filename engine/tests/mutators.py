@@ -113,6 +113,23 @@ def in_config(world: World, random: Random) -> None:
     world.save(filled(world.content, world))
 
 
+def costly(world: World, random: Random) -> None:
+    """Sizes far beyond those of the weights."""
+    config = world.config
+    for _ in range(random.choice([1, 1, 2])):
+        section, key = random.choice(
+            [
+                *(("model", "hidden"), ("model", "hidden"), ("model", "num_classes"), ("model", "image_size")),
+                *(("model", "in_channels"), ("data", "num_images"), ("data", "num_classes"), ("data", "image_size")),
+                *(("data", "batch_size"), ("data", "channels"), ("data", "num_workers"), ("trainer", "precision")),
+            ]
+        )
+        sizes: list[Any] = [10**5, 10**6, 10**9, 10**12, 2**63, 2**31 - 1]
+        many: list[Any] = [[20_000] * 5, [8] * 9_000, [8] * 200_000, [10**9], [4_000] * 50, [1] * 2_000]
+        config[section][key] = random.choice(many if key == "hidden" else sizes)
+    world.save(world.content)
+
+
 def filled(value: Any, world: World) -> Any:
     if isinstance(value, dict):
         return {filled(key, world): filled(each, world) for key, each in value.items()}
@@ -199,10 +216,11 @@ def in_folder(world: World, random: Random) -> None:
 MUTATORS: dict[str, Mutator] = {
     "values": in_values,
     "config": in_config,
+    "costly": costly,
     "bytes": in_bytes,
     "archive": packed,
     "pickle": pickled,
     "text": in_text,
     "folder": in_folder,
 }
-WEIGHTS = {"values": 8, "config": 8, "bytes": 1, "archive": 1, "pickle": 1, "text": 2, "folder": 3}
+WEIGHTS = {"values": 8, "config": 8, "costly": 4, "bytes": 1, "archive": 1, "pickle": 1, "text": 2, "folder": 3}

@@ -142,6 +142,27 @@ def test_a_model_that_cannot_be_built_is_answered_in_one_line(run):
         evaluate_run(run)
 
 
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"num_images": 10**12}, "data: given images of [0-9,]+ bytes; allowed: 1,000,000,000 for data=fake"),
+        (
+            {"image_size": 9},
+            "what it describes does not work .RuntimeError: .*mat1 and mat2 shapes cannot be multiplied",
+        ),
+        (
+            {"prefetch_factor": "/dev/zero"},
+            r"data\.prefetch_factor: given '/dev/zero' by the checkpoint's config; allowed: a file",
+        ),
+    ],
+    ids=["too much", "misfit", "device"],
+)
+def test_data_that_cannot_be_evaluated_is_answered_in_one_line(run, settings, says):
+    changed(run, lambda c: c["description"]["config"]["data"].update(settings))
+    with pytest.raises(KindlingError, match=says):
+        evaluate_run(run)
+
+
 def nested(levels: int) -> Any:
     """A value that holds itself twice, again and again."""
     value: Any = [0]

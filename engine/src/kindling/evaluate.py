@@ -1,6 +1,5 @@
 """Evaluate a checkpoint: numbers into metrics.json, and the pictures that its kind of data has."""
 
-import errno
 import json
 import logging
 import math
@@ -8,14 +7,13 @@ import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Any
 
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from omegaconf import DictConfig
 
 from kindling.checkpoints import checkpoint
-from kindling.checkpoints.described import build, section
+from kindling.checkpoints.described import blamed_on, build, section
 from kindling.checkpoints.downloads import no_downloads
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
@@ -28,6 +26,7 @@ from kindling.files.whole_file import remove_abandoned, write_whole
 from kindling.inference.computing import compute_by
 from kindling.inference.processors import processor_of
 from kindling.lightning_internals.overhead import reduce_overhead
+from kindling.run_folders.own_files import make_own_folder
 from kindling.training.keep_outputs import KeepOutputs
 from kindling.training.rebuild import rebuild
 from kindling.training.task import bookkeeping_of
@@ -46,6 +45,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     set_up_logging()
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
+    with blamed_on(path):
+        return evaluated(path, cfg)
+
+
+def evaluated(path: Path, cfg: DictConfig) -> dict[str, float]:
+    """The same of a checkpoint file.
+
+    Raises:
+        KindlingError: as `evaluate`.
+    """
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
     task = rebuild(saved, path)
@@ -86,9 +95,9 @@ def run(task: LightningModule, data: Any, kept: Callback | None, config: dict[st
     callbacks = [bookkeeping, *([kept] if kept is not None else [])]
     precision = section(config, "trainer").get("precision")
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
-    evaluated = trainer.validate if cfg.split == "val" else trainer.test
+    measure = trainer.validate if cfg.split == "val" else trainer.test
     with downloads_of(cfg):
-        evaluated(task, datamodule=data, verbose=False)
+        measure(task, datamodule=data, verbose=False)
     return trainer
 
 
@@ -168,7 +177,9 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         name = cfg.split if path.stem == "best" else f"{cfg.split}-{path.stem}"
         folder = run / "evaluation" / name
         try:
-            return own_folder(run, folder)
+            make_own_folder(folder, run)
+            remove_abandoned(folder)
+            return folder
         except OSError as error:
             elsewhere = elsewhere / run.name / name
             log.warning("%s cannot be written (%s); results go to %s", folder, error.strerror, elsewhere)
@@ -176,18 +187,3 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         elsewhere = elsewhere / path.stem / cfg.split
     elsewhere.mkdir(parents=True, exist_ok=True)
     return elsewhere
-
-
-def own_folder(run: Path, folder: Path) -> Path:
-    """A folder within that of a run, made and found to be writable, without what killed processes left in it.
-
-    Raises:
-        OSError: it cannot be written, or a link leads out of the run.
-    """
-    for each in (folder.parent, folder):
-        if each.is_symlink() and not each.resolve().is_relative_to(run):
-            raise OSError(errno.ELOOP, "a link leads out of the run", str(each))
-        each.mkdir(exist_ok=True)
-    with TemporaryFile(dir=folder):
-        remove_abandoned(folder)
-    return folder

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import blamed_on
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.extras import EXTRAS, optional
@@ -39,6 +40,7 @@ from kindling.inference.predicting.tables import encodable
 from kindling.inference.processors import needed_processor_of
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores
+from kindling.run_folders.own_files import make_own_folder
 from kindling.training.rebuild import rebuild
 from kindling.training.task import Task
 
@@ -59,6 +61,16 @@ def export(cfg: DictConfig) -> dict[str, float]:
         raise ConfigError(f"output: given {cfg.output} to each job of --multirun; leave it out: each has a folder then")
     refuse_what_is_missing(cfg)
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
+    with blamed_on(path):
+        return exported(path, cfg)
+
+
+def exported(path: Path, cfg: DictConfig) -> dict[str, float]:
+    """The same of a checkpoint file.
+
+    Raises:
+        KindlingError: as `export`.
+    """
     saved = checkpoint.load(path)
     task = rebuild(saved, path)
     processor = needed_processor_of(task, path)
@@ -239,10 +251,7 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         return elsewhere
     target = run / "export" / name
     try:
-        target.parent.mkdir(exist_ok=True)
-        trial = target.parent / ".trial"
-        trial.touch()
-        trial.unlink()
+        make_own_folder(target.parent, run)
     except OSError as error:
         log.warning("%s cannot be written (%s); the model goes to %s", target, error.strerror, elsewhere)
         return elsewhere

@@ -1,8 +1,10 @@
 """What lies in a run folder is its own: no link leads a write out of it, and no pipe keeps a reader waiting."""
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from kindling.errors import ConfigError
 
@@ -27,6 +29,22 @@ def refuse_foreign_files(folder: Path) -> None:
             raise ConfigError(
                 f"run folder: given {folder}, whose {path} is a pipe or a device; allowed: files and folders; remove it"
             )
+
+
+def make_own_folder(folder: Path, run: Path) -> None:
+    """Make a folder within that of a run.
+
+    Raises:
+        OSError: it cannot be written, or a link leads out of the run.
+    """
+    home = Path(os.path.realpath(run))
+    for each in (*reversed(folder.relative_to(run).parents[:-1]), folder.relative_to(run)):
+        path = run / each
+        if path.is_symlink() and not Path(os.path.realpath(path)).is_relative_to(home):
+            raise OSError(errno.ELOOP, "a link leads out of the run", str(path))
+        path.mkdir(exist_ok=True)
+    with TemporaryFile(dir=folder):
+        pass
 
 
 def entries(folder: Path) -> Iterator[os.DirEntry[str]]:
