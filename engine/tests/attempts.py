@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
 
-from attacks import HOSTILE, World, in_record, write_tree
+from attacks import HOSTILE, World, in_record
 from bench_root import PROJECT
 from kindling.cli import entry, resolvers
 from kindling.cli import outcome as ending
@@ -90,15 +90,15 @@ def make_world(base: Path, honest: Path, verb: Verb) -> World:
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     world = World(base / "home", honest, "")
-    in_record(status="failed")(world)
+    in_record(status="failed", started_at="1")(world)
     (world.home / "pipe").unlink(missing_ok=True)
     os.mkfifo(world.home / "pipe")
-    if verb.name == "predict":
-        write_tree(world.images)
     if "resume=auto" in verb.arguments:
         logs = world.home / "logs" / "default"
         logs.mkdir(parents=True)
         shutil.copytree(world.run, logs / "whole")
+        # The newest one, which is looked at first.
+        in_record(started_at="2")(world)
         world.run.rename(logs / "changed")
         world.run.symlink_to(logs / "changed")
         world.run = logs / "changed"

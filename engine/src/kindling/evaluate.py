@@ -186,4 +186,5 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
     else:
         elsewhere = elsewhere / path.stem / cfg.split
     elsewhere.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(elsewhere)
     return elsewhere

@@ -5,6 +5,7 @@ and a step computes on what it is given.
 from collections import OrderedDict, defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.optim import Optimizer
 
-from kindling.checkpoints.checkpoint import PROGRESS
+from kindling.checkpoints.checkpoint import PROGRESS, refuse_other_kinds
 from kindling.checkpoints.values import is_of_kind
 from kindling.errors import CheckpointError
 from kindling.lightning_internals.results import metrics_of
@@ -26,6 +27,8 @@ class FittingStates(Callback):
         self._saved: dict[str, Any] | None = None
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        if trainer.state.fn != "fit" and shares_out_nothing(trainer):
+            refuse_other_kinds(pl_module, checkpoint.get("state_dict", {}), Path(trainer.ckpt_path or ""))
         if trainer.state.fn != "fit" or PROGRESS not in checkpoint:
             return
         self._saved = checkpoint
@@ -38,13 +41,17 @@ class FittingStates(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved = self._saved, None
-        # Other strategies share out the states, and restore them themselves.
-        if saved is None or type(trainer.strategy).load_optimizer_state_dict is not Strategy.load_optimizer_state_dict:
+        if saved is None or not shares_out_nothing(trainer):
             return
         same_precision = saved[PROGRESS]["conditions"].get("precision") == str(trainer.precision)
         refuse(misfits_of_optimizers(saved["optimizer_states"], trainer.optimizers, same_precision=same_precision))
         schedulers = [config.scheduler for config in trainer.lr_scheduler_configs]
         refuse(misfits_of_schedulers(saved["lr_schedulers"], schedulers))
+
+
+def shares_out_nothing(trainer: Trainer) -> bool:
+    """Whether each process has all states; other strategies restore theirs themselves."""
+    return type(trainer.strategy).load_optimizer_state_dict is Strategy.load_optimizer_state_dict
 
 
 def refuse(found: Iterator[str]) -> None:
