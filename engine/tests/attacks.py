@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from kindling.config.renames import FORMAT
 from kindling.images.image_folder import ImageFolder
 
 SECRET = "what only the environment knows"
@@ -466,7 +467,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "another format": Attack(
             CHECKPOINT,
             in_checkpoint(lambda c, _: c["description"].update(format=99) or c),
-            "of format 99; allowed: format 4 and older; use it with the version that wrote it",
+            f"of format 99; allowed: format {FORMAT} and older; use it with the version that wrote it",
         ),
         "links to themselves": Attack(CHECKPOINT, link("run/checkpoints/*.ckpt", "{itself}")),
         "a folder that links to itself": Attack(CHECKPOINT, link("run/checkpoints", "{itself}")),

@@ -200,6 +200,12 @@ def test_a_model_larger_than_its_weights_is_not_built(run, settings, says):
         evaluate_run(run)
 
 
+def test_a_config_of_more_values_than_any_run_has_is_refused(run):
+    changed(run, lambda c: c["description"]["config"]["model"].update(hidden=[8] * 200_000))
+    with pytest.raises(CheckpointError, match="whose config holds config: given more than plain values"):
+        evaluate_run(run)
+
+
 def test_a_model_that_cannot_be_built_is_answered_in_one_line(run):
     changed(run, lambda c: c["description"]["config"]["model"].update(hidden="x"))
     with pytest.raises(KindlingError, match="model"):

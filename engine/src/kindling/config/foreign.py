@@ -34,6 +34,6 @@ def is_plain(config: Any) -> bool:
             elif not (each is None or isinstance(each, str | int | float)):
                 return False
         if not below or num_nodes > MOST_NODES:
-            return not below
+            return num_nodes <= MOST_NODES
         level = below
     return False
