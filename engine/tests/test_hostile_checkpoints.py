@@ -200,6 +200,19 @@ def test_a_model_larger_than_its_weights_is_not_built(run, settings, says):
         evaluate_run(run)
 
 
+def test_weights_that_are_no_tensors_are_not_started_from(run):
+    changed(run, lambda c: c["state_dict"].update({"net.hidden.1.weight": "x"}))
+    with pytest.raises(ConfigError, match="a checkpoint of another model"):
+        train(compose([*SMALL, f"paths.logs={run.parent}", "trainer.max_epochs=1", f"weights={run}"]))
+
+
+def test_a_precision_that_there_is_not_is_answered_in_one_line(run):
+    changed(run, lambda c: c["description"]["config"]["trainer"].update(precision=2**31))
+    with pytest.raises(ConfigError, match="^trainer: ") as refused:
+        evaluate_run(run)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_config_of_more_values_than_any_run_has_is_refused(run):
     changed(run, lambda c: c["description"]["config"]["model"].update(hidden=[8] * 200_000))
     with pytest.raises(CheckpointError, match="whose config holds config: given more than plain values"):
