@@ -208,7 +208,7 @@ def test_weights_that_are_no_tensors_are_not_started_from(run):
 
 def test_a_precision_that_there_is_not_is_answered_in_one_line(run):
     changed(run, lambda c: c["description"]["config"]["trainer"].update(precision=2**31))
-    with pytest.raises(ConfigError, match="^trainer: ") as refused:
+    with pytest.raises(ConfigError, match=r"^trainer: ") as refused:
         evaluate_run(run)
     assert "\n" not in str(refused.value)
 
