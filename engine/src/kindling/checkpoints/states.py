@@ -108,7 +108,9 @@ def misfits_of_metrics(saved: list[Any], trainer: Trainer, pl_module: LightningM
     """What of the states of torchmetrics is not theirs; they take any attribute."""
     of_rank = saved[trainer.global_rank] if len(saved) == trainer.world_size else {}
     for name, metric in metrics_of(pl_module):
-        state = of_rank.get("metrics", {}).get(name)
+        saved_of = of_rank.get("metrics", {})
+        # As they are restored: older checkpoints have another name.
+        state = saved_of.get(name) or saved_of.get(name.removeprefix("kindling_"))
         if state:
             # Lists grow with each batch.
             own = {key: value for key, value in metric._defaults.items() if isinstance(value, Tensor)}

@@ -85,5 +85,3 @@ def _remove_leftovers(target: Path) -> None:
                 leftover.rename(target)
             else:
                 shutil.rmtree(leftover, ignore_errors=True)
-
-
