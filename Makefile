@@ -26,10 +26,11 @@ test: $(READY) ## all tests
 test-project: $(READY) ## the tests of src, configs and scripts alone: half a minute
 	$(BIN)/pytest -n 2 tests
 
-test-crash: $(READY) ## kill, damage and resume hundreds of runs: about half an hour
+test-crash: $(READY) ## kill, damage, change and resume thousands of runs: about an hour
 	$(BIN)/pytest -n 2 -m slow tests
 	$(BIN)/pytest -n 2 -m slow engine/tests
 	$(BIN)/python engine/tests/crash.py
+	$(BIN)/python engine/tests/fuzz.py
 
 test-features: $(READY) ## every feature with three recipes and five foreign modules: works, or why not; about 20 minutes
 	$(BIN)/python engine/tests/features.py cnn diabetes gpt

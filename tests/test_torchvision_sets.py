@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torchvision.datasets
 
-from kindling.errors import DataError
+from kindling.errors import ConfigError, DataError
 
 pytest.importorskip("my_project.data.torchvision_sets")
 from my_project.data.torchvision_sets import TorchvisionImages
@@ -104,3 +104,9 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=f"given the file {tmp_path}/file; allowed: a folder"):
         data_of("MNIST", tmp_path / "file").prepare_data()
+
+
+@pytest.mark.parametrize("name", ["ImageNet", "FakeData", "mnist", "nothing"])
+def test_a_set_of_another_kind_is_refused_by_name(tmp_path, name):
+    with pytest.raises(ConfigError, match=rf"data\.name: given '{name}'; allowed: MNIST, CIFAR10"):
+        data_of(name, tmp_path)

@@ -18,6 +18,7 @@ import torch
 from PIL import Image
 
 from hostile_folders import MARKER, PROGRAMS, Evil
+from kindling.config.renames import FORMAT
 from kindling.images.image_folder import ImageFolder
 from serving import write_model
 
@@ -38,6 +39,7 @@ FOLDER = [*SETTINGS, "data=image_folder", "data.root={home}/images", "paths.cach
 PRETRAINED = ["data.channels=3", "model=pretrained", "model.weights={home}/net.pt"]
 
 PREDICT = ["input={home}/images", "output={home}/predictions.csv", "device=cpu"]
+MOVED = ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"]
 EXPORT = ["format=torchscript", "benchmark=false"]
 
 # The ways into each command, named for the argument that an attack comes through.
@@ -50,7 +52,8 @@ DOORS = {
     "train.py model.weights": [*FOLDER, *PRETRAINED],
     "evaluate.py run": ["run={home}/run"],
     "evaluate.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt"],
-    "evaluate.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"],
+    "evaluate.py data.root": MOVED,
+    "evaluate.py paths.cache": [*MOVED, "paths.cache={home}/cache"],
     "predict.py run": ["run={home}/run", *PREDICT],
     "predict.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
     "predict.py input": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
@@ -59,7 +62,8 @@ DOORS = {
     "serve.py run": ["run={home}/run", "port=0"],
     "serve.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", "port=0"],
     "serve.py model.folder": ["model.folder={home}/run/export/onnx", "port=0"],
-    "export.py data.root": ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images", *EXPORT],
+    "export.py data.root": [*MOVED, *EXPORT],
+    "export.py paths.cache": [*MOVED, *EXPORT, "paths.cache={home}/cache"],
 }
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
 CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights")
@@ -76,7 +80,7 @@ CHECKPOINT += (
 FOLDER_AT = ("serve.py model.folder", "serve.py run")
 IMAGES_AT, CACHE = (
     ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
-    ("train.py paths.cache", "evaluate.py data.root"),
+    ("train.py paths.cache", "evaluate.py paths.cache", "export.py paths.cache"),
 )
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 
@@ -480,7 +484,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "another format": Attack(
             CHECKPOINT,
             in_checkpoint(lambda c, _: c["description"].update(format=99) or c),
-            "of format 99; allowed: format 5 and older; use it with the version that wrote it",
+            f"of format 99; allowed: format {FORMAT} and older; use it with the version that wrote it",
         ),
         "links to themselves": Attack(CHECKPOINT, link("run/checkpoints/*.ckpt", "{itself}")),
         "a folder that links to itself": Attack(CHECKPOINT, link("run/checkpoints", "{itself}")),

@@ -5,7 +5,7 @@ import logging
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,8 @@ from lightning.pytorch import Callback, LightningDataModule, LightningModule, Tr
 from omegaconf import DictConfig
 
 from kindling.checkpoints import checkpoint
-from kindling.checkpoints.described import build, section
+from kindling.checkpoints.described import blamed_on, build, section
+from kindling.checkpoints.downloads import no_downloads
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import instantiate, to_plain
 from kindling.config.rules.run_rules import one_checkpoint_is_named
@@ -21,10 +22,11 @@ from kindling.console import print_results, set_up_logging
 from kindling.data.datamodule import DataModule
 from kindling.data.processor import Evaluated
 from kindling.errors import ConfigError, DataError, OtherDataError
-from kindling.files.whole_file import write_whole
+from kindling.files.whole_file import remove_abandoned, write_whole
 from kindling.inference.computing import compute_by
 from kindling.inference.processors import processor_of
 from kindling.lightning_internals.overhead import reduce_overhead
+from kindling.run_folders.own_files import make_own_folder
 from kindling.training.keep_outputs import KeepOutputs
 from kindling.training.rebuild import rebuild
 from kindling.training.task import bookkeeping_of
@@ -43,6 +45,16 @@ def evaluate(cfg: DictConfig) -> dict[str, float]:
     set_up_logging()
     refuse([*one_checkpoint_is_named(to_plain(cfg))])
     path = checkpoint.find(str(cfg.run or cfg.ckpt))
+    with blamed_on(path):
+        return evaluated(path, cfg)
+
+
+def evaluated(path: Path, cfg: DictConfig) -> dict[str, float]:
+    """The same of a checkpoint file.
+
+    Raises:
+        KindlingError: as `evaluate`.
+    """
     saved = checkpoint.load(path)
     description = saved[checkpoint.DESCRIPTION]
     task = rebuild(saved, path)
@@ -83,8 +95,9 @@ def run(task: LightningModule, data: Any, kept: Callback | None, config: dict[st
     callbacks = [bookkeeping, *([kept] if kept is not None else [])]
     precision = section(config, "trainer").get("precision")
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
-    evaluated = trainer.validate if cfg.split == "val" else trainer.test
-    evaluated(task, datamodule=data, verbose=False)
+    measure = trainer.validate if cfg.split == "val" else trainer.test
+    with downloads_of(cfg):
+        measure(task, datamodule=data, verbose=False)
     return trainer
 
 
@@ -118,8 +131,10 @@ def same_data(description: dict[str, Any], cfg: DictConfig) -> Any:
         )
     # Their arguments may have been others then.
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
-    with naming_what_has_moved(saved, cfg):
-        data = build(saved | plain | overrides, "data", LightningDataModule)
+    # Where files are written, no checkpoint says.
+    own = {"cache_dir": str(cfg.paths.cache)} if "cache_dir" in saved else {}
+    with downloads_of(cfg), naming_what_has_moved(saved, cfg):
+        data = build(saved | plain | own | overrides, "data", LightningDataModule)
         data.prepare_data()
         found, known = getattr(data, "facts", {}), description["facts"]
     for name in NAMES:
@@ -144,6 +159,11 @@ def naming_what_has_moved(saved: dict[str, Any], cfg: DictConfig) -> Iterator[No
         raise DataError(f"{error}; if it has moved, {plus}data.{key[1]}=PATH") from error
 
 
+def downloads_of(cfg: DictConfig) -> AbstractContextManager[None]:
+    """Data is downloaded only to a place that the command itself names."""
+    return no_downloads("put the data there, or give data.root=") if cfg.data.root is None else nullcontext()
+
+
 def without_nan(report: dict[str, Any]) -> dict[str, Any]:
     """JSON knows no NaN and no infinity: null."""
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in report.items()}
@@ -157,8 +177,8 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         name = cfg.split if path.stem == "best" else f"{cfg.split}-{path.stem}"
         folder = run / "evaluation" / name
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "metrics.json").touch()
+            make_own_folder(folder, run)
+            remove_abandoned(folder)
             return folder
         except OSError as error:
             elsewhere = elsewhere / run.name / name
@@ -166,4 +186,5 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
     else:
         elsewhere = elsewhere / path.stem / cfg.split
     elsewhere.mkdir(parents=True, exist_ok=True)
+    remove_abandoned(elsewhere)
     return elsewhere

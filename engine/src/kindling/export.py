@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import blamed_on
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.extras import EXTRAS, optional
@@ -39,6 +40,7 @@ from kindling.inference.predicting.tables import encodable
 from kindling.inference.processors import needed_processor_of
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores
+from kindling.run_folders.own_files import make_own_folder
 from kindling.training.rebuild import rebuild
 from kindling.training.task import Task
 
@@ -58,28 +60,29 @@ def export(cfg: DictConfig) -> dict[str, float]:
     if in_sweep() and cfg.output is not None:
         raise ConfigError(f"output: given {cfg.output} to each job of --multirun; leave it out: each has a folder then")
     refuse_what_is_missing(cfg)
-    path = checkpoint.find(str(cfg.run or cfg.ckpt))
-    saved = checkpoint.load(path)
-    task = rebuild(saved, path)
-    processor = needed_processor_of(task, path)
-    carried = processor.as_dict()
-    assert isinstance(task, Task), "it has a processor"
-    preprocessing = preprocessing_of(processor, cfg)
-    target = output_folder(path, cfg)
-    trained = Trained(task, processor, data_if_there(saved[checkpoint.DESCRIPTION], cfg), preprocessing=preprocessing)
-    with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
-        facts = write_model(trained, cfg, folder)
-        found = prove(trained, cfg, folder)
-        facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
-        described = describe(carried, cfg, folder, source(path) | facts, preprocessing=preprocessing)
-        described.write(folder)
-        with write_whole(folder / "README.md") as stream:
-            stream.write(readme(described, str(found)))
-        if processor.kind == "image":
-            shutil.copy(decoding.__file__, folder)
-        model_folder.read(folder)
-    Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
-    return found.figures()
+    with blamed_on(path := checkpoint.find(str(cfg.run or cfg.ckpt))):
+        saved = checkpoint.load(path)
+        task = rebuild(saved, path)
+        processor = needed_processor_of(task, path)
+        carried = processor.as_dict()
+        assert isinstance(task, Task), "it has a processor"
+        preprocessing = preprocessing_of(processor, cfg)
+        target = output_folder(path, cfg)
+        data = data_if_there(saved[checkpoint.DESCRIPTION], cfg)
+        trained = Trained(task, processor, data, preprocessing=preprocessing)
+        with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
+            facts = write_model(trained, cfg, folder)
+            found = prove(trained, cfg, folder)
+            facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
+            described = describe(carried, cfg, folder, source(path) | facts, preprocessing=preprocessing)
+            described.write(folder)
+            with write_whole(folder / "README.md") as stream:
+                stream.write(readme(described, str(found)))
+            if processor.kind == "image":
+                shutil.copy(decoding.__file__, folder)
+            model_folder.read(folder)
+        Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
+        return found.figures()
 
 
 def data_if_there(description: dict[str, Any], cfg: DictConfig) -> Any:
@@ -239,10 +242,7 @@ def output_folder(path: Path, cfg: DictConfig) -> Path:
         return elsewhere
     target = run / "export" / name
     try:
-        target.parent.mkdir(exist_ok=True)
-        trial = target.parent / ".trial"
-        trial.touch()
-        trial.unlink()
+        make_own_folder(target.parent, run)
     except OSError as error:
         log.warning("%s cannot be written (%s); the model goes to %s", target, error.strerror, elsewhere)
         return elsewhere

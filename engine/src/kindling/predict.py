@@ -12,6 +12,7 @@ import numpy as np
 from omegaconf import DictConfig
 
 from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import blamed_on
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import to_plain
 from kindling.config.extras import optional
@@ -48,14 +49,15 @@ def predict(cfg: DictConfig) -> None:
     if str(cfg.output).lower().endswith(".parquet"):
         optional("pyarrow")
     file = checkpoint.find(str(cfg.run or cfg.ckpt))
-    predictor = load(file, cfg.device)
-    kind = predictor.processor.kind
-    refuse([*faults_of_kind(config, kind)])
-    output = str(cfg.output or DEFAULT_OUTPUT[kind])
-    if isinstance(predictor, TextPredictor):
-        write_text(predictor, output, cfg)
-    else:
-        write_predictions(predictor, file, output, cfg)
+    with blamed_on(file):
+        predictor = load(file, cfg.device)
+        kind = predictor.processor.kind
+        refuse([*faults_of_kind(config, kind)])
+        output = str(cfg.output or DEFAULT_OUTPUT[kind])
+        if isinstance(predictor, TextPredictor):
+            write_text(predictor, output, cfg)
+        else:
+            write_predictions(predictor, file, output, cfg)
 
 
 def write_text(predictor: TextPredictor, output: str, cfg: DictConfig) -> None:

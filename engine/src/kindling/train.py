@@ -14,6 +14,7 @@ from torch import nn
 
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
+from kindling.checkpoints.states import FittingStates
 from kindling.config import project
 from kindling.config.check.command_line import refuse
 from kindling.config.check.composed import check_config
@@ -141,7 +142,7 @@ def build_parts(
     if cfg.test and missing and not replay:
         report("test: %s; nothing is tested", missing)
     bookkeeping = load_start(task, config, start, rollbacks)
-    callbacks: list[Callback] = [bookkeeping, *instantiate_all(cfg.callbacks, "callbacks")]
+    callbacks: list[Callback] = [bookkeeping, FittingStates(), *instantiate_all(cfg.callbacks, "callbacks")]
     with uncollected():
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:

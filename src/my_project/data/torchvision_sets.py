@@ -7,10 +7,13 @@ import torch
 import torchvision.datasets
 
 from kindling.data.splits import hold_out
-from kindling.errors import DataError, one_line
+from kindling.errors import ConfigError, DataError, one_line
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.images import ImageTensors
 from kindling.ranges import Fraction
+
+# Those of torchvision that hold `data` and `targets` as this module reads them.
+SETS = (torchvision.datasets.MNIST, torchvision.datasets.CIFAR10)
 
 
 class TorchvisionImages(ImageDataModule):
@@ -24,6 +27,9 @@ class TorchvisionImages(ImageDataModule):
 
     def __init__(self, *, name: str, root: str, val_fraction: Fraction, **settings: Any):
         super().__init__(**settings)
+        found = getattr(torchvision.datasets, name, None)
+        if not (isinstance(found, type) and issubclass(found, SETS)):
+            raise ConfigError(f"data.name: given {name!r}; allowed: MNIST, CIFAR10 and torchvision's sets like them")
         self.dataset = name
         self.root = Path(root).expanduser()
         self.val_fraction = val_fraction

@@ -1,11 +1,8 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
-import io
 import logging
-import pickle
-import re
-import zipfile
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,13 +10,15 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
+from kindling.checkpoints.archive import damaged_record, refuse_archive
 from kindling.checkpoints.content import problems, with_own_files
+from kindling.checkpoints.values import faults_of_values, is_of_kind
+from kindling.checkpoints.writable import keep_plain_arguments, os_error, refuse_objects
 from kindling.config import project
-from kindling.config.foreign import is_plain
 from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
 from kindling.config.upgrade import upgrade, upgrade_states
-from kindling.errors import LONGEST, CheckpointError, ConfigError, one_line
+from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
 from kindling.lightning_internals.launched import is_handed_over
 
@@ -79,9 +78,7 @@ def load(path: Path) -> dict[str, Any]:
         CheckpointError: the file is missing, damaged, or was not written by this project.
     """
     try:
-        damaged = damaged_record(path)
-        if damaged:
-            raise CheckpointError(f"ckpt: given {path}, which is damaged at {damaged}; use another checkpoint")
+        num_bytes = refuse_archive(path)
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except CheckpointError:
         raise
@@ -98,21 +95,11 @@ def load(path: Path) -> dict[str, Any]:
             f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"
         )
-    for problem in problems(saved):
+    for problem in chain(faults_of_values(saved, num_bytes), problems(saved)):
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     description["config"] = absolute(upgrade(description["config"], version))
     description.setdefault("facts", {"classes": description.get("classes")})
     return upgrade_states(saved, version)
-
-
-def damaged_record(path: Any) -> str | None:
-    """The first record whose checksum is wrong; torch itself never looks at them.
-
-    Raises:
-        zipfile.BadZipFile: the file has no whole directory of records.
-    """
-    with zipfile.ZipFile(path) as records:
-        return records.testzip()
 
 
 def load_file(path: Path) -> Saved:
@@ -148,11 +135,25 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
     Raises:
         CheckpointError: it is of another model.
     """
+    refuse_other_kinds(module, weights, path)
     try:
         module.load_state_dict(weights)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: a checkpoint of another model ({reason}); set the model it was of") from error
+
+
+def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
+    """
+    Raises:
+        CheckpointError: a tensor is complex where the module's is real, or likewise; torch would convert it.
+    """
+    for name, own in module.state_dict().items():
+        given = weights.get(name)
+        if isinstance(own, torch.Tensor) and isinstance(given, torch.Tensor) and not is_of_kind(given, own):
+            raise CheckpointError(
+                f"{path}: given {given.dtype} ({given.layout}) as {name}; allowed: {own.dtype}; use another checkpoint"
+            )
 
 
 class WholeCheckpointIO(TorchCheckpointIO):
@@ -194,6 +195,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
             describe(checkpoint, self.config, getattr(self.data, "facts", {}), self.found)
             keep_plain_arguments(checkpoint)
         try:
+            self._refuse_removed_folder(target)
             target.parent.mkdir(parents=True, exist_ok=True)
             with write_whole(target, "wb", durable=True) as stream:
                 torch.save(checkpoint, stream)
@@ -211,60 +213,10 @@ class WholeCheckpointIO(TorchCheckpointIO):
                 raise
             raise CheckpointError(f"{target}: cannot be written ({reason}); free space or set paths.logs") from error
 
-
-def keep_plain_arguments(checkpoint: dict[str, Any]) -> None:
-    """Of what `save_hyperparameters` keeps, leave out nets and functions: the config describes them."""
-    for key in ("hyper_parameters", "datamodule_hyper_parameters"):
-        if isinstance(checkpoint.get(key), Mapping):
-            items = dict(checkpoint[key]).items()
-            checkpoint[key] = {name: value for name, value in items if is_plain({str(name): value})}
-
-
-def refuse_objects(file: str, checkpoint: dict[str, Any]) -> None:
-    """
-    Raises:
-        ConfigError: the file holds objects whose classes no checkpoint may load.
-    """
-    try:
-        torch.load(file, map_location="meta", weights_only=True, mmap=True)
-    except pickle.UnpicklingError as error:
-        named = re.search(r"GLOBAL (\S+)", str(error))
-        kind = named[1] if named else one_line(error)
-        keys = [key for key, value in checkpoint.items() if kind.rpartition(".")[2] in repr(value)[:LONGEST]]
-        raise ConfigError(
-            f"task: given {kind} for a checkpoint{' as ' + keys[0] if keys else ''}; allowed: tensors, numbers, texts, "
-            "lists and dicts; mend on_save_checkpoint or state_dict"
-        ) from error
-
-
-def refuse_facts(facts: Any) -> None:
-    """
-    Raises:
-        ConfigError: a checkpoint cannot hold what a data module knows.
-    """
-    if not isinstance(facts, Mapping):
-        raise ConfigError(f"data.facts: given {type(facts).__name__}; allowed: a dict, {{}} if there are none")
-    for name, value in facts.items():
-        try:
-            with io.BytesIO() as stream:
-                torch.save(value, stream)
-                stream.seek(0)
-                torch.load(stream, weights_only=True)
-        except Exception as error:
-            # Each kind of object has an error of its own.
-            raise ConfigError(
-                f"data.facts: given {type(value).__name__} as {name}, which no checkpoint can hold; allowed: tensors, "
-                "numbers, texts, lists and dicts"
-            ) from error
-
-
-def os_error(error: BaseException | None) -> str | None:
-    """What the system said, however it was wrapped."""
-    while error is not None:
-        if isinstance(error, OSError):
-            return error.strerror or str(error)
-        error = error.__cause__ or error.__context__
-    return None
+    def _refuse_removed_folder(self, target: Path) -> None:
+        run = Path(((self.config or {}).get("paths") or {}).get("run") or "/").absolute()
+        if target.absolute().is_relative_to(run) and not run.is_dir():
+            raise CheckpointError(f"{run}: the run folder was removed while the run trained; it ends here")
 
 
 def config_of(trainer: Any) -> dict[str, Any]:

@@ -7,9 +7,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from torch import Tensor
+
 from kindling.config.foreign import faults
 from kindling.errors import CheckpointError
 
+# Of optimizer steps, epochs and batches; counts beyond it are no counts.
+MOST_STEPS = 2**48
 TYPES = {
     "state_dict": dict,
     "description.config": dict,
@@ -38,7 +42,21 @@ def problems(saved: dict[str, Any]) -> Iterator[str]:
             yield f"which has {'nothing' if found is None else f'a {type(found).__name__}'} as {place}"
             return
     description = saved["description"]
+    if "progress" in saved:
+        yield from of_progress(saved["progress"] | {"step": saved["global_step"]})
     yield from (f"whose config holds {fault}" for fault in faults(description["config"], description["format"]))
+
+
+def of_progress(progress: dict[str, Any]) -> Iterator[str]:
+    """What is not as a run says how far it has come."""
+    for key in ("step", "epoch", "batch", "logged_steps"):
+        if not -1 <= progress[key] < MOST_STEPS:
+            yield f"which has {progress[key]} as progress.{key}"
+    for state in progress.get("module") or []:
+        lists = [state.get(key) for key in ("frozen", "in_eval_mode", "changed")] if isinstance(state, dict) else [None]
+        if not all(isinstance(each, list) for each in lists) or not isinstance(state.get("gradients"), dict):
+            yield "which has no state of a module as progress.module"
+            return
 
 
 def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -61,6 +79,9 @@ def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
             )
         return str(moved / inside)
 
+    wrong = [each for each in scores_of(state) if not isinstance(each, int | float | Tensor | NoneType)]
+    if wrong:
+        raise CheckpointError(f"callbacks: given {wrong[0]!r} as a score of ModelCheckpoint; allowed: a number")
     best, scores = _text(state, "best_model_path"), state.get("best_k_models")
     if not isinstance(scores, dict):
         raise CheckpointError(f"callbacks: given {scores!r} as best_k_models of ModelCheckpoint; allowed: a dict")
@@ -72,6 +93,12 @@ def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     deleted = {key: own(state.get(key, "")) for key in ("kth_best_model_path", "last_model_path")}
     scores = {own(file): score for file, score in scores.items()}
     return state | deleted | {"dirpath": str(moved), "best_model_path": best, "best_k_models": scores}
+
+
+def scores_of(state: dict[str, Any]) -> list[Any]:
+    of_files = state.get("best_k_models")
+    single = [state.get(key) for key in ("best_model_score", "current_score", "kth_value")]
+    return [*single, *(of_files.values() if isinstance(of_files, dict) else [])]
 
 
 def _text(state: dict[str, Any], key: str) -> str:

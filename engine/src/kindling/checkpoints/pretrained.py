@@ -12,7 +12,7 @@ def load_all_but_head(net: nn.Module, weights: dict[str, Tensor]) -> bool:
         CheckpointError: anything but the last layer is missing, surplus or of another shape.
     """
     own = net.state_dict()
-    misfits = [key for key in own if key not in weights or weights[key].shape != own[key].shape]
+    misfits = [key for key in own if key not in weights or getattr(weights[key], "shape", None) != own[key].shape]
     surplus = [key for key in weights if key not in own]
     heads = {key.rpartition(".")[0] for key in misfits}
     if surplus or len(heads) > 1 or (misfits and list(own)[-1] not in misfits):

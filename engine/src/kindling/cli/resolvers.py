@@ -53,6 +53,8 @@ def log_file(folder: str) -> str:
     file = Path(folder) / "train.log"
     if file.is_symlink():
         raise ConfigError(f"run folder: given {folder}, whose train.log is a link; allowed: a file; remove the link")
+    if file.exists() and not file.is_file():
+        raise ConfigError(f"run folder: given {folder}, whose train.log is no file; allowed: a file; remove it")
     return str(file) if is_first_process() else os.devnull
 
 

@@ -156,7 +156,7 @@ def instantiate(config: Any, path: str, /, **given: Any) -> Any:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         expected = TypeError | ValueError | ImportError | InstantiationException
         if isinstance(cause, expected) or is_misconfiguration(cause):
-            raise ConfigError(f"{path}: {cause}") from error
+            raise ConfigError(f"{path}: {' '.join(str(cause).split())}") from error
         raise cause from None
 
 

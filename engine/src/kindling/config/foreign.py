@@ -7,7 +7,8 @@ from kindling.config.fault import Fault
 from kindling.config.targets import absolute, interpolation_fault, nodes, prefix_fault
 from kindling.config.upgrade import upgrade
 
-MOST_NODES, DEEPEST = 100_000, 50
+# Hydra takes half a second for so many.
+MOST_NODES, DEEPEST = 10_000, 50
 
 
 def faults(config: Any, written: int) -> Iterator[Fault]:
@@ -33,6 +34,6 @@ def is_plain(config: Any) -> bool:
             elif not (each is None or isinstance(each, str | int | float)):
                 return False
         if not below or num_nodes > MOST_NODES:
-            return not below
+            return num_nodes <= MOST_NODES
         level = below
     return False

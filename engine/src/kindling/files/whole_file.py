@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 # The hidden name of an unfinished file ends so.
 TEMPORARY = ".tmp"
+# Of a process on another machine, which cannot be asked.
+ABANDONED_S = 3600
 
 
 @contextmanager
@@ -66,3 +69,22 @@ def remove_temporaries(path: Path) -> None:
     for file in path.parent.glob(f".*{TEMPORARY}"):
         if re.fullmatch(rf"\.{re.escape(path.name)}\.\d+{re.escape(TEMPORARY)}", file.name):
             file.unlink(missing_ok=True)
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove the temporary files of killed processes, whatever they wrote in a folder."""
+    for file in folder.glob(f".*{TEMPORARY}"):
+        pid = file.name.removesuffix(TEMPORARY).rpartition(".")[2]
+        with suppress(OSError):
+            if pid.isdigit() and not is_alive(int(pid)) and time.time() - file.stat().st_mtime > ABANDONED_S:
+                file.unlink()
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

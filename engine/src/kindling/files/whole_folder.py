@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from kindling.errors import ConfigError
-from kindling.files.whole_file import TEMPORARY, wait_for_disk
+from kindling.files.whole_file import TEMPORARY, is_alive, wait_for_disk
 
 
 @contextmanager
@@ -80,18 +80,8 @@ def _remove_leftovers(target: Path) -> None:
     """Of processes that were killed while they wrote."""
     for leftover in target.parent.glob(f".{target.name}.*{TEMPORARY}"):
         pid = leftover.name.removeprefix(f".{target.name}.").partition(".")[0]
-        if pid.isdigit() and not _is_alive(int(pid)):
+        if pid.isdigit() and not is_alive(int(pid)):
             if leftover.name.endswith(f".old{TEMPORARY}") and not target.exists():
                 leftover.rename(target)
             else:
                 shutil.rmtree(leftover, ignore_errors=True)
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True

@@ -6,8 +6,12 @@ from typing import Any
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 
-# Functions, Lightning's and torch's, that hand out the states of a checkpoint.
-LOADS_STATES = ("resume_start", "_restore_modules_and_callbacks", "restore_training_state", "load_state_dict")
+# Functions that hand out the states of a checkpoint: Lightning's and torch's, and our own.
+LOADS_STATES = (
+    *("resume_start", "_restore_modules_and_callbacks", "restore_training_state", "load_state_dict"),
+    *("on_load_checkpoint", "restore_callback_metrics", "restore_torchmetrics", "restore_loggers", "_begin_loaders"),
+    *("_finish_restoring", "add_logged_sums", "log_again"),
+)
 # What a ModelCheckpoint's state says before it has saved anything.
 NO_BEST = {"best_model_path": "", "best_model_score": None, "best_k_models": {}, "kth_best_model_path": ""}
 

@@ -58,14 +58,14 @@ def epoch_sums(
     logged |= rest or {}
     metrics = {
         name: {"count": metric._update_count, "state": {key: _on_cpu(getattr(metric, key)) for key in metric._defaults}}
-        for name, metric in _metrics_of(pl_module)
+        for name, metric in metrics_of(pl_module)
     }
     return gather(trainer, {"logged": logged, "metrics": metrics})
 
 
 def restore_torchmetrics(pl_module: LightningModule, sums: dict[str, Any]) -> None:
     """Give the module's torchmetrics their states."""
-    for name, metric in _metrics_of(pl_module):
+    for name, metric in metrics_of(pl_module):
         # Older checkpoints call those of a task `metrics`.
         saved = sums["metrics"].get(name) or sums["metrics"].get(name.removeprefix("kindling_"))
         if saved:
@@ -146,7 +146,8 @@ def gather(trainer: Trainer, value: Any) -> list[Any]:
     return values
 
 
-def _metrics_of(pl_module: LightningModule) -> list[tuple[str, Any]]:
+def metrics_of(pl_module: LightningModule) -> list[tuple[str, Any]]:
+    """The torchmetrics of a module, by name."""
     return [(name, module) for name, module in pl_module.named_modules() if isinstance(module, Metric)]
 
 

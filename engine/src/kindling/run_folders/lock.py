@@ -85,7 +85,7 @@ def is_held(folder: Path) -> bool:
     if folder / NAME in _ours:
         return True
     try:
-        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC)
+        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

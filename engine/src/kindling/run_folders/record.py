@@ -23,6 +23,7 @@ from kindling.process.ranks import is_first_process
 from kindling.run_folders import lock
 from kindling.run_folders.leftovers import remove_leftovers
 from kindling.run_folders.lock import RunLock
+from kindling.run_folders.own_files import refuse_foreign_files
 from kindling.run_folders.provenance import git_state, hardware, versions
 from kindling.run_folders.resumption import ORIGIN, is_reopened, saved_config_to_resume
 from kindling.run_folders.saved_run import run_of, saved_config
@@ -65,6 +66,7 @@ class RunRecord:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
 
+        refuse_foreign_files(self.folder)
         attempts = self._resume()
         if not self.is_done:
             remove_leftovers(self.folder)

@@ -6,22 +6,27 @@ from typing import Any
 
 import yaml
 
-from kindling.config.foreign import faults
+from kindling.config.foreign import DEEPEST, faults
 from kindling.config.renames import FORMAT, UNNAMED
 from kindling.config.targets import absolute
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
+from kindling.files.foreign_file import read_text
 
 # The C loader is ten times quicker.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # The settings that say where a run came from.
 ORIGIN = ("fork", "weights")
+# Bytes; a run.json has a diff, and grows with each resume.
+MOST_OF_RECORD, MOST_OF_CONFIG = 16_000_000, 1_000_000
+# Characters; one of base 60 takes seconds if it is long.
+LONGEST_NUMBER = 100
 
 
 def run_of(folder: Path) -> dict[str, Any] | None:
     """The facts in run.json; None if there is none that can be read."""
     try:
-        facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        facts = json.loads(read_text(folder / "run.json", MOST_OF_RECORD))
     except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(facts, dict) or not isinstance(facts.get("status"), str):
@@ -41,7 +46,9 @@ def saved_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / "config.yaml"
     try:
-        config = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+        text = read_text(file, MOST_OF_CONFIG)
+        refuse_what_grows(text)
+        config = yaml.load(text, Loader=LOADER)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         config = " ".join(str(error).split())
 
@@ -62,3 +69,23 @@ def saved_config(folder: Path) -> dict[str, Any]:
         if not isinstance(config.get(key), str | None):
             raise ConfigError(f"{given} {config[key]!r} as {key}; allowed: a path")
     return absolute(upgrade(config, written))
+
+
+def refuse_what_grows(text: str) -> None:
+    """
+    Raises:
+        ValueError: reading some YAML takes far more time, memory or stack than its length says.
+    """
+    depth = 0
+    for event in yaml.parse(text, Loader=LOADER):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ValueError(f"nodes that lie more than {DEEPEST} deep")
+        if isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor}")
+        if isinstance(event, yaml.ScalarEvent) and event.implicit[0] and is_long_number(event.value):
+            raise ValueError(f"a number of {len(event.value)} characters")
+
+
+def is_long_number(value: str) -> bool:
+    return len(value) > LONGEST_NUMBER and value.lstrip("+-.")[:1].isdigit()

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
-from kindling.checkpoints.checkpoint import refuse_facts
+from kindling.checkpoints.writable import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all

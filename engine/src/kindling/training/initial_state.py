@@ -43,6 +43,7 @@ def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> N
         CheckpointError: they are of another model.
     """
     weights: dict[str, Any] = given.content["state_dict"]
+    checkpoint.refuse_other_kinds(task, weights, given.path)
     net, start = (task.net, "net.") if isinstance(task, Task) else (task, "")
     if not trains:
         # A task may keep more than its net, such as a loss.

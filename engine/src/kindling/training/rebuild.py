@@ -8,13 +8,17 @@ from torch import nn
 
 from kindling.checkpoints.checkpoint import DESCRIPTION, load_weights
 from kindling.checkpoints.described import build, section
+from kindling.checkpoints.downloads import no_downloads
+from kindling.checkpoints.trial_build import build_for
 from kindling.config import given
 from kindling.config.composition import instantiate
 from kindling.errors import CheckpointError
 from kindling.training.task import Task
 
 # Arguments by which torchvision downloads weights.
-PRETRAINED = ("pretrained", "pretrained_backbone", "weights_backbone")
+PRETRAINED = ("pretrained", "pretrained_backbone")
+# Their defaults may download, null does not.
+WEIGHTS = ("weights", "weights_backbone")
 
 
 def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
@@ -23,8 +27,21 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
     Raises:
         CheckpointError: its weights do not fit the model that it describes.
     """
-    config = saved[DESCRIPTION]["config"]
-    node = section(config, "task")
+    with no_downloads("give weights by the checkpoint alone"):
+        task = build_for(saved["state_dict"], path, lambda: task_of(saved[DESCRIPTION]))
+    assert isinstance(task, LightningModule)
+    load_weights(task, saved["state_dict"], path)
+    return task
+
+
+def task_of(description: dict[str, Any]) -> LightningModule:
+    """The task that a checkpoint describes, without its weights.
+
+    Raises:
+        KindlingError: it cannot be built.
+    """
+    config = description["config"]
+    node = without_downloads(section(config, "task"), of="torchvision.models.")
     taken = given.taken_by(str(node.get("_target_")))
     parts: dict[str, Any] = {"config": config} if "config" in taken else {}
     if "net" in taken:
@@ -35,15 +52,20 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
     parts |= dict.fromkeys((given.required_by(str(node.get("_target_")))) - parts.keys())
     task = build(node, "task", LightningModule, **parts)
     if isinstance(task, Task):
-        task.facts = saved[DESCRIPTION]["facts"]
-    load_weights(task, saved["state_dict"], path)
+        task.facts = description["facts"]
     return task
 
 
-def without_downloads(model: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a model whose weights are all in the checkpoint."""
-    kept = {key: value for key, value in model.items() if key not in PRETRAINED}
-    return kept | ({"weights": None} if "weights" in kept else {})
+def without_downloads(config: Any, of: str = "") -> Any:
+    """A node without what downloads weights, however deep, since all are in the checkpoint; `of`: starts of targets."""
+    if isinstance(config, list):
+        return [without_downloads(each, of) for each in config]
+    if not isinstance(config, dict):
+        return config
+    kept = {key: without_downloads(value, of) for key, value in config.items()}
+    if not str(config.get("_target_")).startswith(of):
+        return kept
+    return {key: None if key in WEIGHTS else value for key, value in kept.items() if key not in PRETRAINED}
 
 
 def net_of(task: LightningModule, path: Path) -> nn.Module:

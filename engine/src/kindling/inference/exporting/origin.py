@@ -5,7 +5,9 @@ import math
 from pathlib import Path
 from typing import Any
 
+from kindling.files.foreign_file import read_text
 from kindling.inference.model_folder import sha256_of
+from kindling.run_folders.saved_run import MOST_OF_RECORD
 
 
 def source(path: Path) -> dict[str, Any]:
@@ -15,7 +17,7 @@ def source(path: Path) -> dict[str, Any]:
     if folder is None:
         return found
     try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        record = json.loads(read_text(folder / "run.json", MOST_OF_RECORD))
         metrics = metrics_of_the_best(record) if path.stem == "best" else {}
         commit = record["git"] and str(record["git"]["commit"])
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
