@@ -36,6 +36,7 @@ FILES = (
     "Makefile",
     "README.md",
     "CONTRIBUTING.md",
+    "SECURITY.md",
 )
 
 
