@@ -13,8 +13,10 @@ import torch
 
 from attacks import SMALL, saved
 from kindling.checkpoints import checkpoint
+from kindling.checkpoints.described import blamed_on
 from kindling.checkpoints.states import misfits_of_optimizers
 from kindling.cli.entry import compose
+from kindling.config import project
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.evaluate import evaluate
 from kindling.train import train
@@ -382,3 +384,13 @@ def test_a_run_folder_that_was_removed_is_not_made_again(tmp_path, monkeypatch):
     with pytest.raises((KindlingError, OSError)):
         train(cfg)
     assert not run.exists()
+
+
+def test_an_error_of_the_project_s_own_code_names_its_line(tmp_path):
+    net = project.current().root / "src" / project.current().package / "mlp.py"
+    code = compile("\n\ndef broken():\n    raise TypeError('a bug')\n", str(net), "exec")
+    names: dict[str, Any] = {}
+    exec(code, names)
+    expected = r"does not work \(TypeError: a bug, src/bench/mlp\.py:4\); use another checkpoint"
+    with pytest.raises(CheckpointError, match=expected), blamed_on(tmp_path / "last.ckpt"):
+        names["broken"]()

@@ -4,8 +4,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import extract_tb
 from typing import Any, TypeVar
 
+from kindling.config import project
 from kindling.config.composition import instantiate
 from kindling.config.targets import locate, nodes
 from kindling.errors import CheckpointError, KindlingError, one_line
@@ -29,9 +31,18 @@ def blamed_on(path: Path) -> Iterator[None]:
     except Exception as error:
         reason = "memory ran out" if isinstance(error, MemoryError) else f"{type(error).__name__}: {one_line(error)}"
         raise CheckpointError(
-            f"{path}: what it describes does not work ({reason}); use another checkpoint, or the data that it was "
-            "trained with; HYDRA_FULL_ERROR=1 shows where"
+            f"{path}: what it describes does not work ({reason}{_place_in_project(error)}); use another checkpoint, or "
+            "the data that it was trained with; HYDRA_FULL_ERROR=1 shows where"
         ) from error
+
+
+def _place_in_project(error: BaseException) -> str:
+    """File and line of the project's own code in which an error rose; "" if it was not there."""
+    code = project.current().root / "src" / project.current().package
+    for frame in reversed(extract_tb(error.__traceback__)):
+        if Path(frame.filename).is_relative_to(code):
+            return f", {Path(frame.filename).relative_to(project.current().root)}:{frame.lineno}"
+    return ""
 
 
 def section(config: dict[str, Any], name: str) -> dict[str, Any]:
