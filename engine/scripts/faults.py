@@ -512,7 +512,18 @@ FAULTS = [
     Fault("engine/src/kindling/files/redaction.py", "if config is not None and _is_secret(key):", "if False:"),
     Fault("engine/src/kindling/data/seeds.py", "SeedSequence(numbers)", "SeedSequence(numbers[0])"),
     Fault("engine/src/kindling/images/folder.py", "if real in seen:", "if False:"),
-    Fault("engine/src/kindling/images/folder.py", "return 1 if grey else 3", "return 3 if grey else 1"),
+    Fault(
+        "engine/src/kindling/images/looks.py", "if self.num_grey == len(self.sides) else 3", "if self.num_grey else 3"
+    ),
+    Fault("engine/src/kindling/images/listing.py", "or name.lower() in FOREIGN", ""),
+    Fault("engine/src/kindling/images/folder.py", "        folders[:] = left_out.own(folders)\n", ""),
+    Fault("engine/src/kindling/images/folder.py", "onerror=left_out.note_error", "onerror=None"),
+    Fault(
+        "engine/src/kindling/cli/resolvers.py",
+        'version = 1 if OmegaConf.select(_root_, "data.decoding") == 1',
+        "version = 1 if False",
+    ),
+    Fault("engine/src/kindling/images/wrong_root.py", "if _has_train(folder):", "if False:"),
     Fault(
         "engine/src/kindling/run_folders/lifecycle.py", '"interrupted" if interruption(error) else "failed"', '"failed"'
     ),

@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import os
+import shutil
 import signal
 import sys
 import time
 from itertools import count
 from pathlib import Path
+from unicodedata import normalize
 
 import numpy as np
 import pytest
@@ -216,6 +218,40 @@ def test_a_folder_is_listed_sorted_without_hidden_files_others_and_loops(photos)
     assert found == [f"{photos}/{n}.png" for n in (0, 2, 4, 6, 8)] + [f"{photos}/SHOUT.JPG"] + [
         f"{photos}/below/{n}.png" for n in (1, 3, 5, 7, 9)
     ]
+
+
+def test_what_training_leaves_out_is_left_out_and_counted_too(predicted, photos, caplog):
+    for name in ("@eaDir", "__MACOSX", ".thumbnails"):
+        shutil.copytree(photos / "below", photos / name)
+    shutil.copy(photos / "0.png", photos / "._0.png")
+    for name in ("notes.txt", "README", "Thumbs.db"):
+        (photos / name).write_text("no image")
+    shutil.copy(photos / "0.png", photos / "bare")
+    Image.new("RGB", (9, 9)).save(photos / "new.jfif", "JPEG")
+    rows = rows_of(predicted(photos))
+    assert {Path(row["file"]).name for row in rows} == {"bare", "new.jfif", *(f"{n}.png" for n in range(10))}
+    assert (
+        "predictions.csv: 12 images; left out: 5 hidden or of other programs, 1 without an ending, 1 ending in .txt"
+        in caplog.text
+    )
+    assert len(names_of(photos / "@eaDir" / "*.png")) == 5
+
+
+def test_a_folder_behind_a_link_to_nowhere_is_named_for_its_error(photos):
+    (photos / "album").symlink_to("nowhere")
+    (photos / "notes.txt").symlink_to("nowhere")
+    assert names_of(photos)[5:6] == [f"{photos}/album"]
+    assert len(names_of(photos)) == 11
+
+
+@pytest.mark.parametrize("given", ["{}", "{}/*.png", "{}/Müller.png"])
+def test_names_with_accents_are_found_however_they_are_written(photos, given):
+    (photos / "below").rename(photos / normalize("NFD", "Größe"))
+    album = photos / normalize("NFD", "Größe")
+    (album / "1.png").rename(album / normalize("NFD", "Müller.png"))
+    found = names_of(normalize("NFC", given.format(photos / "Größe")))
+    assert str(album / normalize("NFD", "Müller.png")) in found
+    assert len(found) == (1 if "Müller" in given else 5)
 
 
 def test_a_link_to_a_folder_hides_the_folder_nowhere(photos):
@@ -558,7 +594,7 @@ def test_a_journal_that_is_a_link_is_not_written(predicted, photos, tmp_path):
             r"input: given nothing; allowed: a folder, a file, a glob such as .*, or - for names on stdin",
         ),
         (["input={home}/nowhere"], "nowhere, which does not exist; allowed: a folder"),
-        (["input={home}/*.png"], r"\*\.png, where no image is; allowed: names that end in \.bmp, "),
+        (["input={home}/*.png"], r"\*\.png, where no image is; allowed: names that end in \.apng, "),
         (["input={home}"], "where no image is"),
         (["input=http://x/a.png"], "input: given http://x/a.png; allowed: a path on this machine"),
         (

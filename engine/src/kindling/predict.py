@@ -108,6 +108,8 @@ def write_predictions(predictor: Any, file: Path, output: str, cfg: DictConfig) 
         with closing(Journal(target, header, cfg.batch_size, tally, source.identity)) as journal:
             _to_file(batches, items, journal, target, overwrite=cfg.overwrite)
     errors = f", {tally.num_errors} of which could not be read: see the column error" if tally.num_errors else ""
+    if source.left_out():
+        errors += f"; left out: {source.left_out()}"
     log.info(
         "%s: %d %s%s", "stdout" if output == STDOUT else Path(output).expanduser(), tally.num_rows, source.noun, errors
     )

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
-from kindling.images import folder
+from kindling.images import folder, looks
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
 from kindling.run_folders.saved_run import saved_config
@@ -58,14 +58,16 @@ def log_file(folder: str) -> str:
     return str(file) if is_first_process() else os.devnull
 
 
-def image_folder(root: str, fact: str) -> int:
-    """`num_classes`, `channels` or `image_size` of a class-per-folder tree."""
+def image_folder(root: str, fact: str, *, _root_: DictConfig) -> int:
+    """`num_classes`, `channels` or `image_size` of a class-per-folder tree, as its version lists it."""
     if not isinstance(root, str):
         raise DataError(f"data.root: given {root!r}; allowed: a path")
+    version = 1 if OmegaConf.select(_root_, "data.decoding") == 1 else folder.TODAY
+    max_pixels = OmegaConf.select(_root_, "data.max_pixels")
     if fact == "num_classes":
-        return len(folder.class_names(root))
-    channels, image_size = folder.shape_of(root)
-    return {"channels": channels, "image_size": image_size}[fact]
+        return len(folder.class_names(root, version))
+    found = looks.looks_of(root, version, max_pixels if isinstance(max_pixels, int) else None)
+    return {"channels": found.channels, "image_size": found.image_size}[fact]
 
 
 def better(monitor: str | None, *, _root_: DictConfig) -> str:

@@ -11,12 +11,14 @@ import torch
 from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 
+from kindling.console import report
 from kindling.data.examples import bytes_of, in_memory, join, labels_of, num_examples, take, tensors_of, unwrapped
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import folds
 from kindling.errors import ConfigError, DataError
 from kindling.process.cores import available_cores, share_cores
+from kindling.process.ranks import is_first_process
 from kindling.ranges import NotNegativeInt, PositiveInt, Seed
 from kindling.stages import STAGES, Stage
 
@@ -66,6 +68,7 @@ class DataModule(LightningDataModule):
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
+    _is_described = False
 
     def __init__(
         self,
@@ -127,6 +130,10 @@ class DataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Check the splits and give this process its share of the cores."""
         splits = self.present()
+        if not self._is_described and is_first_process():
+            self._is_described = True
+            for line in self.described():
+                report("%s", line)
         for name, examples in splits.items():
             self.check(name, examples)
         on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
@@ -140,6 +147,11 @@ class DataModule(LightningDataModule):
             if self.trainer and name not in splits:
                 # By this Lightning knows that there is nothing.
                 setattr(self.trainer, f"limit_{name}_batches", 0)
+
+    def described(self) -> list[str]:
+        """What is said of it once, a line each."""
+        counts = ", ".join(f"{num_examples(examples)} {name}" for name, examples in self.present().items())
+        return [f"data: {counts} examples"]
 
     def check(self, name: Stage, examples: Any) -> None:
         """

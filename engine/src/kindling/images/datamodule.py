@@ -17,6 +17,7 @@ from kindling.errors import ConfigError, DataError
 from kindling.images.augment import Augment, Normalize
 from kindling.images.decoding import VERSIONS, Decoding
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.images.listing import shortened
 from kindling.images.loader import EpochLoader
 from kindling.ranges import Positive, PositiveInt
 from kindling.stages import STAGES, Stage
@@ -116,6 +117,11 @@ class ImageDataModule(DataModule):
             )
         if not 0 <= int(examples.labels.min()) <= int(examples.labels.max()) < self.num_classes:
             raise DataError(f"data: a {name} label lies outside 0 to {self.num_classes - 1}; mend the labels")
+
+    def described(self) -> list[str]:
+        (line,), classes = super().described(), self.splits.classes
+        size = f"{self.image_size} x {self.image_size} pixels in {self.channels} channel{'s' * (self.channels > 1)}"
+        return [f"{line.replace('examples', 'images')} of {len(classes)} classes ({shortened(list(classes))}), {size}"]
 
     def is_read_one_by_one(self, examples: Images) -> bool:
         return isinstance(examples, ImageFiles)

@@ -96,8 +96,14 @@ class Decoding:
         """
         name = name or str(source)
         source = Path(source) if isinstance(source, str) else source
-        with _damage_as_data_error(name), self._open(source, name) as opened:
+        with self.header(source, name) as opened:
             return self.opened(opened, name)
+
+    @contextmanager
+    def header(self, source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+        """An image file that is opened and not yet decoded; what fails meanwhile is a DataError."""
+        with _damage_as_data_error(name), self._open(source, name) as opened:
+            yield opened
 
     @contextmanager
     def _open(self, source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
@@ -184,7 +190,7 @@ class Decoding:
             return _to_8_bit_by_content(image, name)
         if image.mode in ("F", "I") or image.mode.startswith("I;16"):
             values = np.asarray(image)
-            grey = self._scaled(values, self._white_of(image, name), name)
+            grey = self._scaled(values, self.white_of(image, name), name)
             # In this kind of TIFF, 0 is white.
             if _tag(image, PHOTOMETRIC) == 0:
                 grey = 255 - grey
@@ -198,7 +204,7 @@ class Decoding:
             return Image.alpha_composite(behind, image).convert("RGB")
         return image.convert("RGB") if image.mode == "P" else image
 
-    def _white_of(self, image: Image.Image, name: str) -> float:
+    def white_of(self, image: Image.Image, name: str) -> float:
         """
         Raises:
             DataError: its type does not say it, and no setting does.

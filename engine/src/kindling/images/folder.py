@@ -8,117 +8,183 @@ from pathlib import Path
 
 from kindling.errors import DataError
 from kindling.files.names import shown
+from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, same, shortened
+from kindling.images.wrong_root import ALLOWED, SPLIT_NAMES, meant, refuse_what_are_no_classes
 
+# As decoding.VERSIONS: runs that began with 1 keep its list of files.
+TODAY = 2
+# All that version 1 reads.
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
-SPLIT_NAMES = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-LARGEST_AUTO_SIZE = 224
-LOOKED_AT = 16
 
 
-def split_folders(root: str | Path) -> dict[str, Path]:
+def split_folders(root: str | Path, version: int = TODAY, left_out: LeftOut | None = None) -> dict[str, Path]:
     """The folders of the splits, by name; a tree without its own split is all "train".
 
     Raises:
-        DataError: the root is missing, a file, or holds no class folder.
+        DataError: the root is missing, a file, or holds no class folder, or a single one.
     """
-    allowed = "allowed: a folder with one folder a class, or train/, val/ and test/ with them"
-    if not str(root).strip():
-        raise DataError(f"data.root: given nothing; {allowed}")
-    root = Path(root).expanduser()
-    if not root.exists():
-        raise DataError(f"data.root: given {root}, which does not exist; {allowed}")
-    if not root.is_dir():
-        raise DataError(f"data.root: given {root}, which is a file; {allowed}")
-
+    root = _root(root)
     found: dict[str, Path] = {}
-    for folder in _folders(root):
+    for folder in _folders(root, version):
         split = next((split for split, names in SPLIT_NAMES.items() if folder.name.lower() in names), None)
         if split in found:
             raise DataError(
                 f"data.root: given {root} with {found[split].name}/ and {folder.name}/; allowed: one of them"
             )
         # A class of this name holds no folders.
-        if split and _folders(folder):
+        if split and _folders(folder, version):
             found[split] = folder
 
     if found and "train" not in found:
-        raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {allowed}")
+        raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {ALLOWED}")
+    if found and version > 1 and left_out is not None:
+        _note_beside(root, list(found.values()), left_out)
     found = found or {"train": root}
-    if not _folders(found["train"]):
-        raise DataError(f"data.root: given {root}, which holds no class folder; {allowed}")
+    classes = _folders(found["train"], version)
+    if not classes:
+        raise DataError(
+            f"data.root: given {root}, which holds no class folder; {ALLOWED}{meant(root) if version > 1 else ''}"
+        )
+    if version > 1:
+        refuse_what_are_no_classes(root, classes)
     return found
 
 
-def class_names(root: str | Path) -> list[str]:
-    """The names of the class folders, sorted; their positions are the labels."""
-    return [shown(folder.name) for folder in _folders(split_folders(root)["train"])]
+def class_names(root: str | Path, version: int = TODAY) -> list[str]:
+    """The names of the class folders, sorted; their positions are the labels.
+
+    Raises:
+        DataError: two folders have names that look alike.
+    """
+    return [_name(folder, version) for folder in class_folders(root, version)]
 
 
-def list_images(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+def class_folders(root: str | Path, version: int = TODAY) -> list[Path]:
+    """Those of training, in the order of their labels.
+
+    Raises:
+        DataError: two have names that look alike.
+    """
+    folders = _folders(split_folders(root, version)["train"], version)
+    return folders if version == 1 else [folder for _, folder in sorted(_by_name(folders).items())]
+
+
+def list_images(
+    folder: Path, classes: list[str], version: int = TODAY, left_out: LeftOut | None = None
+) -> list[tuple[Path, int]]:
     """The images below each class folder with their labels, sorted by path; a folder may lack a class.
 
     Raises:
         DataError: a class folder has no image, or is not one of `classes`.
     """
-    folders = {shown(found.name): found for found in _folders(folder)}
-    unknown = sorted(folders.keys() - set(classes))
+    left_out = LeftOut() if left_out is None else left_out
+    folders = _folders(folder, version)
+    found = {_name(each, version): each for each in folders} if version == 1 else _by_name(folders)
+    if version > 1:
+        _note_beside(folder, folders, left_out)
+    unknown = sorted(set(found) - set(classes))
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
     return [
-        (path, label) for label, name in enumerate(classes) if name in folders for path in _image_paths(folders[name])
+        (path, label)
+        for label, name in enumerate(classes)
+        if name in found
+        for path in image_paths(found[name], version, left_out)
     ]
 
 
-def shape_of(root: str | Path) -> tuple[int, int]:
-    """(channels, image size) that suits the first image of each class, of at most LOOKED_AT classes.
-
-    3 channels if any of them is in colour, else 1; the median of their shorter sides, at most LARGEST_AUTO_SIZE.
+def image_paths(class_folder: Path, version: int = TODAY, left_out: LeftOut | None = None) -> list[Path]:
+    """All below a class folder, sorted.
 
     Raises:
-        DataError: one cannot be read as an image.
+        DataError: there is none.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    from kindling.images.decoding import readable_formats
-
-    folders = _folders(split_folders(root)["train"])
-    grey, sides = True, []
-    for folder in folders[:: -(-len(folders) // LOOKED_AT)]:
-        path = _image_paths(folder)[0]
-        try:
-            with Image.open(path, formats=readable_formats()) as image:
-                grey = grey and (image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16"))
-                sides.append(min(image.size))
-        except (UnidentifiedImageError, OSError) as error:
-            raise DataError(f"{path}: cannot be read as an image ({error}); replace or remove the file") from error
-    return 1 if grey else 3, min(sorted(sides)[len(sides) // 2], LARGEST_AUTO_SIZE)
-
-
-def _folders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _image_paths(class_folder: Path) -> list[Path]:
-    paths, seen = [], set()
-    for parent, folders, files in os.walk(class_folder, followlinks=True):
+    left_out = LeftOut() if left_out is None else left_out
+    paths, seen, num_unreadable = [], set(), len(left_out.unreadable)
+    for parent, folders, files in os.walk(class_folder, followlinks=True, onerror=left_out.note_error):
         real = os.path.realpath(parent)
         # A link may lead back to a folder above.
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
-        paths += [Path(parent, file) for file in files if _is_image(file)]
+        if version == 1:
+            paths += [Path(parent, file) for file in files if _is_image_of_version_1(file)]
+            continue
+        folders[:] = left_out.own(folders)
+        paths += [Path(parent, file) for file in left_out.own(files) if left_out.is_image(os.path.join(parent, file))]
     if not paths:
+        unreadable = left_out.unreadable[num_unreadable:]
+        why = f", as {shortened(unreadable)} cannot be read" if unreadable else ""
+        endings = READ_BY_ALL if version > 1 else sorted(IMAGE_SUFFIXES)
         raise DataError(
-            f"{class_folder}: given a class without an image; allowed: at least one file ending in "
-            f"{', '.join(sorted(IMAGE_SUFFIXES))}; add images or remove the folder"
+            f"{class_folder}: given a class without an image{why}; allowed: at least one file ending in "
+            f"{', '.join(endings)}; add images or remove the folder"
         )
     return sorted(paths)
 
 
-def _is_image(file: str) -> bool:
+def _root(root: str | Path) -> Path:
+    """
+    Raises:
+        DataError: it is no folder.
+    """
+    if not str(root).strip():
+        raise DataError(f"data.root: given nothing; {ALLOWED}")
+    root = Path(existing(str(Path(root).expanduser())))
+    if not root.exists():
+        raise DataError(f"data.root: given {root}, which does not exist; {ALLOWED}")
+    if not root.is_dir():
+        raise DataError(f"data.root: given {root}, which is a file; {ALLOWED}")
+    return root
+
+
+def _folders(folder: Path, version: int) -> list[Path]:
+    """Those that may be splits or classes, sorted.
+
+    Raises:
+        DataError: it cannot be listed, or holds a link that leads nowhere.
+    """
+    if version == 1:
+        return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not is_foreign(entry.name))
+    except OSError as error:
+        raise DataError(f"{folder}: cannot be listed ({error.strerror}); mend it, or remove it") from error
+    for entry in entries:
+        if entry.is_symlink() and not os.path.exists(entry):
+            raise DataError(
+                f"{entry}: is a link that leads nowhere; allowed: one to a folder of images, as a class or a split "
+                "would be lost; mend or remove it"
+            )
+    return [entry for entry in entries if os.path.isdir(entry)]
+
+
+def _name(folder: Path, version: int) -> str:
+    return shown(folder.name) if version == 1 else same(shown(folder.name))
+
+
+def _by_name(folders: list[Path]) -> dict[str, Path]:
+    """
+    Raises:
+        DataError: two have names that look alike.
+    """
+    found: dict[str, Path] = {}
+    for folder in folders:
+        other = found.setdefault(_name(folder, TODAY), folder)
+        if other != folder:
+            raise DataError(
+                f"{folder.parent}: given {other.name!a} and {folder.name!a}, two names that look alike; allowed: one "
+                "folder a class; put their images into one"
+            )
+    return found
+
+
+def _note_beside(root: Path, read: list[Path], left_out: LeftOut) -> None:
+    """What lies in the root beside the folders that are read."""
+    names = left_out.own(sorted(os.listdir(root)))
+    left_out.beside += [name for name in names if root / name not in read]
+
+
+def _is_image_of_version_1(file: str) -> bool:
     return Path(file).suffix.lower() in IMAGE_SUFFIXES and not file.startswith(".")

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kindling.console import warn
 from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
 from kindling.files.whole_file import write_whole
@@ -18,6 +19,8 @@ from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.decoder import Decoder
 from kindling.images.folder import class_names, list_images, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.images.listing import LeftOut, shortened
+from kindling.images.looks import looks_of
 from kindling.process.cores import available_cores
 from kindling.ranges import Fraction
 from kindling.stages import STAGES
@@ -52,8 +55,9 @@ class ImageFolder(ImageDataModule):
         _ = self.splits
 
     def read(self) -> Splits:
-        folders, classes = split_folders(self.root), class_names(self.root)
-        listed = {split: list_images(folder, classes) for split, folder in folders.items()}
+        version, self.left_out = self.decoding.version, LeftOut()
+        folders, classes = split_folders(self.root, version, self.left_out), class_names(self.root, version)
+        listed = {split: list_images(folder, classes, version, self.left_out) for split, folder in folders.items()}
         for split in ("test", "val"):
             if split not in listed:
                 labels = torch.tensor([label for _, label in listed["train"]])
@@ -68,6 +72,18 @@ class ImageFolder(ImageDataModule):
         if self.mean is None or self.std is None:
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
         return Splits(**splits, classes=tuple(classes))
+
+    def described(self) -> list[str]:
+        lines, more = super().described(), []
+        if self.decoding.version > 1:
+            # What is guessed from them is refused before.
+            with suppress(DataError):
+                more.append(looks_of(self.root, max_pixels=self.decoding.max_pixels).words())
+            if words := self.left_out.words():
+                more.append(f"left out: {words}")
+        if unreadable := sorted(self.left_out.unreadable):
+            warn(f"data: {len(unreadable)} in {self.root} cannot be read and are left out: {shortened(unreadable)}")
+        return [*lines, f"data: {'; '.join(more)}"] if more else lines
 
     def teardown(self, stage: str) -> None:
         super().teardown(stage)

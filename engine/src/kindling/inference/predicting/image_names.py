@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
-from kindling.images.folder import IMAGE_SUFFIXES
+from kindling.images.listing import LeftOut, existing, is_foreign, leads_nowhere, same
 
 STDIN = "-"
 ALLOWED = f"a folder, a file, a glob such as 'photos/**/*.png', or {STDIN} for names on stdin"
@@ -14,23 +14,29 @@ MAGIC = re.compile(r"[*?\[]")
 ANY_DEPTH = "**"
 
 
-def list_images(given: str) -> Iterator[str]:
-    """The names of the images, of a folder or a glob sorted; only as many at a time as a folder holds."""
+def list_images(given: str, left_out: LeftOut | None = None) -> Iterator[str]:
+    """The names of the images, of a folder or a glob sorted; only as many at a time as a folder holds.
+
+    Args:
+        given: a folder, a file, a glob or STDIN.
+        left_out: counts what is no image in a folder.
+    """
     if given == STDIN:
         return _of_stdin()
-    path = os.path.expanduser(given)
+    path = existing(os.path.expanduser(given))
+    left_out = LeftOut() if left_out is None else left_out
     if os.path.isdir(path):
-        return _below(path, (ANY_DEPTH, "*"))
+        return _below(path, (ANY_DEPTH, "*"), left_out)
     if os.path.lexists(path) or not MAGIC.search(path):
         return iter([path] if os.path.lexists(path) else [])
-    return _below(*_split(path))
+    return _below(*_split(path), left_out)
 
 
 def _of_stdin() -> Iterator[str]:
     for line in sys.stdin.buffer:
         name = os.fsdecode(line.rstrip(b"\r\n"))
         if name:
-            yield name
+            yield existing(name)
 
 
 def _split(path: str) -> tuple[str, list[str]]:
@@ -41,10 +47,10 @@ def _split(path: str) -> tuple[str, list[str]]:
     again = [part == ANY_DEPTH == before for before, part in zip(["", *patterns], patterns, strict=False)]
     patterns = [part for part, repeated in zip(patterns, again, strict=True) if not repeated]
     patterns += ["*"] if patterns[-1] == ANY_DEPTH else []
-    return "/".join(parts[:first]) + "/" * (first > 0), patterns
+    return existing("/".join(parts[:first])) + "/" * (first > 0), patterns
 
 
-def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
+def _below(base: str, patterns: Sequence[str], left_out: LeftOut) -> Iterator[str]:
     """The images below a folder whose path fits the patterns; a folder that cannot be listed is named instead.
 
     A folder that a link leads to is listed there too, as by Python's glob, but for one above the link. How far into
@@ -58,7 +64,7 @@ def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
             levels.pop()
             del above[-1:]
         elif path != base and not os.path.isdir(path):
-            if len(patterns) in positions and _is_image(path):
+            if len(patterns) in positions and _is_image(path, left_out):
                 yield path
         elif positions - {len(patterns)} and (identity := _identity(path)) not in above:
             try:
@@ -68,20 +74,22 @@ def _below(base: str, patterns: Sequence[str]) -> Iterator[str]:
             except OSError:
                 yield path
                 continue
-            levels.append(_fitting(path, names, positions, patterns))
+            levels.append(_fitting(path, names, positions, patterns, left_out))
             above.append(identity)
 
 
 def _fitting(
-    folder: str, names: list[str], positions: set[int], patterns: Sequence[str]
+    folder: str, names: list[str], positions: set[int], patterns: Sequence[str], left_out: LeftOut
 ) -> Iterator[tuple[str, set[int]]]:
     hidden_too = any(pattern.startswith(".") for pattern in patterns)
     for name in names:
-        if hidden_too or not name.startswith("."):
-            fitting = {at for at in positions if at < len(patterns) and fnmatchcase(name, patterns[at])}
-            found = {at if patterns[at] == ANY_DEPTH else at + 1 for at in fitting}
-            if found:
-                yield os.path.join(folder, name), _with_skipped(found, patterns)
+        fitting = {at for at in positions if at < len(patterns) and fnmatchcase(same(name), same(patterns[at]))}
+        found = {at if patterns[at] == ANY_DEPTH else at + 1 for at in fitting}
+        asked_for = name in patterns or (hidden_too and name.startswith("."))
+        if found and is_foreign(name) and not asked_for:
+            left_out.num_foreign += 1
+        elif found:
+            yield os.path.join(folder, name), _with_skipped(found, patterns)
 
 
 def _with_skipped(positions: set[int], patterns: Sequence[str]) -> set[int]:
@@ -98,5 +106,6 @@ def _identity(folder: str) -> object:
     return found.st_dev, found.st_ino
 
 
-def _is_image(path: str) -> bool:
-    return os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES
+def _is_image(path: str, left_out: LeftOut) -> bool:
+    # Its row says so.
+    return leads_nowhere(path) or left_out.is_image(path)

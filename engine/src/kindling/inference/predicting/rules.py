@@ -8,8 +8,9 @@ from typing import Any
 from kindling.config.fault import Fault
 from kindling.config.plain import Config
 from kindling.config.rules.run_rules import one_checkpoint_is_named
+from kindling.images import listing
 from kindling.inference.predicting import image_names, journal, raw_rows
-from kindling.inference.predicting.image_names import IMAGE_SUFFIXES, MAGIC, STDIN, list_images
+from kindling.inference.predicting.image_names import MAGIC, STDIN, list_images
 from kindling.inference.predicting.tables import ENDINGS, STDOUT
 from kindling.process import streams
 
@@ -50,7 +51,7 @@ def there_is_an_input(config: Config) -> Iterator[Fault]:
 
 def is_path(given: str) -> bool:
     """Whether it can only be meant as one; a prompt may hold anything."""
-    suffixes = (*IMAGE_SUFFIXES, *raw_rows.SUFFIXES, TEXT_SUFFIX)
+    suffixes = (*listing.ENDINGS, *raw_rows.SUFFIXES, TEXT_SUFFIX)
     looks_so = given.startswith(("/", "./", "../", "~/")) or given.lower().endswith(tuple(suffixes))
     return given != STDIN and "\n" not in given and (looks_so or os.path.isdir(given))
 
@@ -62,7 +63,7 @@ def is_table_or_text(given: str) -> bool:
 def there_are_images(given: str) -> Iterator[Fault]:
     if next(list_images(given), None) is None:
         if os.path.isdir(os.path.expanduser(given)) or MAGIC.search(given):
-            endings = ", ".join(sorted(IMAGE_SUFFIXES))
+            endings = ", ".join(listing.READ_BY_ALL)
             yield Fault("input", f"{given}, where no image is", f"names that end in {endings}, and are not hidden")
         else:
             yield Fault("input", f"{given}, which does not exist", "; ".join(ALLOWED.values()))

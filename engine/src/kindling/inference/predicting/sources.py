@@ -12,6 +12,7 @@ import numpy as np
 
 from kindling.errors import ConfigError, DataError, one_line
 from kindling.files.names import shown
+from kindling.images.listing import LeftOut
 from kindling.images.views import Views
 from kindling.inference.image_predictor import ImagePredictor
 from kindling.inference.predicting import image_names, raw_rows
@@ -68,6 +69,10 @@ class Source(ABC):
     def rows(self, names: Sequence[str | int], examples: Sequence[Any]) -> list[Row]:
         """Of a batch."""
 
+    def left_out(self) -> str:
+        """What is among the items and is none, once all are listed."""
+        return ""
+
     def total(self) -> int | None:
         """How many items there are, if that can be known beforehand."""
         return None
@@ -79,7 +84,11 @@ class Images(Source):
     noun, reads_files = "images", True
 
     def items(self) -> Iterator[str]:
-        return not_empty(list_images(self.given), self.given, "name")
+        self._left_out = LeftOut()
+        return not_empty(list_images(self.given, self._left_out), self.given, "name")
+
+    def left_out(self) -> str:
+        return self._left_out.words()
 
     def total(self) -> int | None:
         return None if self.given == STDIN else sum(1 for _ in list_images(self.given))

@@ -1,0 +1,64 @@
+"""How large and how coloured the images of a tree are, by the headers of a few."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from kindling.images.folder import TODAY, class_folders, image_paths
+
+LARGEST_AUTO_SIZE = 224
+# Classes, and files of all of them together.
+LOOKED_AT, MOST_FILES = 16, 64
+
+
+class Looks(NamedTuple):
+    """Of the images that were looked at: how many are grey, and the shorter side of each in pixels, sorted."""
+
+    num_grey: int
+    sides: list[int]
+
+    @property
+    def channels(self) -> int:
+        """3 if any is in colour."""
+        return 1 if self.num_grey == len(self.sides) else 3
+
+    @property
+    def image_size(self) -> int:
+        """The median, at most LARGEST_AUTO_SIZE."""
+        return min(self.sides[len(self.sides) // 2], LARGEST_AUTO_SIZE)
+
+    def words(self) -> str:
+        """`64 of them looked at: 12 grey, 52 in colour, shorter sides of 20 to 300 pixels`."""
+        num = len(self.sides)
+        colours = {"grey": self.num_grey, "in colour": num - self.num_grey}
+        said = " and ".join(f"{count if count < num else 'all'} {colour}" for colour, count in colours.items() if count)
+        low, high = self.sides[0], self.sides[-1]
+        return f"{num} of them looked at: {said}, shorter sides of {low if low == high else f'{low} to {high}'} pixels"
+
+
+def looks_of(root: str | Path, version: int = TODAY, max_pixels: int | None = None) -> Looks:
+    """Of a sample that is spread over the classes and each class; in version 1 the first image of each class.
+
+    Raises:
+        DataError: one cannot be read as an image, or is larger than `max_pixels`.
+    """
+    folders = spread(class_folders(root, version), LOOKED_AT)
+    num_each = 1 if version == 1 else -(-MOST_FILES // len(folders))
+    paths = [path for folder in folders for path in spread(image_paths(folder, version), num_each)]
+    seen = [_header(path, max_pixels) for path in paths]
+    return Looks(sum(grey for grey, _ in seen), sorted(side for _, side in seen))
+
+
+def spread(items: Sequence[Path], num: int) -> Sequence[Path]:
+    """At most `num` of them, evenly apart, with the first."""
+    return items[:: -(-len(items) // num)] if len(items) > num else items
+
+
+def _header(path: Path, max_pixels: int | None) -> tuple[bool, int]:
+    """Whether it is grey, and its shorter side."""
+    from kindling.images.decoding import Decoding
+
+    decoding = Decoding(1, 1) if max_pixels is None else Decoding(1, 1, max_pixels=max_pixels)
+    with decoding.header(path, str(path)) as image:
+        grey = image.mode in ("1", "L", "LA", "I", "F") or image.mode.startswith("I;16")
+        return grey, min(image.size)

@@ -1,0 +1,83 @@
+"""Whether the folders of a root are classes, and which root was likely meant if they are not."""
+
+import os
+import re
+from pathlib import Path
+
+from kindling.errors import DataError
+from kindling.images.listing import ENDINGS, ending_of, is_foreign, shortened
+
+SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+LIKE_A_SPLIT = re.compile(rf"({'|'.join(name for names in SPLIT_NAMES.values() for name in names)})[\W\d_]*", re.I)
+ALLOWED = "allowed: a folder with one folder a class, or train/, val/ and test/ with them"
+# Folders that are looked at for the root that was meant.
+MOST_FOLDERS = 200
+
+
+def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
+    """
+    Raises:
+        DataError: they are one, or are splits, or hold splits, so the root is likely another.
+    """
+    if len(classes) == 1:
+        raise DataError(
+            f"data.root: given {root}, which holds one class folder, {classes[0].name}; allowed: two or more"
+            f"{meant(root)}"
+        )
+    if all(LIKE_A_SPLIT.fullmatch(folder.name) for folder in classes):
+        names = shortened([f"{folder.name}/" for folder in classes])
+        raise DataError(
+            f"data.root: given {root} with {names}, which are named like splits and hold no class folders; {ALLOWED}"
+            f"{meant(root)}"
+        )
+    for folder in classes:
+        if _has_train(folder):
+            raise DataError(
+                f"data.root: given {root}, whose folder {folder.name} is a data set of its own, with train/; "
+                f"{ALLOWED}; did you mean data.root={folder}?"
+            )
+
+
+def meant(root: Path) -> str:
+    """The first tree below a folder, as a question; "" if none is found."""
+    level, num = _folders(root), 0
+    while level and num < MOST_FOLDERS:
+        below: list[Path] = []
+        for folder in level[:MOST_FOLDERS]:
+            num += 1
+            if _has_train(folder) or _has_classes(folder):
+                return f"; did you mean data.root={folder}?"
+            below += _folders(folder)
+        level = below
+    return ""
+
+
+def _has_train(folder: Path) -> bool:
+    # Cheap, as it is asked of each class.
+    return any(len(_folders(folder / name)) > 1 for name in SPLIT_NAMES["train"] if (folder / name).is_dir())
+
+
+def _has_classes(folder: Path) -> bool:
+    below = [each for each in _folders(folder) if not LIKE_A_SPLIT.fullmatch(each.name)]
+    return sum(map(_holds_an_image, below)) > 1
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(folder / name for name, is_dir in _entries(folder) if is_dir and not is_foreign(name))
+
+
+def _holds_an_image(folder: Path) -> bool:
+    return any(ending_of(name) in ENDINGS and not is_foreign(name) for name, _ in _entries(folder))
+
+
+def _entries(folder: Path) -> list[tuple[str, bool]]:
+    """Names, and whether each is a folder; nothing of a folder that cannot be listed."""
+    try:
+        with os.scandir(folder) as entries:
+            return [(entry.name, entry.is_dir()) for entry in entries]
+    except OSError:
+        return []
