@@ -3,9 +3,11 @@
 import logging
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -166,6 +168,77 @@ def test_files_of_two_splits_are_told(told, make_tree):
     (root / "test" / "a" / "again.png").write_bytes((root / "val" / "b" / "003.png").read_bytes())
     assert told(*QUICK, *files) == [
         "data: 1 of 31 test images are in val too; usual: none; take them out of one, or test/accuracy is too good"
+    ]
+
+
+def test_images_that_are_all_alike_are_told_and_nothing_that_misleads(told, splits):
+    def black(read: Splits) -> Splits:
+        dark = [ImageTensors(each.images // 250, each.labels) for each in (read.train, read.val, read.test)]
+        return Splits(*dark, read.classes)
+
+    splits(black)
+    assert told(*QUICK) == [
+        "data: the training images are all alike, with pixels from 0 to 1 of 255, so nothing can be learnt; usual: "
+        "different ones; look at the files, and at data.white if they have more than 8 bits"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("highest", "kind", "sentence"),
+    [
+        (
+            4000,
+            np.uint16,
+            [
+                "data.white: the training images of more than 8 bits stay below 4000 of 65535, and so are "
+                "nearly black; usual: up to white; set data.white=4095"
+            ],
+        ),
+        (
+            0.2,
+            np.float32,
+            [
+                "data.white: the training images of more than 8 bits stay below 0.2 of 1, and so are nearly "
+                "black; usual: up to white; set data.white=0.2"
+            ],
+        ),
+        (40_000, np.uint16, []),
+        (30, np.uint8, []),
+    ],
+)
+def test_images_of_more_than_8_bits_that_stay_dark_are_told_with_a_likely_white(
+    told, tmp_path, highest, kind, sentence
+):
+    rng = np.random.default_rng(0)
+    for index in range(60):
+        file = tmp_path / "tree" / "ab"[index % 2] / f"{index}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        pixels = (rng.random((12, 12)) * highest).astype(kind)
+        pixels[0, 0] = highest
+        Image.fromarray(pixels).save(file)
+    tree = [f"data.root={tmp_path}/tree", f"data.cache_dir={tmp_path}/cache", "data.batch_size=8"]
+    assert told(*QUICK, "data=image_folder", *tree, "data.augment=null") == sentence
+
+
+@pytest.mark.parametrize(("given", "set_to"), [(256, 32), (128, None), (1000, 32)])
+def test_an_epoch_of_one_step_is_told(told, given, set_to):
+    sentence = (
+        f"data.batch_size: given {given} for 256 training images, which is 1 step an epoch; usual: 8 or more; "
+        f"set data.batch_size={set_to}"
+    )
+    assert told(*QUICK, f"data.batch_size={given}") == ([sentence] if set_to else [])
+    assert told(*QUICK, f"data.batch_size={given}", "trainer.limit_train_batches=1") == []
+
+
+def test_the_classes_that_a_split_lacks_are_told(told, splits):
+    def without(read: Splits) -> Splits:
+        kept = (read.val.labels > 1).nonzero().flatten()
+        return Splits(read.train, read.val.take(kept), read.test, read.classes)
+
+    splits(without)
+    assert told(*QUICK) == [
+        "data: val lacks classes 'class 0', 'class 1' of train; usual: images of each class; add some, as "
+        "val/accuracy says nothing of them"
     ]
 
 

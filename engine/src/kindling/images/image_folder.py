@@ -68,6 +68,7 @@ class ImageFolder(ImageDataModule):
         if empty:
             raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
 
+        self.training_files = [path for path, _ in listed["train"]]
         splits = {split: self._images(listed[split]) for split in STAGES}
         if self.mean is None or self.std is None:
             self.mean, self.std = self._statistics(splits["train"], listed["train"])

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from kindling.images.folder import TODAY, class_folders, image_paths
+
+if TYPE_CHECKING:
+    from kindling.images.decoding import Decoding
 
 LARGEST_AUTO_SIZE = 224
 # Classes, and files of all of them together.
@@ -52,6 +55,18 @@ def looks_of(root: str | Path, version: int = TODAY, max_pixels: int | None = No
 def spread(items: Sequence[Path], num: int) -> Sequence[Path]:
     """At most `num` of them, evenly apart, with the first."""
     return items[:: -(-len(items) // num)] if len(items) > num else items
+
+
+def brightest(path: Path, decoding: "Decoding") -> tuple[float, float] | None:
+    """The largest value of an image of more than 8 bits, and the one that is white; None of others.
+
+    A PGM says itself what is white.
+    """
+    with decoding.header(path, str(path)) as image:
+        is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
+        if not is_deep or image.format == "PPM":
+            return None
+        return float(image.getextrema()[1]), decoding.white_of(image, str(path))  # pyright: ignore[reportArgumentType]
 
 
 def _header(path: Path, max_pixels: int | None) -> tuple[bool, int]:

@@ -4,6 +4,7 @@ Add yours to `AT_START`.
 """
 
 import hashlib
+import math
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from kindling.config.fault import MOST_NAMES
 from kindling.images.doctor.seen import Rule, Seen
 from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.images.looks import brightest, spread
 from kindling.stages import STAGES
 
 # Hashing more files would take seconds.
@@ -27,10 +29,66 @@ DECODED_SAMPLE = 32
 FAR = 1.0
 # Factor between the given and the found deviation.
 SPREAD = 3.0
+# Grey levels of 255 by which a pixel differs from image to image.
+ALIKE = 1.0
+# Steps an epoch that are few enough to ask for more.
+USUAL_STEPS = 8
+
+
+def training_images_differ(seen: Seen) -> Iterator[str]:
+    images = seen.data.splits.train
+    if alike(images):
+        darkest, brightest_of_all = (limit(few(images)).item() for limit in (torch.min, torch.max))
+        yield (
+            f"data: the training images are all alike, with pixels from {darkest} to {brightest_of_all} of 255, so "
+            "nothing can be learnt; usual: different ones; look at the files, and at data.white if they have more "
+            "than 8 bits"
+        )
+
+
+def alike(images: Images) -> bool:
+    pixels = few(images).flatten(1).float()
+    return len(pixels) > 1 and pixels.std(0, correction=0).mean().item() < ALIKE
+
+
+def few(images: Images) -> torch.Tensor:
+    """Some of them, evenly apart: (N, H, W, C)."""
+    step = max(1, len(images) // DECODED_SAMPLE)
+    return torch.stack([images[index] for index in range(0, len(images), step)])
+
+
+def training_images_reach_white(seen: Seen) -> Iterator[str]:
+    """Of those of more than 8 bits; what a file holds is not what its type allows, such as 12 bits in 16."""
+    decoding, files = seen.data.decoding, getattr(seen.data, "training_files", ())
+    if decoding.version == 1:
+        return
+    found = [each for path in spread(files, DECODED_SAMPLE) if (each := brightest(path, decoding))]
+    high, white = max((value for value, _ in found), default=0), min((white for _, white in found), default=0)
+    if 0 < high < white / 4:
+        likely = 2 ** math.ceil(math.log2(high + 1)) - 1 if white > 1 else high
+        yield (
+            f"data.white: the training images of more than 8 bits stay below {high:g} of {white:g}, and so are nearly "
+            f"black; usual: up to white; set data.white={likely:g}"
+        )
+
+
+def an_epoch_has_several_steps(seen: Seen) -> Iterator[str]:
+    trainer, num = seen.trainer, len(seen.data.splits.train)
+    is_whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
+    if num <= seen.data.batch_size * trainer.world_size and is_whole and not getattr(trainer, "overfit_batches", 0):
+        size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
+        if size < seen.data.batch_size:
+            yield (
+                f"data.batch_size: given {seen.data.batch_size} for {num} training images, which is 1 step an epoch; "
+                f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
+            )
 
 
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
     splits = {name: getattr(seen.data.splits, name) for name in STAGES}
+    # Another rule has said why.
+    if alike(splits["train"]):
+        return
     num_files = sum(len(images) for images in splits.values() if isinstance(images, ImageFiles))
     if num_files > MOST_FILES:
         return
@@ -62,6 +120,18 @@ def each_class_is_trained(seen: Seen) -> Iterator[str]:
             yield f"data: train lacks {names} of {name}; usual: images of each class; add some, or drop the class"
 
 
+def each_trained_class_is_held_out(seen: Seen) -> Iterator[str]:
+    trained = set(seen.data.splits.train.labels.unique().tolist())
+    for name in ("val", "test"):
+        images: Images = getattr(seen.data.splits, name)
+        missing = sorted(trained - set(images.labels.unique().tolist()))
+        if missing:
+            yield (
+                f"data: {name} lacks {class_names(seen, missing)} of train; usual: images of each class; add some, as "
+                f"{name}/accuracy says nothing of {'it' if len(missing) == 1 else 'them'}"
+            )
+
+
 def class_names(seen: Seen, labels: list[int]) -> str:
     """`class '3'`, or several of them."""
     names = [repr(seen.data.splits.classes[label]) for label in labels[:MOST_NAMES]]
@@ -72,14 +142,11 @@ def class_names(seen: Seen, labels: list[int]) -> str:
 def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     # With mean=null they are found in the images.
     config: Any = getattr(seen.task, "config", {})
-    if (config.get("data") or {}).get("mean", 0) is None:
-        return
     images = seen.data.splits.train
-    if isinstance(images, ImageTensors):
-        pixels = images.images[:: max(1, len(images) // SAMPLE)]
-    else:
-        step = max(1, len(images) // DECODED_SAMPLE)
-        pixels = torch.stack([images[index] for index in range(0, len(images), step)])
+    if (config.get("data") or {}).get("mean", 0) is None or alike(images):
+        return
+    in_memory = isinstance(images, ImageTensors)
+    pixels = images.images[:: max(1, len(images) // SAMPLE)] if in_memory else few(images)
     pixels = pixels.flatten(0, 2).float().div_(255)  # (pixels, C)
 
     std, mean = torch.std_mean(pixels, 0, correction=0)
@@ -99,7 +166,11 @@ def rounded(values: torch.Tensor) -> list[float]:
 
 
 AT_START: tuple[Rule, ...] = (
+    training_images_differ,
+    training_images_reach_white,
+    an_epoch_has_several_steps,
     splits_have_no_image_in_common,
     each_class_is_trained,
+    each_trained_class_is_held_out,
     normalization_fits_the_pixels,
 )
