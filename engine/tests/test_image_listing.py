@@ -83,7 +83,7 @@ def test_other_files_are_counted_by_ending(make_tree, said, monkeypatch):
     for name in ("a/1.heic", "b/2.HEIC", "c/notes.txt", "a/Makefile", "c/holiday.lnk", "labels.csv"):
         (root / name).write_text("no image")
     left_out = (
-        "left out: 2 ending in .heic (pip install './engine[heic]' reads them), 1 without an ending, 1 ending in .lnk, "
+        "left out: 2 ending in .heic (pip install -e './engine[heic]' reads them), 1 without an ending, 1 ending in .lnk, "
         "1 ending in .txt, 1 beside the folders (labels.csv)\n"
     )
     assert left_out in said(root)
@@ -133,6 +133,17 @@ def test_splits_without_classes_are_refused(tmp_path, names):
         image(tmp_path / name / "0.png")
     with pytest.raises(DataError, match="are named like splits and hold no class folders"):
         class_names(tmp_path)
+
+
+def test_a_class_may_hold_a_folder_named_train_among_others(make_tree):
+    root = make_tree(splits=("land/train", "land/car", "sea"), classes="xy")
+    assert class_names(root) == ["land", "sea"]
+
+
+def test_a_split_without_class_folders_is_told(make_tree, said):
+    root = make_tree(splits=("train",))
+    image(root / "test" / "0.png")
+    assert "left out: 1 beside the folders (test, which holds no class folder)\n" in said(root)
 
 
 def test_folders_within_a_class_belong_to_it(make_tree):

@@ -65,14 +65,18 @@ def test_missing_splits_are_left_out_and_said_in_one_line_each(caplog):
     caplog.set_level(logging.INFO)
     data = data_of(train=torch.arange(10.0))
     assert data.val_dataloader() == data.test_dataloader() == []
-    assert caplog.messages == ["data.val: null; nothing is validated", "data.test: null; nothing is tested"]
+    assert caplog.messages == [
+        "data.val: null; nothing is validated",
+        "data.test: null; nothing is tested",
+        "data: 10 train examples",
+    ]
 
 
 def test_folds_cut_val_from_train(caplog):
     caplog.set_level(logging.INFO)
     data = data_of(train=torch.arange(10.0), fold=0)
     assert len(torch.cat(list(data.val_dataloader()))) == 2
-    assert caplog.messages == ["data.test: null; nothing is tested"]
+    assert caplog.messages == ["data.test: null; nothing is tested", "data: 8 train, 2 val examples"]
 
 
 @pytest.mark.parametrize("setting", [{"fold": 0}, {"balanced_sampling": True}])

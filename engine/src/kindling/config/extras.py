@@ -10,6 +10,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "parquet": ("pyarrow",),
+    "heic": ("pillow_heif",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
 }

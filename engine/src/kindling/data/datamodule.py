@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -130,12 +131,12 @@ class DataModule(LightningDataModule):
     def setup(self, stage: str) -> None:
         """Check the splits and give this process its share of the cores."""
         splits = self.present()
+        for name, examples in splits.items():
+            self.check(name, examples)
         if not self._is_described and is_first_process():
             self._is_described = True
             for line in self.described():
                 report("%s", line)
-        for name, examples in splits.items():
-            self.check(name, examples)
         on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
         share_cores(
             decoding=any(self.is_read_one_by_one(examples) for examples in splits.values()),
@@ -150,8 +151,12 @@ class DataModule(LightningDataModule):
 
     def described(self) -> list[str]:
         """What is said of it once, a line each."""
-        counts = ", ".join(f"{num_examples(examples)} {name}" for name, examples in self.present().items())
-        return [f"data: {counts} examples"]
+        counts = []
+        for name, examples in self.present().items():
+            # Loaders and streams do not say.
+            with suppress(DataError):
+                counts.append(f"{num_examples(examples)} {name}")
+        return [f"data: {', '.join(counts)} examples"] if counts else []
 
     def check(self, name: Stage, examples: Any) -> None:
         """

@@ -9,7 +9,7 @@ from pathlib import Path
 from kindling.errors import DataError
 from kindling.files.names import shown
 from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, same, shortened
-from kindling.images.wrong_root import ALLOWED, SPLIT_NAMES, meant, refuse_what_are_no_classes
+from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, meant, refuse_what_are_no_classes
 
 # As decoding.VERSIONS: runs that began with 1 keep its list of files.
 TODAY = 2
@@ -183,7 +183,10 @@ def _by_name(folders: list[Path]) -> dict[str, Path]:
 def _note_beside(root: Path, read: list[Path], left_out: LeftOut) -> None:
     """What lies in the root beside the folders that are read."""
     names = left_out.own(sorted(os.listdir(root)))
-    left_out.beside += [name for name in names if root / name not in read]
+    for name in names:
+        if root / name not in read:
+            is_flat_split = bool(LIKE_A_SPLIT.fullmatch(name)) and (root / name).is_dir()
+            left_out.beside.append(f"{name}, which holds no class folder" if is_flat_split else name)
 
 
 def _is_image_of_version_1(file: str) -> bool:

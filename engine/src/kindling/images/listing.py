@@ -101,7 +101,7 @@ def _begins_as_image(path: str) -> bool:
         if os.path.isfile(path):
             Image.open(path, formats=_readable()).close()
             return True
-    except Image.DecompressionBombError:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return True
     except Exception:
         # Decoders have errors of many classes.
@@ -143,7 +143,7 @@ class LeftOut:
         """`3 hidden or of other programs, 2 ending in .txt`; "" if there is none."""
         parts = [f"{self.num_foreign} hidden or of other programs"] if self.num_foreign else []
         for ending, num in sorted(self.endings.items(), key=lambda each: (-each[1], each[0])):
-            hint = " (pip install './engine[heic]' reads them)" if ENDINGS.get(ending) == "HEIF" else ""
+            hint = " (pip install -e './engine[heic]' reads them)" if ENDINGS.get(ending) == "HEIF" else ""
             parts.append(f"{num} ending in {ending}{hint}" if ending else f"{num} without an ending")
         if self.beside:
             parts.append(f"{len(self.beside)} beside the folders ({shortened(self.beside)})")

@@ -58,7 +58,12 @@ def meant(root: Path) -> str:
 
 def _has_train(folder: Path) -> bool:
     # Cheap, as it is asked of each class.
-    return any(len(_folders(folder / name)) > 1 for name in SPLIT_NAMES["train"] if (folder / name).is_dir())
+    spelled = (form for name in SPLIT_NAMES["train"] for form in (name, name.title(), name.upper()))
+    train = next((folder / form for form in spelled if (folder / form).is_dir()), None)
+    if train is None or len(_folders(train)) < 2:
+        return False
+    # A class may hold folders of its kinds, a train among them.
+    return all(LIKE_A_SPLIT.fullmatch(each.name) for each in _folders(folder))
 
 
 def _has_classes(folder: Path) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from kindling.config.fault import MOST_NAMES
-from kindling.images.doctor.seen import Rule, Seen
+from kindling.images.doctor.seen import DECODED_SAMPLE, Rule, Seen
 from kindling.images.images import ImageFiles, Images, ImageTensors
 from kindling.images.looks import brightest, spread
 from kindling.stages import STAGES
@@ -23,8 +23,6 @@ MOST_FILES = 5000
 LEAKED = 0.01
 # Images in memory that statistics are taken from.
 SAMPLE = 1024
-# Fewer from disk, at some milliseconds an image.
-DECODED_SAMPLE = 32
 # Standard deviations by which the mean may be off.
 FAR = 1.0
 # Factor between the given and the found deviation.
@@ -36,25 +34,18 @@ USUAL_STEPS = 8
 
 
 def training_images_differ(seen: Seen) -> Iterator[str]:
-    images = seen.data.splits.train
-    if alike(images):
-        darkest, brightest_of_all = (limit(few(images)).item() for limit in (torch.min, torch.max))
+    if alike(seen):
+        low, high = (limit(seen.few).item() for limit in (torch.min, torch.max))
         yield (
-            f"data: the training images are all alike, with pixels from {darkest} to {brightest_of_all} of 255, so "
+            f"data: the training images are all alike, with pixels from {low} to {high} of 255, so "
             "nothing can be learnt; usual: different ones; look at the files, and at data.white if they have more "
             "than 8 bits"
         )
 
 
-def alike(images: Images) -> bool:
-    pixels = few(images).flatten(1).float()
+def alike(seen: Seen) -> bool:
+    pixels = seen.few.flatten(1).float()
     return len(pixels) > 1 and pixels.std(0, correction=0).mean().item() < ALIKE
-
-
-def few(images: Images) -> torch.Tensor:
-    """Some of them, evenly apart: (N, H, W, C)."""
-    step = max(1, len(images) // DECODED_SAMPLE)
-    return torch.stack([images[index] for index in range(0, len(images), step)])
 
 
 def training_images_reach_white(seen: Seen) -> Iterator[str]:
@@ -87,7 +78,7 @@ def an_epoch_has_several_steps(seen: Seen) -> Iterator[str]:
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
     splits = {name: getattr(seen.data.splits, name) for name in STAGES}
     # Another rule has said why.
-    if alike(splits["train"]):
+    if alike(seen):
         return
     num_files = sum(len(images) for images in splits.values() if isinstance(images, ImageFiles))
     if num_files > MOST_FILES:
@@ -143,10 +134,10 @@ def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     # With mean=null they are found in the images.
     config: Any = getattr(seen.task, "config", {})
     images = seen.data.splits.train
-    if (config.get("data") or {}).get("mean", 0) is None or alike(images):
+    if (config.get("data") or {}).get("mean", 0) is None or alike(seen):
         return
     in_memory = isinstance(images, ImageTensors)
-    pixels = images.images[:: max(1, len(images) // SAMPLE)] if in_memory else few(images)
+    pixels = images.images[:: max(1, len(images) // SAMPLE)] if in_memory else seen.few
     pixels = pixels.flatten(0, 2).float().div_(255)  # (pixels, C)
 
     std, mean = torch.std_mean(pixels, 0, correction=0)

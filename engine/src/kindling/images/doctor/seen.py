@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -9,6 +10,9 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
 from kindling.training.net import net_of
+
+# Images that are looked at, at some milliseconds each from disk.
+DECODED_SAMPLE = 32
 
 
 @dataclass
@@ -40,6 +44,13 @@ class Seen:
     predicted: Tensor | None = None
     train_loss: float | None = None
     loading: float | None = None
+
+    @cached_property
+    def few(self) -> Tensor:
+        """Some of the training images, evenly apart: (N, H, W, C) uint8."""
+        images = self.data.splits.train
+        step = max(1, len(images) // DECODED_SAMPLE)
+        return torch.stack([images[index] for index in range(0, len(images), step)])
 
     def parameters(self) -> dict[str, Tensor]:
         """Those that are trained now, by name."""
