@@ -173,8 +173,8 @@ def test_files_of_two_splits_are_told(told, make_tree):
 
 def test_images_that_are_all_alike_are_told_and_nothing_that_misleads(told, splits):
     def black(read: Splits) -> Splits:
-        dark = [ImageTensors(each.images // 250, each.labels) for each in (read.train, read.val, read.test)]
-        return Splits(*dark, read.classes)
+        train, val, test = (ImageTensors(each.images // 250, each.labels) for each in (read.train, read.val, read.test))
+        return Splits(train, val, test, read.classes)
 
     splits(black)
     assert told(*QUICK) == [

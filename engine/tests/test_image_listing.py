@@ -83,8 +83,8 @@ def test_other_files_are_counted_by_ending(make_tree, said, monkeypatch):
     for name in ("a/1.heic", "b/2.HEIC", "c/notes.txt", "a/Makefile", "c/holiday.lnk", "labels.csv"):
         (root / name).write_text("no image")
     left_out = (
-        "left out: 2 ending in .heic (pip install -e './engine[heic]' reads them), 1 without an ending, 1 ending in .lnk, "
-        "1 ending in .txt, 1 beside the folders (labels.csv)\n"
+        "left out: 2 ending in .heic (pip install -e './engine[heic]' reads them), 1 without an ending, "
+        "1 ending in .lnk, 1 ending in .txt, 1 beside the folders (labels.csv)\n"
     )
     assert left_out in said(root)
 
