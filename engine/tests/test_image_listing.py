@@ -174,7 +174,7 @@ def test_folders_and_links_that_cannot_be_read_are_named_and_counted(make_tree, 
     (root / "b" / "more").symlink_to(root / "nowhere")
     locked(root / "a" / "below")
     warning = (
-        f"warning: data: 2 in {root} cannot be read and are left out: {root}/a/below (Permission denied), "
+        f"warning: data: 2 left out that cannot be read: {root}/a/below (Permission denied), "
         f"{root}/b/more (a link that leads nowhere)\n"
     )
     assert warning in said(root)

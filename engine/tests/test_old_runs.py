@@ -221,7 +221,10 @@ def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
 @pytest.fixture
 def odd(tmp_path) -> str:
     """The images of format_4, as an override."""
-    return f"data.root={odd_images.write(tmp_path / 'odd')}"
+    root = odd_images.write(tmp_path / "odd")
+    # Which runs of before do not list.
+    shutil.copy(sorted((root / "a").iterdir())[0], root / "a" / "later_integers.jfif")
+    return f"data.root={root}"
 
 
 def test_a_run_of_before_decodes_its_images_as_ever(old, odd, tmp_path):

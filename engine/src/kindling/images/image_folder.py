@@ -83,7 +83,7 @@ class ImageFolder(ImageDataModule):
             if words := self.left_out.words():
                 more.append(f"left out: {words}")
         if unreadable := sorted(self.left_out.unreadable):
-            warn(f"data: {len(unreadable)} in {self.root} cannot be read and are left out: {shortened(unreadable)}")
+            warn(f"data: {len(unreadable)} left out that cannot be read: {shortened(unreadable)}")
         return [*lines, f"data: {'; '.join(more)}"] if more else lines
 
     def teardown(self, stage: str) -> None:
