@@ -48,9 +48,9 @@ def overrides_of(command: str) -> tuple[str, list[str]]:
 def places(tmp_path: Path) -> dict[str, str]:
     """What is written in place of a folder of images, of a run, and of code that is still to be written."""
     images, run = tmp_path / "images", tmp_path / "logs" / "cnn" / "run"
-    for folder in (images / "cat", run):
+    for folder in (images / "cat", images / "dog", run):
         folder.mkdir(parents=True)
-    Image.new("L", (8, 8)).save(images / "cat" / "0.png")
+        Image.new("L", (8, 8)).save(folder / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
     code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows)": "torch.nn.Identity"}
     return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}

@@ -621,7 +621,7 @@ FAULTS = [
     Fault(
         "engine/src/kindling/files/whole_file.py", "if error.errno not in (errno.EINVAL, errno.ENOTSUP):", "if True:"
     ),
-    Fault("engine/src/kindling/images/folder.py", "[shown(folder.name) for", "[folder.name for"),
+    Fault("engine/src/kindling/images/folder.py", "same(shown(folder.name))", "same(folder.name)"),
     Fault("engine/src/kindling/config/rules/run_rules.py", "and SURROGATE.search(text):", "and False:"),
     Fault(
         "engine/src/kindling/checkpoints/resume_files.py",
