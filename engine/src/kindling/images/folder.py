@@ -19,8 +19,12 @@ LARGEST_AUTO_SIZE = 224
 LOOKED_AT = 16
 
 
-def split_folders(root: str | Path) -> dict[str, Path]:
+def split_folders(root: str | Path, *, without_train: bool = False) -> dict[str, Path]:
     """The folders of the splits, by name; a tree without its own split is all "train".
+
+    Args:
+        root: of the tree.
+        without_train: whether it may have other splits alone.
 
     Raises:
         DataError: the root is missing, a file, or holds no class folder.
@@ -45,31 +49,39 @@ def split_folders(root: str | Path) -> dict[str, Path]:
         if split and _folders(folder):
             found[split] = folder
 
-    if found and "train" not in found:
+    if found and "train" not in found and not without_train:
         raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {allowed}")
     found = found or {"train": root}
-    if not _folders(found["train"]):
+    if not any(_folders(folder) for name, folder in found.items() if name == "train" or without_train):
         raise DataError(f"data.root: given {root}, which holds no class folder; {allowed}")
     return found
 
 
 def class_names(root: str | Path) -> list[str]:
-    """The names of the class folders, sorted; their positions are the labels."""
-    return [shown(folder.name) for folder in _folders(split_folders(root)["train"])]
+    """The names of the class folders of training, sorted; their positions are the labels."""
+    return names_in(split_folders(root)["train"])
 
 
-def list_images(folder: Path, classes: list[str]) -> list[tuple[Path, int]]:
+def names_in(*folders: Path) -> list[str]:
+    """The names of the class folders in any of these, sorted."""
+    return sorted({shown(found.name) for folder in folders for found in _folders(folder)})
+
+
+def list_images(folder: Path, classes: list[str], *, may_be_empty: bool = False) -> list[tuple[Path, int]]:
     """The images below each class folder with their labels, sorted by path; a folder may lack a class.
 
     Raises:
-        DataError: a class folder has no image, or is not one of `classes`.
+        DataError: a class folder has no image and may not be empty, or is not one of `classes`.
     """
     folders = {shown(found.name): found for found in _folders(folder)}
     unknown = sorted(folders.keys() - set(classes))
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
     return [
-        (path, label) for label, name in enumerate(classes) if name in folders for path in _image_paths(folders[name])
+        (path, label)
+        for label, name in enumerate(classes)
+        if name in folders
+        for path in _image_paths(folders[name], may_be_empty=may_be_empty)
     ]
 
 
@@ -102,7 +114,7 @@ def _folders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
-def _image_paths(class_folder: Path) -> list[Path]:
+def _image_paths(class_folder: Path, *, may_be_empty: bool = False) -> list[Path]:
     paths, seen = [], set()
     for parent, folders, files in os.walk(class_folder, followlinks=True):
         real = os.path.realpath(parent)
@@ -112,7 +124,7 @@ def _image_paths(class_folder: Path) -> list[Path]:
             continue
         seen.add(real)
         paths += [Path(parent, file) for file in files if _is_image(file)]
-    if not paths:
+    if not paths and not may_be_empty:
         raise DataError(
             f"{class_folder}: given a class without an image; allowed: at least one file ending in "
             f"{', '.join(sorted(IMAGE_SUFFIXES))}; add images or remove the folder"
