@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kindling.cli.entry import compose
+from kindling.data.measured import measure
 from kindling.errors import ConfigError, DataError
 
 pytest.importorskip("my_project.data.text")
@@ -106,3 +107,14 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path, content):
         file.write_bytes(content)
     with pytest.raises(DataError, match=rf"data\.file: given {file}: .*; allowed: a text file in UTF-8"):
         text(file).setup("fit")
+
+
+def test_an_evaluation_of_another_text_asks_which_part_of_it_is_meant(tmp_path):
+    file = tmp_path / "other.txt"
+    file.write_text("abcdefgh" * 20, encoding="utf-8")
+    other = text(file)
+    with pytest.raises(DataError, match=r"split: given none for .*other\.txt.*allowed: split=all"):
+        measure(other, None, lambda kind: None, is_own=False, include_train=False)
+    found = measure(other, "all", lambda kind: None, is_own=False, include_train=False)
+    assert found.examples == found.of
+    assert found.trained_on is None

@@ -463,9 +463,12 @@ FAULTS = [
     ),
     Fault(
         "engine/src/kindling/evaluate.py",
-        'measure = trainer.validate if cfg.split == "val" else trainer.test',
-        "measure = trainer.test",
+        'measured = trainer.validate if stage_of(cfg.split) == "val" else trainer.test',
+        "measured = trainer.test",
     ),
+    Fault("engine/src/kindling/data/measured.py", "and not include_train and", "and"),
+    Fault("engine/src/kindling/data/measured.py", 'name == "train"', "False"),
+    Fault("engine/src/kindling/checkpoints/trained_on.py", "[contents.hashes, *earlier]", "[contents.hashes]"),
     Fault("engine/src/kindling/data/class_report.py", "labels[:, None]).any(1)", "labels[:, None]).all(1)"),
     Fault("engine/src/kindling/inference/predicting/journal.py", "        self._stream.seek(end)\n", ""),
     Fault(

@@ -143,7 +143,8 @@ def test_the_loss_of_the_first_of_several_loaders_decides_if_nothing_else_is_sai
     metrics = train(cfg)
     first = "val_loss/dataloader_idx_0"
     values = [float(row[first]) for row in rows_of(cfg) if row[first]]
-    assert record_of(cfg)["best"] == {"monitor": "val_loss", "score": pytest.approx(min(values))}
+    score = pytest.approx(min(values))
+    assert record_of(cfg)["best"] == {"monitor": "val_loss", "score": score, "epoch": values.index(min(values))}
     assert metrics["val_loss"] == metrics[first]
     said = [text for text in caplog.messages if text.startswith("monitor: ")]
     assert said == [f"monitor: val_loss is logged for each of several dataloaders; {first} decides"]

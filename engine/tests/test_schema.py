@@ -43,7 +43,7 @@ def test_no_shipped_file_is_marked(faults, file):
         ("optimizer", {"_target_": "torch.optim.AdamW", "lrr": 1}, "lrr"),
         ("callbacks", {"early_stopping": {"patience": -1}}, "-1"),
         ("scheduler", {"interval": "weekly"}, "weekly"),
-        ("evaluate", {"split": "train"}, "train"),
+        ("evaluate", {"split": "some"}, "some"),
         ("predict", {"batch_size": 0}, "0"),
         ("export", {"format": "tflite"}, "tflite"),
         ("serve", {"port": 65536}, "65536"),

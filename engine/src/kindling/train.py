@@ -38,7 +38,7 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
-from kindling.training.results import best_checkpoint, best_score, final_metrics, log_settings
+from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
@@ -84,7 +84,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         if cfg.train:
             with run.timed("fit"):
                 data, task, loggers, trainer = fit(build, run, cfg)
-            run.update(metrics=run.facts["metrics"] | final_metrics(trainer), best=best_score(trainer))
+            run.update(metrics=run.facts["metrics"] | final_metrics(trainer), **end_of(trainer))
         else:
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)

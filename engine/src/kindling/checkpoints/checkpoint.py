@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
+from kindling.checkpoints import trained_on
 from kindling.checkpoints.archive import damaged_record, refuse_archive
 from kindling.checkpoints.content import problems, with_own_files
 from kindling.checkpoints.values import faults_of_values, is_of_kind
@@ -156,6 +158,13 @@ def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -
             )
 
 
+def origin_of(config: dict[str, Any]) -> Path | None:
+    """The checkpoint whose weights a run began with; None if there is none, or none any more."""
+    origin = config.get("fork") or config.get("weights")
+    with suppress(CheckpointError):
+        return find(origin) if origin else None
+
+
 class WholeCheckpointIO(TorchCheckpointIO):
     """Saves a checkpoint whole or not at all, with its description, and runs no code from one that it loads.
 
@@ -171,6 +180,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self.found = found
         # A file of this process has been read back.
         self._was_read = False
+        self._are_described: set[Path] = set()
 
     def __getstate__(self) -> dict[str, Any]:
         """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
@@ -206,6 +216,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
                     self._was_read = True
                 if damaged:
                     raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
+            if self.config is not None and target.parent not in self._are_described:
+                self._are_described.add(target.parent)
+                trained_on.keep(target, self.data, origin_of(self.config))
         except (OSError, RuntimeError) as error:
             # Torch's writer wraps the error of the disk.
             reason = os_error(error)

@@ -25,8 +25,8 @@ def summary(logits: Tensor, labels: Tensor, split: str) -> dict[str, float]:
 
 def per_class(
     logits: Tensor, labels: Tensor, classes: Sequence[str], counted: str = "images"
-) -> dict[str, dict[str, float]]:
-    """Precision, recall, F1 and the number of examples of each class."""
+) -> dict[str, dict[str, float | None]]:
+    """Precision, recall, F1 and the number of examples of each class; of a class that is absent, None."""
     arguments = {"preds": logits, "target": labels, "num_classes": len(classes), "average": None}
     precision = classification.multiclass_precision(**arguments)
     recall = classification.multiclass_recall(**arguments)
@@ -34,6 +34,6 @@ def per_class(
     counts = labels.bincount(minlength=len(classes))
     columns = torch.stack([precision, recall, f1]).T.tolist()
     return {
-        name: {"precision": p, "recall": r, "f1": f, counted: n}
-        for name, (p, r, f), n in zip(classes, columns, counts.tolist(), strict=True)
+        name: {**dict(zip(("precision", "recall", "f1"), values if n else [None] * 3, strict=True)), counted: n}
+        for name, values, n in zip(classes, columns, counts.tolist(), strict=True)
     }

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,6 +13,7 @@ from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 
 from kindling.console import report
+from kindling.data.contents import Contents, contents_of
 from kindling.data.examples import bytes_of, in_memory, join, labels_of, num_examples, take, tensors_of, unwrapped
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
@@ -66,6 +67,10 @@ class DataModule(LightningDataModule):
         persistent_workers: keep them from epoch to epoch.
     """
 
+    # What a model that is evaluated knows of its data: a checkpoint's facts.
+    known: Mapping[str, Any] = {}
+    # Splits that the data does not have itself, cut from train.
+    cut: Collection[Stage] = ()
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
@@ -121,7 +126,7 @@ class DataModule(LightningDataModule):
                     f"data: given splits named {list(splits)} by {type(self).__name__}.read; allowed: train, val, test"
                 )
             splits = Splits(*(unwrapped(splits.get(name)) for name in STAGES))
-        return splits if self.fold is None else splits.of_fold(self.fold, self.num_folds)
+        return splits if self.fold is None or splits.train is None else splits.of_fold(self.fold, self.num_folds)
 
     def present(self) -> dict[Stage, Any]:
         """The splits that are there, by name."""
@@ -192,6 +197,10 @@ class DataModule(LightningDataModule):
             else:
                 digest.update(str(examples.fingerprint).encode())
         return digest.hexdigest()
+
+    def contents(self, examples: Any) -> Contents | None:
+        """A hash of each example of a split; None if they cannot be told apart without reading each."""
+        return contents_of(examples)
 
     def train_dataloader(self) -> Any:
         # Overfitting takes the same examples each epoch, as they are.

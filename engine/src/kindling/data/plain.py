@@ -7,6 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset
 
 from kindling.console import report
+from kindling.data.contents import Contents
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import in_memory
 from kindling.data.loader import put_together
@@ -84,6 +85,9 @@ class PlainData(DataModule):
     def fingerprint(self) -> str | None:
         """A hash of all splits; None if there is a loader, or a data set without a `fingerprint`."""
         return None if any(is_loader(each) for each in self.present().values()) else super().fingerprint
+
+    def contents(self, examples: Any) -> Contents | None:
+        return None if is_loader(examples) or isinstance(examples, IterableDataset) else super().contents(examples)
 
     def loader(self, split: Stage, **settings: Any) -> Any:
         examples = getattr(self.splits, split)

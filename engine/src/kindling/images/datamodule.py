@@ -3,25 +3,28 @@
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import torch
 from annotated_types import Interval
 from torch import nn
 
 from kindling.data.datamodule import DataModule
 from kindling.data.datamodule import Splits as SplitsOfAnyKind
-from kindling.errors import ConfigError, DataError
+from kindling.errors import ConfigError, DataError, OtherDataError
 from kindling.images.augment import Augment, Normalize
 from kindling.images.decoding import VERSIONS, Decoding
-from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors, file_states
 from kindling.images.listing import shortened
 from kindling.images.loader import EpochLoader
 from kindling.ranges import Positive, PositiveInt
 from kindling.stages import STAGES, Stage
 
+# Classes that a message names.
+LONGEST_LIST = 5
 log = logging.getLogger(__name__)
 
 
@@ -89,7 +92,7 @@ class ImageDataModule(DataModule):
 
     @cached_property
     def splits(self) -> Splits:
-        splits: Splits = self._read_splits()
+        splits: Splits = self._by_known_names(self._read_splits())
         if len(splits.classes) != self.num_classes:
             raise DataError(
                 f"data.num_classes: given {self.num_classes}; the data holds {len(splits.classes)} classes; "
@@ -101,6 +104,29 @@ class ImageDataModule(DataModule):
                 f"as {type(self).__name__} does not find them in its images"
             )
         return splits
+
+    def _by_known_names(self, splits: Splits) -> Splits:
+        """With the labels that the model that is evaluated knows the classes by.
+
+        Raises:
+            OtherDataError: there are images of other classes.
+        """
+        known = tuple(self.known.get("classes") or splits.classes)
+        if known == splits.classes:
+            return splits
+        images = {name: each for name in STAGES if (each := getattr(splits, name)) is not None}
+        counts = sum(each.labels.bincount(minlength=len(splits.classes)) for each in images.values())
+        there = [(name, n) for name, n in zip(splits.classes, torch.as_tensor(counts).tolist(), strict=True) if n]
+        other = [f"{n} of {name!r}" for name, n in there if name not in known]
+        if other:
+            given = f"{', '.join(other[:LONGEST_LIST])}{' and more' * (len(other) > LONGEST_LIST)}"
+            raise OtherDataError(
+                f"data: given examples of classes that the model lacks, {given}; the model knows {list(known)}; "
+                "remove or rename them"
+            )
+        labels = torch.tensor([known.index(name) if name in known else NO_LABEL for name in splits.classes])
+        relabelled = {name: replace(each, labels=labels[each.labels]) for name, each in images.items()}
+        return replace(splits, **relabelled, classes=known)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -138,8 +164,7 @@ class ImageDataModule(DataModule):
     def fingerprint(self) -> str:
         """A hash of all images and labels; of files, their names and sizes."""
         digest = hashlib.blake2b(digest_size=16)
-        for name in STAGES:
-            images: Images = getattr(self.splits, name)
+        for images in self.present().values():
             digest.update(images.labels.numpy().data)
             if isinstance(images, ImageTensors):
                 digest.update(images.images.numpy().data)

@@ -17,8 +17,14 @@ TODAY = 2
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
 
 
-def split_folders(root: str | Path, version: int = TODAY, left_out: LeftOut | None = None) -> dict[str, Path]:
+def split_folders(
+    root: str | Path, version: int = TODAY, left_out: LeftOut | None = None, *, without_train: bool = False
+) -> dict[str, Path]:
     """The folders of the splits, by name; a tree without its own split is all "train".
+
+    Args:
+        root: of the tree.
+        without_train: whether it may have other splits alone.
 
     Raises:
         DataError: the root is missing, a file, or holds no class folder, or a single one.
@@ -35,28 +41,35 @@ def split_folders(root: str | Path, version: int = TODAY, left_out: LeftOut | No
         if split and _folders(folder, version):
             found[split] = folder
 
-    if found and "train" not in found:
+    if found and "train" not in found and not without_train:
         raise DataError(f"data.root: given {root}, which has {min(found)}/ and no train/; {ALLOWED}")
     if found and version > 1 and left_out is not None:
         _note_beside(root, list(found.values()), left_out)
     found = found or {"train": root}
-    classes = _folders(found["train"], version)
+    classes = [
+        each for name, folder in found.items() if name == "train" or without_train for each in _folders(folder, version)
+    ]
     if not classes:
         raise DataError(
             f"data.root: given {root}, which holds no class folder; {ALLOWED}{meant(root) if version > 1 else ''}"
         )
-    if version > 1:
+    if version > 1 and not without_train:
         refuse_what_are_no_classes(root, classes)
     return found
 
 
 def class_names(root: str | Path, version: int = TODAY) -> list[str]:
-    """The names of the class folders, sorted; their positions are the labels.
+    """The names of the class folders of training, sorted; their positions are the labels.
 
     Raises:
         DataError: two folders have names that look alike.
     """
     return [_name(folder, version) for folder in class_folders(root, version)]
+
+
+def names_in(*folders: Path, version: int = TODAY) -> list[str]:
+    """The names of the class folders in any of these, sorted."""
+    return sorted({_name(found, version) for folder in folders for found in _folders(folder, version)})
 
 
 def class_folders(root: str | Path, version: int = TODAY) -> list[Path]:
@@ -70,12 +83,17 @@ def class_folders(root: str | Path, version: int = TODAY) -> list[Path]:
 
 
 def list_images(
-    folder: Path, classes: list[str], version: int = TODAY, left_out: LeftOut | None = None
+    folder: Path,
+    classes: list[str],
+    version: int = TODAY,
+    left_out: LeftOut | None = None,
+    *,
+    may_be_empty: bool = False,
 ) -> list[tuple[Path, int]]:
     """The images below each class folder with their labels, sorted by path; a folder may lack a class.
 
     Raises:
-        DataError: a class folder has no image, or is not one of `classes`.
+        DataError: a class folder has no image and may not be empty, or is not one of `classes`.
     """
     left_out = LeftOut() if left_out is None else left_out
     folders = _folders(folder, version)
@@ -89,15 +107,17 @@ def list_images(
         (path, label)
         for label, name in enumerate(classes)
         if name in found
-        for path in image_paths(found[name], version, left_out)
+        for path in image_paths(found[name], version, left_out, may_be_empty=may_be_empty)
     ]
 
 
-def image_paths(class_folder: Path, version: int = TODAY, left_out: LeftOut | None = None) -> list[Path]:
+def image_paths(
+    class_folder: Path, version: int = TODAY, left_out: LeftOut | None = None, *, may_be_empty: bool = False
+) -> list[Path]:
     """All below a class folder, sorted.
 
     Raises:
-        DataError: there is none.
+        DataError: there is none, and it may not be empty.
     """
     left_out = LeftOut() if left_out is None else left_out
     paths, seen, num_unreadable = [], set(), len(left_out.unreadable)
@@ -113,7 +133,7 @@ def image_paths(class_folder: Path, version: int = TODAY, left_out: LeftOut | No
             continue
         folders[:] = left_out.own(folders)
         paths += [Path(parent, file) for file in left_out.own(files) if left_out.is_image(os.path.join(parent, file))]
-    if not paths:
+    if not paths and not may_be_empty:
         unreadable = left_out.unreadable[num_unreadable:]
         why = f", as {shortened(unreadable)} cannot be read" if unreadable else ""
         endings = READ_BY_ALL if version > 1 else sorted(IMAGE_SUFFIXES)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from kindling.console import warn
+from kindling.data.contents import Contents, of_files
 from kindling.data.splits import SPLIT_SEED, hold_out
 from kindling.errors import DataError
 from kindling.files.whole_file import write_whole
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.decoder import Decoder
-from kindling.images.folder import class_names, list_images, split_folders
+from kindling.images.folder import class_names, list_images, names_in, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.images.listing import LeftOut, shortened
 from kindling.images.looks import looks_of
@@ -56,21 +57,26 @@ class ImageFolder(ImageDataModule):
 
     def read(self) -> Splits:
         version, self.left_out = self.decoding.version, LeftOut()
-        folders, classes = split_folders(self.root, version, self.left_out), class_names(self.root, version)
-        listed = {split: list_images(folder, classes, version, self.left_out) for split, folder in folders.items()}
-        for split in ("test", "val"):
-            if split not in listed:
-                labels = torch.tensor([label for _, label in listed["train"]])
-                kept, held = hold_out(labels, self.fractions[split])
-                listed[split] = [listed["train"][i] for i in held.tolist()]
-                listed["train"] = [listed["train"][i] for i in kept.tolist()]
+        is_evaluated = "classes" in self.known
+        folders = split_folders(self.root, version, self.left_out, without_train=is_evaluated)
+        classes = names_in(*folders.values(), version=version) if is_evaluated else class_names(self.root, version)
+        listed = {
+            split: list_images(folder, classes, version, self.left_out, may_be_empty=is_evaluated)
+            for split, folder in folders.items()
+        }
+        self.cut = [split for split in ("test", "val") if "train" in listed and split not in listed]
+        for split in self.cut:
+            labels = torch.tensor([label for _, label in listed["train"]])
+            kept, held = hold_out(labels, self.fractions[split])
+            listed[split] = [listed["train"][i] for i in held.tolist()]
+            listed["train"] = [listed["train"][i] for i in kept.tolist()]
         empty = [split for split, images in listed.items() if not images]
-        if empty:
+        if empty and not is_evaluated:
             raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
 
-        self.training_files = [path for path, _ in listed["train"]]
-        splits = {split: self._images(listed[split]) for split in STAGES}
-        if self.mean is None or self.std is None:
+        self.training_files = [path for path, _ in listed.get("train", [])]
+        splits: dict[str, Any] = {split: self._images(listed[split]) if listed.get(split) else None for split in STAGES}
+        if splits["train"] is not None and (self.mean is None or self.std is None):
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
         return Splits(**splits, classes=tuple(classes))
 
@@ -102,10 +108,16 @@ class ImageFolder(ImageDataModule):
         if not is_held:
             self._decoders.append(decoder)
             return files
-        images = ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels)
+        images = ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels, paths)
         decoder.noted = self._cached(listed, "noted", lambda: decoder.noted)
         decoder.say()
         return images
+
+    def contents(self, examples: Any) -> Contents | None:
+        if examples.paths is None:
+            return super().contents(examples)
+        listed = [(path, 0) for path in examples.paths]
+        return Contents("files", self._cached(listed, "contents", lambda: of_files(examples.paths)))
 
     def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
         mean_std = self._cached(listed, "statistics", lambda: statistics(images))

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from kindling.data.contents import Contents, of_files, of_tensors
 from kindling.data.examples import Examples
 from kindling.errors import DataError
 
@@ -20,11 +21,12 @@ HALF_IN_MEMORY = "data.in_memory: given auto, which holds one split in memory an
 class ImageTensors(Examples):
     """Images in memory.
 
-    Shapes: images (N, H, W, C) uint8, labels (N,) int64.
+    Shapes: images (N, H, W, C) uint8, labels (N,) int64; `paths` of the files that they were, if they were.
     """
 
     images: Tensor
     labels: Tensor
+    paths: Sequence[Path] | None = None
 
     def __post_init__(self) -> None:
         if self.images.is_floating_point() and not torch.isfinite(self.images).all():
@@ -44,7 +46,13 @@ class ImageTensors(Examples):
         return self.images[index]
 
     def take(self, indices: Tensor) -> "ImageTensors":
-        return ImageTensors(self.images[indices], self.labels[indices])
+        return ImageTensors(self.images[indices], self.labels[indices], self.paths and taken(self.paths, indices))
+
+    def contents(self) -> Contents:
+        """Of the files if there are any, else of the pixels."""
+        if self.paths is not None:
+            return Contents("files", of_files(self.paths))
+        return Contents("tensors", of_tensors([self.images], len(self)))
 
     def join(self, other: "Images") -> "ImageTensors":
         """The images of both.
@@ -54,7 +62,8 @@ class ImageTensors(Examples):
         """
         if not isinstance(other, ImageTensors):
             raise DataError(HALF_IN_MEMORY)
-        return ImageTensors(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]))
+        paths = [*self.paths, *other.paths] if self.paths is not None and other.paths is not None else None
+        return ImageTensors(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths)
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,10 @@ class ImageFiles(Examples):
         return self.decode(self.paths[index])
 
     def take(self, indices: Tensor) -> "ImageFiles":
-        return ImageFiles([self.paths[index] for index in indices.tolist()], self.labels[indices], self.decode)
+        return ImageFiles(taken(self.paths, indices), self.labels[indices], self.decode)
+
+    def contents(self) -> Contents:
+        return Contents("files", of_files(self.paths))
 
     def join(self, other: "Images") -> "ImageFiles":
         """The images of both.
@@ -90,6 +102,10 @@ class ImageFiles(Examples):
 
 
 Images = ImageTensors | ImageFiles
+
+
+def taken(paths: Sequence[Path], indices: Tensor) -> list[Path]:
+    return [paths[index] for index in indices.tolist()]
 
 
 def file_states(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:

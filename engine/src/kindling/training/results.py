@@ -1,11 +1,14 @@
 """What a trained run is worth: its best checkpoint, its metrics, and the settings beside them."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from kindling.console import report
 from kindling.loggers import tracking
 from kindling.run_folders.resumption import flatten
 
@@ -25,10 +28,38 @@ def best_checkpoint(trainer: Trainer) -> str | None:
 
 
 def best_score(trainer: Trainer) -> dict[str, Any] | None:
+    """What was watched, its best value, and the epoch of that, from 0 on as in metrics.csv."""
     best = best_callback(trainer)
     if best is None or best.best_model_score is None:
         return None
-    return {"monitor": best.monitor, "score": best.best_model_score.item()}
+    file, epoch = Path(best.best_model_path), None
+    if file.is_file():
+        # Without reading its tensors.
+        epoch = torch.load(file, map_location="meta", weights_only=True, mmap=True)["epoch"]
+    return {"monitor": best.monitor, "score": best.best_model_score.item(), "epoch": epoch}
+
+
+def stopped_early(trainer: Trainer) -> str | None:
+    """Why training ended before its last epoch; None if it did not."""
+    epochs, last = trainer.current_epoch, trainer.max_epochs
+    if not trainer.should_stop or last == epochs:
+        return None
+    # A callback that has stopped an earlier attempt still has its message.
+    said = (each for each in trainer.early_stopping_callbacks if each.stopped_epoch >= epochs - 1)
+    reasons = [each.stopping_reason_message for each in said if each.stopping_reason_message]
+    reason = reasons[0].removesuffix(" Signaling Trainer to stop.") if reasons else "trainer.should_stop was set"
+    of = f" of {last}" if last and last > 0 else ""
+    return f"after {epochs}{of} epochs: {reason}"
+
+
+def end_of(trainer: Trainer) -> dict[str, Any]:
+    """What run.json holds of how training ended, which is also said."""
+    best, stopped = best_score(trainer), stopped_early(trainer)
+    if stopped:
+        report("training stopped early, %s", stopped)
+    if best and best["epoch"] is not None:
+        report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"] + 1)
+    return {"best": best, "stopped_early": stopped}
 
 
 def final_metrics(trainer: Trainer) -> dict[str, float]:

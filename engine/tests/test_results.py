@@ -1,0 +1,68 @@
+"""What a run says of its end: why it was early, and which epoch was best."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Callback
+
+from kindling.testing.runs import Run, rows_of
+from kindling.train import Trainer
+
+
+def record_of(run: Run) -> dict:
+    return json.loads((run.folder / "run.json").read_text())
+
+
+def test_an_early_end_is_said_with_what_was_watched_and_the_best_epoch(train_run, caplog):
+    caplog.set_level("INFO")
+    early = ["callbacks.early_stopping.patience=2", "callbacks.early_stopping.min_delta=9"]
+    run = train_run("trainer.max_epochs=6", *early)
+    rows = [row for row in rows_of(run) if row["val/loss"]]
+    best = min(rows, key=lambda row: float(row["val/loss"]))
+    record = record_of(run)
+    assert len(rows) == 3
+    assert record["best"] == {
+        "monitor": "val/loss",
+        "score": pytest.approx(float(best["val/loss"])),
+        "epoch": int(best["epoch"]),
+    }
+    assert record["stopped_early"].startswith(
+        "after 3 of 6 epochs: Monitored metric val/loss did not improve in the last 2 records. Best score: "
+    )
+    assert f"training stopped early, {record['stopped_early']}" in caplog.text
+    assert f"best: val/loss {float(best['val/loss']):.4g} in epoch {int(best['epoch']) + 1}" in caplog.text
+
+
+def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone(train_run, caplog):
+    caplog.set_level("INFO")
+    run = train_run("trainer.max_epochs=1")
+    assert record_of(run)["stopped_early"] is None
+    assert record_of(run)["best"]["epoch"] == 0
+    assert "stopped early" not in caplog.text
+
+
+def test_an_early_end_that_a_callback_of_ones_own_asks_for_is_said(train_run, monkeypatch):
+    def stop(trainer: Trainer, module: object) -> None:
+        trainer.should_stop = True
+
+    asks = Callback()
+    asks.on_train_epoch_end = stop
+    original = Trainer.__init__
+
+    def init(self, *, callbacks, **settings):
+        original(self, callbacks=[*callbacks, asks], **settings)
+
+    monkeypatch.setattr(Trainer, "__init__", init)
+    run = train_run("trainer.max_epochs=3")
+    assert record_of(run)["stopped_early"] == "after 1 of 3 epochs: trainer.should_stop was set"
+
+
+def test_a_resumed_run_does_not_repeat_why_it_had_stopped_before(train_run):
+    early = ["callbacks.early_stopping.patience=1", "callbacks.early_stopping.min_delta=9"]
+    run = train_run("trainer.max_epochs=4", *early)
+    assert "after 2 of 4" in record_of(run)["stopped_early"]
+    patient = ["callbacks.early_stopping.patience=9", "callbacks.early_stopping.min_delta=9"]
+    more = train_run("trainer.max_epochs=5", *patient, f"resume={run.folder}")
+    assert Path(more.folder) == run.folder
+    assert record_of(run)["stopped_early"] is None
