@@ -32,7 +32,7 @@ def test_a_tree_without_splits_is_cut_into_three_disjoint_ones(make_tree):
     data = folder_of(make_tree(), "data.in_memory=false")
     splits = [data.splits.train, data.splits.val, data.splits.test]
     assert [split.labels.bincount().tolist() for split in splits] == [[8] * 3, [1] * 3, [1] * 3]
-    assert len({path for split in splits for path in split.paths}) == 30
+    assert len({path for split in splits for path in split.paths or ()}) == 30
     assert data.splits.classes == ("a", "b", "c")
 
 
@@ -42,7 +42,7 @@ def test_a_trees_own_splits_are_kept(make_tree):
     for name in ("train", "val", "test"):
         split = getattr(data.splits, name)
         assert len(split) == 12
-        assert {path.relative_to(root).parts[0] for path in split.paths} == {name}
+        assert {path.relative_to(root).parts[0] for path in split.paths or ()} == {name}
 
 
 def test_a_missing_validation_split_is_cut_from_train_only(make_tree):
