@@ -108,5 +108,7 @@ def test_a_root_that_is_a_file_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["ImageNet", "FakeData", "mnist", "nothing"])
 def test_a_set_of_another_kind_is_refused_by_name(tmp_path, name):
-    with pytest.raises(ConfigError, match=rf"data\.name: given '{name}'; allowed: MNIST, CIFAR10"):
+    with pytest.raises(
+        ConfigError, match=rf"data\.name: given '{name}'; allowed: MNIST, FashionMNIST, KMNIST, CIFAR10"
+    ):
         data_of(name, tmp_path)
