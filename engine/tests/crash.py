@@ -443,7 +443,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
         command(*overrides)
 
     code = wait(fork(run, log_of(folder)))
-    lines = [line for line in log_of(folder).read_text().splitlines() if not line.startswith("epoch ")]
+    lines = [line for line in log_of(folder).read_text().splitlines() if not line.startswith(("data: ", "epoch "))]
     wrong = [] if code == 1 else [f"exit {code}"]
     if len(lines) != 1 or not lines[0].startswith("error: "):
         wrong.append(" | ".join(lines)[:1500])

@@ -79,7 +79,7 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
     assert records["two"]["status"] == "finished"
     assert records["two"]["metrics"] == pytest.approx(records["one"]["metrics"], rel=1e-4)
     written = [line.split("INFO ")[1][:5] for line in (only_run(logs["two"]) / "train.log").read_text().splitlines()]
-    assert written == ["data:", "epoch"], "only the first process writes"
+    assert written == ["data:", "epoch", "best:"], "only the first process writes"
 
 
 def test_several_processes_in_a_sweep_are_refused(tmp_path):

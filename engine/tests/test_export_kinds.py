@@ -109,7 +109,7 @@ def test_without_its_data_a_model_is_exported_and_compared_on_made_up_inputs(
         monkeypatch.setattr(f"bench.data.{kind}.facts", property(read))
     export_task(run, tmp_path / "model", "format=torchscript")
     assert f"warning: {one_line(error)}; the export is compared with PyTorch on made-up inputs" in caplog.text
-    described, _ = open_model(tmp_path / "model", threads=1)
+    described, _ = open_model(tmp_path / "model", threads=1, trust=True)
     assert (described.about["parity"]["examples"], described.about["parity"]["inputs"]) == (64, "made-up")
     assert f"64 made-up {noun}: " in (tmp_path / "model" / "README.md").read_text()
 

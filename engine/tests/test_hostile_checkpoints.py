@@ -19,6 +19,7 @@ from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.evaluate import evaluate
+from kindling.run_folders.results_folder import known_by
 from kindling.train import train
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.muon import Muon
@@ -313,7 +314,7 @@ def test_a_checkpoint_does_not_say_where_pixels_are_cached(run, tmp_path):
         ),
     )
     write_images(tree, torch.load(run / "checkpoints" / "best.ckpt", weights_only=True)["description"]["facts"])
-    evaluate_run(run, f"paths.cache={tmp_path}/cache")
+    evaluate_run(run, f"paths.cache={tmp_path}/cache", "split=all")
     assert not (tmp_path / "evil").exists()
     assert list((tmp_path / "cache").iterdir())
 
@@ -335,7 +336,7 @@ def test_an_evaluation_does_not_follow_a_link_out_of_its_run(run, tmp_path, name
     (run / name).symlink_to(outside)
     evaluate_run(run, f"paths.logs={tmp_path}/logs")
     assert list(outside.iterdir()) == []
-    assert (tmp_path / "logs" / "evaluation" / "run" / "test" / "metrics.json").is_file()
+    assert (tmp_path / "logs" / "evaluation" / known_by(run) / "test" / "metrics.json").is_file()
 
 
 def test_an_evaluation_does_not_touch_what_its_results_link_to(run, tmp_path):

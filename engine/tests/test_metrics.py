@@ -46,6 +46,7 @@ def test_the_best_checkpoint_is_that_of_the_highest_f1(train_run):
     assert json.loads((run.folder / "run.json").read_text())["best"] == {
         "monitor": "val/f1",
         "score": pytest.approx(highest),
+        "epoch": next(int(row["epoch"]) for row in rows_of(run) if row["val/f1"] and float(row["val/f1"]) == highest),
     }
 
 

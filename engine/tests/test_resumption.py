@@ -367,7 +367,7 @@ def test_three_checkpoints_are_kept_and_last_is_the_newest(stop_at):
     stopped = stop_at(9, EVERY_STEP)
     folder = Path(stopped.paths.run) / "checkpoints"
     steps = ["step_000000007", "step_000000008", "step_000000009"]
-    files = ["best.ckpt", "last.ckpt", *(f"{step}.ckpt" for step in steps)]
+    files = ["best.ckpt", "last.ckpt", *(f"{step}.ckpt" for step in steps), "trained-on-tensors.npy"]
     assert sorted(file.name for file in folder.iterdir()) == [*(f".{step}.best" for step in steps), *files]
     assert checkpoint.load(folder / "last.ckpt")["global_step"] == 9
 

@@ -216,7 +216,9 @@ class WholeCheckpointIO(TorchCheckpointIO):
                     self._was_read = True
                 if damaged:
                     raise CheckpointError(f"{target}: reads back damaged at {damaged}; look at the disk")
-            if self.config is not None and target.parent not in self._are_described:
+            # A finder keeps hidden ones for a while.
+            is_kept = not target.name.startswith(".")
+            if self.config is not None and is_kept and target.parent not in self._are_described:
                 self._are_described.add(target.parent)
                 trained_on.keep(target, self.data, origin_of(self.config))
         except (OSError, RuntimeError) as error:
