@@ -37,7 +37,7 @@ def problems(composer):
     return run
 
 
-@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 4])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 8])
 def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_first(composer, every):
     with_experiment = composer.compose(["experiment=cnn"])
     mistakes = all_mistakes(with_experiment)[::every]
@@ -64,7 +64,7 @@ def test_every_mistake_is_answered_by_one_line_and_nearly_all_by_the_right_name_
 def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(composer):
     rng = random.Random(0)
     num_overrides = 0
-    for number in range(12):
+    for number in range(8):
         lines = valid_lines(rng)
         num_overrides += len(lines)
         check = Check(composer)
@@ -74,7 +74,7 @@ def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(compo
             ours, hydras = check.configs[0], composer.compose(lines)
             del ours.hydra, hydras.hydra
             assert as_text(ours) == as_text(hydras), lines
-    assert num_overrides >= 65
+    assert num_overrides >= 40
 
 
 def test_all_mistakes_are_told_at_once(problems):

@@ -42,7 +42,9 @@ def printed(folder: Path, argument: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("format", ["onnx", pytest.param("pt2", marks=pytest.mark.slow), "torchscript"])
+@pytest.mark.parametrize(
+    "format", ["onnx", *(pytest.param(each, marks=pytest.mark.slow) for each in ("pt2", "torchscript"))]
+)
 def test_rows_are_exported_with_the_proof_of_numbers_and_no_accuracy(trained_task, tmp_path, format):
     found = export_task(trained_task("sum"), tmp_path / "model", f"format={format}")
     assert list(found) == ["max_difference"]
@@ -81,7 +83,9 @@ def test_classes_of_rows_are_proven_by_their_accuracy(trained_task, tmp_path, mo
     assert (name, float(probability)) == (row["class"], pytest.approx(row["probability"], abs=1e-4))
 
 
-@pytest.mark.parametrize("format", ["onnx", pytest.param("pt2", marks=pytest.mark.slow), "torchscript"])
+@pytest.mark.parametrize(
+    "format", ["onnx", *(pytest.param(each, marks=pytest.mark.slow) for each in ("pt2", "torchscript"))]
+)
 def test_a_text_of_any_length_goes_on_from_the_exported_model_and_its_readme(trained_task, tmp_path, format):
     found = export_task(trained_task("next"), tmp_path / "model", f"format={format}")
     assert list(found) == ["max_difference"]

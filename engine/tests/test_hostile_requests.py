@@ -78,6 +78,7 @@ def test_clients_that_leave_early_leave_nothing_behind(server):
     assert server.probabilities(png()) == expected
 
 
+@pytest.mark.slow
 def test_many_silent_connections_hold_nobody_up_and_are_closed(server):
     limit = min(300, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
     silent = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(limit)]

@@ -352,7 +352,7 @@ def test_data_workers_leave_a_signal_to_all_processes_to_those_that_train(start,
     assert last_step(run.folder) > 7
 
 
-@pytest.mark.parametrize("trainer", ["cpu", "ddp_cpu"])
+@pytest.mark.parametrize("trainer", ["cpu", pytest.param("ddp_cpu", marks=pytest.mark.slow)])
 def test_a_killed_process_leaves_no_other_behind(start, files, trainer):
     run = start(*SMALL, *files, f"trainer={trainer}", LONG)
     run.reach(8)
