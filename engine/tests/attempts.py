@@ -66,14 +66,13 @@ def attempt(verb: Verb, mutator: Mutator, seed: int, base: Path, honest: Path) -
         # Not every value can be changed in every way.
         return Found("", -1, 0, 0, f"not made: {error!r}")
     outside = listing(world)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     pid = os.fork()
     if pid == 0:
         inside(verb, world, base)
     status, used = waited(pid)
     code = os.waitstatus_to_exitcode(status)
     printed = (base / "2").read_text(errors="replace")
-    seconds, num_bytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024 - before
+    seconds, num_bytes = used.ru_utime + used.ru_stime, used.ru_maxrss * 1024
     faults = [
         "code was run" if world.executed.exists() else "",
         "wrote outside" if listing(world) != outside else "",
@@ -167,7 +166,7 @@ def watch(world: World, harm: Path) -> None:
             return
         is_noting.append(1)
         try:
-            path = os.path.realpath(os.fsdecode(arguments[0])) if isinstance(arguments[0], str | bytes | Path) else ""
+            path = os.path.realpath(place_of(event, arguments)) if isinstance(arguments[0], str | bytes | Path) else ""
             writes = event in CHANGES or (event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITES)
             if event in HARMFUL or (path and writes and not path.startswith(allowed) and "tmp" not in path[:5] + "x"):
                 harm.open("a").write(f"{event} {arguments[:1]} ")
@@ -175,6 +174,14 @@ def watch(world: World, harm: Path) -> None:
             is_noting.clear()
 
     sys.addaudithook(seen)
+
+
+def place_of(event: str, arguments: tuple[Any, ...]) -> str:
+    """The path of an event of the audit; what removes a tree names a folder by its descriptor."""
+    name, folder = os.fsdecode(arguments[0]), arguments[-1]
+    if event not in ("os.remove", "os.rmdir") or not isinstance(folder, int) or folder < 0:
+        return name
+    return os.path.join(os.readlink(f"/proc/self/fd/{folder}"), name)
 
 
 def wrong_words(code: int, printed: str) -> str:
