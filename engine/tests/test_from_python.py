@@ -118,8 +118,8 @@ def test_a_module_of_a_program_is_trained_itself_validated_and_tested(given, dat
     assert record(cfg)["best"]["monitor"] == "val_loss"
 
 
-@pytest.mark.parametrize("kind", [Line, WithLoaders])
-def test_a_module_of_a_program_resumes_to_the_same_bits(given, kind):
+@pytest.mark.parametrize(("kind", "resume"), [(Line, "{run}"), (WithLoaders, "{run}"), (Line, "auto")])
+def test_a_module_of_a_program_resumes_to_the_same_bits(given, kind, resume):
     data = None if kind is WithLoaders else {**DATA, "train": DataLoader(TensorDataset(*ROWS), 16, shuffle=True)}
     whole = line(kind)
     expected = train(given(), task=whole, data=data)
@@ -128,8 +128,9 @@ def test_a_module_of_a_program_resumes_to_the_same_bits(given, kind):
     with pytest.raises(Interrupted):
         train(cfg, task=stopped, data=data)
     again = line(kind)
-    metrics = train(given(EVERY_STEP, f"resume={cfg.paths.run}"), task=again, data=data)
+    metrics = train(given(EVERY_STEP, f"resume={resume.format(run=cfg.paths.run)}"), task=again, data=data)
     assert metrics == expected
+    assert record(cfg)["status"] == "finished", "in its own folder"
     assert torch.equal(weight_of(again), weight_of(whole))
 
 

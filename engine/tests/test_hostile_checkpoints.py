@@ -73,6 +73,10 @@ def group(c: dict[str, Any]) -> dict[str, Any]:
 
 
 STATES: dict[str, tuple[Change, str]] = {
+    "a tensor for a switch": (
+        lambda c: group(c).update(foreach=torch.zeros(3)),
+        r"a tensor of \(3,\) as optimizer_states\[0\].param_groups\[0\].foreach, which is one value",
+    ),
     "another shape": (lambda c: state(c).update(exp_avg=torch.zeros(3)), r"a tensor of \(3,\) as optimizer_states"),
     "another dtype": (lambda c: state(c).update(exp_avg=state(c)["exp_avg"].double()), "torch.float64 as optimizer_"),
     "no storage": (

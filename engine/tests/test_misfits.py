@@ -27,8 +27,8 @@ def test_targets_that_a_difference_would_broadcast_are_refused_with_both_shapes(
             return StepOutput((outputs - targets).square().mean(), len(rows), outputs=outputs, targets=targets)
 
     assert refused(line(Wide)) == (
-        "task: given outputs (8, 1) and targets (8,), whose difference would be (8, 8); allowed: one shape; squeeze(1) "
-        "or unsqueeze(1) one of them before the loss"
+        "task: given outputs (8, 1) and targets (8,), whose difference would be (8, 8) in a metric; allowed: one shape "
+        "in the StepOutput and in the loss; squeeze(1) or unsqueeze(1) one of them"
     )
     fit(line(Wide), *[loader(ROWS, TARGETS[:, None])] * 2)
 

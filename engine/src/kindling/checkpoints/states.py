@@ -79,6 +79,11 @@ def misfits_of_optimizers(saved: list[Any], optimizers: list[Optimizer], *, same
         }:
             yield f"states of other parameters as {place}"
             return
+        for index, group in enumerate(state["param_groups"]):
+            for key, value in group.items():
+                # None of the run's own may become anything, but one value.
+                if isinstance(value, Tensor) and value.ndim > 0:
+                    yield f"a tensor of {tuple(value.shape)} as {place}.param_groups[{index}].{key}, which is one value"
         groups = zip(own["param_groups"], optimizer.param_groups, strict=True)
         numbered = {i: p for named, group in groups for i, p in zip(named["params"], group["params"], strict=True)}
         made = states_made_by(optimizer)

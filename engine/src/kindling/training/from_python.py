@@ -4,6 +4,7 @@ import copy
 import inspect
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
@@ -14,6 +15,7 @@ from kindling.config.logged import LOSSES, better, loss_of
 from kindling.console import report
 from kindling.data.plain import PlainData
 from kindling.errors import ConfigError, KindlingError
+from kindling.run_folders.resumption import goes_on_with, newest_unfinished
 from kindling.stages import STAGES
 from kindling.training.task import Task
 
@@ -67,6 +69,8 @@ class FromPython:
                 cfg[key] = None
             if self.data is not None and not isinstance(self.data, LightningDataModule):
                 cfg.data = {"batch_size": 32, "num_workers": 0, "seed": cfg.seed, **settings}
+            if cfg.get("resume") == "auto":
+                cfg.paths.run = unfinished_run(cfg)
         report("given in Python: %s", ", ".join(key for key in ("task", "data") if key in nodes))
         return cfg
 
@@ -102,6 +106,13 @@ class FromPython:
             given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
             raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
         return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
+
+
+def unfinished_run(cfg: DictConfig) -> str:
+    """The folder that resume=auto means, now that it is known what stands for the config's groups."""
+    folder = Path(cfg.paths.run)
+    fitting = (found for found in newest_unfinished(folder.parent) if goes_on_with(found, cfg))
+    return str(folder if (folder / "run.json").is_file() else next(fitting, folder))
 
 
 def ways_of(task: Task) -> dict[str, str]:

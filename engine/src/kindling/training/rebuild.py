@@ -41,6 +41,11 @@ def task_of(description: dict[str, Any]) -> LightningModule:
         KindlingError: it cannot be built.
     """
     config = description["config"]
+    if config.get("task") is None:
+        raise CheckpointError(
+            "task: was given in Python, so that its checkpoint does not say how it is built; allowed: a task of a "
+            "config; in Python, load its weights with torch.load and test it with a Trainer"
+        )
     node = without_downloads(section(config, "task"), of="torchvision.models.")
     taken = given.taken_by(str(node.get("_target_")))
     parts: dict[str, Any] = {"config": config} if "config" in taken else {}

@@ -149,8 +149,8 @@ def refuse_misfit(output: Any) -> None:
     if both_real and outputs.shape != targets.shape and outputs.squeeze().shape == targets.squeeze().shape:
         raise ConfigError(
             f"task: given outputs {tuple(outputs.shape)} and targets {tuple(targets.shape)}, whose difference would be "
-            f"{tuple(torch.broadcast_shapes(outputs.shape, targets.shape))}; allowed: one shape; squeeze(1) or "
-            "unsqueeze(1) one of them before the loss"
+            f"{tuple(torch.broadcast_shapes(outputs.shape, targets.shape))} in a metric; allowed: one shape in the "
+            "StepOutput and in the loss; squeeze(1) or unsqueeze(1) one of them"
         )
 
 
