@@ -98,6 +98,7 @@ def test_a_sweep_over_an_interval_is_refused(problems):
     assert "allowed: values with commas between, choice(...), range(...) or glob(*)" in errors[0]
 
 
+@pytest.mark.slow
 def test_all_ways_to_name_several_values_are_checked(problems):
     lines = ["seed=range(0,3)", "model=glob(*,exclude=none)", "optimizer.lr=choice(0.1,0.2)", "data=fake"]
     assert problems(*lines, sweep=True) == ([], [])

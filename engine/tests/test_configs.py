@@ -122,6 +122,7 @@ def test_each_look_at_a_few_steps_ends_without_a_test(train_run, name, files):
     assert {path.name for path in run.folder.glob("*profile*")} == files
 
 
+@pytest.mark.slow
 def test_debug_overfit_learns_one_batch_by_heart(train_run):
     run = train_run("debug=overfit", "trainer.max_epochs=100", "optimizer.lr=0.01", "data.batch_size=16")
     with (run.folder / "metrics.csv").open() as stream:

@@ -60,6 +60,7 @@ def check(server: Server, number: int, seed: int) -> None:
     assert memory(server, "VmHWM") < MEGABYTES
 
 
+@pytest.mark.slow
 def test_hostile_requests_get_an_error_and_the_next_good_one_its_bits(server):
     check(server, 4 * len(ATTACKS), seed=0)
 

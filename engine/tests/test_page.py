@@ -194,6 +194,7 @@ def test_a_finger_draws_on_a_phone_in_the_dark(browser, server):
     context.close()
 
 
+@pytest.mark.slow
 def test_a_server_asks_for_its_key_and_one_that_is_gone_is_told(browser, tmp_path):
     with serving(
         tmp_path / "log", f"model={write_model(tmp_path / 'model')}", KINDLING_API_KEY="of this test"

@@ -435,6 +435,7 @@ def test_a_signal_while_torch_is_imported_ends_the_run_as_interrupted(tmp_path):
     assert (record["status"], record["reason"]) == ("interrupted", "Interrupted: SIGTERM")
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_is_not_resumed_by_others_and_nothing_in_it_changes(start):
     run = start(*PAIR, LONG)
     run.reach(8)

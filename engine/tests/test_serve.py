@@ -484,6 +484,7 @@ def test_a_newer_model_answers_without_a_dropped_request(strict, home):
     assert models == {before, strict.get("/model").json()["model"]}
 
 
+@pytest.mark.slow
 def test_a_broken_newer_model_leaves_the_old_one(strict, home):
     before = strict.get("/model").json()["model"], strict.probabilities(png())
     (home / "watched" / "model.onnx").write_bytes(b"broken")
@@ -530,6 +531,7 @@ def test_a_signal_ends_it_with_success_after_the_requests_that_it_has(home, fold
         assert "Traceback" not in found.log.read_text()
 
 
+@pytest.mark.slow
 def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
     body = b'{"images": ["' + base64_of(png()).encode() + b'"]}'
     request = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

@@ -285,6 +285,7 @@ def test_the_schema_of_texts_says_the_settings_and_their_limits(texts):
     assert list(predict["responses"]["200"]["content"]) == ["text/event-stream"]
 
 
+@pytest.mark.slow
 def test_a_signal_ends_it_after_the_text_that_it_writes(home, of_text):
     with serving(home / "ending.log", f"model={of_text}", "max_length=20000") as server:
         body = b'{"prompt": "a", "length": 20000}'
