@@ -68,7 +68,7 @@ faults: $(READY) ## plant faults, one by one, and see which test catches each: a
 contracts: $(READY) ## plant classical bugs, and see which contract of models, data and runs catches each
 	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
-audit: $(READY) ## known vulnerabilities of the pinned packages; asks pypi.org
+audit: $(READY) ## known vulnerabilities of the pinned packages; asks the advisories of the Python package index
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
 	@$(BIN)/python engine/scripts/audit.py .venv/audit/bin/pip-audit
 

@@ -27,7 +27,7 @@ def audit(pip_audit: str, pinned: Path) -> int:
     skipped = [package["name"] for package in packages if "skip_reason" in package]
     print("\n".join(found)) if found else None
     if len(skipped) == len(packages):
-        return _failed("the index that is asked has no advisories, so nothing is known; give it access to pypi.org")
+        return _failed("the index that is asked has no advisories, so nothing is known; ask one that has them")
     if skipped:
         print(f"audit: {len(skipped)} of {len(packages)} could not be looked up: {', '.join(skipped)}")
     print(f"audit: {len(found)} known vulnerabilities in {len(packages) - len(skipped)} packages of {pinned.name}")
