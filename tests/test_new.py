@@ -7,6 +7,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -152,7 +153,14 @@ def test_what_it_writes_is_formatted_and_clean(copy):
 
 
 @pytest.mark.usefixtures("as_it_is")
-@pytest.mark.parametrize(("kind", "other"), OTHERS)
+@pytest.mark.parametrize(
+    ("kind", "other"),
+    [
+        # One of each kind is quick.
+        pytest.param(*pair, marks=[pytest.mark.slow] if before[:1] == pair[:1] else [])
+        for before, pair in pairwise([(), *OTHERS])
+    ],
+)
 def test_a_copy_names_itself_and_code_that_is_there(shared, capsys, kind, other):
     before, name = contents(shared), f"new_{kind}_{other}"
     assert add(shared, f"{kind} {name} --like {other}") == 0
@@ -361,11 +369,8 @@ def test_parts_of_a_recipe_that_do_not_fit_are_refused_in_one_line_each(copy, ca
     assert contents(copy) == before
 
 
-QUICK = (None, "diabetes", "image_folder", "plain")
 DATA = [
-    pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow)
-    for name in (None, *GROUPS["data"])
-    if name != "none"
+    pytest.param(name, marks=[pytest.mark.slow] if name else []) for name in (None, *GROUPS["data"]) if name != "none"
 ]
 
 

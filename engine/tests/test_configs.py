@@ -3,7 +3,6 @@
 import csv
 import inspect
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -13,6 +12,7 @@ from bench_root import CONFIGS
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.images.datamodule import ImageDataModule
+from long_run import some
 
 # In test_processor.py and test_evaluate.py.
 OF_NO_IMAGES = ("letters", "table", "bigram", "linear", "foreign", "none", "next", "sign", "silent", "sum")
@@ -46,11 +46,6 @@ GROUPS = {
     ],
     "experiment": ["cnn", "mlp", "next", "sign", "silent", "speed", "sum"],
 }
-
-
-def some(names: list[str], *quick: str) -> list[Any]:
-    """Of which the others are left to the long run."""
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in quick)) for name in names]
 
 
 def options() -> dict[str, list[str]]:

@@ -6,6 +6,7 @@ from signal import SIGINT, SIGTERM
 import pytest
 
 import crash
+from long_run import some
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # of newer Pythons
 
@@ -51,7 +52,10 @@ def test_a_kill_during_the_write_loses_no_checkpoint(tmp_path):
     assert crash.kill_writes(tmp_path, 4).wrong == []
 
 
-@pytest.mark.parametrize(("kind", "after"), [("limited", 0), ("limited", 3), ("read-only", 1), ("full", 2)])
+@pytest.mark.parametrize(
+    ("kind", "after"),
+    some([("limited", 0), ("limited", 3), ("read-only", 1), ("full", 2)], ("limited", 3), ("full", 2)),
+)
 def test_a_disk_that_takes_no_more_is_told_in_one_line_and_harms_nothing(kind, after, tmp_path):
     assert crash.full_disk(tmp_path, kind, after).wrong == []
 

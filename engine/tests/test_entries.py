@@ -22,6 +22,7 @@ from bench_root import PROJECT
 from kindling.errors import Interrupted
 from kindling.process import signals
 from kindling.testing.commands import Fork, only_run, run, wait_for
+from long_run import some
 
 FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
 
@@ -229,7 +230,9 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     assert "Traceback" in (only_run(tmp_path) / "train.log").read_text()
 
 
-@pytest.mark.parametrize("script", ["train.py", "evaluate.py", "predict.py", "export.py", "serve.py"])
+@pytest.mark.parametrize(
+    "script", some(["train.py", "evaluate.py", "predict.py", "export.py", "serve.py"], "train.py", "predict.py")
+)
 @pytest.mark.parametrize("flags", [["--help"], ["hydra.run.dir=a", "--cfg", "job", "hydra.run.dir=b"]])
 def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, flags):
     done = run(script, *flags, cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")

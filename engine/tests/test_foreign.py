@@ -31,6 +31,7 @@ from kindling.checkpoints import resume_files
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.errors import DivergedError
 from kindling.training.bookkeeping import PlainBookkeeping
+from long_run import some
 
 # Lightning's advice about workers and rare logs, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings(
@@ -178,7 +179,7 @@ def same_weights(one: LightningModule, other: LightningModule) -> bool:
 
 
 @pytest.mark.usefixtures("given_files")
-@pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in RUNS])
+@pytest.mark.parametrize("name", some(RUNS, *RUNS.keys() - SLOW))
 def test_a_foreign_module_is_resumed_to_the_same_bits_wherever_it_was_killed(name, tmp_path, caplog):
     module, metrics = fit(name, tmp_path / "whole")
     for place in [(0, 4), (1, 1), (1, 5)]:

@@ -26,6 +26,7 @@ from kindling.evaluate import evaluate
 from kindling.process import signals
 from kindling.testing.runs import same_weights
 from kindling.train import train
+from long_run import some
 
 pytestmark = [
     pytest.mark.filterwarnings(
@@ -43,8 +44,7 @@ SLOW = {"transformer", "LSTM", "autoencoder"}
 UNTESTED = {"autoencoder", "LSTM", "transformer", "several loaders"}
 
 
-def some(names: Any) -> list[Any]:
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+QUICK = RUNS.keys() - SLOW
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def terminate(module: Any, batch: Any) -> Any:
     return batch
 
 
-@pytest.mark.parametrize("name", some(RUNS))
+@pytest.mark.parametrize("name", some(RUNS, *QUICK))
 def test_a_foreign_module_is_trained_and_evaluated_with_metrics_of_its_own_names(name, cfg_of):
     cfg = cfg_of(name)
     metrics = train(cfg)
@@ -150,7 +150,9 @@ def test_the_loss_of_the_first_of_several_loaders_decides_if_nothing_else_is_sai
     assert said == [f"monitor: val_loss is logged for each of several dataloaders; {first} decides"]
 
 
-@pytest.mark.parametrize("name", some(["boring", "several loaders", "manual optimization", "GAN", "autoencoder"]))
+@pytest.mark.parametrize(
+    "name", some(["boring", "several loaders", "manual optimization", "GAN", "autoencoder"], *QUICK)
+)
 def test_a_nan_of_a_foreign_module_stops_the_run_and_names_the_batch(name, cfg_of, at):
     at(name, (1, 2), poison)
     cfg = cfg_of(name)
@@ -159,7 +161,7 @@ def test_a_nan_of_a_foreign_module_stops_the_run_and_names_the_batch(name, cfg_o
     assert record_of(cfg)["status"] == "failed"
 
 
-@pytest.mark.parametrize("name", some(["several loaders", "autoencoder", "GAN"]))
+@pytest.mark.parametrize("name", some(["several loaders", "autoencoder", "GAN"], *QUICK))
 def test_a_rollback_leaves_the_batch_of_a_foreign_module_out(name, cfg_of, at):
     at(name, (1, 2), poison)
     cfg = cfg_of(name, "on_nan=rollback")
@@ -181,7 +183,7 @@ def test_what_a_resume_says_is_not_said_again_by_the_replay_of_a_nan(cfg_of, at,
     assert len([text for text in caplog.messages if "are drawn again" in text]) == 1
 
 
-@pytest.mark.parametrize("name", some(RUNS))
+@pytest.mark.parametrize("name", some(RUNS, "GAN", "stream", "several loaders"))
 def test_sigterm_saves_a_foreign_run_which_is_resumed_to_the_same_bits(name, cfg_of, at, caplog):
     whole = cfg_of(name)
     metrics = train(whole)

@@ -19,6 +19,7 @@ from kindling.errors import ConfigError, Interrupted
 from kindling.process import signals
 from kindling.testing.runs import same_weights
 from kindling.train import train
+from long_run import some
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore::UserWarning:lightning", "ignore:.*LeafSpec", "ignore:.*returned `None`", "ignore:.*is an instance of `nn"
@@ -55,7 +56,7 @@ TRAINED = [
 ]
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", some(TRAINED, "Plateau", "Several", "SavesItself", "TakesTheIterator"))
 def test_whatever_lightning_allows_is_trained_and_resumed_to_the_same_bits(name, cfg_of, monkeypatch):
     monkeypatch.setattr(signals, "SAME_SIGNAL_S", 0.0)
     whole = cfg_of(name)

@@ -61,18 +61,20 @@ def test_each_job_of_a_sweep_is_composed_once_and_another_sweep_anew(monkeypatch
 @pytest.mark.parametrize(
     "lines",
     [
-        ["seed=1"],
+        pytest.param(["seed=1"], marks=pytest.mark.slow),
         ["optimizer.lr=0.5", "model=mlp", "seed=2"],
         ["experiment=cnn", "data.augment=null", "+optimizer.amsgrad=true", "~callbacks.early_stopping"],
-        ["+callbacks/monitor=x", "seed=3"],
+        pytest.param(["+callbacks/monitor=x", "seed=3"], marks=pytest.mark.slow),
         ["model={_target_: bench.models.mlp.MLP}", "seed=4"],
         ["seed=5", "hydra.job.name=other", "hydra/help=default"],
-        ["hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=6", "test=false"],
+        pytest.param(
+            ["hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=6", "test=false"], marks=pytest.mark.slow
+        ),
         ["seed=7", "seed=8"],
         ["seed='a b'", "monitor='x=y,z'"],
-        ["no.such.key=1"],
+        pytest.param(["no.such.key=1"], marks=pytest.mark.slow),
         ["~seed=99"],
-        ["model@nowhere=mlp", "seed=9"],
+        pytest.param(["model@nowhere=mlp", "seed=9"], marks=pytest.mark.slow),
     ],
     ids=" ".join,
 )

@@ -9,6 +9,9 @@ from playwright.sync_api import expect
 from pages import opened
 from serving import serving, write_rows, write_text
 
+# Each kind has a server and a browser of its own.
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module", params=["rows", "text"])
 def server(request, tmp_path_factory):

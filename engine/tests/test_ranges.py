@@ -1,5 +1,6 @@
 """A range or a choice that stands at an argument is checked, whoever's class it is and however it is spelt."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -62,6 +63,37 @@ class Net(CNN):
 LEFT_OUT = [f"~model.{name}" for name in ("channels", "dropout", "norm", "checkpoint_activations")]
 BAD_SHARE = "0 or more and 1 or less"
 
+# An annotation, a right value, a wrong one, and what is said to be allowed.
+ANSWERS = [
+    ("Annotated[float, Ge(0)]", "0", "-1", "0 or more"),
+    ("Annotated[float, Gt(gt=0)]", "0.1", "0", "more than 0"),
+    ("Annotated[int, annotated_types.Interval(gt=-2, lt=2)]", "-1", "-2", "more than -2 and less than 2"),
+    ("Annotated[int, Lt(5)]", "4", "5", "less than 5"),
+    ("Annotated[int, MultipleOf(8)]", "16", "12", "a multiple of 8"),
+    ("Probability", "1", "1.5", BAD_SHARE),
+    ("'Probability'", "1", "1.5", BAD_SHARE),
+    ("Own", "0.5", "1", "more than 0 and less than 1"),
+    ("Annotated[Probability, Lt(1)]", "0", "1", "0 or more and less than 1"),
+    ("Annotated[Probability | None, Lt(1)]", "null", "1", "0 or more and less than 1"),
+    ("Share", "0.5", "-1", BAD_SHARE),
+    ("Renamed", "0.5", "-1", BAD_SHARE),
+    ("shares.Share", "0.5", "-1", BAD_SHARE),
+    ("bench.own.Share", "0.5", "-1", BAD_SHARE),
+    ("bench.own.shares.Renamed", "0.5", "-1", BAD_SHARE),
+    ("Number", "64", "65", "1 or more and 64 or less"),
+    ("Share | None", "null", "2", BAD_SHARE),
+    ("Optional[Share]", "null", "2", BAD_SHARE),
+    ("list[Share]", "[0,1]", "[0,2]", BAD_SHARE),
+    ("tuple[Share, Number]", "[0.5,2]", "[0.5,0]", "1 or more and 64 or less"),
+    ("list[Share] | Number", "2", "0", "1 or more and 64 or less"),
+    ("Annotated[int, Ge(5)] | Probability", "1", "2", "5 or more or 0 or more and 1 or less"),
+    ("dict[str, int] | Share", "{a: 5}", "5", BAD_SHARE),
+    ("K", "exact", "exat", "fast or exact; did you mean exact?"),
+    ("K | None", "null", "fats", "fast or exact or null; did you mean fast?"),
+    ("shares.Kind", "fast", "slow", "fast or exact"),
+    ("Kinds", "-1", "-2", "fast or exact or none or -1"),
+]
+
 
 @pytest.fixture(scope="module")
 def answer():
@@ -71,11 +103,11 @@ def answer():
     (BENCH / "own" / "__init__.py").write_text("from .shares import Heads, Kind, Renamed, Share\n")
     file = BENCH / "own_range.py"
 
-    def run(annotation: str, value: str) -> str:
+    def run(annotation: str, value: str, *others: str) -> str:
         file.write_text(NET.replace("{}", annotation))
         clear_caches()
         try:
-            compose(["model._target_=bench.own_range.Net", *LEFT_OUT, f"+model.x={value}"])
+            compose(["model._target_=bench.own_range.Net", *LEFT_OUT, f"+model.x={value}", *others])
         except ConfigError as refused:
             return str(refused)
         return ""
@@ -92,42 +124,23 @@ def clear_caches():
             function.cache_clear()
 
 
-@pytest.mark.parametrize(
-    ("annotation", "right", "wrong", "allowed"),
-    [
-        ("Annotated[float, Ge(0)]", "0", "-1", "0 or more"),
-        ("Annotated[float, Gt(gt=0)]", "0.1", "0", "more than 0"),
-        ("Annotated[int, annotated_types.Interval(gt=-2, lt=2)]", "-1", "-2", "more than -2 and less than 2"),
-        ("Annotated[int, Lt(5)]", "4", "5", "less than 5"),
-        ("Annotated[int, MultipleOf(8)]", "16", "12", "a multiple of 8"),
-        ("Probability", "1", "1.5", BAD_SHARE),
-        ("'Probability'", "1", "1.5", BAD_SHARE),
-        ("Own", "0.5", "1", "more than 0 and less than 1"),
-        ("Annotated[Probability, Lt(1)]", "0", "1", "0 or more and less than 1"),
-        ("Annotated[Probability | None, Lt(1)]", "null", "1", "0 or more and less than 1"),
-        ("Share", "0.5", "-1", BAD_SHARE),
-        ("Renamed", "0.5", "-1", BAD_SHARE),
-        ("shares.Share", "0.5", "-1", BAD_SHARE),
-        ("bench.own.Share", "0.5", "-1", BAD_SHARE),
-        ("bench.own.shares.Renamed", "0.5", "-1", BAD_SHARE),
-        ("Number", "64", "65", "1 or more and 64 or less"),
-        ("Share | None", "null", "2", BAD_SHARE),
-        ("Optional[Share]", "null", "2", BAD_SHARE),
-        ("list[Share]", "[0,1]", "[0,2]", BAD_SHARE),
-        ("tuple[Share, Number]", "[0.5,2]", "[0.5,0]", "1 or more and 64 or less"),
-        ("list[Share] | Number", "2", "0", "1 or more and 64 or less"),
-        ("Annotated[int, Ge(5)] | Probability", "1", "2", "5 or more or 0 or more and 1 or less"),
-        ("dict[str, int] | Share", "{a: 5}", "5", BAD_SHARE),
-        ("K", "exact", "exat", "fast or exact; did you mean exact?"),
-        ("K | None", "null", "fats", "fast or exact or null; did you mean fast?"),
-        ("shares.Kind", "fast", "slow", "fast or exact"),
-        ("Kinds", "-1", "-2", "fast or exact or none or -1"),
-    ],
-)
-def test_an_argument_of_ones_own_gets_the_answer_that_its_annotation_gives(answer, annotation, right, wrong, allowed):
-    assert answer(annotation, right) == ""
-    assert f"allowed: {allowed}" in answer(annotation, wrong)
-    assert answer(annotation, wrong).startswith("model.x: given ")
+@pytest.fixture(scope="module")
+def refused(answer):
+    """What is said of a class whose arguments are all of ANSWERS, each with a wrong value; the right ones are taken."""
+
+    def say(values: list[str]) -> str:
+        arguments = ", x".join(f"{index}: {annotation}" for index, (annotation, *_) in enumerate(ANSWERS) if index)
+        others = [f"+model.x{index}={value}" for index, value in enumerate(values) if index]
+        return answer(f"{ANSWERS[0][0]}, x{arguments}", values[0], *others)
+
+    assert say([right for _, right, *_ in ANSWERS]) == ""
+    return say([wrong for *_, wrong, _ in ANSWERS])
+
+
+@pytest.mark.parametrize("index", range(len(ANSWERS)), ids=[annotation for annotation, *_ in ANSWERS])
+def test_an_argument_of_ones_own_gets_the_answer_that_its_annotation_gives(refused, index):
+    (line,) = re.findall(rf"^model\.x{index or ''}: given .*", refused, re.MULTILINE)
+    assert f"allowed: {ANSWERS[index][3]}" in line
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from kindling.data.batch_digest import digest, sample
 from kindling.data.resumable import Resumable, make_resumable
 from kindling.errors import ConfigError
 from kindling.lightning_internals.dataloaders import training_loaders
+from long_run import some
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings(
@@ -182,7 +183,7 @@ LOADERS = {
 PLACES = [(0, 2), (1, 0), (1, 3), (1, 4), (1, 5), (2, 1)]
 
 
-@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("name", some(LOADERS, "shuffled", "own generator", "stream", "max_size"))
 def test_a_loader_of_any_kind_goes_on_in_the_middle_of_an_epoch_to_the_same_bits(name, tmp_path, caplog):
     make = LOADERS[name]
     expected = whole(tmp_path / "whole", make)

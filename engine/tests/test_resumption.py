@@ -22,6 +22,7 @@ from kindling.run_folders.resumption import refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 from kindling.training.task import StepOutput, Task
+from long_run import some
 
 SPEED = ["experiment=speed", "data=fake", "data.channels=3", "data.batch_size=32", "data.num_images=64"]
 EVERY_STEP = "callbacks.resume_checkpoint.every_n_steps=1"
@@ -566,7 +567,7 @@ def test_a_run_goes_on_with_the_initialisation_that_it_was_started_with():
     refuse_changes({"paths": {}}, {"paths": {}, "init": None})  # a run of before there was a choice
 
 
-@pytest.mark.parametrize("given", [99, 2.0, True, [3]])
+@pytest.mark.parametrize("given", some([99, 2.0, True, [3]], 99, [3]))
 def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(train_run, stop_at, capsys, given):
     stopped = stop_at(3, EVERY_STEP)
     file = Path(stopped.paths.run) / "run.json"

@@ -58,6 +58,7 @@ from kindling.errors import CheckpointError
 from kindling.run_folders import record
 from kindling.testing.commands import Done, Fork
 from kindling.train import train
+from long_run import some
 
 
 def serve(base: Path, honest: Path, door: str, attacks: dict[str, Attack]) -> None:
@@ -268,10 +269,7 @@ def test_no_address_is_asked_for_anything(hostile, server, monkeypatch, door):
 
 @pytest.mark.parametrize(
     "door",
-    [
-        pytest.param(door, marks=[pytest.mark.slow] if door in ("train.py fork", "train.py weights") else [])
-        for door in (*CHECKPOINT, "train.py data.root")
-    ],
+    some([*CHECKPOINT, "train.py data.root"], "train.py resume", "train.py data.root", "export.py run", "serve.py run"),
 )
 def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     command, _, argument = door.partition(" ")

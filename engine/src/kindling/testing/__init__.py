@@ -22,13 +22,18 @@ from omegaconf import DictConfig
 
 from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.process.start_and_end import kept_from_collection
+from kindling.process.start_and_end import import_torchmetrics, kept_from_collection
 from kindling.testing import quick
 from kindling.testing.runs import FAST, Run
 
 quick.install()
 _importing = ExitStack()
 _importing.enter_context(kept_from_collection())
+
+
+def pytest_collectstart() -> None:
+    # Not at the start of the plugin: pytest-xdist's own process collects nothing.
+    import_torchmetrics()
 
 
 def pytest_collection_finish() -> None:
