@@ -3,9 +3,7 @@
 import contextlib
 import io
 import logging
-import re
 import runpy
-import struct
 
 import numpy as np
 import pytest
@@ -18,87 +16,11 @@ from kindling.images.decoder import Decoder
 from kindling.images.decoding import Decoding
 from kindling.images.processor import ImageProcessor
 from kindling.inference.serving.pixels import pixels_of
+from long_run import some
+from odd_files import UNKNOWN_TO_ARRAYS, encoded, odd_files, photograph, png, tiff, turned
 
 GREY_16 = np.array([[0, 4095], [65535, 1000]], dtype=np.uint16)
 SIZE = 24
-ODD = re.compile("clear|orientation|white|12 bits")
-
-
-def encoded(image: Image.Image, kind: str, **how) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, kind, **how)
-    return stream.getvalue()
-
-
-def tiff(rows: np.ndarray, *, bits: int, photometric: int) -> bytes:
-    """A grey TIFF of one strip, of kinds that Pillow does not write."""
-    height, data = len(rows), rows.tobytes()
-    width = len(data) * 8 // bits // height
-    tags = [(256, width), (257, height), (258, bits), (259, 1), (262, photometric), (273, 0), (277, 1), (278, height)]
-    tags += [(279, len(data))]
-    start = 8 + 2 + 12 * len(tags) + 4
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, start if tag == 273 else value) for tag, value in tags)
-    return struct.pack("<2sHIH", b"II", 42, 8, len(tags)) + entries + bytes(4) + data
-
-
-def photograph(mode: str = "RGB", size: tuple[int, int] = (90, 70)) -> Image.Image:
-    """Smooth, with noise: what a JPEG decoded smaller would show otherwise."""
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 200, size[0])[None, :, None] + np.linspace(0, 40, size[1])[:, None, None]
-    pixels = (ramp + rng.integers(0, 16, (size[1], size[0], 3))).astype(np.uint8)
-    return Image.fromarray(pixels).convert(mode)
-
-
-def with_alpha(mode: str) -> Image.Image:
-    image = photograph("RGB")
-    image.putalpha(Image.fromarray(np.tile(np.arange(90, dtype=np.uint8) * 2, (70, 1))))
-    return image.convert(mode)
-
-
-def turned(orientation: int) -> Image.Exif:
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    return exif
-
-
-def odd_files() -> dict[str, bytes]:
-    grey_16 = Image.fromarray(np.random.default_rng(1).integers(0, 65536, (40, 50), dtype=np.uint16))
-    values = np.random.default_rng(2).random((40, 50), dtype=np.float32)
-    files = {
-        f"{mode} {kind}": encoded(photograph(mode), kind)
-        for mode, kinds in {
-            "1": ["PNG", "TIFF", "BMP"],
-            "L": ["PNG", "TIFF", "BMP", "GIF", "PPM", "JPEG", "AVIF"],
-            "P": ["PNG", "TIFF", "GIF"],
-            "RGB": ["PNG", "TIFF", "BMP", "PPM", "JPEG", "WEBP", "AVIF"],
-            "CMYK": ["TIFF", "JPEG"],
-            "YCbCr": ["TIFF"],
-        }.items()
-        for kind in kinds
-    }
-    for mode, kinds in {"RGBA": ["PNG", "TIFF", "WEBP", "AVIF"], "LA": ["PNG", "TIFF"]}.items():
-        files |= {f"{mode} {kind}": encoded(with_alpha(mode), kind) for kind in kinds}
-    files |= {f"orientation {n}": encoded(photograph(), "JPEG", exif=turned(n)) for n in range(1, 9)}
-    files |= {f"orientation {n} TIFF": encoded(photograph(), "TIFF", exif=turned(n)) for n in (3, 6)}
-    files |= {
-        "16 bits PNG": encoded(grey_16, "PNG"),
-        "16 bits TIFF": encoded(grey_16, "TIFF"),
-        "16 bits, white is 0": tiff(np.asarray(grey_16), bits=16, photometric=0),
-        "12 bits": tiff(np.random.default_rng(3).integers(0, 256, (40, 75), dtype=np.uint8), bits=12, photometric=1),
-        "floats": encoded(Image.fromarray(values), "TIFF"),
-        "PGM of 10 bits": b"P5 50 40 1023\n" + (values * 1023).astype(">u2").tobytes(),
-        "palette with a clear colour": encoded(photograph("P"), "PNG", transparency=3),
-        "GIF with a clear colour": encoded(photograph("P"), "GIF", transparency=3),
-        "RGB with a clear colour": encoded(photograph(), "PNG", transparency=(0, 0, 0)),
-        "L with a clear level": encoded(photograph("L"), "PNG", transparency=9),
-        "16 bits with a clear level": encoded(grey_16, "PNG", transparency=int(np.asarray(grey_16)[20, 20])),
-        "one pixel": encoded(photograph(size=(1, 1)), "PNG"),
-        "very wide": encoded(photograph(size=(900, 3)), "PNG"),
-        "a large JPEG": encoded(photograph(size=(400, 300)), "JPEG"),
-        "a progressive JPEG": encoded(photograph(size=(400, 300)), "JPEG", progressive=True),
-        "an animation": encoded(photograph("P"), "GIF", save_all=True, append_images=[photograph("P").rotate(90)]),
-    }
-    return files
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +31,7 @@ def alone() -> dict:
         return runpy.run_path(decoding.__file__)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", some([1, 3], 3))
 def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
     processor = ImageProcessor(["a"], SIZE, channels, [0.5], [0.5])
     described = processor.as_dict()
@@ -118,7 +40,6 @@ def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
         file.write_bytes(content)
         expected = Decoder(Decoding(SIZE, channels), [file], clip=True)(file).numpy()
         with Image.open(file) as image:
-            image.load()
             ways = {
                 "a path": processor.pixels(str(file)),
                 "bytes": processor.pixels(content),
@@ -127,7 +48,9 @@ def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
                 "beside an exported model": alone["Decoding"].of(described).file(str(file)),
             }
             # An array knows neither palette, clear colour nor orientation.
-            if image.mode in ("1", "L", "LA", "RGB", "RGBA", "I;16", "F") and not ODD.search(name):
+            if image.mode in ("1", "L", "LA", "RGB", "RGBA", "I;16", "F") and not any(
+                each in name for each in UNKNOWN_TO_ARRAYS
+            ):
                 ways["an array"] = processor.pixels(np.asarray(image))
         for way, pixels in ways.items():
             np.testing.assert_array_equal(pixels, expected, f"{name}: {way}")
@@ -150,6 +73,52 @@ def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
 )
 def test_grey_of_more_than_8_bits_is_scaled_by_its_type_or_by_white(content, white, levels):
     assert Decoding(2, 1, white=white).file(io.BytesIO(content), "image").flatten().tolist() == levels
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_colours_of_16_bits_are_read_by_their_upper_8_and_told(kind, tmp_path, caplog):
+    file, levels = tmp_path / "deep", np.array([[[0, 4095, 65535], [1000, 128, 257]]] * 2, np.uint16)
+    packed = levels.byteswap().view(np.uint8).reshape(2, -1)
+    file.write_bytes(
+        png(packed, bits=16, colour=2) if kind == "PNG" else tiff(levels, bits=16, photometric=2, samples=3)
+    )
+    decoder = Decoder(Decoding(2, 3), [file], clip=True)
+    assert decoder(file)[0].tolist() == [[0, 15, 255], [3, 0, 1]]
+    decoder.say()
+    assert "1 of 1 images hold colours of 16 bits, of which the upper 8 are taken" in caplog.text
+    assert Decoding(2, 3, white=65_535).file(file).shape == (2, 2, 3)
+    with pytest.raises(DataError, match=r"deep: given colours of 16 bits.* data\.white=4095; allowed .* none"):
+        Decoding(2, 3, white=4095).file(file)
+
+
+@pytest.mark.parametrize(
+    ("bits", "colour", "row", "clear"),
+    [
+        (1, 0, [0b00001111], [1]),
+        (2, 0, [0b00001111], [3]),
+        (4, 0, [0x0F], [15]),
+        (8, 0, [0, 255], [255]),
+        (16, 2, [0] * 6 + [255] * 6, [65535] * 3),
+        (16, 0, [0, 0, 255, 255], [65535]),
+    ],
+)
+def test_a_clear_level_is_found_whatever_its_bits(bits, colour, row, clear):
+    width = len(row) * 8 // bits // (3 if colour == 2 else 1)
+    content = png(np.array([row] * width, np.uint8), bits=bits, colour=colour, clear=clear)
+    pixels = Decoding(width, 3, background=(255, 0, 0)).file(io.BytesIO(content), "image")
+    assert pixels[0, [0, -1]].tolist() == [[0, 0, 0], [255, 0, 0]]
+
+
+def test_signed_numbers_of_8_bits_are_refused():
+    content = tiff(np.int8([[-1, 1]] * 2), bits=8, photometric=1, kind=2)
+    with pytest.raises(DataError, match="image: given signed integers of 8 bits; allowed: unsigned ones"):
+        Decoding(2, 1).file(io.BytesIO(content), "image")
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("mode", ["La", "RGBa", "PA", "HSV", "LAB", "RGBX", "I;16B", "CMYK", "YCbCr", "1"])
+def test_an_image_of_any_mode_of_pillow_is_read(mode, channels):
+    assert Decoding(3, channels).image(Image.new(mode, (3, 3)), "image").shape == (3, 3, channels)
 
 
 @pytest.mark.parametrize("most", [255, 256, 40_000, 70_000])

@@ -23,6 +23,7 @@ from kindling.images.fake import FakeImages
 from kindling.images.images import ImageTensors
 from kindling.testing.runs import same_weights
 from kindling.train import train
+from odd_files import tiff
 
 QUICK = ["model=mlp", "trainer.max_epochs=1", "test=false"]
 
@@ -218,6 +219,18 @@ def test_images_of_more_than_8_bits_that_stay_dark_are_told_with_a_likely_white(
         Image.fromarray(pixels).save(file)
     tree = [f"data.root={tmp_path}/tree", f"data.cache_dir={tmp_path}/cache", "data.batch_size=8"]
     assert told(*QUICK, "data=image_folder", *tree, "data.augment=null") == sentence
+
+
+def test_dark_colours_of_16_bits_are_told(told, tmp_path):
+    for index in range(32):
+        file = tmp_path / "tree" / "ab"[index % 2] / f"{index}.tif"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        levels = np.random.default_rng(index).integers(0, 4000, (12, 12, 3), dtype=np.uint16)
+        file.write_bytes(tiff(levels, bits=16, photometric=2, samples=3))
+    tree = [f"data.root={tmp_path}/tree", f"data.cache_dir={tmp_path}/cache", "data.batch_size=4"]
+    (sentence,) = told(*QUICK, "data=image_folder", *tree, "data.augment=null")
+    assert "more than 8 bits stay below 3855 of 65535" in sentence
+    assert sentence.endswith("make the colours brighter")
 
 
 @pytest.mark.parametrize(("given", "set_to"), [(256, 32), (128, None), (1000, 32)])

@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kindling.images.decoding import CLIPPED, SEVERAL_FRAMES, Decoding
+from kindling.images.decoding import CLIPPED, DEEP_COLOUR, SEVERAL_FRAMES, Decoding
 
 log = logging.getLogger(__name__)
 
-BITS = {CLIPPED: 1, SEVERAL_FRAMES: 2}
+BITS = {CLIPPED: 1, SEVERAL_FRAMES: 2, DEEP_COLOUR: 4}
 SAID = {
     CLIPPED: "hold values outside of what is black and white, which were clipped; say what is white with data.white",
     SEVERAL_FRAMES: "have several frames or pages, of which the first is taken",
+    DEEP_COLOUR: "hold colours of 16 bits, of which the upper 8 are taken",
 }
 SHOWN = 3
 

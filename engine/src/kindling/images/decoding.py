@@ -33,7 +33,8 @@ VERSIONS = (1, 2)
 # What a description of a model holds of them, beside "decoding", the version.
 SETTINGS = ("image_size", "channels", "white", "background", "max_pixels")
 # Of EXIF and TIFF.
-ORIENTATION, BITS, PHOTOMETRIC = 0x0112, 258, 262
+ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339
+SIGNED = 2
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,7 +45,9 @@ TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 # What `note` is told of.
-CLIPPED, SEVERAL_FRAMES = "clipped", "several frames"
+CLIPPED, SEVERAL_FRAMES, DEEP_COLOUR = "clipped", "several frames", "deep colour"
+# Modes that Pillow converts to grey or colour by way of another.
+BY_WAY_OF = {"La": "LA", "LAB": "RGB", "HSV": "RGB"}
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Decoding:
         max_pixels: of a file, before it is resized.
         version: of how pixels are made, one of VERSIONS.
         clip: values outside of black and white are clipped; else they are refused.
-        note: called with CLIPPED or SEVERAL_FRAMES and a name.
+        note: called with CLIPPED, SEVERAL_FRAMES or DEEP_COLOUR and a name.
     """
 
     image_size: int
@@ -147,8 +150,10 @@ class Decoding:
         with _damage_as_data_error(name):
             if self.note and getattr(image, "is_animated", False):
                 self.note(SEVERAL_FRAMES, name)
+            self._look_at_bits(image, name)
             turn = TURNS.get(_orientation(image))
             image = self._to_8_bit(image, name)
+            image = image.convert(BY_WAY_OF.get(image.mode, image.mode))
             image = (image.transpose(turn) if turn is not None else image).convert("L" if self.channels == 1 else "RGB")
         if image.size != size:
             image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
@@ -184,6 +189,22 @@ class Decoding:
             return pixels
         return self.image(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), name)
 
+    def _look_at_bits(self, image: Image.Image, name: str) -> None:
+        """Of an image that is not loaded, as Pillow forgets them then."""
+        if self.version == 1:
+            return
+        if _tag(image, SAMPLE_FORMAT) == SIGNED and image.mode == "L":
+            raise DataError(f"{name}: given signed integers of 8 bits; allowed: unsigned ones; convert the file")
+        if is_deep_colour(image):
+            if self.white not in (None, 65_535):
+                raise DataError(
+                    f"{name}: given colours of 16 bits, of which the upper 8 are read, and data.white={self.white:g}; "
+                    "allowed for colours: none, as 65535 is white; convert the file to 8 bits"
+                )
+            if self.note:
+                self.note(DEEP_COLOUR, name)
+        _mend_clear(image)
+
     def _to_8_bit(self, image: Image.Image, name: str) -> Image.Image:
         """Grey of more than 8 bits, which Pillow would clip at 255, scaled; what is transparent, on its background."""
         if self.version == 1:
@@ -199,7 +220,7 @@ class Decoding:
                 return Image.fromarray(grey)
             image = Image.merge("LA", [Image.fromarray(grey), Image.fromarray(np.uint8(values != clear) * 255)])
         if image.has_transparency_data:
-            image = image.convert("RGBA")
+            image = image.convert(BY_WAY_OF.get(image.mode, image.mode)).convert("RGBA")
             behind = Image.new("RGBA", image.size, (*self.background, 255))
             return Image.alpha_composite(behind, image).convert("RGB")
         return image.convert("RGB") if image.mode == "P" else image
@@ -273,12 +294,38 @@ def _damage_as_data_error(name: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError as error:
         # The error's own text holds a memory address.
-        known = f"of no known kind; {', '.join(readable_formats())} are read"
+        known = f"of no known kind; {', '.join(readable_formats())} of the usual pixels are read"
         raise DataError(f"{name}: cannot be read as an image ({known}); replace or remove the file") from error
     except Exception as error:
         # Each decoder fails in its own way on a damaged file.
         text = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{name}: cannot be read as an image ({text}); replace or remove the file") from error
+
+
+def is_deep_colour(image: Image.Image) -> bool:
+    """Whether Pillow reads the upper 8 of 16 bits of colours; of a PNG, while it is not loaded."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return False
+    if image.format == "TIFF":
+        bits = getattr(image, "tag_v2", {}).get(BITS, (8,))
+        return max(bits) > 8
+    return image.format == "PNG" and ";16" in _raw_mode(image)
+
+
+def _raw_mode(image: Image.Image) -> str:
+    tiles = getattr(image, "tile", ())
+    return str(tiles[0].args) if tiles else ""
+
+
+def _mend_clear(image: Image.Image) -> None:
+    """Pillow compares a PNG's clear level or colour, of 2, 4 or 16 bits, with the 8 bits of its pixels."""
+    clear, raw_mode = image.info.get("transparency"), _raw_mode(image)
+    if image.format != "PNG" or clear is None:
+        return
+    if raw_mode in ("L;2", "L;4"):
+        image.info["transparency"] = clear * (85 if raw_mode == "L;2" else 17)
+    elif raw_mode.startswith("RGB;16"):
+        image.info["transparency"] = tuple(each >> 8 for each in clear)
 
 
 def _orientation(image: Image.Image) -> int:

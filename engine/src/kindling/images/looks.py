@@ -57,16 +57,26 @@ def spread(items: Sequence[Path], num: int) -> Sequence[Path]:
     return items[:: -(-len(items) // num)] if len(items) > num else items
 
 
-def brightest(path: Path, decoding: "Decoding") -> tuple[float, float] | None:
-    """The largest value of an image of more than 8 bits, and the one that is white; None of others.
+class Brightest(NamedTuple):
+    """The largest value of an image of more than 8 bits, the one that is white, and whether a setting may change it."""
 
-    A PGM says itself what is white.
-    """
+    value: float
+    white: float
+    is_set: bool = True
+
+
+def brightest(path: Path, decoding: "Decoding") -> Brightest | None:
+    """None of an image of 8 bits, and of a PGM, which says itself what is white."""
+    from kindling.images.decoding import is_deep_colour
+
     with decoding.header(path, str(path)) as image:
+        if is_deep_colour(image):
+            most = max(high for _, high in image.convert("RGB").getextrema())  # pyright: ignore
+            return Brightest(most * 257, 65_535, is_set=False)
         is_deep = image.mode in ("I", "F") or image.mode.startswith("I;16")
         if not is_deep or image.format == "PPM":
             return None
-        return float(image.getextrema()[1]), decoding.white_of(image, str(path))  # pyright: ignore[reportArgumentType]
+        return Brightest(float(image.getextrema()[1]), decoding.white_of(image, str(path)))  # pyright: ignore[reportArgumentType]
 
 
 def _header(path: Path, max_pixels: int | None) -> tuple[bool, int]:

@@ -54,12 +54,13 @@ def training_images_reach_white(seen: Seen) -> Iterator[str]:
     if decoding.version == 1:
         return
     found = [each for path in spread(files, DECODED_SAMPLE) if (each := brightest(path, decoding))]
-    high, white = max((value for value, _ in found), default=0), min((white for _, white in found), default=0)
+    high, white = max((each.value for each in found), default=0), min((each.white for each in found), default=0)
     if 0 < high < white / 4:
         likely = 2 ** math.ceil(math.log2(high + 1)) - 1 if white > 1 else high
+        to_do = f"set data.white={likely:g}" if all(each.is_set for each in found) else "make the colours brighter"
         yield (
             f"data.white: the training images of more than 8 bits stay below {high:g} of {white:g}, and so are nearly "
-            f"black; usual: up to white; set data.white={likely:g}"
+            f"black; usual: up to white; {to_do}"
         )
 
 
