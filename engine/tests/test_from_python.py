@@ -216,6 +216,12 @@ def test_splits_of_other_names_and_texts_are_refused(given, data):
         train(given(), task=line(), data=data)
 
 
+def test_loaders_without_names_are_refused(given):
+    loader = DataLoader(list(zip(*ROWS, strict=True)), batch_size=8)
+    with pytest.raises(ConfigError, match=r"data: given 2 loaders without names; .* data=\{\"train\": "):
+        train(given(), task=line(), data=(loader, loader))
+
+
 def test_data_sets_of_a_program_may_bring_what_puts_their_examples_together(given):
     def padded(rows):
         x = nn.utils.rnn.pad_sequence([x for x, _ in rows], batch_first=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch.utils.data import DataLoader
 
 from kindling.config.given import GIVEN
 from kindling.config.logged import LOSSES, better, loss_of
@@ -105,7 +106,13 @@ class FromPython:
         if unknown or isinstance(self.data, str):
             given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
             raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
-        return PlainData(**(self.data if named else {"train": self.data}), **cfg.data)
+        if isinstance(self.data, list | tuple) and any(isinstance(part, DataLoader) for part in self.data):
+            raise ConfigError(
+                f"data: given {len(self.data)} loaders without names; allowed: one, or several by the names train, val "
+                'and test; did you mean data={"train": ..., "val": ...}?'
+            )
+        splits: Any = self.data if named else {"train": self.data}
+        return PlainData(**splits, **cfg.data)
 
 
 def unfinished_run(cfg: DictConfig) -> str:

@@ -181,6 +181,8 @@ class Check:
             return problem
         for override in applied:
             if f"{problem.path}.".startswith(f"{override.key_or_group}."):
+                if override.is_add() and problem.meant == f"~{problem.path}":
+                    return replace(problem, meant="")
                 # What is meant is a key, or else a value.
                 is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant
                 added = is_key and override.is_add() and not keys.has(config, problem.meant.lstrip("~"))

@@ -79,9 +79,15 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
             # A key of another group is seldom meant, and may be the one that refers.
             same = [each for each in known if each.partition(".")[0] == name.partition(".")[0]]
             near = nearest(name, same, cutoff=0.7) if same else nearest(name, known - {path})
+            # What names of one group share says little.
+            near = near if not same or nearest(_last(name), [_last(near)], cutoff=0.65) else ""
             return Fault(path, f"{raw}, where {name} is not there", "the name of a key", near and f"${{{near}}}")
     reason = " ".join(str(error).partition("full_key")[0].split())
     return Fault(path, raw, reason or "an interpolation such as ${data.num_classes}")
+
+
+def _last(path: str) -> str:
+    return path.rpartition(".")[2]
 
 
 def source(config: DictConfig, path: str) -> str:
