@@ -4,7 +4,6 @@ import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -14,10 +13,10 @@ from lightning.pytorch import LightningDataModule
 
 from kindling.console import report
 from kindling.data.contents import Contents, contents_of
-from kindling.data.examples import bytes_of, in_memory, join, labels_of, num_examples, take, tensors_of, unwrapped
+from kindling.data.examples import bytes_of, in_memory, labels_of, num_examples, tensors_of, unwrapped
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
-from kindling.data.splits import folds
+from kindling.data.splits import Splits
 from kindling.errors import ConfigError, DataError
 from kindling.process.cores import available_cores, share_cores
 from kindling.process.ranks import is_first_process
@@ -25,25 +24,6 @@ from kindling.ranges import NotNegativeInt, PositiveInt, Seed
 from kindling.stages import STAGES, Stage
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Splits:
-    """What is trained on, validated on and tested on; None for what there is not."""
-
-    train: Any
-    val: Any
-    test: Any
-
-    def of_fold(self, fold: int, num_folds: int) -> "Splits":
-        """Train and val cut anew, such that val is one of `num_folds` parts, of each class alike if there are any."""
-        examples = self.train if self.val is None else join(self.train, self.val)
-        labels = labels_of(examples)
-        if labels is None:
-            labels = torch.zeros(num_examples(examples), dtype=torch.int64)
-        held = folds(labels, num_folds) == fold
-        train, val = take(examples, (~held).nonzero().flatten()), take(examples, held.nonzero().flatten())
-        return replace(self, train=train, val=val)
 
 
 class DataModule(LightningDataModule):

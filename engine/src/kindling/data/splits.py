@@ -1,9 +1,33 @@
 """Splits that do not depend on the run's seed, so that runs with other seeds stay comparable."""
 
+from dataclasses import dataclass, replace
+from typing import Any
+
 import torch
 from torch import Tensor
 
+from kindling.data.examples import join, labels_of, num_examples, take
+
 SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What is trained on, validated on and tested on; None for what there is not."""
+
+    train: Any
+    val: Any
+    test: Any
+
+    def of_fold(self, fold: int, num_folds: int) -> "Splits":
+        """Train and val cut anew, such that val is one of `num_folds` parts, of each class alike if there are any."""
+        examples = self.train if self.val is None else join(self.train, self.val)
+        labels = labels_of(examples)
+        if labels is None:
+            labels = torch.zeros(num_examples(examples), dtype=torch.int64)
+        held = folds(labels, num_folds) == fold
+        train, val = take(examples, (~held).nonzero().flatten()), take(examples, held.nonzero().flatten())
+        return replace(self, train=train, val=val)
 
 
 def folds(labels: Tensor, num_folds: int) -> Tensor:

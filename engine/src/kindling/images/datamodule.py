@@ -13,7 +13,7 @@ from annotated_types import Interval
 from torch import nn
 
 from kindling.data.datamodule import DataModule
-from kindling.data.datamodule import Splits as SplitsOfAnyKind
+from kindling.data.splits import Splits as SplitsOfAnyKind
 from kindling.errors import ConfigError, DataError, OtherDataError
 from kindling.images.augment import Augment, Normalize
 from kindling.images.decoding import VERSIONS, Decoding
