@@ -746,7 +746,7 @@ FAULTS = [
         "engine/src/kindling/images/doctor/training_rules.py", "right = 1 - smoothing + other", "right = 1 - smoothing"
     ),
     Fault("engine/src/kindling/images/doctor/data_rules.py", "ratio.min() < 1 / SPREAD", "ratio.min() < 0"),
-    Fault("engine/src/kindling/images/doctor/data_rules.py", ".mean().item() < ALIKE", ".mean().item() < 0"),
+    Fault("engine/src/kindling/images/doctor/seen.py", ".mean().item() < ALIKE", ".mean().item() < 0"),
     Fault("engine/src/kindling/images/doctor/data_rules.py", "if 0 < high < white / 4:", "if 0 < high < white:"),
     Fault(
         "engine/src/kindling/images/doctor/data_rules.py",

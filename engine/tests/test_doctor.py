@@ -166,10 +166,20 @@ def test_files_of_two_splits_are_told(told, make_tree):
     tree = ["data=image_folder", f"data.root={root}", "data.image_size=12", "data.batch_size=8", "data.num_workers=0"]
     files = [*tree, "data.in_memory=false", f"paths.data={root.parent}"]
     assert told(*QUICK, *files) == []
-    (root / "test" / "a" / "again.png").write_bytes((root / "val" / "b" / "003.png").read_bytes())
+    (root / "test" / "a" / "again.png").write_bytes((root / "val" / "a" / "003.png").read_bytes())
     assert told(*QUICK, *files) == [
         "data: 1 of 31 test images are in val too; usual: none; take them out of one, or test/accuracy is too good"
     ]
+
+
+def test_images_in_two_classes_are_told(told, make_tree):
+    root = make_tree()
+    (root / "d").symlink_to(root / "a")
+    tree = ["data=image_folder", f"data.root={root}", f"data.cache_dir={root}/../cache", "data.batch_size=4"]
+    sentence = (
+        "data: 20 of 40 images are in several classes, such as classes 'a', 'd'; usual: one; take them out of all"
+    )
+    assert f"{sentence} but one" in told(*QUICK, *tree)
 
 
 def test_images_that_are_all_alike_are_told_and_nothing_that_misleads(told, splits):

@@ -146,6 +146,39 @@ def test_a_split_without_class_folders_is_told(make_tree, said):
     assert "left out: 1 beside the folders (test, which holds no class folder)\n" in said(root)
 
 
+def test_classes_that_hold_the_splits_are_refused(make_tree):
+    root = make_tree()
+    for name in ("a", "b", "c"):
+        for split in ("train", "test"):
+            image(root / name / split / "new.png")
+    with pytest.raises(DataError, match=r"whose class folders hold splits, such as a/test/, a/train/; .*train/CLASS"):
+        class_names(root)
+
+
+@pytest.mark.parametrize("name", ["dev", "val_set", "train_2"])
+def test_a_split_of_an_unknown_name_is_told(make_tree, said, name):
+    root = make_tree(splits=("train", "test", name), images=5)
+    assert f"left out: 1 beside the folders ({name}, which holds class folders and is named like no split;" in said(
+        root
+    )
+
+
+@pytest.mark.parametrize("other", ["A", "a "])
+def test_classes_that_differ_in_case_or_blanks_alone_are_told(make_tree, said, other):
+    root = make_tree()
+    (root / "b").rename(root / other)
+    assert "classes whose names differ in case or blanks alone: 'A' and 'a'" in said(root).replace(
+        "'a' and 'a '", "'A' and 'a'"
+    )
+
+
+@pytest.mark.parametrize("name", ["photos.zip", "photos.tar.gz"])
+def test_an_archive_is_to_be_unpacked(tmp_path, name):
+    (tmp_path / name).write_bytes(b"")
+    with pytest.raises(DataError, match="which is an archive; unpack it"):
+        class_names(tmp_path / name)
+
+
 def test_folders_within_a_class_belong_to_it(make_tree):
     root = make_tree(splits=("cat/day", "dog/day"), classes="xy", images=2)
     assert [label for _, label in list_images(root, class_names(root))] == [0] * 4 + [1] * 4

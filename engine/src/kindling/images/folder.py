@@ -9,10 +9,12 @@ from pathlib import Path
 from kindling.errors import DataError
 from kindling.files.names import shown
 from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, same, shortened
-from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, meant, refuse_what_are_no_classes
+from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, folders_in, meant, refuse_what_are_no_classes
 
 # As decoding.VERSIONS: runs that began with 1 keep its list of files.
 TODAY = 2
+SPLITS = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
+ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # All that version 1 reads.
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".gif"}
 
@@ -155,7 +157,10 @@ def _root(root: str | Path) -> Path:
     if not root.exists():
         raise DataError(f"data.root: given {root}, which does not exist; {ALLOWED}")
     if not root.is_dir():
-        raise DataError(f"data.root: given {root}, which is a file; {ALLOWED}")
+        is_packed = root.suffix.lower() in ARCHIVES
+        raise DataError(
+            f"data.root: given {root}, which is {'an archive; unpack it' if is_packed else 'a file'}; {ALLOWED}"
+        )
     return root
 
 
@@ -205,8 +210,15 @@ def _note_beside(root: Path, read: list[Path], left_out: LeftOut) -> None:
     names = left_out.own(sorted(os.listdir(root)))
     for name in names:
         if root / name not in read:
-            is_flat_split = bool(LIKE_A_SPLIT.fullmatch(name)) and (root / name).is_dir()
-            left_out.beside.append(f"{name}, which holds no class folder" if is_flat_split else name)
+            left_out.beside.append(name + _why_beside(root / name, read))
+
+
+def _why_beside(path: Path, read: list[Path]) -> str:
+    below = {each.name for each in folders_in(path)}
+    # Beside splits, which hold the classes themselves.
+    if below and any(below & {each.name for each in folders_in(folder)} for folder in read):
+        return f", which holds class folders and is named like no split; names of splits: {SPLITS}"
+    return ", which holds no class folder" if LIKE_A_SPLIT.fullmatch(path.name) and path.is_dir() else ""
 
 
 def _is_image_of_version_1(file: str) -> bool:

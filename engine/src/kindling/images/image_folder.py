@@ -20,7 +20,7 @@ from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.decoder import Decoder
 from kindling.images.folder import class_names, list_images, names_in, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
-from kindling.images.listing import LeftOut, shortened
+from kindling.images.listing import LeftOut, nearly_same, shortened
 from kindling.images.looks import looks_of
 from kindling.process.cores import available_cores
 from kindling.ranges import Fraction
@@ -88,6 +88,10 @@ class ImageFolder(ImageDataModule):
                 more.append(looks_of(self.root, max_pixels=self.decoding.max_pixels).words())
             if words := self.left_out.words():
                 more.append(f"left out: {words}")
+        if alike := nearly_same(self.splits.classes):
+            warn(
+                f"data: classes whose names differ in case or blanks alone: {shortened(alike)}; usual: one folder each"
+            )
         if unreadable := sorted(self.left_out.unreadable):
             warn(f"data: {len(unreadable)} left out that cannot be read: {shortened(unreadable)}")
         return [*lines, f"data: {'; '.join(more)}"] if more else lines

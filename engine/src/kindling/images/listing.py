@@ -72,6 +72,14 @@ def same(name: str) -> str:
     return normalize("NFC", name)
 
 
+def nearly_same(names: Iterable[str]) -> list[str]:
+    """Those that differ from another in case or blanks alone, as `'Cat' and 'cat'`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        found.setdefault("".join(name.casefold().split()), []).append(name)
+    return [" and ".join(map(repr, each)) for each in found.values() if len(each) > 1]
+
+
 def existing(path: str) -> str:
     """The path as the disk spells it, if only its accents are written in another way."""
     if os.path.lexists(path):

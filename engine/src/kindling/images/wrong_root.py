@@ -34,6 +34,12 @@ def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
             f"data.root: given {root} with {names}, which are named like splits and hold no class folders; {ALLOWED}"
             f"{meant(root)}"
         )
+    if all(map(_holds_splits, classes)):
+        raise DataError(
+            f"data.root: given {root}, whose class folders hold splits, such as "
+            f"{shortened([f'{each.parent.name}/{each.name}/' for each in folders_in(classes[0])])}; {ALLOWED}, so "
+            "train/CLASS and not CLASS/train"
+        )
     for folder in classes:
         if _has_train(folder):
             raise DataError(
@@ -44,34 +50,39 @@ def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
 
 def meant(root: Path) -> str:
     """The first tree below a folder, as a question; "" if none is found."""
-    level, num = _folders(root), 0
+    level, num = folders_in(root), 0
     while level and num < MOST_FOLDERS:
         below: list[Path] = []
         for folder in level[:MOST_FOLDERS]:
             num += 1
             if _has_train(folder) or _has_classes(folder):
                 return f"; did you mean data.root={folder}?"
-            below += _folders(folder)
+            below += folders_in(folder)
         level = below
     return ""
+
+
+def _holds_splits(folder: Path) -> bool:
+    below = folders_in(folder)
+    return len(below) > 1 and all(LIKE_A_SPLIT.fullmatch(each.name) for each in below)
 
 
 def _has_train(folder: Path) -> bool:
     # Cheap, as it is asked of each class.
     spelled = (form for name in SPLIT_NAMES["train"] for form in (name, name.title(), name.upper()))
     train = next((folder / form for form in spelled if (folder / form).is_dir()), None)
-    if train is None or len(_folders(train)) < 2:
+    if train is None or len(folders_in(train)) < 2:
         return False
     # A class may hold folders of its kinds, a train among them.
-    return all(LIKE_A_SPLIT.fullmatch(each.name) for each in _folders(folder))
+    return all(LIKE_A_SPLIT.fullmatch(each.name) for each in folders_in(folder))
 
 
 def _has_classes(folder: Path) -> bool:
-    below = [each for each in _folders(folder) if not LIKE_A_SPLIT.fullmatch(each.name)]
+    below = [each for each in folders_in(folder) if not LIKE_A_SPLIT.fullmatch(each.name)]
     return sum(map(_holds_an_image, below)) > 1
 
 
-def _folders(folder: Path) -> list[Path]:
+def folders_in(folder: Path) -> list[Path]:
     return sorted(folder / name for name, is_dir in _entries(folder) if is_dir and not is_foreign(name))
 
 

@@ -3,8 +3,8 @@
 Add yours to `AT_START`.
 """
 
-import hashlib
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import combinations
 from typing import Any
@@ -13,12 +13,9 @@ import torch
 
 from kindling.config.fault import MOST_NAMES
 from kindling.images.doctor.seen import DECODED_SAMPLE, Rule, Seen
-from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.images.images import Images, ImageTensors
 from kindling.images.looks import brightest, spread
-from kindling.stages import STAGES
 
-# Hashing more files would take seconds.
-MOST_FILES = 5000
 # A share, since well-known sets repeat a few images.
 LEAKED = 0.01
 # Images in memory that statistics are taken from.
@@ -27,25 +24,18 @@ SAMPLE = 1024
 FAR = 1.0
 # Factor between the given and the found deviation.
 SPREAD = 3.0
-# Grey levels of 255 by which a pixel differs from image to image.
-ALIKE = 1.0
 # Steps an epoch that are few enough to ask for more.
 USUAL_STEPS = 8
 
 
 def training_images_differ(seen: Seen) -> Iterator[str]:
-    if alike(seen):
+    if seen.is_alike:
         low, high = (limit(seen.few).item() for limit in (torch.min, torch.max))
         yield (
             f"data: the training images are all alike, with pixels from {low} to {high} of 255, so "
             "nothing can be learnt; usual: different ones; look at the files, and at data.white if they have more "
             "than 8 bits"
         )
-
-
-def alike(seen: Seen) -> bool:
-    pixels = seen.few.flatten(1).float()
-    return len(pixels) > 1 and pixels.std(0, correction=0).mean().item() < ALIKE
 
 
 def training_images_reach_white(seen: Seen) -> Iterator[str]:
@@ -77,29 +67,31 @@ def an_epoch_has_several_steps(seen: Seen) -> Iterator[str]:
 
 
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
-    splits = {name: getattr(seen.data.splits, name) for name in STAGES}
-    # Another rule has said why.
-    if alike(seen):
-        return
-    num_files = sum(len(images) for images in splits.values() if isinstance(images, ImageFiles))
-    if num_files > MOST_FILES:
-        return
-    hashes = {name: image_hashes(images) for name, images in splits.items()}
-    for first, second in combinations(splits, 2):
-        there = set(hashes[first])
-        num_common = sum(each in there for each in hashes[second])
-        if num_common > LEAKED * len(hashes[second]):
+    for first, second in combinations(seen.hashes, 2):
+        there = set(seen.hashes[first])
+        num_common = sum(each in there for each in seen.hashes[second])
+        if num_common > LEAKED * len(seen.hashes[second]):
             yield (
-                f"data: {num_common} of {len(hashes[second])} {second} images are in {first} too; usual: none; "
+                f"data: {num_common} of {len(seen.hashes[second])} {second} images are in {first} too; usual: none; "
                 f"take them out of one, or {second}/accuracy is too good"
             )
 
 
-def image_hashes(images: Images) -> list[int | bytes]:
-    """A hash of each image's pixels, or of its file."""
-    if isinstance(images, ImageTensors):
-        return [hash(pixels.tobytes()) for pixels in images.images.flatten(1).numpy()]
-    return [hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in images.paths]
+def each_image_has_one_class(seen: Seen) -> Iterator[str]:
+    labels: dict[int | bytes, set[int]] = defaultdict(set)
+    images = [pair for name in seen.hashes for pair in zip(seen.hashes[name], labels_of(seen, name), strict=True)]
+    for content, label in images:
+        labels[content].add(label)
+    doubtful = [content for content, _ in images if len(labels[content]) > 1]
+    if len(doubtful) > LEAKED * len(images):
+        yield (
+            f"data: {len(doubtful)} of {len(images)} images are in several classes, such as "
+            f"{class_names(seen, sorted(labels[doubtful[0]]))}; usual: one; take them out of all but one"
+        )
+
+
+def labels_of(seen: Seen, split: str) -> list[int]:
+    return getattr(seen.data.splits, split).labels.tolist()
 
 
 def each_class_is_trained(seen: Seen) -> Iterator[str]:
@@ -135,7 +127,7 @@ def normalization_fits_the_pixels(seen: Seen) -> Iterator[str]:
     # With mean=null they are found in the images.
     config: Any = getattr(seen.task, "config", {})
     images = seen.data.splits.train
-    if (config.get("data") or {}).get("mean", 0) is None or alike(seen):
+    if (config.get("data") or {}).get("mean", 0) is None or seen.is_alike:
         return
     in_memory = isinstance(images, ImageTensors)
     pixels = images.images[:: max(1, len(images) // SAMPLE)] if in_memory else seen.few
@@ -162,6 +154,7 @@ AT_START: tuple[Rule, ...] = (
     training_images_reach_white,
     an_epoch_has_several_steps,
     splits_have_no_image_in_common,
+    each_image_has_one_class,
     each_class_is_trained,
     each_trained_class_is_held_out,
     normalization_fits_the_pixels,

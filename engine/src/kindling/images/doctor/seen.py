@@ -1,5 +1,6 @@
 """What a run has shown of itself so far, which the rules look at."""
 
+import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,10 +10,16 @@ import torch
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
+from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.stages import STAGES
 from kindling.training.net import net_of
 
 # Images that are looked at, at some milliseconds each from disk.
 DECODED_SAMPLE = 32
+# Hashing more files would take seconds.
+MOST_FILES = 5000
+# Grey levels of 255 by which a pixel differs from image to image.
+ALIKE = 1.0
 
 
 @dataclass
@@ -52,6 +59,21 @@ class Seen:
         step = max(1, len(images) // DECODED_SAMPLE)
         return torch.stack([images[index] for index in range(0, len(images), step)])
 
+    @cached_property
+    def is_alike(self) -> bool:
+        """Whether the training images hardly differ."""
+        pixels = self.few.flatten(1).float()
+        return len(pixels) > 1 and pixels.std(0, correction=0).mean().item() < ALIKE
+
+    @cached_property
+    def hashes(self) -> dict[str, list[int | bytes]]:
+        """Of the images of each split; empty where images that are alike say nothing, or that are too many."""
+        splits = {name: getattr(self.data.splits, name) for name in STAGES}
+        num_files = sum(len(images) for images in splits.values() if isinstance(images, ImageFiles))
+        if self.is_alike or num_files > MOST_FILES:
+            return {}
+        return {name: image_hashes(images) for name, images in splits.items()}
+
     def parameters(self) -> dict[str, Tensor]:
         """Those that are trained now, by name."""
         return {name: each for name, each in net_of(self.task).named_parameters() if each.requires_grad}
@@ -67,6 +89,13 @@ class Seen:
             names = {name for (name, _), found in zip(reached, any_number, strict=True) if found}
             left = set(named) if self.without_gradient is None else self.without_gradient
             self.without_gradient = left - names
+
+
+def image_hashes(images: Images) -> list[int | bytes]:
+    """A hash of each image's pixels, or of its file."""
+    if isinstance(images, ImageTensors):
+        return [hash(pixels.tobytes()) for pixels in images.images.flatten(1).numpy()]
+    return [hashlib.blake2b(path.read_bytes(), digest_size=16).digest() for path in images.paths]
 
 
 def has_numbers(gradient: Tensor) -> Tensor:
