@@ -753,7 +753,15 @@ FAULTS = [
         "missing = sorted(trained - set(",
         "missing = sorted(set() - set(",
     ),
-    Fault("engine/src/kindling/images/doctor/data_rules.py", "if size < seen.data.batch_size:", "if False:"),
+    Fault("engine/src/kindling/training/requirements.py", "        warn(few)\n        return\n", "        warn(few)\n"),
+    Fault(
+        "engine/src/kindling/images/doctor/any_rules.py",
+        "same = (values == values[0]).all(0)",
+        "same = (values == values[0]).any(0)",
+    ),
+    Fault("engine/src/kindling/images/decoding.py", "if is_deep_colour(image):", "if False:"),
+    Fault("engine/src/kindling/images/decoding.py", 'clear * (85 if raw_mode == "L;2" else 17)', "clear"),
+    Fault("engine/src/kindling/images/wrong_root.py", "if all(map(_holds_splits, classes)):", "if False:"),
     Fault("engine/src/kindling/images/doctor/data_rules.py", "- trained)", "- set())"),
     Fault(
         "engine/src/kindling/images/doctor/fetching.py",

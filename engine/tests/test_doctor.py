@@ -246,10 +246,12 @@ def test_dark_colours_of_16_bits_are_told(told, tmp_path):
 @pytest.mark.parametrize(("given", "set_to"), [(256, 32), (128, None), (1000, 32)])
 def test_an_epoch_of_one_step_is_told(told, given, set_to):
     sentence = (
-        f"data.batch_size: given {given} for 256 training images, which is 1 step an epoch; usual: 8 or more; "
+        f"data.batch_size: given {given} for 256 training examples, which is 1 step an epoch; usual: 8 or more; "
         f"set data.batch_size={set_to}"
     )
-    assert told(*QUICK, f"data.batch_size={given}") == ([sentence] if set_to else [])
+    # One line of one cause.
+    every = "trainer.log_every_n_steps=20" if set_to else "trainer.log_every_n_steps=1"
+    assert told(*QUICK, f"data.batch_size={given}", every) == ([sentence] if set_to else [])
     assert told(*QUICK, f"data.batch_size={given}", "trainer.limit_train_batches=1") == []
 
 

@@ -1,5 +1,7 @@
 """What a LightningModule and its data must bring, held against the config before anything is trained."""
 
+import math
+
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
@@ -7,7 +9,12 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config.rules.callback_rules import OF_VALIDATION
 from kindling.console import warn
-from kindling.errors import ConfigError
+from kindling.data.datamodule import DataModule
+from kindling.data.examples import num_examples
+from kindling.errors import ConfigError, DataError
+
+# Steps an epoch that are few enough to ask for more.
+USUAL_STEPS = 8
 
 
 def refuse_unfit(task: LightningModule, data: LightningDataModule | None) -> None:
@@ -57,6 +64,9 @@ def watch_the_last_epoch(trainer: Trainer) -> None:
 
 def warn_of_rare_logs(trainer: Trainer) -> None:
     """In place of Lightning's own words, which name no setting of a config."""
+    if few := one_step(trainer):
+        warn(few)
+        return
     every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
     batches = trainer.num_training_batches
     if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
@@ -64,6 +74,27 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
             f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
             f"step; allowed: 1 to {batches}"
         )
+
+
+def one_step(trainer: Trainer) -> str:
+    """What is said of an epoch of one step, if a smaller batch would give more; "" of others."""
+    data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
+    is_whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
+    overfits = getattr(trainer, "overfit_batches", 0)
+    if not isinstance(data, DataModule) or trainer.num_training_batches != 1 or not is_whole or overfits:
+        return ""
+    try:
+        num = num_examples(data.splits.train)
+    except DataError:
+        # Loaders and streams do not say.
+        return ""
+    size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
+    if size >= data.batch_size:
+        return ""
+    return (
+        f"data.batch_size: given {data.batch_size} for {num} training examples, which is 1 step an epoch; "
+        f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
+    )
 
 
 def metrics_watched(trainer: Trainer) -> list[str]:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from kindling.console import warn
 from kindling.data.batch_digest import digest, sample
 from kindling.data.batches import tensors_in
+from kindling.data.datamodule import DataModule
 from kindling.errors import one_line
 from kindling.images.datamodule import ImageDataModule
+from kindling.images.doctor.any_rules import OF_TENSORS
 from kindling.images.doctor.data_rules import AT_START
 from kindling.images.doctor.fetching import Fetching
 from kindling.images.doctor.seen import Rule, Seen
@@ -70,6 +72,8 @@ class Doctor(Observer):
         self._seen = Seen(trainer, pl_module, trainer.datamodule)  # pyright: ignore[reportAttributeAccessIssue]
         if has_labelled_images(self._seen.data) and hasattr(pl_module, "criterion"):
             self._ask(AT_START)
+        elif isinstance(self._seen.data, DataModule) and not isinstance(self._seen.data, ImageDataModule):
+            self._ask(OF_TENSORS)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         def look(criterion: Any, inputs: Any) -> None:

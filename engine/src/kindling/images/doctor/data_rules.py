@@ -24,8 +24,6 @@ SAMPLE = 1024
 FAR = 1.0
 # Factor between the given and the found deviation.
 SPREAD = 3.0
-# Steps an epoch that are few enough to ask for more.
-USUAL_STEPS = 8
 
 
 def training_images_differ(seen: Seen) -> Iterator[str]:
@@ -52,18 +50,6 @@ def training_images_reach_white(seen: Seen) -> Iterator[str]:
             f"data.white: the training images of more than 8 bits stay below {high:g} of {white:g}, and so are nearly "
             f"black; usual: up to white; {to_do}"
         )
-
-
-def an_epoch_has_several_steps(seen: Seen) -> Iterator[str]:
-    trainer, num = seen.trainer, len(seen.data.splits.train)
-    is_whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
-    if num <= seen.data.batch_size * trainer.world_size and is_whole and not getattr(trainer, "overfit_batches", 0):
-        size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
-        if size < seen.data.batch_size:
-            yield (
-                f"data.batch_size: given {seen.data.batch_size} for {num} training images, which is 1 step an epoch; "
-                f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
-            )
 
 
 def splits_have_no_image_in_common(seen: Seen) -> Iterator[str]:
@@ -152,7 +138,6 @@ def rounded(values: torch.Tensor) -> list[float]:
 AT_START: tuple[Rule, ...] = (
     training_images_differ,
     training_images_reach_white,
-    an_epoch_has_several_steps,
     splits_have_no_image_in_common,
     each_image_has_one_class,
     each_class_is_trained,
