@@ -31,6 +31,12 @@ def text(file: Path | None, **settings: Any) -> Text:
     return Text(file=None if file is None else str(file), **given | settings)
 
 
+def test_a_byte_order_mark_is_told(file, caplog):
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    _ = text(file).splits
+    assert "begins with a byte order mark, which counts as a character; save it without" in caplog.text
+
+
 def test_the_text_that_is_here_is_three_plays_without_words_of_others():
     data = text(None)
     assert hashlib.sha256(data.text.encode()).hexdigest()[:16] == "4c892ec317df1cdf"

@@ -28,6 +28,7 @@ def said(train, val=None) -> list[str]:
             "the training inputs are all 0",
         ),
         ((DULL, CLASSES), "1 of 4 columns of the training inputs hold one value each: 2; usual: different ones"),
+        ((torch.where(X > 1, torch.nan, X), CLASSES), "train examples hold NaN or infinity; usual: none"),
         ((X, torch.ones(30)), "the training targets are all 1, so nothing can be learnt"),
     ],
 )
@@ -38,12 +39,13 @@ def test_inputs_columns_and_targets_of_one_value_are_told(train, sentence):
 @pytest.mark.parametrize(
     ("train", "val", "sentences"),
     [
-        ((X, CLASSES), (X[:9], CLASSES[:9]), []),
-        ((X, CLASSES), (X[CLASSES < 2], CLASSES[CLASSES < 2]), ["data: val lacks class 2 of train;"]),
-        ((X[CLASSES > 0], CLASSES[CLASSES > 0]), (X, CLASSES), ["data: train lacks class 0 of val;"]),
+        ((X, CLASSES), (-X[:9], CLASSES[:9]), []),
+        ((X, CLASSES), (X[:9], CLASSES[:9]), ["data: 9 of 9 val examples are in train too;"]),
+        ((X, CLASSES), (-X[CLASSES < 2], CLASSES[CLASSES < 2]), ["data: val lacks class 2 of train;"]),
+        ((X[CLASSES > 0], CLASSES[CLASSES > 0]), (-X, CLASSES), ["data: train lacks class 0 of val;"]),
         # Whole numbers that are no classes, and a split that is too small for all.
-        ((X, torch.arange(30)), (X, torch.arange(30) + 50), []),
-        ((X, CLASSES), (X[:2], CLASSES[:2]), []),
+        ((X, torch.arange(30)), (-X, torch.arange(30) + 50), []),
+        ((X, CLASSES), (-X[:2], CLASSES[:2]), []),
     ],
 )
 def test_classes_that_a_split_of_rows_lacks_are_told(train, val, sentences):
@@ -54,4 +56,4 @@ def test_classes_that_a_split_of_rows_lacks_are_told(train, val, sentences):
 
 def test_rows_and_tokens_that_differ_are_told_nothing():
     tokens = torch.randint(0, 5, (30, 8))
-    assert said((X, CLASSES), (X, CLASSES)) == said((tokens, tokens)) == said(X) == []
+    assert said((X, CLASSES), (-X, CLASSES)) == said((tokens, tokens)) == said(X) == []

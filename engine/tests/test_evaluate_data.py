@@ -23,6 +23,7 @@ from kindling.evaluate import evaluate
 from kindling.testing import sets
 from kindling.testing.runs import Run
 from kindling.train import train
+from kindling.training.fork import copy_state
 
 
 class Images(torch.utils.data.Dataset):
@@ -273,6 +274,15 @@ def test_a_run_keeps_what_it_and_the_run_before_it_were_trained_on(tmp_path):
     trained_on.write(new, Contents("files", torch.tensor([9])), None)
     assert seen(new) == [1, 2, 3, 9], "a resumed run goes on with other data"
     assert seen(new, "tensors") is None
+
+
+def test_a_fork_knows_what_its_origin_was_trained_on_before_it_trains_itself(tmp_path):
+    old, new = tmp_path / "old" / "checkpoints" / "step_1.ckpt", tmp_path / "new" / "checkpoints" / "step_1.ckpt"
+    old.parent.mkdir(parents=True)
+    old.write_bytes(b"")
+    trained_on.write(old, Contents("files", torch.tensor([3, 1])), None)
+    copy_state(old, new, tmp_path / "new")
+    assert seen(new) == [1, 3]
 
 
 def test_a_file_of_hashes_that_is_no_such_file_counts_as_none(tmp_path):

@@ -8,10 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from kindling.console import warn
 from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError, DataError
 from kindling.ranges import PositiveInt
 from my_project.tasks.language import NOT_COUNTED
+
+BYTE_ORDER_MARK = "\ufeff"
 
 
 class Text(DataModule):
@@ -52,6 +55,8 @@ class Text(DataModule):
         """Blocks begin anywhere in a text, so their hashes would tell nothing."""
 
     def read(self) -> dict[str, tuple[Tensor, Tensor]]:
+        if self.text.startswith(BYTE_ORDER_MARK):
+            warn(f"data.file: {self.file} begins with a byte order mark, which counts as a character; save it without")
         vocabulary, found = self.facts.values()
         if self.vocab_size not in (None, found):
             raise DataError(f"data.vocab_size: given {self.vocab_size}; the text has {found}; set it to null")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from kindling.checkpoints import checkpoint, resume_files
+from kindling.checkpoints import checkpoint, resume_files, trained_on
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.checkpoints.limits import refuse_passed_limits
 from kindling.console import report
@@ -66,12 +66,13 @@ def refuse_lost_average(given: Path, source: Saved, config: dict[str, Any]) -> N
 
 
 def copy_state(source: Path, target: Path, folder: Path) -> None:
-    """Copy a resume checkpoint, what was best when it was taken, and the rows logged before it."""
+    """Copy a resume checkpoint, what was best then, what it was trained on, and the rows logged before it."""
     best = resume_files.best_then(target)
     best.mkdir(parents=True, exist_ok=True)
     copies = {
         source.parent.parent / "metrics.csv": folder / "metrics.csv",
         **{file: best / file.name for file in resume_files.best_then(source).glob("*.ckpt")},
+        **{file: target.with_name(file.name) for file in source.parent.glob(trained_on.file_of(source, "*").name)},
         # Comes last: the run resumes from it once there.
         source: target,
     }

@@ -4,12 +4,17 @@ Add yours to `OF_TENSORS`.
 """
 
 from collections.abc import Iterator
+from itertools import combinations
 
 from torch import Tensor
 
 from kindling.config.fault import MOST_NAMES
 from kindling.data.examples import in_memory, labels_of, num_examples, tensors_of
+from kindling.images.doctor.data_rules import LEAKED
 from kindling.images.doctor.seen import Rule, Seen
+
+# Hashing more would take a second.
+MOST_ROWS = 100_000
 
 
 def inputs_differ(seen: Seen) -> Iterator[str]:
@@ -18,6 +23,33 @@ def inputs_differ(seen: Seen) -> Iterator[str]:
             yield (
                 f"data: the training inputs{name} are all {values.flatten()[0].item():g}, so nothing can be learnt; "
                 "usual: different ones; look at the data"
+            )
+
+
+def numbers_are_finite(seen: Seen) -> Iterator[str]:
+    for name, examples in seen.data.present().items():
+        tensors = [each for _, each in tensors_of(examples)] if in_memory(examples) else []
+        bad = sum(int((~each.flatten(1).isfinite()).any(1).sum()) for each in map(_with_columns, tensors))
+        if bad:
+            yield (
+                f"data: {bad} of {num_examples(examples)} {name} examples hold NaN or infinity; usual: none; fill the "
+                "gaps, or leave the examples out"
+            )
+
+
+def splits_have_no_row_in_common(seen: Seen) -> Iterator[str]:
+    splits = {name: examples for name, examples in seen.data.present().items() if in_memory(examples)}
+    first = [each for _, each in _varied(seen)][:1]
+    # Rows of few whole numbers are often the same.
+    if not first or not first[0].is_floating_point() or sum(map(num_examples, splits.values())) > MOST_ROWS:
+        return
+    found = {name: contents for name in splits if (contents := seen.data.contents(splits[name])) is not None}
+    for one, other in combinations(found, 2):
+        num_common = int(found[other].among(found[one].hashes).sum())
+        if num_common > LEAKED * num_examples(splits[other]):
+            yield (
+                f"data: {num_common} of {num_examples(splits[other])} {other} examples are in {one} too; usual: none; "
+                f"take them out of one, or {other}/... is too good"
             )
 
 
@@ -60,6 +92,10 @@ def each_split_has_the_classes_of_training(seen: Seen) -> Iterator[str]:
             yield f"data: {name} lacks class {_names(missing)} of train; usual: examples of each class; add some"
 
 
+def _with_columns(values: Tensor) -> Tensor:
+    return values if values.ndim > 1 else values[:, None]
+
+
 def _names(labels: list[int]) -> str:
     return ", ".join(map(str, labels[:MOST_NAMES])) + ", ..." * (len(labels) > MOST_NAMES)
 
@@ -78,4 +114,11 @@ def _is_one_value(values: Tensor) -> bool:
     return bool((values[:2] == values.flatten()[0]).all()) and bool((values == values.flatten()[0]).all())
 
 
-OF_TENSORS: tuple[Rule, ...] = (inputs_differ, columns_differ, targets_differ, each_split_has_the_classes_of_training)
+OF_TENSORS: tuple[Rule, ...] = (
+    inputs_differ,
+    numbers_are_finite,
+    columns_differ,
+    targets_differ,
+    splits_have_no_row_in_common,
+    each_split_has_the_classes_of_training,
+)
