@@ -1,10 +1,9 @@
-"""Sweeps that are killed anywhere and given again, against one that was not: python engine/tests/sweeps.py --sweeps 10"""
+"""Sweeps that are killed anywhere and given again, against one that was not: python engine/tests/sweeps.py"""
 
 import argparse
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
@@ -70,33 +69,38 @@ def kill_until_done(logs: Path, chance: random.Random, kills: int) -> tuple[int,
     return start(logs).wait(), killed
 
 
+def compare(folder: Path, *, sweeps: int, kills: int, seed: int) -> int:
+    """How many killed sweeps differ from an undisturbed one."""
+    whole, wrong = folder / "whole", 0
+    code = start(whole).wait()
+    expected = outcome(whole)
+    print(
+        f"undisturbed: exit code {code}, {', '.join(sorted(state for _, (state, _), _ in expected.values()))}",
+        flush=True,
+    )
+    for number in range(sweeps):
+        logs = folder / f"killed{number}"
+        found, killed = kill_until_done(logs, random.Random(seed + number), kills)
+        got = outcome(logs)
+        differs = [name for name in expected.keys() | got.keys() if expected.get(name) != got.get(name)]
+        wrong += bool(differs) or found != code
+        print(f"sweep {number}: {'; '.join(killed)}: exit code {found}, {len(differs)} trials differ", flush=True)
+        for name in sorted(differs):
+            print("  ", name, str(expected.get(name))[:300], "|", str(got.get(name))[:300])
+        if found != code:
+            print((folder / f"{logs.name}.txt").read_text()[-1500:])
+    return wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sweeps", type=int, default=10)
     parser.add_argument("--kills", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    wrong = 0
+    given = parser.parse_args()
     with TemporaryDirectory() as folder:
-        whole = Path(folder) / "whole"
-        code = start(whole).wait()
-        expected = outcome(whole)
-        states = sorted(state for _, (state, _), _ in expected.values())
-        print(f"undisturbed: exit code {code}, {', '.join(states)}", flush=True)
-        for number in range(arguments.sweeps):
-            logs = Path(folder) / f"killed{number}"
-            found, killed = kill_until_done(logs, random.Random(arguments.seed + number), arguments.kills)
-            same = outcome(logs) == expected and found == code
-            wrong += not same
-            print(f"sweep {number}: {'; '.join(killed)}: {'the same' if same else 'DIFFERS'}", flush=True)
-            if not same:
-                got = outcome(logs)
-                for name in sorted(expected.keys() | got.keys()):
-                    if expected.get(name) != got.get(name):
-                        print("  ", name, str(expected.get(name))[:300], "|", str(got.get(name))[:300])
-                print(f"   exit code {found}", (logs.parent / f"{logs.name}.txt").read_text()[-1500:])
-            shutil.rmtree(logs, ignore_errors=True)
-    print(f"{arguments.sweeps} sweeps, {wrong} wrong")
+        wrong = compare(Path(folder), sweeps=given.sweeps, kills=given.kills, seed=given.seed)
+    print(f"{given.sweeps} sweeps, {wrong} wrong")
     sys.exit(wrong > 0)
 
 

@@ -35,11 +35,27 @@ class Param(NamedTuple):
     def is_active(self, values: Mapping[str, Any]) -> bool:
         return all(str(values.get(key)) == value for key, value in self.when)
 
+    def holds(self, text: str) -> bool:
+        """Whether a value is in the space."""
+        if self.choices:
+            return text in self.choices
+        try:
+            return self.low <= float(text) <= self.high
+        except ValueError:
+            return False
+
     def edges(self) -> list[str]:
         """The values to be checked before the first trial: all choices, or both ends of an interval."""
         if self.choices:
             return list(self.choices)
         return [str(int(end) if self.whole else end) for end in (self.low, self.high)]
+
+
+def text_of(value: Any) -> str:
+    """A value as in an override."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kindling.run_folders.trials import Trial
-from kindling.sweeps.sampling import frozen, optuna
+from kindling.sweeps.sampling import direction, frozen, may_change, optuna
 
 # Validations of the first rung of asha, and how much longer each further one is.
 FIRST_RUNG, FACTOR = 1, 3
@@ -24,7 +24,7 @@ def is_worse(pruner: str, better: str, monitor: str, own: Sequence[float], other
         own: what this trial reported, one number for each validation.
         others: the other trials.
     """
-    study = optuna.create_study(direction="maximize" if better == "max" else "minimize")
+    study = optuna.create_study(direction=direction(better))
     for trial in others:
         study.add_trial(frozen(trial, (), monitor, rungs(trial.reports(monitor))))
     running = study.ask()
@@ -32,7 +32,9 @@ def is_worse(pruner: str, better: str, monitor: str, own: Sequence[float], other
         running.report(value, step)
     for rung, value in rungs(own[:-1]).items():
         study._storage.set_trial_system_attr(running._trial_id, rung, value)
-    return PRUNERS[pruner]().prune(study, study._storage.get_trial(running._trial_id))
+    with may_change():
+        judge = PRUNERS[pruner]()
+    return judge.prune(study, study._storage.get_trial(running._trial_id))
 
 
 def rungs(reports: Sequence[float]) -> dict[str, float]:

@@ -1,14 +1,15 @@
 """What a trial's parameters are: a function of the sweep's settings, the trial's number and the trials before."""
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
 import numpy as np
 
-from kindling.config.space import Param, Values, points
-from kindling.errors import KindlingError
+from kindling.config.extras import optional
+from kindling.config.space import Param, Values, points, text_of
 from kindling.run_folders.trials import Trial
 
 try:
@@ -16,9 +17,9 @@ try:
     from optuna import distributions
     from optuna.trial import FrozenTrial, TrialState, create_trial
 except ModuleNotFoundError:
-    raise KindlingError("sweep: optuna is not installed; pip install -e './engine[sweep]'") from None
+    optional("optuna")
+    raise
 
-warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
@@ -35,22 +36,34 @@ def ask(settings: Mapping[str, Any], space: Sequence[Param], number: int, before
         return next(islice(points(space), number, None), None)
     if number < len(settings["start"]):
         return start_values(space, settings["start"][number])
-    study = optuna.create_study(
-        direction="maximize" if settings["better"] == "max" else "minimize", sampler=_sampler(settings, number, space)
-    )
+    with may_change():
+        sampler = _sampler(settings, number, space)
+    study = optuna.create_study(direction=direction(settings["better"]), sampler=sampler)
     for trial in before:
         study.add_trial(frozen(trial, space, settings["monitor"]))
     asked = study.ask()
     values: Values = {}
     for param in space:
         if param.is_active(values):
-            values[param.key] = _text(_suggest(asked, param))
+            values[param.key] = text_of(_suggest(asked, param))
     return values
+
+
+@contextmanager
+def may_change() -> Iterator[None]:
+    """Without Optuna's warnings of what may change in a later version; ours is pinned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def direction(better: str) -> Any:
+    return "maximize" if better == "max" else "minimize"
 
 
 def start_values(space: Sequence[Param], start: Mapping[str, Any]) -> Values:
     """Of a trial to begin with: what is given; the rest is left to the config."""
-    return {param.key: _text(start[param.key]) for param in space if param.key in start}
+    return {param.key: text_of(start[param.key]) for param in space if param.key in start}
 
 
 def _sampler(settings: Mapping[str, Any], number: int, space: Sequence[Param]) -> optuna.samplers.BaseSampler:
@@ -70,15 +83,6 @@ def _suggest(trial: optuna.Trial, param: Param) -> Any:
     if param.whole:
         return trial.suggest_int(param.key, int(param.low), int(param.high), log=param.log)
     return trial.suggest_float(param.key, param.low, param.high, log=param.log)
-
-
-def _text(value: Any) -> str:
-    """A value as in an override."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    return str(value)
 
 
 def frozen(trial: Trial, space: Sequence[Param], monitor: str, rungs: Mapping[str, float] | None = None) -> FrozenTrial:

@@ -6,8 +6,10 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.space import Param, param_of
+from kindling.config.fault import Fault, nearest
+from kindling.config.space import Param, param_of, text_of
 from kindling.errors import ConfigError
+from kindling.files.redaction import redact_text
 
 # What a sweep may go on with under other values.
 FREE = ("name", "params", "n_trials", "n_jobs", "max_failed", "trial_hours", "hours")
@@ -39,6 +41,11 @@ def space_of(loader: Any, settings: Mapping[str, Any], arguments: Sequence[str])
         space += [param_of(each) for each in overrides if each.is_sweep_override()]
     except ValueError as error:
         raise ConfigError(f"sweep: given a setting without a space; allowed: {error}") from None
+    for param in space:
+        if redact_text(f"{param.key}={param.text}") != f"{param.key}={param.text}":
+            raise ConfigError(
+                f"sweep: given {param.key}, a secret, as a setting with several values; allowed: one value"
+            )
     if not space:
         raise ConfigError("sweep: given no setting with several values; allowed: seed=0,1,2, or an interval")
     return space, [str(each.input_line) for each in overrides if not each.is_sweep_override()]
@@ -52,7 +59,22 @@ def described(settings: Mapping[str, Any], space: Sequence[Param], fixed: Sequen
     """What sweep.json holds."""
     kept = {key: value for key, value in settings.items() if key not in FREE}
     params = {param.key: " when ".join([param.text, *map("=".join, param.when)]) for param in space}
-    return {"params": params, "overrides": sorted(fixed), **kept}
+    return {"params": params, "overrides": sorted(map(redact_text, fixed)), **kept}
+
+
+def refuse_other_starts(space: Sequence[Param], starts: Sequence[Mapping[str, Any]]) -> None:
+    """
+    Raises:
+        ConfigError: a trial to begin with is not in the space.
+    """
+    params = {param.key: param for param in space}
+    for start in starts:
+        for key, value in start.items():
+            if key not in params:
+                near = nearest(key, params)
+                raise ConfigError(str(Fault(f"sweep.start: {key}", str(value), ", ".join(params), near)))
+            if not params[key].holds(text_of(value)):
+                raise ConfigError(str(Fault(f"sweep.start: {key}", text_of(value), params[key].text)))
 
 
 def refuse_other_sweep(folder: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from kindling.config import project
 from kindling.errors import Interrupted, InUseError, KindlingError
+from kindling.files.redaction import redact_text
+from kindling.files.whole_file import write_whole
 from kindling.run_folders.lock import CLAIM, RunLock, is_held
 from kindling.run_folders.trials import (
     Trial,
@@ -24,7 +27,8 @@ from kindling.run_folders.trials import (
 )
 from kindling.sweeps import words
 from kindling.sweeps.jobs import Forks
-from kindling.sweeps.settings import described, refuse_other_sweep, settings_of, space_of
+from kindling.sweeps.recipe import recipe
+from kindling.sweeps.settings import described, refuse_other_starts, refuse_other_sweep, settings_of, space_of
 
 # Between two looks at the processes.
 LOOK_S = 0.02
@@ -73,6 +77,7 @@ class Sweep:
             KindlingError: trials have failed.
             Interrupted: a signal came, or the time is over; all trials that ran can be gone on with.
         """
+        refuse_other_starts(self.space, self.settings["start"])
         self.folder.mkdir(parents=True, exist_ok=True)
         description = described(self.settings, self.space, self.fixed)
         before = read_sweep(self.folder)
@@ -244,11 +249,20 @@ class Sweep:
         Console(width=100, highlight=False).print(words.table(trials, self.settings))
         best = words.best_of(trials, self.settings["better"])
         if best is not None:
-            print(f"best: trial {best.number}, {self.settings['monitor']} {best.score:.5g}: {words.chosen(best)}")
+            said = f"trial {best.number}, {self.settings['monitor']} {best.score:.5g}"
+            print(f"best: {said}: {words.chosen(best)}")
+            self._write_recipe(best, said)
         print(f"sweep: {words.counts(trials)}; {self.folder}", flush=True)
         failed = sum(trial.state == "failed" for trial in trials)
         if failed:
             raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
+
+    def _write_recipe(self, best: Trial, said: str) -> None:
+        title = f"The best of {self.folder.name}: {said}"
+        file = self.folder / "best.yaml"
+        with write_whole(file) as stream:
+            stream.write(redact_text(recipe(self.forks.loader, [*self.fixed, *best.overrides], title)))
+        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
 
 
 def _death(code: int) -> str:
