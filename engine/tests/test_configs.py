@@ -44,6 +44,7 @@ GROUPS = {
         "profile",
         "shapes",
     ],
+    "sweep": ["grid", "optuna", "random"],
     "experiment": ["cnn", "mlp", "next", "sign", "silent", "speed", "sum"],
 }
 

@@ -26,6 +26,7 @@ from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
+from kindling.sweeps.pruning import pruned, pruning_of
 from kindling.training import machine
 from kindling.training.compilation import compile_net
 from kindling.training.example import check_example
@@ -85,6 +86,11 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             with run.timed("fit"):
                 data, task, loggers, trainer = fit(build, run, cfg)
             run.update(metrics=run.facts["metrics"] | final_metrics(trainer), **end_of(trainer))
+            worse = pruned(trainer)
+            if worse:
+                report("pruned %s", worse)
+                run.end("pruned", worse)
+                return run.facts["metrics"]
         else:
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
@@ -143,6 +149,7 @@ def build_parts(
         report("test: %s; nothing is tested", missing)
     bookkeeping = load_start(task, config, start, rollbacks)
     callbacks: list[Callback] = [bookkeeping, FittingStates(), *instantiate_all(cfg.callbacks, "callbacks")]
+    callbacks += pruning_of(config)
     with uncollected():
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:

@@ -100,7 +100,9 @@ def _complete(cfg: DictConfig) -> None:
 
 
 def _redact_sweep(file: Path) -> None:
-    """Remove secrets from the file into which Hydra writes the sweep's command line."""
+    """Remove secrets from the file into which Hydra's own sweeper writes the sweep's command line."""
+    if not file.is_file():
+        return
     with write_whole(file) as stream:
         stream.write(redact_text(file.read_text(encoding="utf-8")))
 

@@ -40,8 +40,10 @@ def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_:
     return str(runs / stamp())
 
 
-def sweep_folder(logs: str, experiment: str | None) -> str:
-    return str(Path(logs).expanduser() / "sweeps" / f"{(experiment or 'default').replace('/', '-')}_{stamp()}")
+def sweep_folder(logs: str, experiment: str | None, name: str | None = None) -> str:
+    """The folder of a sweep: that of its name, with which the same command goes on, or a new one."""
+    recipe = (experiment or "default").replace("/", "-")
+    return str(Path(logs).expanduser() / "sweeps" / f"{recipe}_{name or stamp()}")
 
 
 def log_file(folder: str) -> str:

@@ -9,6 +9,7 @@ from kindling.errors import ConfigError
 EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
+    "sweep": ("optuna",),
     "parquet": ("pyarrow",),
     "heic": ("pillow_heif",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),

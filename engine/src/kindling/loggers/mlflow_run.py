@@ -18,7 +18,7 @@ from kindling.console import warn
 from kindling.errors import ConfigError, one_line
 from kindling.loggers.tracking import name_of
 
-STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
+STATUS = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED", "pruned": "FINISHED"}
 # What MLflow takes at once.
 MOST_AT_ONCE = {"metrics": 1000, "params": 100, "tags": 100}
 WRITE_EVERY_S = 5

@@ -19,7 +19,7 @@ class Tracker(Protocol):
         ...
 
     def end(self, status: str, reason: str | None, best: dict[str, Any] | None) -> None:
-        """Close the run as finished, failed or interrupted."""
+        """Close the run as finished, failed, interrupted or pruned."""
         ...
 
 

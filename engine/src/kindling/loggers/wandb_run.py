@@ -46,4 +46,4 @@ class WandbRun(WandbLogger):
         run.summary.update({"status": status, "reason": reason or ""})
         if best:
             run.summary[f"best/{best['monitor']}"] = best["score"]
-        run.finish(exit_code=0 if status == "finished" else 1)
+        run.finish(exit_code=0 if status in ("finished", "pruned") else 1)

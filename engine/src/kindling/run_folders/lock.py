@@ -12,6 +12,8 @@ from kindling.errors import InUseError
 from kindling.process.ranks import is_first_process, job
 
 NAME = ".lock"
+# Of a trial, held by the sweep whose trial it is.
+CLAIM = ".claim"
 READY = "ready for the others"
 
 # Checking whether a folder is held locks it briefly.
@@ -30,8 +32,8 @@ class RunLock:
     A POSIX record lock: worker processes forked later do not inherit it, and network file systems know it.
     """
 
-    def __init__(self, folder: Path):
-        self.file = folder / NAME
+    def __init__(self, folder: Path, name: str = NAME):
+        self.file = folder / name
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -80,12 +82,12 @@ class RunLock:
             _ours.discard(self.file)
 
 
-def is_held(folder: Path) -> bool:
+def is_held(folder: Path, name: str = NAME) -> bool:
     """Whether a process works in a run folder, other than the first one of this job."""
-    if folder / NAME in _ours:
+    if folder / name in _ours:
         return True
     try:
-        descriptor = os.open(folder / NAME, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(folder / name, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
         return False
     try:

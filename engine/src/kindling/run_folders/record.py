@@ -33,7 +33,7 @@ KEPT_OF_EARLIER = ("status", "reason", "started_at", "ended_at", "command", "tim
 
 
 class RunRecord:
-    """run.json: status (running, finished, failed, interrupted), how the run came about, and its numbers.
+    """run.json: status (running, finished, failed, interrupted, pruned), how the run came about, and its numbers.
 
     Attributes:
         config: of the run, plain and redacted.

@@ -137,7 +137,7 @@ def newest_unfinished(experiment_folder: Path) -> list[Path]:
         facts = run_of(file.parent)
         if facts is None and any(file.parent.glob("checkpoints/*.ckpt")):
             print(f"warning: {file}: cannot be read; its run is left out", file=sys.stderr)
-        if facts and facts["status"] != "finished" and not is_held(file.parent):
+        if facts and facts["status"] not in ("finished", "pruned") and not is_held(file.parent):
             found.append((str(facts.get("started_at")), file.parent.name, file.parent))
     return [folder for *_, folder in sorted(found, reverse=True)]
 

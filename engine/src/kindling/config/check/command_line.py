@@ -8,7 +8,6 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import product
 
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -20,12 +19,14 @@ from yaml import YAMLError
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.groups import Asked, hydra_misfit
+from kindling.config.check.jobs import jobs
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import settled
+from kindling.config.space import param_of
 from kindling.errors import ConfigError, KindlingError
 
 
@@ -41,6 +42,9 @@ def refuse(problems: Sequence[Problem]) -> None:
     for problem in wrong:
         assert isinstance(problem, KindlingError), "all faults are raised above"
         raise type(problem)(lines)
+
+
+NO_SAMPLER = ("sweep=null", "sweep=grid")
 
 
 class Check:
@@ -61,10 +65,15 @@ class Check:
         # The config of each job, overrides applied.
         self.configs: list[DictConfig] = []
         self._has_params = False
+        # Whether `sweep` is chosen, which knows intervals too.
+        self._is_sampled = False
+        # By parameter of a sweep: what it is there under.
+        self._when: dict[str, list[Override]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def run(self, lines: Sequence[str]) -> list[Problem]:
         """The problems of a command line; of a sweep, those of all its jobs."""
+        self._is_sampled = any(line.startswith("sweep=") and line not in NO_SAMPLER for line in lines)
         overrides = [override for line in lines if (override := self._parsed(line))]
         in_files = list(self.files.faults(self.composer.name))
         for fault in in_files:
@@ -94,28 +103,26 @@ class Check:
             several = f"-m {line} for a sweep, {key}=[{value}] for a list"
             text = quoted(key, value, self.composer.parse)
             fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
-        elif override.is_sweep_override() and not override.is_discrete_sweep():
-            fault = Fault(key, value, "values with commas between, choice(...), range(...) or glob(*)")
+        elif override.is_sweep_override() and not (override.is_discrete_sweep() or self._is_sampled):
+            allowed = "values with commas between, choice(...), range(...) or glob(*); interval(...) with sweep=optuna"
+            fault = Fault(key, value, allowed)
         if fault:
             self._add(fault)
         return None if fault else override
 
     def _jobs(self, overrides: list[Override]) -> list[list[Override]]:
-        """The overrides of each job of a sweep; of a single run, its own."""
+        """The overrides of each job of a sweep that is to be checked; of a single run, its own."""
         each = [self._values(override) if override.is_sweep_override() else [override] for override in overrides]
-        return [list(job) for job in product(*each)]
+        return jobs(each, self._when)
 
     def _values(self, override: Override) -> list[Override]:
-        """An override for each value of a sweep."""
-        key, line = override.get_key_element(), str(override.input_line)
+        """An override for each value of a sweep; of an interval, for its ends."""
         try:
-            values = [self.composer.parse(f"{key}={value}") for value in override.sweep_string_iterator()]
+            return [self.composer.parse(f"{override.get_key_element()}={edge}") for edge in param_of(override).edges()]
         except (HydraException, ValueError) as error:
-            self._add(Fault(key, line.partition("=")[2], " ".join(str(error).split())))
+            given = str(override.input_line).partition("=")[2]
+            self._add(Fault(override.get_key_element(), given, " ".join(str(error).split())))
             return []
-        if not values:
-            self._add(Fault(key, f"{line.partition('=')[2]}, which is nothing", "at least one value"))
-        return values
 
     def _check_job(self, overrides: list[Override]) -> None:
         chosen = [override for override in overrides if self._is_group(override.key_or_group)]
@@ -128,6 +135,10 @@ class Check:
             for job in self._jobs([*params, *overrides]):
                 self._check_job(job)
             return
+        if config.get("sweep") and not self.sweep:
+            self._add(
+                Fault("sweep", str(config.sweep.get("sampler")), "null in a single run; -m sweep=... for a sweep")
+            )
         applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
         self.configs.append(config)
         adding = [each for each in (*applied, *chosen) if each.is_add() or each.is_force_add()]
@@ -151,14 +162,21 @@ class Check:
             self._add(self._placed(problem, config, lines, applied))
 
     def _sweeper_params(self, config: DictConfig, overrides: list[Override]) -> list[Override]:
-        """What a YAML file sweeps over by hydra.sweeper.params, given once; the command line's values come first."""
+        """What a YAML file sweeps over, given once; the command line's values come first."""
         sweeps = self.sweep or OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN
-        params = OmegaConf.select(config, "hydra.sweeper.params") if sweeps and not self._has_params else None
+        place = "sweep" if OmegaConf.select(config, "sweep.params") else "hydra.sweeper"
+        params = OmegaConf.select(config, f"{place}.params") if sweeps and not self._has_params else None
         self._has_params = True
         given = {override.key_or_group for override in overrides}
         self.sweep = sweeps
-        lines = [f"{key}={value}" for key, value in (params or {}).items() if key not in given]
-        return [override for line in lines if (override := self._parsed(line))]
+        found = []
+        for key, value in (params or {}).items():
+            text, when = (value.get("space"), value.get("when", {})) if isinstance(value, DictConfig) else (value, {})
+            override = None if key in given else self._parsed(f"{key}={text}")
+            if override:
+                found.append(override)
+                self._when[str(key)] = [each for name, it in when.items() if (each := self._parsed(f"{name}={it}"))]
+        return found
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
         try:

@@ -26,7 +26,7 @@ NAMED = ("callbacks", "logger", "metrics")
 # Entries whose files choose from no group.
 VERBS = ("evaluate", "export", "predict", "serve")
 # Groups whose files override any other.
-WHOLE = ("experiment", "debug")
+WHOLE = ("experiment", "debug", "sweep")
 
 
 def schemas() -> dict[str, Schema]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
-from kindling.config.rules import callback_rules, data_rules, logger_rules, trainer_rules
+from kindling.config.rules import callback_rules, data_rules, logger_rules, sweep_rules, trainer_rules
 from kindling.config.rules.callback_rules import TRY_OUT
 from kindling.process.cores import available_cores
 
@@ -188,6 +188,7 @@ RULES: tuple[Rule, ...] = (
     *data_rules.RULES,
     *callback_rules.RULES,
     *logger_rules.RULES,
+    *sweep_rules.RULES,
     schedule_ends_with_the_run,
     nesterov_has_momentum,
     muon_sees_whole_matrices,

@@ -1,0 +1,67 @@
+"""What settings of a sweep make no sense; what a rule is, stands in run_rules.py."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from kindling.config.fault import Fault, listed, nearest
+from kindling.config.plain import Config, get
+
+SAMPLERS = ("tpe", "random", "grid")
+PRUNERS = ("median", "asha", "patience")
+# What is a whole number, and from where on.
+WHOLE = {"n_trials": 1, "n_jobs": 1, "seed": 0}
+
+
+def numbers_of_a_sweep_fit(config: Config) -> Iterator[Fault]:
+    sweep = _sweep(config)
+    for key, least in WHOLE.items():
+        value = sweep.get(key, least)
+        may_be_null = key == "n_trials" and sweep.get("sampler") == "grid"
+        if not (value is None and may_be_null) and not (type(value) is int and value >= least):
+            yield Fault(f"sweep.{key}", str(value), f"a whole number of {least} or more{', or null' * may_be_null}")
+    share = sweep.get("max_failed", 0)
+    if not _is_number(share) or not 0 <= share <= 1:
+        yield Fault("sweep.max_failed", str(share), "a share, from 0 to 1")
+    for key in ("trial_hours", "hours"):
+        value = sweep.get(key)
+        if value is not None and not (_is_number(value) and value > 0):
+            yield Fault(f"sweep.{key}", str(value), "null, or hours, more than 0")
+
+
+def choices_of_a_sweep_are_known(config: Config) -> Iterator[Fault]:
+    sweep = _sweep(config)
+    for key, choices in (("sampler", SAMPLERS), ("pruner", (None, *PRUNERS))):
+        value = sweep.get(key, choices[0])
+        if value not in choices:
+            names = ["null" if each is None else each for each in choices]
+            yield Fault(f"sweep.{key}", str(value), listed(names), nearest(str(value), names))
+
+
+def a_sweep_has_something_to_compare(config: Config) -> Iterator[Fault]:
+    monitor = get(config, "monitor")
+    if _sweep(config) and (monitor is None or str(monitor).startswith("test")):
+        yield Fault("monitor", f"{'null' if monitor is None else monitor} in a sweep", "a metric of validation")
+
+
+def a_sweep_begins_with_settings(config: Config) -> Iterator[Fault]:
+    start = _sweep(config).get("start", [])
+    if not isinstance(start, list) or not all(isinstance(each, dict) for each in start):
+        yield Fault("sweep.start", str(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
+
+
+def _sweep(config: Config) -> dict[str, Any]:
+    found = get(config, "sweep")
+    return found if isinstance(found, dict) else {}
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+RULES = (
+    numbers_of_a_sweep_fit,
+    choices_of_a_sweep_are_known,
+    a_sweep_has_something_to_compare,
+    a_sweep_begins_with_settings,
+)

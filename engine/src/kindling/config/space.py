@@ -1,0 +1,105 @@
+"""The space of a sweep: what each setting may be, in Hydra's syntax of sweeps, and under which condition."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+Values = dict[str, Any]
+
+
+class Param(NamedTuple):
+    """A setting of the space.
+
+    Attributes:
+        key: as in an override.
+        text: of the override's value, as it was given.
+        choices: the texts of its values, in their order; empty for an interval.
+        low: of an interval, with `high`, `log` and whether it is of whole numbers.
+        when: the settings, as texts, under which the parameter is there at all.
+    """
+
+    key: str
+    text: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    log: bool = False
+    whole: bool = False
+    when: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def is_interval(self) -> bool:
+        return not self.choices
+
+    def is_active(self, values: Mapping[str, Any]) -> bool:
+        return all(str(values.get(key)) == value for key, value in self.when)
+
+    def holds(self, text: str) -> bool:
+        """Whether a value is in the space."""
+        if self.choices:
+            return text in self.choices
+        try:
+            return self.low <= float(text) <= self.high
+        except ValueError:
+            return False
+
+    def edges(self) -> list[str]:
+        """The values to be checked before the first trial: all choices, or both ends of an interval."""
+        if self.choices:
+            return list(self.choices)
+        return [str(int(end) if self.whole else end) for end in (self.low, self.high)]
+
+
+def text_of(value: Any) -> str:
+    """A value as in an override."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param:
+    """The parameter that an override with several values describes.
+
+    Raises:
+        ValueError: with what is allowed; it has no values, or an interval no ends.
+        HydraException: its values cannot be sorted or shuffled.
+    """
+    key, text = override.get_key_element(), str(override.input_line).partition("=")[2]
+    condition = tuple((name, str(value)) for name, value in (when or {}).items())
+    value = override.value()
+    if isinstance(value, IntervalSweep):
+        return _interval(key, text, value, condition)
+    choices = tuple(override.sweep_string_iterator())
+    if not choices:
+        raise ValueError("at least one value")
+    if isinstance(value, RangeSweep) and "log" in value.tags:
+        raise ValueError("tag(log, interval(...)), or values with commas between")
+    return Param(key, text, choices, when=condition)
+
+
+def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, str], ...]) -> Param:
+    low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
+    whole = "int" in value.tags or (
+        isinstance(value.start, int) and isinstance(value.end, int) and "float" not in value.tags
+    )
+    if low >= high:
+        raise ValueError("interval(smaller, larger)")
+    if log and low <= 0:
+        raise ValueError("an interval above 0, for its logarithm")
+    return Param(key, text, (), low, high, log, whole, when)
+
+
+def points(space: Sequence[Param]) -> Iterator[Values]:
+    """The points of a grid, the last parameter running fastest, as Hydra's sweeper has them."""
+
+    def below(index: int, values: Values) -> Iterator[Values]:
+        if index == len(space):
+            yield values
+        elif not space[index].is_active(values):
+            yield from below(index + 1, values)
+        else:
+            for choice in space[index].choices:
+                yield from below(index + 1, {**values, space[index].key: choice})
+
+    return below(0, {})

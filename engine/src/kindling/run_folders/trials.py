@@ -1,0 +1,129 @@
+"""The trials of a sweep, read from their folders, which are all that there is of a sweep."""
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+from kindling.errors import ConfigError
+from kindling.files.foreign_file import read_text
+from kindling.files.whole_file import write_whole
+from kindling.run_folders.saved_run import run_of
+
+SWEEP_FILE, TRIAL_FILE = "sweep.json", "trial.json"
+# Bytes.
+MOST_OF_TRIAL, MOST_OF_METRICS = 1_000_000, 200_000_000
+# How a trial can have ended.
+ENDS = ("finished", "pruned", "failed")
+
+
+@dataclass
+class Trial:
+    """One trial, as its folder tells.
+
+    Attributes:
+        number: the name of its folder.
+        params: what the settings of the space are, as texts.
+        overrides: those of them that the sweep chose.
+        outcome: what the sweep has written of its end, if the run could not.
+        facts: its run.json; None before there is one.
+    """
+
+    folder: Path
+    params: dict[str, str]
+    overrides: list[str] = field(default_factory=list)
+    outcome: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, Any] | None = None
+
+    @property
+    def number(self) -> int:
+        return int(self.folder.name)
+
+    @property
+    def state(self) -> str:
+        """finished, pruned, failed; or open: not begun, running, or interrupted."""
+        status = self.outcome.get("state") or (self.facts or {}).get("status")
+        return status if status in ENDS else "open"
+
+    @property
+    def reason(self) -> str:
+        return str(self.outcome.get("reason") or (self.facts or {}).get("reason") or "")
+
+    @property
+    def score(self) -> float | None:
+        """The best value of what was monitored; None unless the trial finished with a number."""
+        score = ((self.facts or {}).get("best") or {}).get("score")
+        if self.state != "finished" or not isinstance(score, int | float) or not math.isfinite(score):
+            return None
+        return float(score)
+
+    def reports(self, monitor: str) -> list[float]:
+        """What was monitored, at each validation."""
+        try:
+            table = csv.DictReader(StringIO(read_text(self.folder / "metrics.csv", MOST_OF_METRICS)))
+            return [float(value) for row in table if (value := row.get(monitor))]
+        except (OSError, ValueError, csv.Error):
+            return []
+
+
+def read_trials(sweep: Path) -> list[Trial]:
+    """The trials that have been asked for, in the order of their numbers."""
+    return [trial for folder in trial_folders(sweep) if (trial := read_trial(folder))]
+
+
+def trial_folders(sweep: Path) -> list[Path]:
+    """Those that are claimed, with a trial or without."""
+    found = [each for each in sweep.iterdir() if each.name.isascii() and each.name.isdigit() and each.is_dir()]
+    return sorted(found, key=lambda each: int(each.name))
+
+
+def read_trial(folder: Path) -> Trial | None:
+    """None if the folder was claimed, and nothing asked for yet."""
+    try:
+        content = json.loads(read_text(folder / TRIAL_FILE, MOST_OF_TRIAL))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("params"), dict):
+        return None
+    params = {str(key): str(value) for key, value in content["params"].items()}
+    overrides, outcome = content.get("overrides"), content.get("outcome")
+    return Trial(
+        folder,
+        params,
+        [str(each) for each in overrides] if isinstance(overrides, list) else [],
+        outcome if isinstance(outcome, dict) else {},
+        run_of(folder),
+    )
+
+
+def write_trial(trial: Trial) -> None:
+    content = {"params": trial.params, "overrides": trial.overrides, "outcome": trial.outcome}
+    with write_whole(trial.folder / TRIAL_FILE, durable=True) as stream:
+        json.dump(content, stream, indent=2, ensure_ascii=False)
+
+
+def read_sweep(sweep: Path) -> dict[str, Any] | None:
+    """What sweep.json holds; None if the folder has none.
+
+    Raises:
+        ConfigError: it cannot be read.
+    """
+    file = sweep / SWEEP_FILE
+    if not file.is_file():
+        return None
+    try:
+        content = json.loads(read_text(file, MOST_OF_TRIAL))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{file}: {error}; remove the folder, or give sweep.name=NEW") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: holds no sweep; remove the folder, or give sweep.name=NEW")
+    return content
+
+
+def write_sweep(sweep: Path, content: Mapping[str, Any]) -> None:
+    with write_whole(sweep / SWEEP_FILE, durable=True) as stream:
+        json.dump(content, stream, indent=2, ensure_ascii=False)

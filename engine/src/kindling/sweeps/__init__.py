@@ -1,0 +1,1 @@
+"""Many runs as one sweep: which trials, in which processes, and what came of them."""

@@ -1,0 +1,64 @@
+"""Ends a trial that is worse, at the same validation, than other trials of its sweep were."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from kindling.run_folders.trials import read_sweep, read_trial, read_trials
+
+
+class Pruning(Callback):
+    """Asks a pruner of Optuna after each validation, in the first process; all processes end together.
+
+    What other trials reported is read from their metrics.csv, so nothing is kept but what a run keeps anyway.
+
+    Args:
+        folder: of the trial.
+        monitor: what is compared.
+        better: min or max.
+        pruner: median, asha or patience.
+
+    Attributes:
+        reason: why the trial was ended; None if it was not.
+    """
+
+    def __init__(self, folder: Path, monitor: str, better: str, pruner: str):
+        self.folder, self.monitor, self.better, self.pruner = folder, monitor, better, pruner
+        self.reason: str | None = None
+        # Of this process and of those before a resume.
+        self.reports: list[float] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        own = read_trial(self.folder)
+        # On the way to a checkpoint's place, loggers have cut what came after it.
+        self.reports = own.reports(self.monitor) if own else []
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if trainer.sanity_checking or trainer.state.fn != "fit" or self.monitor not in trainer.callback_metrics:
+            return
+        self.reports.append(trainer.callback_metrics[self.monitor].item())
+        if trainer.strategy.broadcast(trainer.is_global_zero and self._is_worse()):
+            shown = f"{self.monitor} {self.reports[-1]:.5g}"
+            self.reason = f"after validation {len(self.reports)}: {shown} is worse than others were ({self.pruner})"
+            trainer.should_stop = True
+
+    def _is_worse(self) -> bool:
+        from kindling.sweeps.pruners import is_worse
+
+        others = [trial for trial in read_trials(self.folder.parent) if trial.folder != self.folder]
+        return is_worse(self.pruner, self.better, self.monitor, self.reports, others)
+
+
+def pruning_of(config: dict[str, Any]) -> list[Callback]:
+    """The callback of a run whose folder is that of a trial, in a sweep that prunes; else none."""
+    folder = Path(config["paths"]["run"])
+    if read_trial(folder) is None:
+        return []
+    sweep = read_sweep(folder.parent) or {}
+    return [Pruning(folder, sweep["monitor"], sweep["better"], sweep["pruner"])] if sweep.get("pruner") else []
+
+
+def pruned(trainer: Trainer) -> str | None:
+    """Why a trial was ended before its time."""
+    return next((each.reason for each in trainer.callbacks if isinstance(each, Pruning)), None)  # pyright: ignore[reportAttributeAccessIssue]

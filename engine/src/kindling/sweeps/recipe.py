@@ -1,0 +1,55 @@
+"""The best trial as an experiment, to be copied into configs/experiment/."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+
+# What belongs to a place, and not to a recipe.
+LEFT_OUT = ("paths.", "hydra", "experiment")
+
+
+def recipe(loader: Any, overrides: Sequence[str], title: str) -> str:
+    """The YAML of an experiment with the overrides of a trial.
+
+    Args:
+        loader: Hydra's, which knows the groups.
+        overrides: of the sweep and of the trial.
+        title: its first comment.
+    """
+    parsed = OverridesParser.create(config_loader=loader).parse_overrides(list(overrides))
+    kept = [each for each in parsed if not each.key_or_group.startswith(LEFT_OUT)]
+    base = [each.value() for each in parsed if each.key_or_group == "experiment"]
+    chosen: list[Any] = [each for each in base if each is not None]
+    values: dict[str, Any] = {}
+    deleted = [str(each.input_line) for each in kept if each.is_delete()]
+    for each in kept:
+        if each.is_delete():
+            continue
+        if loader.repository.group_exists(each.key_or_group) and not isinstance(each.value(), dict):
+            chosen.append({f"override /{each.key_or_group}": each.value()})
+        else:
+            _put(values, each)
+    lines = ["# @package _global_", "# yaml-language-server: $schema=../../.schema/config.json", f"# {title}"]
+    lines += [f"# and on the command line: {line}" for line in deleted]
+    body = yaml.safe_dump({"defaults": [*chosen, "_self_"], **values}, sort_keys=False, allow_unicode=True)
+    return "\n".join([*lines, body])
+
+
+def _put(values: dict[str, Any], override: Override) -> None:
+    *parents, name = override.key_or_group.split(".")
+    node = values
+    for parent in parents:
+        node = node.setdefault(parent, {})
+    node[name] = _plain(override.value())
+
+
+def _plain(value: Any) -> Any:
+    """A value of Hydra's parser, whose quoted texts are objects of their own."""
+    if isinstance(value, dict):
+        return {str(_plain(key)): _plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else value.text

@@ -1,0 +1,125 @@
+"""What a trial's parameters are: a function of the sweep's settings, the trial's number and the trials before."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from kindling.config.extras import optional
+from kindling.config.space import Param, Values, points, text_of
+from kindling.run_folders.trials import Trial
+
+try:
+    import optuna
+    from optuna import distributions
+    from optuna.trial import FrozenTrial, TrialState, create_trial
+except ModuleNotFoundError:
+    optional("optuna")
+    raise
+
+optuna.logging.set_verbosity(optuna.logging.ERROR)
+STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
+
+
+def ask(settings: Mapping[str, Any], space: Sequence[Param], number: int, before: Sequence[Trial]) -> Values | None:
+    """The parameters of a trial as texts; None if the grid has no such point.
+
+    Args:
+        settings: of the sweep: sampler, seed, n_jobs, start, better, monitor.
+        number: of the trial.
+        before: all other trials.
+    """
+    if settings["sampler"] == "grid":
+        return next(islice(points(space), number, None), None)
+    if number < len(settings["start"]):
+        return start_values(space, settings["start"][number])
+    with may_change():
+        sampler = _sampler(settings, number, space)
+    study = optuna.create_study(direction=direction(settings["better"]), sampler=sampler)
+    for trial in before:
+        study.add_trial(frozen(trial, space, settings["monitor"]))
+    asked = study.ask()
+    values: Values = {}
+    for param in space:
+        if param.is_active(values):
+            values[param.key] = text_of(_suggest(asked, param))
+    return values
+
+
+@contextmanager
+def may_change() -> Iterator[None]:
+    """Without Optuna's warnings of what may change in a later version; ours is pinned."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def direction(better: str) -> Any:
+    return "maximize" if better == "max" else "minimize"
+
+
+def start_values(space: Sequence[Param], start: Mapping[str, Any]) -> Values:
+    """Of a trial to begin with: what is given; the rest is left to the config."""
+    return {param.key: text_of(start[param.key]) for param in space if param.key in start}
+
+
+def _sampler(settings: Mapping[str, Any], number: int, space: Sequence[Param]) -> optuna.samplers.BaseSampler:
+    # A function of the trial alone, so that a sweep that goes on asks the same.
+    seed = int(np.random.SeedSequence([settings["seed"], number]).generate_state(1)[0])
+    if settings["sampler"] == "random":
+        return optuna.samplers.RandomSampler(seed=seed)
+    conditional = any(param.when for param in space)
+    return optuna.samplers.TPESampler(
+        seed=seed, multivariate=True, group=conditional, constant_liar=settings["n_jobs"] > 1
+    )
+
+
+def _suggest(trial: optuna.Trial, param: Param) -> Any:
+    if param.choices:
+        return trial.suggest_categorical(param.key, param.choices)
+    if param.whole:
+        return trial.suggest_int(param.key, int(param.low), int(param.high), log=param.log)
+    return trial.suggest_float(param.key, param.low, param.high, log=param.log)
+
+
+def frozen(trial: Trial, space: Sequence[Param], monitor: str, rungs: Mapping[str, float] | None = None) -> FrozenTrial:
+    """A trial as Optuna knows it; parameters outside of the space, such as defaults, are left out."""
+    params, known = {}, {}
+    for param in space:
+        distribution = distribution_of(param)
+        value = _value(trial.params.get(param.key), param)
+        if value is not None and distribution._contains(distribution.to_internal_repr(value)):
+            params[param.key], known[param.key] = value, distribution
+    state = STATES.get(trial.state, TrialState.RUNNING)
+    if trial.state == "finished" and trial.score is None:
+        state = TrialState.FAIL
+    reports = dict(enumerate(trial.reports(monitor)))
+    values = {TrialState.COMPLETE: trial.score, TrialState.PRUNED: next(reversed(reports.values()), None)}
+    return create_trial(
+        state=state,
+        value=values.get(state),
+        params=params,
+        distributions=known,
+        intermediate_values=reports,
+        system_attrs=dict(rungs or {}),
+    )
+
+
+def distribution_of(param: Param) -> distributions.BaseDistribution:
+    if param.choices:
+        return distributions.CategoricalDistribution(param.choices)
+    if param.whole:
+        return distributions.IntDistribution(int(param.low), int(param.high), log=param.log)
+    return distributions.FloatDistribution(param.low, param.high, log=param.log)
+
+
+def _value(text: str | None, param: Param) -> Any:
+    if text is None or param.choices:
+        return text if text in param.choices else None
+    try:
+        return int(text) if param.whole else float(text)
+    except ValueError:
+        return None

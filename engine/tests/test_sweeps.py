@@ -1,0 +1,212 @@
+"""Sweeps whose trials are asked for: which they are, what came of them, and the same command again."""
+
+import json
+import os
+import re
+import shutil
+import signal
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import kindling.train  # noqa: F401  for the forked sweeps
+from kindling.cli.entry import compose
+from kindling.config import project
+from kindling.config.check.command_line import Check
+from kindling.config.composition import Composer, to_plain
+from kindling.config.space import param_of, points
+from kindling.run_folders.resumption import changed_settings
+from kindling.run_folders.saved_run import saved_config
+from kindling.run_folders.trials import Trial, read_trials
+from kindling.sweeps import sampling
+from kindling.sweeps.pruners import is_worse
+from kindling.testing.commands import Done, Fork, wait_for
+from kindling.testing.runs import FAST
+
+SETTINGS = {"sampler": "tpe", "seed": 0, "n_jobs": 1, "start": [], "monitor": "val/loss", "better": "min"}
+
+
+def ask(*arguments: Any) -> dict[str, Any]:
+    values = sampling.ask(*arguments)
+    assert values is not None
+    return values
+
+
+def space_of(*lines: str, **when: Any) -> list[Any]:
+    with Composer("train") as composer:
+        overrides = [composer.parse(line) for line in lines]
+        return [param_of(each, when.get(each.key_or_group)) for each in overrides]
+
+
+def trial_of(folder: Path, params: dict[str, str], *values: float, status: str = "finished") -> Trial:
+    folder.mkdir(parents=True)
+    rows = [f"{number},{value}" for number, value in enumerate(values)]
+    (folder / "metrics.csv").write_text("\n".join(["step,val/loss", *rows, ""]))
+    return Trial(folder, params, facts={"status": status, "best": {"score": min(values)}})
+
+
+def sweep(tmp_path: Path, *arguments: str) -> Done:
+    small = ["model=mlp", "test=false", "logger=csv", "sweep.start=[]", f"paths.logs={tmp_path}/logs"]
+    return Fork(tmp_path, "train.py", "-m", *FAST, *small, *arguments).result()
+
+
+def test_a_grid_has_the_points_of_hydras_product():
+    space = space_of("seed=0,0,1", "optimizer.lr=choice(0.1,0.2)", "model.hidden=[8],[16,8]")
+    expected = [
+        dict(zip(("seed", "optimizer.lr", "model.hidden"), point, strict=True))
+        for point in product(["0", "0", "1"], ["0.1", "0.2"], ["[8]", "[16,8]"])
+    ]
+    assert list(points(space)) == expected
+
+
+def test_a_parameter_is_there_only_under_its_condition(tmp_path):
+    lines = ("optimizer=adamw,sgd", "optimizer.momentum=interval(0.5,0.9)")
+    space = space_of(*lines, **{"optimizer.momentum": {"optimizer": "sgd"}})
+    asked = [ask(SETTINGS | {"sampler": "random"}, space, number, []) for number in range(20)]
+    assert {values["optimizer"] for values in asked} == {"adamw", "sgd"}
+    assert all(("optimizer.momentum" in values) == (values["optimizer"] == "sgd") for values in asked)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alone(tmp_path, sampler):
+    space = space_of(
+        "optimizer.lr=tag(log,interval(1e-4,1))", "model.hidden=[8],[16]", "data.batch_size=int(interval(8,64))"
+    )
+    before = [
+        trial_of(tmp_path / str(number), ask(SETTINGS | {"sampler": sampler}, space, number, []), 1 / (number + 1))
+        for number in range(12)
+    ]
+    settings = SETTINGS | {"sampler": sampler}
+    asked = ask(settings, space, 12, before)
+    assert asked == ask(settings, space, 12, before)
+    assert asked != ask(settings, space, 13, before)
+    assert asked != ask(settings | {"seed": 1}, space, 12, before)
+    assert (asked == ask(settings, space, 12, before[:3])) == (sampler == "random")
+    assert 1e-4 <= float(asked["optimizer.lr"]) <= 1
+    assert 8 <= int(asked["data.batch_size"]) <= 64
+
+
+@pytest.mark.parametrize(
+    ("pruner", "own", "expected"),
+    [
+        ("median", [1.0, 0.9], True),
+        ("median", [1.0, 0.1], False),
+        ("asha", [1.0, 0.9], True),
+        ("asha", [1.0, 0.01], False),
+        ("patience", [1.0, *[1.1] * 6], True),
+        ("patience", [1.0, *[1.1] * 3], False),
+    ],
+)
+@pytest.mark.parametrize("better", ["min", "max"])
+def test_a_trial_that_is_worse_than_others_were_is_pruned(tmp_path, pruner, own, expected, better):
+    sign = 1 if better == "min" else -1
+    others = [trial_of(tmp_path / str(number), {}, sign * 1.0, sign * (0.1 + 0.1 * number)) for number in range(5)]
+    assert is_worse(pruner, better, "val/loss", [sign * value for value in own], others) == expected
+
+
+def test_the_check_looks_at_each_value_and_not_at_the_product():
+    lines = [f"{key}={','.join(map(str, range(1, 11)))}" for key in ("seed", "data.batch_size", "trainer.max_epochs")]
+    with Composer("train") as composer:
+        check = Check(composer, sweep=True)
+        problems = check.run(["sweep=optuna", "optimizer.lr=interval(-1,1)", *lines])
+    assert [str(problem) for problem in problems] == ["optimizer.lr: given -1.0; allowed: 0 or more"]
+    assert len(check.configs) == 1 + 3 * 9 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["sweep=optuna", "seed=0"], "sweep: given tpe; allowed: null in a single run; -m"),
+        (["-m", "sweep=optuna", "seed=0"], "sweep: given no setting with several values; allowed: seed=0,1,2, or an"),
+        (["-m", "sweep=grid", "seed=interval(0,1)"], "seed: given interval.0,1.; allowed: values with commas"),
+        (["-m", "sweep=optuna", "seed=0,1", "sweep.n_trials=null"], "sweep.n_trials: given None; allowed: a whole"),
+        (["-m", "sweep=optuna", "seed=0,1", "sweep.pruner=medain"], "sweep.pruner: given medain; allowed: .*median"),
+        (["-m", "sweep=grid", "seed=0,1", "monitor=null"], "monitor: given null in a sweep; allowed: a metric of val"),
+        (["-m", "sweep=optuna", "optimizer.lr=interval(2,1)"], "lr: given interval.2,1.; allowed: interval.smaller"),
+        (["-m", "sweep=optuna", "seed=range(1,1)"], "seed: given range.1,1.; allowed: at least one value"),
+    ],
+)
+def test_a_sweep_that_cannot_be_is_refused_before_it_begins(tmp_path, arguments, said):
+    done = Fork(tmp_path, "train.py", *arguments, f"paths.logs={tmp_path}/logs").result()
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert re.search(said, done.stderr), done.stderr
+    assert not (tmp_path / "logs").exists()
+
+
+def test_the_same_command_again_goes_on_and_another_space_is_refused(tmp_path):
+    assert sweep(tmp_path, "sweep=random", "sweep.n_trials=2", "optimizer.lr=interval(0.001,0.01)").returncode == 0
+    folder = tmp_path / "logs" / "sweeps" / "default_random"
+    before = [(folder / str(number) / "run.json").read_bytes() for number in range(2)]
+    more = sweep(tmp_path, "sweep=random", "sweep.n_trials=3", "optimizer.lr=interval(0.001,0.01)")
+    assert more.returncode == 0, more.stderr
+    assert [(folder / str(number) / "run.json").read_bytes() for number in range(2)] == before
+    assert [trial.state for trial in read_trials(folder)] == ["finished"] * 3
+    assert "2 finished" in more.stdout.splitlines()[0]
+    other = sweep(tmp_path, "sweep=random", "optimizer.lr=interval(0.001,0.02)", "seed=3")
+    assert other.returncode == 2
+    assert "optimizer.lr=interval(0.001,0.02) (it has interval(0.001,0.01))" in other.stderr
+    assert "seed=3 (it has not)" in other.stderr
+
+
+def test_a_trial_that_fails_or_dies_is_recorded_with_its_reason_and_the_sweep_goes_on(tmp_path):
+    raising = "+callbacks.raising={_target_:bench.raising.Raising,epoch:-1}"
+    done = sweep(tmp_path, "sweep=grid", raising, "callbacks.raising.epoch=0,-9,-1", "sweep.max_failed=1")
+    assert done.returncode == 1
+    folder = tmp_path / "logs" / "sweeps" / "default_grid"
+    trials = read_trials(folder)
+    assert [trial.state for trial in trials] == ["failed", "failed", "finished"]
+    assert [trial.reason for trial in trials] == [
+        "RuntimeError: raised in epoch 0",
+        "killed by SIGKILL; often the memory has run out",
+        "",
+    ]
+    assert done.stderr.splitlines()[-1].startswith("error: sweep: 2 of 3 trials failed: 1 of ")
+    assert "sweep: 2 failed, 1 finished" in done.stdout
+    assert "best: trial 2" in done.stdout
+
+
+def test_more_failures_than_may_be_end_the_sweep(tmp_path):
+    raising = "+callbacks.raising={_target_:bench.raising.Raising,epoch:0}"
+    done = sweep(tmp_path, "sweep=grid", raising, "seed=0,1,2,3,4,5", "sweep.n_trials=6", "sweep.max_failed=0.4")
+    assert done.returncode == 1
+    assert "3 of 3 trials failed, which is more than sweep.max_failed=0.4 of 6" in done.stderr
+
+
+def test_a_sweep_that_is_ended_by_a_signal_goes_on_with_the_trial_that_ran(tmp_path):
+    lines = ["sweep=grid", "seed=0,1", "trainer.max_epochs=500", f"paths.logs={tmp_path}/logs", "logger=csv"]
+    fork = Fork(tmp_path, "train.py", "-m", *FAST, "model=mlp", "test=false", *lines)
+    wait_for(tmp_path / "logs", "best.ckpt")
+    os.kill(fork.process.pid or 0, signal.SIGTERM)
+    done = fork.result()
+    assert done.returncode == 143, done.stderr
+    folder = tmp_path / "logs" / "sweeps" / "default_grid"
+    facts = json.loads((folder / "0" / "run.json").read_text())
+    assert facts["status"] == "interrupted"
+    assert [trial.state for trial in read_trials(folder)] == ["open"]
+    assert list(folder.rglob("step_*.ckpt"))
+
+
+def test_the_best_trial_is_an_experiment_that_composes_to_its_config(tmp_path):
+    lines = ["experiment=mlp", "+optimizer.amsgrad=true", "model.hidden=[8],[16,8]", "scheduler=constant,cosine"]
+    done = sweep(tmp_path, "sweep=grid", *lines, "trainer.max_epochs=1")
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "logs" / "sweeps" / "mlp_grid"
+    number = min(read_trials(folder), key=lambda trial: trial.score or 0).number
+    copied = project.current().configs / "experiment" / "best_of_a_test.yaml"
+    shutil.copy(folder / "best.yaml", copied)
+    try:
+        found = to_plain(compose(["experiment=best_of_a_test", f"paths.logs={tmp_path}/logs", "resume=auto"]))
+    finally:
+        copied.unlink()
+    differing = changed_settings(saved_config(folder / str(number)), found)
+    assert [key for key in differing if not key.startswith(("paths", "experiment_name"))] == []
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_anywhere_has_the_trials_of_one_that_was_not(tmp_path):
+    import sweeps
+
+    assert sweeps.compare(tmp_path, sweeps=2, kills=3, seed=5) == 0
