@@ -1,5 +1,6 @@
 """Train a model and test its best checkpoint."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
 from kindling.training import machine
 from kindling.training.compilation import compile_net
-from kindling.training.example import check_example
+from kindling.training.example import give_shapes, has_lazy_layers, keep_lazy_layers_for_training, pass_example
 from kindling.training.failures import naming_checkpoint, naming_misfits
 from kindling.training.fit import fit
 from kindling.training.found import fill_in, naming_open_settings
@@ -148,7 +149,9 @@ def build_parts(
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
-    return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found)))
+    trainer = build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found))
+    keep_lazy_layers_for_training(trainer, task)
+    return Parts(data, task, loggers, trainer)
 
 
 def instantiate_data(node: DictConfig | None) -> LightningDataModule | None:
@@ -169,27 +172,27 @@ def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
     """The LightningModule, with what it takes of the net, the optimizer and other parts."""
     taken = taken_by(cfg.task._target_)
     parts: dict[str, Any] = {name: instantiate(cfg[GIVEN[name]], name) for name in taken & BUILT_FROM_NODES}
-    if "net" in taken:
-        parts["net"] = build_net(cfg, config)
     if cfg.trainer.overfit_batches:
         parts |= dict.fromkeys(taken & {"mix"})
     if parts.get("scheduler"):
         parts["scheduler"] = schedule_for(cfg.task._target_, parts["scheduler"])
     plain = {"layer_lr_decay": cfg.layer_lr_decay, "config": config}
-    task: LightningModule = instantiate(cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    make = partial(instantiate, cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    net = {"net": build_net(cfg, config, make)} if "net" in taken else {}
+    task: LightningModule = make(**net)
     if isinstance(parts.get("scheduler"), Schedule):
         parts["scheduler"].owner = task
     if isinstance(task, Task):
-        inputs = task.example()
-        if inputs is not None:
-            check_example(task, inputs)
-    if cfg.compile and "net" in parts:
-        compile_net(parts["net"], cfg.compile, Path(cfg.paths.cache).expanduser())
+        pass_example(task)
+    if cfg.compile and net:
+        compile_net(net["net"], cfg.compile, Path(cfg.paths.cache).expanduser())
     return task
 
 
-def build_net(cfg: DictConfig, config: dict[str, Any]) -> nn.Module:
+def build_net(cfg: DictConfig, config: dict[str, Any], make: Callable[..., LightningModule]) -> nn.Module:
     net = instantiate(cfg.model, "model")
+    if has_lazy_layers(net):
+        give_shapes(net, make)
     if cfg.init:
         initialise(net, cfg.init)
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":

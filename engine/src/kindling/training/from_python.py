@@ -17,6 +17,7 @@ from kindling.data.plain import PlainData
 from kindling.errors import ConfigError, KindlingError
 from kindling.run_folders.resumption import goes_on_with, newest_unfinished
 from kindling.stages import STAGES
+from kindling.training.example import has_lazy_layers, pass_example
 from kindling.training.task import Task
 
 # What the config says of data that is no data module.
@@ -95,6 +96,8 @@ class FromPython:
         task = copy.deepcopy(self._copy) if replay else self.task
         assert task is not None
         task.load_state_dict(self._state)
+        if isinstance(task, Task) and has_lazy_layers(task):
+            pass_example(task)
         return task
 
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
