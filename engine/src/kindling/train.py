@@ -22,7 +22,7 @@ from kindling.config.check.composed import check_config
 from kindling.config.composition import in_sweep, instantiate
 from kindling.config.given import GIVEN, taken_by
 from kindling.console import print_results, report, set_up_logging, warn
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, one_line
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
@@ -209,7 +209,11 @@ def build_trainer(
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         # That callback ends the run in time.
         given["max_time"] = None
-    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
+    try:
+        trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
+    except (RuntimeError, NotImplementedError) as error:
+        # Of Slurm's settings and of devices.
+        raise ConfigError(f"trainer: {one_line(error)}") from error
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():

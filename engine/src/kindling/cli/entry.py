@@ -20,7 +20,7 @@ from kindling.config.composition import Composer, in_sweep, own_error
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.process import parent, ranks, signals, start_and_end, streams
+from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings
 from kindling.run_folders.resumption import newest_unfinished
 
 PATHS = ("fork", "weights", "run", "ckpt")
@@ -42,8 +42,10 @@ def entry(file: str, task: Callable[[DictConfig], Any]) -> None:
 
 def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
-    full_trace = _take_full_trace()
     streams.take_over()
+    for line in surroundings.set_right():
+        print(f"warning: {line}", file=sys.stderr)
+    full_trace = _take_full_trace()
     signals.install()
     parent.end_with_launcher()
 
