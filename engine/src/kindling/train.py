@@ -128,8 +128,10 @@ def build_parts(
     Raises:
         KindlingError: the config, the data or the weights cannot be right.
     """
-    if replay:
+    if replay or cfg.trainer.barebones:
         cfg = without_output(cfg)
+    if cfg.trainer.barebones:
+        report("trainer.barebones: nothing is logged or kept; left out: callbacks, logger")
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
     cfg, config, found = fill_in(cfg, config, data)
@@ -164,7 +166,12 @@ def without_output(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg.trainer.merge_with(hidden)
-        cfg.logger, cfg.compile = {}, None
+        cfg.logger = {}
+        if cfg.trainer.barebones:
+            # Lightning refuses whatever would be seen or kept.
+            cfg.trainer.log_every_n_steps, cfg.callbacks = 0, {}
+        else:
+            cfg.compile = None
     return cfg
 
 
@@ -203,9 +210,12 @@ def build_net(cfg: DictConfig, config: dict[str, Any], make: Callable[..., Light
 def build_trainer(
     cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger], checkpoints: WholeCheckpointIO
 ) -> Trainer:
-    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
+    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag])
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [checkpoints]}
+    # Else Lightning would add its own.
+    absent = [flag for flag, kind in SWITCHES.items() if not any(isinstance(each, kind) for each in callbacks)]
+    given |= dict.fromkeys(absent, False)
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         # That callback ends the run in time.
         given["max_time"] = None

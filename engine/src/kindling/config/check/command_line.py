@@ -86,7 +86,9 @@ class Check:
             return None
         key, value = override.key_or_group, line.partition("=")[2]
         fault = None
-        if key == "hydra":
+        if key == "paths.run":
+            fault = Fault(key, value, "paths.logs, under which each run has a folder, or hydra.run.dir for this one")
+        elif key == "hydra":
             fault = Fault(key, value, "keys below it, such as hydra.verbose=true")
         elif not key:
             fault = explain(line, "", self.composer.parse, self.files.groups)
