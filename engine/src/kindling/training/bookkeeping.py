@@ -20,6 +20,7 @@ from kindling.training.optimization import scale_rates
 from kindling.training.requirements import (
     metrics_watched,
     refuse_other_interval,
+    warn_of_examples_left_over,
     warn_of_rare_logs,
     watch_the_last_epoch,
 )
@@ -74,6 +75,7 @@ class Bookkeeping(Callback):
         refuse_waiting(trainer, pl_module)
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
+        warn_of_examples_left_over(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:

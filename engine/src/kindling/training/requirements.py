@@ -1,13 +1,20 @@
 """What a LightningModule and its data must bring, held against the config before anything is trained."""
 
+from typing import Any
+
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils._pytree import tree_leaves
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config.rules.callback_rules import OF_VALIDATION
 from kindling.console import warn
-from kindling.errors import ConfigError
+from kindling.data.examples import num_examples
+from kindling.errors import ConfigError, DataError
+
+# A share of the examples that is worth a word.
+LEFT_OVER = 0.1
 
 
 def refuse_unfit(task: LightningModule, data: LightningDataModule | None) -> None:
@@ -64,6 +71,37 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
             f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
             f"step; allowed: 1 to {batches}"
         )
+
+
+def warn_of_examples_left_over(trainer: Trainer) -> None:
+    """Of each epoch, since only full batches are trained; another part of them each time, if they are shuffled."""
+    whole = isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1
+    if not whole or trainer.overfit_batches or trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    for loader in tree_leaves(trainer.train_dataloader):
+        total, size = num_in(loader), getattr(loader, "batch_size", None)
+        left = total - len(loader) * size * trainer.world_size if total and isinstance(size, int) else 0
+        if left > 0 and left >= LEFT_OVER * total:
+            better = best_batch_size(total // trainer.world_size, size)
+            rest = total - total // trainer.world_size // better * better * trainer.world_size
+            warn(
+                f"data.batch_size: given {size} for {total} training examples, of which each epoch leaves out {left}; "
+                f"data.batch_size={better} leaves out {rest or 'none'}"
+            )
+
+
+def num_in(loader: Any) -> int:
+    """How many examples a loader has that leaves out the last batch if it is not full; 0 of any other loader."""
+    drops = getattr(loader, "train", False) or getattr(loader, "drop_last", False)
+    try:
+        return num_examples(loader.dataset) if drops else 0
+    except (AttributeError, DataError):
+        return 0
+
+
+def best_batch_size(total: int, most: int) -> int:
+    """The largest that leaves out none, not below a quarter of `most`; else the one that leaves out fewest."""
+    return min(range(most, max(1, most // 4) - 1, -1), key=lambda size: total % size)
 
 
 def metrics_watched(trainer: Trainer) -> list[str]:
