@@ -55,7 +55,7 @@ def anomalies_in_one_line() -> Iterator[None]:
 def _place(called: str) -> str:
     """File, line and code of the last call in code that is neither an installed package nor the engine."""
     frames = FRAME.findall(called)
-    libraries = tuple(str(Path(each.__file__).parents[1]) for each in (torch, kindling))
+    libraries = tuple(str(Path(each).parents[1]) for each in (torch.__file__, str(kindling.__file__)))
     own = [each for each in frames if not each[0].startswith(libraries)]
     root = project.current().root
     for file, line, code in [*own[-1:], *frames[-1:]]:

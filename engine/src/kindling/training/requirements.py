@@ -79,8 +79,8 @@ def warn_of_examples_left_over(trainer: Trainer) -> None:
     if not whole or trainer.overfit_batches or trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
         return
     for loader in tree_leaves(trainer.train_dataloader):
-        total, size = num_in(loader), getattr(loader, "batch_size", None)
-        left = total - len(loader) * size * trainer.world_size if total and isinstance(size, int) else 0
+        total, size = num_in(loader), getattr(loader, "batch_size", None) or 0
+        left = total - len(loader) * size * trainer.world_size if size else 0
         if left > 0 and left >= LEFT_OVER * total:
             better = best_batch_size(total // trainer.world_size, size)
             rest = total - total // trainer.world_size // better * better * trainer.world_size

@@ -20,6 +20,7 @@ from yaml import YAMLError
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.groups import Asked, hydra_misfit
+from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
@@ -144,6 +145,7 @@ class Check:
             *problems_of(config, waits=self.waits),
         ]
         # `transform` decides on data.transform.
+        whole = by_file(whole, self.files, config, overrides)
         others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
         for problem in [*in_vain.values(), *left_out]:
             self._add(problem)

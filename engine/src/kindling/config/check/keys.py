@@ -21,6 +21,9 @@ ALIASES = {
     "gpus": "trainer.devices",
     "fp16": "trainer.precision",
 }
+# What others call a checkpoint, and what takes one here, the likeliest first.
+CHECKPOINTS = ("ckpt_path", "checkpoint", "checkpoint_path", "resume_from_checkpoint", "resume_from")
+OF_CHECKPOINTS = ("ckpt", "resume", "fork", "weights")
 # Whose settings foreign data lacks.
 ENGINES_DATA = "kindling.data.datamodule.DataModule"
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
@@ -53,6 +56,11 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     parent = _deepest(config, key)
     if key.rpartition(".")[2] in HYDRA_KEYS and parent and _select(config, parent) is None and not delete:
         return Fault(key, f"a key of {parent}, which is null", "a + before it", f"+{key}={value}")
+    if key.rpartition(".")[2] in CHECKPOINTS:
+        known = [each for each in OF_CHECKPOINTS if has(config, each)]
+        # A run is resumed by its folder.
+        likely = next((each for each in known if not (each == "resume" and value.endswith(".ckpt"))), "")
+        return Fault(key, "a key that is not there", listed(known), likely and f"{likely}={value or '...'}")
     own = _setting_of_the_engine(config, key)
     if own:
         return Fault(key, own, listed(arguments_of(config, "data")) or "nothing, as it takes no settings")
@@ -137,6 +145,12 @@ def _shared(path: str, key: str) -> int:
     return len(set(path.split(".")) & set(key.split(".")))
 
 
+def _nothing_of(key: str, options: list[str] | None) -> Fault:
+    if options is None:
+        return Fault(key, "nothing", "a value")
+    return Fault(key, "nothing", f"an option, {listed(options)}", f"{key}=none" if "none" in options else "")
+
+
 def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
     """Keys that nothing reads, and those that are needed and not there.
 
@@ -144,11 +158,7 @@ def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: s
         added: keys that were added on purpose, with a +; they may only be of no use.
     """
     known = {**files.top_level(name), "hydra": False}
-    faults = [
-        Fault(key, "nothing", f"an option, {listed(files.groups[key])}" if key in files.groups else "a value")
-        for key in sorted(known.keys() - config.keys())
-        if known[key]
-    ]
+    faults = [_nothing_of(key, files.groups.get(key)) for key in sorted(known.keys() - config.keys()) if known[key]]
     for key in map(str, config):
         if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
             faults.append(
