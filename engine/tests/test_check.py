@@ -190,6 +190,27 @@ def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
     assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
 
 
+HABIT = ("callbacks.progress=null", "callbacks.early_stopping.patience=3", "scheduler.scheduler.warmup=0.1", "seed=1")
+
+
+@pytest.mark.parametrize("option", ["fast", "find_lr", "overfit", "profile", "shapes"])
+def test_a_habitual_command_line_works_with_debug(option, capsys):
+    arguments = check_command_line("train", [*HABIT, f"debug={option}"])
+    assert arguments
+    left = [each for each in HABIT if each not in arguments]
+    assert "seed=1" not in left
+    said = capsys.readouterr().err
+    assert (f"warning: debug={option}: has no use for {', '.join(left)}; left out\n" if left else "") == said
+    assert bool(left) == (option != "fast")
+    with Composer("train") as composer:
+        composer.compose(arguments)
+
+
+def test_a_misspelt_setting_beside_debug_is_refused(problems):
+    (line,), _ = problems("debug=shapes", "callbacks.progres=null")
+    assert line.startswith("callbacks.progres: given a key that is not there")
+
+
 def test_the_keys_that_a_file_lacks_are_one_line(configs):
     file = configs / "data" / "fake.yaml"
     text = "".join(

@@ -1,5 +1,7 @@
 """The Trainer is as the config says: what is off stays off, and what Lightning refuses late is one line."""
 
+import pickle
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import pytest
@@ -10,8 +12,10 @@ from torch.utils.data import TensorDataset
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.cli.entry import compose
+from kindling.config.composition import to_plain
 from kindling.errors import ConfigError
-from kindling.train import build_trainer, train, without_output
+from kindling.train import build_parts, build_trainer, train, without_output
+from kindling.training.from_python import FromPython
 from test_wrong_tasks import ROWS, TARGETS, Plain
 
 ROW_SET = TensorDataset(ROWS, TARGETS)
@@ -75,3 +79,11 @@ def test_batch_norm_of_a_single_example_is_one_line(config):
 def test_the_folder_of_a_run_is_not_set_by_its_own_key():
     with pytest.raises(ConfigError, match=r"^paths.run: given x; allowed: paths.logs, under which each run has a "):
         compose(["paths.run=x"])
+
+
+def test_a_trainer_with_all_callbacks_can_be_pickled_for_the_processes_that_it_spawns(config):
+    cfg = config("callbacks=tensorboard", "logger=default", "trainer.strategy=ddp_spawn", "trainer.devices=2")
+    parts = build_parts(cfg, to_plain(cfg), FromPython(), None, [])
+    assert len(parts.trainer.callbacks) > 10  # pyright: ignore[reportAttributeAccessIssue]
+    again = pickle.loads(ForkingPickler.dumps((parts.trainer, parts.task)))
+    assert type(again[0]) is Trainer

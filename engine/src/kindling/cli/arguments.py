@@ -73,11 +73,14 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     if given.cfg or given.info:
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr)
+    if check.left_out:
+        useless = ", ".join(check.left_out)
+        print(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out", file=sys.stderr)
     if given.cfg == "job" and not (given.package or "").startswith("hydra"):
         leave_out(check.configs[0])
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)
         return None
-    return flags_first
+    return [each for each in flags_first if each not in check.left_out]
 
 
 def in_full(name: str, arguments: Sequence[str]) -> list[str]:

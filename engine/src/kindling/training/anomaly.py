@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-import kindling
 from kindling.config import project
 from kindling.errors import KindlingError
 
@@ -55,7 +54,7 @@ def anomalies_in_one_line() -> Iterator[None]:
 def _place(called: str) -> str:
     """File, line and code of the last call in code that is neither an installed package nor the engine."""
     frames = FRAME.findall(called)
-    libraries = tuple(str(Path(each).parents[1]) for each in (torch.__file__, str(kindling.__file__)))
+    libraries = tuple(str(Path(each).parents[1]) for each in (torch.__file__, Path(__file__).parent))
     own = [each for each in frames if not each[0].startswith(libraries)]
     root = project.current().root
     for file, line, code in [*own[-1:], *frames[-1:]]:

@@ -1,8 +1,9 @@
 """Which key of a config an override means, and the nearest one if it is not there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from kindling.config.check.files import ConfigFiles
@@ -70,6 +71,22 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
     line = f"~{meant}" if delete else f"{plus}{meant}={value}"
     return Fault(key, "a key that is not there", allowed, meant and line)
+
+
+def misfit(config: DictConfig, override: Override, groups: Mapping[str, list[str]]) -> Fault | None:
+    """What is wrong with the key of an override; None if it can be applied."""
+    key, value = override.key_or_group, override.value()
+    text = str(override.input_line).partition("=")[2]
+    there = has(config, key)
+    if override.package is not None:
+        return Fault(f"{key}@{override.package}", "a group that is not there", listed(groups), nearest(key, groups))
+    if not there and not override.is_add() and not override.is_force_add():
+        return unknown(config, key, text, groups, delete=override.is_delete())
+    if there and override.is_add() and not isinstance(value, dict | list):
+        return Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
+    if override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
+        return Fault(f"~{key}", text, f"its value, {now}", f"~{key}")
+    return None
 
 
 def _setting_of_the_engine(config: DictConfig, key: str) -> str:
