@@ -2,6 +2,7 @@
 
 import pickle
 from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,17 @@ def test_more_batches_between_validations_than_there_are_is_one_line(config):
         "trainer.val_check_interval: given 500, and an epoch has 3 batches; allowed: 1 to 3, a share such as 0.5, or "
         "trainer.check_val_every_n_epoch=null to count over epochs"
     )
+
+
+def test_a_share_that_leaves_nothing_to_test_is_refused_before_training(config):
+    cfg = config("data.num_images=256", "data.batch_size=32", "trainer.limit_test_batches=0.001")
+    with pytest.raises(ConfigError) as caught:
+        train(cfg)
+    assert str(caught.value) == (
+        "trainer.limit_test_batches: given 0.001 of 2 batches, which is none; allowed: 0.5 to 1.0, or a number of "
+        "batches"
+    )
+    assert not [*Path(cfg.paths.run).rglob("*.ckpt")]
 
 
 class Needy(EarlyStopping):

@@ -67,6 +67,8 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
     Raises:
         KindlingError: the config, the data or a checkpoint cannot be right, or the loss became NaN.
     """
+    if not isinstance(cfg, DictConfig):
+        raise ConfigError(f"cfg: given a {type(cfg).__name__}; allowed: what kindling.compose([...]) gives")
     if root is not None:
         project.use_own(root)
     given = FromPython(task, data)

@@ -19,6 +19,7 @@ from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import (
     metrics_watched,
+    refuse_a_test_of_nothing,
     refuse_other_interval,
     warn_of_examples_left_over,
     warn_of_rare_logs,
@@ -73,6 +74,7 @@ class Bookkeeping(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
+        refuse_a_test_of_nothing(trainer)
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
         warn_of_examples_left_over(trainer)

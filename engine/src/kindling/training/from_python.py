@@ -11,6 +11,7 @@ from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from kindling.config.given import GIVEN
+from kindling.config.left_out import value
 from kindling.config.logged import LOSSES, better, loss_of
 from kindling.console import report
 from kindling.data.plain import PlainData
@@ -79,6 +80,8 @@ class FromPython:
         """Find the metric that decides, and its direction, in the source of the task."""
         kind = type(self.task)
         target = f"{kind.__module__}.{kind.__qualname__}"
+        # With task=plain it is found in the source of a task that is not named yet.
+        cfg.monitor = value(cfg, "monitor", "val/loss")
         if cfg.monitor == "val/loss" and not isinstance(self.task, Task):
             cfg.monitor = loss_of(target) or loss_in_source(kind)
         way = ways_of(self.task).get(str(cfg.monitor)) if isinstance(self.task, Task) else None

@@ -1,5 +1,6 @@
 """What a LightningModule and its data must bring, held against the config before anything is trained."""
 
+from contextlib import suppress
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
@@ -8,8 +9,8 @@ from lightning.pytorch.utilities.model_helpers import is_overridden
 from torch.utils._pytree import tree_leaves
 
 from kindling.checkpoints.checkpoint import config_of
-from kindling.config.rules.callback_rules import OF_VALIDATION
-from kindling.console import warn
+from kindling.config.rules.callback_rules import OF_VALIDATION, shipped
+from kindling.console import report, warn
 from kindling.data.examples import num_examples
 from kindling.errors import ConfigError, DataError
 
@@ -67,9 +68,31 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
     every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
     batches = trainer.num_training_batches
     if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-        warn(
-            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
+        # The doctor, or a line of the data, says why there are few.
+        say, given = (report, "is") if every in shipped("trainer", "log_every_n_steps") else (warn, "given")
+        say(
+            f"trainer.log_every_n_steps: {given} {every} with {batches} batches an epoch, so that some epochs log no "
             f"step; allowed: 1 to {batches}"
+        )
+
+
+def refuse_a_test_of_nothing(trainer: Trainer) -> None:
+    """Before training, since Lightning looks at the test's batches only after it.
+
+    Raises:
+        ConfigError: a share of the test's batches is less than one.
+    """
+    share, data = trainer.limit_test_batches, getattr(trainer, "datamodule", None)
+    if not isinstance(share, float) or not 0 < share < 1 or not config_of(trainer).get("test") or data is None:
+        return
+    least = 0
+    # Foreign data may not be set up for a test yet.
+    with suppress(Exception):
+        least = min(len(loader) for loader in tree_leaves(data.test_dataloader()))
+    if least and int(least * share) == 0:
+        raise ConfigError(
+            f"trainer.limit_test_batches: given {share} of {least} batches, which is none; allowed: {1 / least:.2g} "
+            "to 1.0, or a number of batches"
         )
 
 

@@ -1,5 +1,6 @@
-"""Keys that a file of a group does not have and others ask for, in one line for each file."""
+"""Keys that a file of a group does not have and others ask for, and parts that a program may yet give."""
 
+import re
 from collections.abc import Sequence
 
 from hydra.core.override_parser.types import Override
@@ -12,6 +13,7 @@ from kindling.config.left_out import value
 
 # A key so near to one that is there is misspelt where it is asked for.
 SAME = 0.85
+MISSING = re.compile(r"^[^:]+: given (no value \(\?\?\?\)|null, which)")
 
 
 def by_file(
@@ -38,6 +40,20 @@ def by_file(
     merged = {id(each) for group in found.values() for each in group}
     rest = [each for each in problems if id(each) not in merged]
     return [*(_lacking(file, group) for file, group in found.items()), *rest]
+
+
+def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Problem]:
+    """The problems without those of parts that a program may yet give; else they are said once it trains."""
+    parts = tuple(f"{group}{end}" for group in groups for end in (".", ":"))
+    missing = [each for each in problems if str(each).startswith(parts) and MISSING.search(str(each))]
+    waiting = {str(each).partition(":")[0].partition(".")[0] for each in missing}
+    return [
+        each
+        for each in problems
+        if each not in missing
+        and not str(each).startswith("monitor_mode:")
+        and not (isinstance(each, Fault) and each.lacks.partition(".")[0] in waiting)
+    ]
 
 
 def _lacking(file: str, faults: list[Fault]) -> Fault:

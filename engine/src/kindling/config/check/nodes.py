@@ -13,6 +13,7 @@ from omegaconf import DictConfig, Node
 from kindling.config.check import annotations
 from kindling.config.check.hydra_targets import targets_of_hydra
 from kindling.config.check.keys import HYDRA_KEYS
+from kindling.config.check.lacking import but_parts
 from kindling.config.check.tree import Problem, paths, plain, source
 from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
@@ -63,14 +64,13 @@ def problems_of(config: DictConfig, given: Sequence[str] = (), *, waits: bool = 
     faults += node_faults(config, values, "")
     for rule in RULES:
         faults += rule(values) if not (waits and rule in OF_THE_TASK) else ()
-    if waits:
-        problems = [each for each in problems if not str(each).startswith("monitor_mode:")]
     # paths.run is set when the run starts.
     faulty = {fault.path for fault in faults} | {"paths.run"}
     # A node without a value for its target has its fault.
     valueless = {each.path.removesuffix("._target_") for each in problems if isinstance(each, Fault)}
     faults = [fault for fault in faults if fault.path not in valueless]
-    return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
+    found = problems + [fault for fault in faults if source(config, fault.path) not in faulty]
+    return but_parts(found, ("task", *OPTIONAL)) if waits else found
 
 
 def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:

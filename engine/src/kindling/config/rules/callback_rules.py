@@ -110,13 +110,13 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
         validations = epochs // every if _watches_val(_parent(config, path)) else epochs
-        if patience >= validations > 0 and patience not in _shipped(*path.split(".")):
+        if patience >= validations > 0 and patience not in shipped(*path.split(".")):
             most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
             else_ = "nothing stops the run early" if "early_stopping" in path else "the learning rate never falls"
             yield Fault(path, str(patience), f"less than {most}; else {else_}", warning=True)
 
 
-def _shipped(group: str, *keys: str) -> list[Any]:
+def shipped(group: str, *keys: str) -> list[Any]:
     """What the files of a group say, which nobody has chosen."""
     files = (project.current().configs / group).glob("*.yaml")
     nodes = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
