@@ -226,6 +226,15 @@ def test_the_keys_that_a_file_lacks_are_one_line(configs):
     )
 
 
+def test_a_key_that_a_file_misspells_is_one_that_it_lacks(configs):
+    file = configs / "data" / "fake.yaml"
+    file.write_text(file.read_text().replace("\nchannels:", "\nchanels:"))
+    with Composer("train", configs) as composer:
+        lines = sorted(map(str, Check(composer).run(["data=fake"])))
+    assert [line.partition(":")[0] for line in lines] == ["data.chanels", "data"]
+    assert "did you mean data.channels?" in lines[0]
+
+
 def test_a_reference_that_is_misspelt_is_no_key_that_a_file_lacks(problems):
     (line,), _ = problems("data=fake", "model.in_channels=${data.chanels}")
     assert line.endswith("did you mean ${data.channels}?")

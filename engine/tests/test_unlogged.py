@@ -132,6 +132,7 @@ QUIET = ("logger=csv", "trainer=cpu", "trainer.enable_progress_bar=false", "trai
 
 @pytest.mark.parametrize("override", ["monitor=val/mae", "callbacks.early_stopping.monitor=val/mae"])
 def test_a_monitor_waits_for_the_module_that_a_program_gives(tmp_path, override, caplog, recwarn):
+    caplog.set_level("INFO")
     mode = "monitor_mode=min" if override.startswith("monitor") else "callbacks.best_checkpoint=null"
     cfg = compose([*QUIET, f"paths.logs={tmp_path}", override, mode])
     rows = dict.fromkeys(("train", "val"), (ROWS, TARGETS))

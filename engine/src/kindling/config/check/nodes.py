@@ -153,7 +153,8 @@ def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
 
 def _decoded(fault: Fault, config: Any, key: Any, annotation: ast.expr | None) -> Fault:
     """With what a variable of the environment needs, which is a text."""
-    raw = config._get_node(key)._value() if isinstance(config, DictConfig) and key in config else None
+    node = config._get_node(key) if isinstance(config, DictConfig) and key in config else None
+    raw = node._value() if isinstance(node, Node) else None
     if not (isinstance(raw, str) and re.fullmatch(r"\$\{oc\.env:.+\}", raw)):
         return fault
     is_right = annotations.accepts(annotation, yaml.safe_load(str(config[key])))
