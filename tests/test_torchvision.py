@@ -33,9 +33,12 @@ def test_all_families_give_one_logit_a_class_in_training_too(name):
     assert net(torch.randn(2, 3, 64, 64)).shape == (2, 7)
 
 
-def test_a_name_that_it_does_not_have_is_answered_with_all_names():
-    with pytest.raises(ConfigError, match=r"model\.name: given 'resnet19'; allowed: alexnet, .*resnet18"):
-        model("resnet19")
+@pytest.mark.parametrize(
+    ("name", "told"), [("resnet81", r"\d+ names; did you mean resnet18\?"), ("zzz", "alexnet, .*resnet18")]
+)
+def test_a_name_that_it_does_not_have_is_answered_with_the_nearest_or_all(name, told):
+    with pytest.raises(ConfigError, match=rf"^model\.name: given '{name}'; allowed: {told}"):
+        model(name)
 
 
 def test_a_grey_image_is_one_whose_channels_are_the_same():

@@ -302,7 +302,7 @@ FAULTS = [
         "    data",
     ),
     Fault("engine/src/kindling/train.py", "if cfg.train and trainer.global_step == 0:", "if False:"),
-    Fault("engine/src/kindling/training/example.py", "task.net.train()", "pass"),
+    Fault("engine/src/kindling/training/example.py", "module.training = mode", "pass"),
     Fault(
         "engine/src/kindling/checkpoints/checkpoint.py",
         'map_location="cpu", weights_only=True',
@@ -327,7 +327,6 @@ FAULTS = [
     Fault("engine/src/kindling/run_folders/own_files.py", "if path.is_symlink() and", "if False and"),
     Fault("engine/src/kindling/config/check/annotations.py", "and not isinstance(value, bool)", ""),
     Fault("engine/src/kindling/config/check/annotations.py", "return len(items) == len(value) and", "return"),
-    Fault("engine/src/kindling/config/check/command_line.py", "elif there and override.is_add() and", "elif False and"),
     Fault("engine/src/kindling/config/space.py", "if not choices:", "if False:"),
     Fault("engine/src/kindling/config/space.py", "if low >= high:", "if False:"),
     Fault("engine/src/kindling/config/check/jobs.py", "<= MOST_JOBS:", "<= 10**9:"),
@@ -342,6 +341,30 @@ FAULTS = [
         "            pass\n        for",
     ),
     Fault("engine/src/kindling/sweeps/recipe.py", "if loader.repository.group_exists(each.key_or_group)", "if False"),
+    Fault("engine/src/kindling/config/check/keys.py", "if there and override.is_add() and", "if False and"),
+    Fault("engine/src/kindling/config/check/lacking.py", "fault.lacks in required or", ""),
+    Fault(
+        "engine/src/kindling/config/check/command_line.py", "if usual is None or not keys.has(usual, key):", "if True:"
+    ),
+    Fault("engine/src/kindling/config/check/files.py", "startswith(codecs.BOM_UTF8)", 'startswith(b"-")'),
+    Fault("engine/src/kindling/config/once.py", "return copy.deepcopy(config)", "return config"),
+    Fault("engine/src/kindling/cli/entry.py", "if Path.cwd() != Path(HydraConfig.get().runtime.cwd):", "if False:"),
+    Fault(
+        "engine/src/kindling/cli/saved_again.py",
+        'config["paths"]["run"] = config["resume"] = None',
+        'config["resume"] = None',
+    ),
+    Fault(
+        "engine/src/kindling/process/surroundings.py",
+        'env.get(name, "1") != "1" and not by_slurm',
+        'env.get(name, "1") == ""',
+    ),
+    Fault("engine/src/kindling/train.py", "given |= dict.fromkeys(absent, False)", "given |= {}"),
+    Fault("engine/src/kindling/train.py", "        give_shapes(net, make)", "        pass"),
+    Fault("engine/src/kindling/training/example.py", "setattr(module, name, buffer.copy_(value))", "pass"),
+    Fault("engine/src/kindling/training/anomaly.py", "if not each[0].startswith(libraries)", ""),
+    Fault("engine/src/kindling/training/requirements.py", "if left > 0 and left >= LEFT_OVER * total:", "if False:"),
+    Fault("engine/src/kindling/training/requirements.py", "if least and int(least * share) == 0:", "if False:"),
     Fault(
         "engine/src/kindling/config/check/command_line.py",
         "return self._composed[lines].copy()",

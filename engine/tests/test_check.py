@@ -216,6 +216,113 @@ def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
     assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
 
 
+HABIT = ("callbacks.progress=null", "callbacks.early_stopping.patience=3", "scheduler.scheduler.warmup=0.1", "seed=1")
+
+
+@pytest.mark.parametrize("option", ["fast", "find_lr", "overfit", "profile", "shapes"])
+def test_a_habitual_command_line_works_with_debug(option, capsys):
+    arguments = check_command_line("train", [*HABIT, f"debug={option}"])
+    assert arguments
+    left = [each for each in HABIT if each not in arguments]
+    assert "seed=1" not in left
+    said = capsys.readouterr().err
+    assert (f"warning: debug={option}: has no use for {', '.join(left)}; left out\n" if left else "") == said
+    assert bool(left) == (option != "fast")
+    with Composer("train") as composer:
+        composer.compose(arguments)
+
+
+def test_a_misspelt_setting_beside_debug_is_refused(problems):
+    (line,), _ = problems("debug=shapes", "callbacks.progres=null")
+    assert line.startswith("callbacks.progres: given a key that is not there")
+
+
+def test_the_keys_that_a_file_lacks_are_one_line(configs):
+    file = configs / "data" / "fake.yaml"
+    text = "".join(
+        line for line in file.read_text().splitlines(True) if not line.startswith(("num_classes", "channels"))
+    )
+    file.write_text(text)
+    with Composer("train", configs) as composer:
+        (fault,) = Check(composer).run(["data=fake"])
+    assert re.fullmatch(
+        r"data: given \S*configs/data/fake.yaml without num_classes, channels; allowed: a value for each there; asked "
+        r"for by task, model, FakeImages",
+        str(fault),
+    )
+
+
+def test_a_key_that_a_file_misspells_is_one_that_it_lacks(configs):
+    file = configs / "data" / "fake.yaml"
+    file.write_text(file.read_text().replace("\nchannels:", "\nchanels:"))
+    with Composer("train", configs) as composer:
+        lines = sorted(map(str, Check(composer).run(["data=fake"])))
+    assert [line.partition(":")[0] for line in lines] == ["data.chanels", "data"]
+    assert "did you mean data.channels?" in lines[0]
+
+
+def test_a_reference_that_is_misspelt_is_no_key_that_a_file_lacks(problems):
+    (line,), _ = problems("data=fake", "model.in_channels=${data.chanels}")
+    assert line.endswith("did you mean ${data.channels}?")
+    lines, _ = problems("data=fake", "model.in_channels=${data.nothing}", "~data.num_classes")
+    assert len([each for each in lines if each.startswith("data:")]) == 0
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("debug=fdr", "did you mean debug=fast?"),
+        ("trainer=ddp_sim", "did you mean trainer=ddp_cpu?"),
+        ("logger=many_loggers", "did you mean logger=[csv,tensorboard]?"),
+        ("ckpt_path=", "allowed: fork, resume, weights; did you mean resume=...?"),
+        ("ckpt_path=logs/cnn/x", "did you mean resume=logs/cnn/x?"),
+        ("trainer.resume_from_checkpoint=a.ckpt", "did you mean fork=a.ckpt?"),
+        ("callbacks=null", "did you mean callbacks=none?"),
+    ],
+)
+def test_a_name_of_other_templates_is_answered_with_ours(problems, line, told):
+    (answer,), _ = problems(line)
+    assert answer.endswith(told)
+
+
+def test_a_variable_of_the_environment_is_a_text_until_it_is_decoded(problems, monkeypatch):
+    monkeypatch.setenv("RATE", "0.1")
+    (line,), _ = problems("optimizer.lr=${oc.env:RATE}")
+    meant = 'optimizer.lr="${oc.decode:${oc.env:RATE}}"'
+    assert line == f"optimizer.lr: given '0.1'; allowed: a number; did you mean '{meant}'?"
+    assert problems(meant) == ([], [])
+    monkeypatch.setenv("RATE", "much")
+    assert problems("optimizer.lr=${oc.env:RATE}") == (["optimizer.lr: given 'much'; allowed: a number"], [])
+
+
+def test_a_variable_that_is_not_set_is_one_line(problems, monkeypatch):
+    monkeypatch.setenv("SEED_OF_TODAY", "3")
+    assert problems("seed=${oc.env:SEED_OF_TODAI}")[0] == [
+        "seed: given ${oc.env:SEED_OF_TODAI}, and SEED_OF_TODAI is not set; allowed: a variable that is set; export "
+        "SEED_OF_TODAI=..., or ${oc.env:SEED_OF_TODAI,DEFAULT}; did you mean ${oc.env:SEED_OF_TODAY}?"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("group", "refused"), [("mix", ""), ("mixx", "a group that is not there"), ("task", "nothing")]
+)
+def test_null_for_a_group_is_what_hydra_takes(configs, group, refused):
+    text = f"# @package _global_\ndefaults:\n  - override /{group}: null\n"
+    (configs / "experiment" / "mine.yaml").write_text(text)
+    with Composer("train", configs) as composer:
+        found = [str(each) for each in Check(composer).run(["experiment=mine"]) if not is_warning(each)]
+    assert len(found) == bool(refused)
+    assert all(f": given {refused}; allowed: " in each for each in found)
+
+
+def test_a_byte_order_mark_is_said(configs):
+    text = "# @package _global_\nseed: 3\n"
+    (configs / "experiment" / "mine.yaml").write_text(text, encoding="utf-8-sig")
+    with Composer("train", configs) as composer:
+        (fault,) = Check(composer).run(["experiment=mine"])
+    assert str(fault).endswith("given a byte order mark at its start; allowed: UTF-8 without one; save the file so")
+
+
 @pytest.mark.parametrize(
     ("option", "key", "misspelt"), [("cnn", "_target_", "_tagret_"), ("pretrained", "weights", "wieghts")]
 )
@@ -296,7 +403,7 @@ def test_what_only_the_job_knows_is_left_to_it(problems):
     assert problems("paths.data=${hydra:runtime.cwd}") == ([], [])
     assert problems("model.weights=${oc.env:HOME}", "model=pretrained") == ([], [])
     errors, _ = problems("paths.data=${oc.env:NOT_THERE}")
-    assert errors[0].startswith("paths.data: given ${oc.env:NOT_THERE}; allowed: ")
+    assert errors[0].startswith("paths.data: given ${oc.env:NOT_THERE}, and NOT_THERE is not set; ")
 
 
 @pytest.mark.parametrize("value", ["~/ada's runs", '~/a "b"'])
@@ -468,8 +575,9 @@ def test_what_is_allowed_is_shown_as_a_yaml_file_has_it(problems, key):
     assert "None?" not in error
 
 
-def test_a_reference_to_what_data_lacks_is_never_answered_with_the_setting_that_refers():
-    with Composer("train") as composer:
-        errors = [str(each) for each in Check(composer).run(["data=table"]) if "num_classes}" in str(each)]
-    assert errors
-    assert not any("did you mean ${model.num_classes}" in each or "${task." in each for each in errors)
+def test_a_reference_to_what_data_lacks_names_the_file_and_who_refers(problems):
+    (line,), _ = problems("data=table")
+    assert line.endswith(
+        "configs/data/table.yaml without num_classes, channels; allowed: a value for each there, or another task and "
+        "model; asked for by task, model"
+    )

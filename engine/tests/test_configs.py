@@ -19,7 +19,7 @@ OF_NO_IMAGES = ("letters", "table", "bigram", "linear", "foreign", "none", "next
 GOLDEN = Path(__file__).parent / "golden"
 GROUPS = {
     "data": ["coloured", "fake", "foreign", "image_folder", "letters", "none", "patterns", "plain", "table"],
-    "model": ["bigram", "cnn", "linear", "mlp", "none", "pretrained", "vit"],
+    "model": ["bigram", "cnn", "lazy", "linear", "mlp", "none", "pretrained", "vit"],
     "optimizer": ["adam", "adamw", "muon", "none", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "none", "onecycle", "plateau", "step"],
     "transform": ["color_jitter", "none", "rand", "resized_crop", "trivial"],

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from kindling.config.check import fits
+from kindling.config.check.fits import Chosen
 from kindling.testing import batches, data, models, sets, tasks
-from kindling.testing.nets import Case, for_task
+from kindling.testing.nets import Case, for_task, with_images
 from kindling.testing.tasks import *  # noqa: F403
 from kindling.training.sums import StepOutput
 
@@ -133,6 +134,31 @@ def test_images_with_labels_are_told_by_their_class_not_by_their_channels(name, 
     node = {**sets.written(name), "channels": 1}
     monkeypatch.setattr(sets, "written", lambda _: node)
     assert sets.reads_images_with_labels(name) == expected
+
+
+# --- models
+
+
+@pytest.mark.parametrize(
+    "contract",
+    [
+        models.test_the_first_loss_is_about_that_of_guessing,
+        models.test_the_first_weights_are_a_function_of_the_seed,
+        models.test_every_trainable_parameter_gets_a_gradient_within_three_steps,
+        models.test_the_gradient_is_the_slope_of_the_loss_in_double_precision,
+        models.test_evaluation_repeats_its_bits_and_changes_nothing,
+    ],
+)
+def test_a_model_whose_layers_find_their_shapes_keeps_what_others_keep(contract, offline):
+    contract(lazy(offline))
+
+
+def test_a_model_whose_layers_find_their_shapes_comes_back_from_a_checkpoint(offline, tmp_path):
+    models.test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(lazy(offline), tmp_path)
+
+
+def lazy(folder: Path) -> Case:
+    return with_images(Chosen("classification", "fake", "lazy"), folder)
 
 
 # --- what goes together

@@ -265,7 +265,8 @@ def test_a_parameter_that_a_step_made_infinite_is_found(small):
     assert diverge(cfg) == (
         "net.hidden.1.weight: is NaN or infinite; step 0 (epoch 0, batch 0): after the step, the parameter "
         "net.hidden.1.weight is NaN or infinite; there is no checkpoint before it; lower optimizer.lr or set "
-        "trainer.gradient_clip_val, or leave such batches out with on_nan=rollback"
+        "trainer.gradient_clip_val, or leave such batches out with on_nan=rollback; debug=anomaly names the line "
+        "of code"
     )
     assert saved_steps(cfg) == []
 

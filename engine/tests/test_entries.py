@@ -246,7 +246,7 @@ def test_help_and_config_are_shown_without_importing_torch(tmp_path, script, fla
 def test_a_shell_completes_groups_and_options(tmp_path):
     done = run("train.py", "-sc", "query=bash", cwd=tmp_path, COMP_LINE="python train.py model=", COMP_POINT="22")
     assert done.stdout.split() == [
-        f"model={name}" for name in ("bigram", "cnn", "linear", "mlp", "none", "pretrained", "vit")
+        f"model={name}" for name in ("bigram", "cnn", "lazy", "linear", "mlp", "none", "pretrained", "vit")
     ]
 
 

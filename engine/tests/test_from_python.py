@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.demos.boring_classes import BoringDataModule, BoringModel
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import R2Score
@@ -243,3 +244,17 @@ def test_metrics_of_an_epoch_may_be_plain_numbers(given):
 
     metrics = train(given(), task=Plain(nn.Linear(4, 1), optimizer=partial(torch.optim.SGD, lr=0.1)), data=DATA)
     assert metrics["test/one"] == 1
+
+
+@pytest.mark.parametrize("lines", ["task=plain data=plain", "task=plain model=none", "model=none"])
+def test_a_config_without_a_task_waits_for_the_one_that_is_given(lines, tmp_path):
+    quick = ["trainer=cpu", "callbacks=none", "logger=none", "trainer.max_epochs=1", f"paths.logs={tmp_path}"]
+    cfg = compose([*lines.split(), *quick])
+    train(cfg, task=BoringModel(), data=BoringDataModule())
+    with pytest.raises(ConfigError, match=r"^(model|task)"):
+        train(compose([*lines.split(), *quick]))
+
+
+def test_a_config_that_is_no_config_is_refused():
+    with pytest.raises(ConfigError, match=r"^cfg: given a dict; allowed: what kindling.compose"):
+        train({"seed": 1})  # pyright: ignore[reportArgumentType]

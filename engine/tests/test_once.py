@@ -45,17 +45,28 @@ def test_what_is_changed_in_a_config_is_not_in_the_next(tmp_path):
 
 def test_each_job_of_a_sweep_is_composed_once_and_another_sweep_anew(monkeypatch):
     composed = []
-    monkeypatch.setattr(once, "_compose_job", lambda self, config, lines: composed.append(lines) or object())
+    monkeypatch.setattr(once, "_compose_job", lambda self, config, lines: composed.append(lines) or {"lines": lines})
     monkeypatch.setattr(once, "_jobs", {})
     sweep, jobs = object(), [["seed=0"], ["seed=1"]]
     checked = [once._compose_once(None, sweep, lines) for lines in jobs]
     run = [once._compose_once(None, sweep, lines) for lines in jobs]
     assert composed == jobs
-    assert all(one is other for one, other in zip(checked, run, strict=True))
-    assert once._jobs == {}
-    once._compose_once(None, sweep, ["seed=0"])
+    assert checked == run
     once._compose_once(None, object(), ["seed=0"])
-    assert len(composed) == 4
+    assert len(composed) == 3
+
+
+def test_equal_jobs_of_a_sweep_have_a_config_each():
+    with Composer("train"):
+        sweep = GlobalHydra.instance().config_loader().load_configuration("train", ["seed=0,0"], RunMode.MULTIRUN)
+        loader = GlobalHydra.instance().config_loader()
+        # Hydra looks at all before it runs the first.
+        *_, first, second = [once._compose_once(loader, sweep, ["seed=0"]) for _ in range(4)]
+    OmegaConf.set_readonly(first, True)
+    first.hydra._set_flag("readonly", False)
+    first.hydra.job.num = 1
+    assert OmegaConf.is_missing(second.hydra.job, "num")
+    second.seed = 3
 
 
 @pytest.mark.parametrize(

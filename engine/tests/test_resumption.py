@@ -15,6 +15,7 @@ from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
 from kindling.config.renames import FORMAT
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
+from kindling.run_folders import resumption
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import RunLock, is_held
 from kindling.run_folders.record import RunRecord
@@ -576,3 +577,20 @@ def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(tra
         train_run(EVERY_STEP, f"resume={stopped.paths.run}")
     assert str(train_run(EVERY_STEP, "resume=auto").folder) != stopped.paths.run
     assert f"of format {given!r}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("said", "words"), [("train.py experiment=cnn seed=1", "python train.py experiment=cnn seed=1 "), ("rm -rf x", "")]
+)
+def test_resume_alone_is_answered_with_the_command_of_the_run(tmp_path, said, words):
+    (tmp_path / "run.json").write_text(f'{{"status": "failed", "command": "{said}"}}')
+    command = resumption._command(tmp_path)
+    assert command == (words and f"{words}resume={tmp_path}")
+    before = {"paths": {}, **{f"key_{number}": number for number in range(9)}}
+    with pytest.raises(ConfigError) as caught:
+        refuse_changes(before, {"paths": {}}, command=command)
+    assert (
+        f"and 8 others; allowed: those that the run was started with; repeat its command, {command}"
+        if words
+        else ("; allowed: those that the run was started with; repeat its command; fork= branches off")
+    ) in str(caught.value)

@@ -57,6 +57,38 @@ def test_each_strategy_of_lightning_is_allowed(name):
     assert told(trainer_rules.strategy, trainer__strategy=name) == ""
 
 
+def test_one_device_for_several_is_refused():
+    assert told(trainer_rules.strategy, trainer={"strategy": "single_device", "devices": 2}) == (
+        "trainer.strategy: given single_device with trainer.devices=2; allowed: ddp, or trainer.devices=1"
+    )
+
+
+@pytest.mark.parametrize(("given", "says"), [(1, True), (1.0, False), (2, False), (True, False), (None, False)])
+def test_a_validation_after_each_batch_is_said(given, says):
+    line = told(trainer_rules.a_whole_number_is_of_batches, trainer={"val_check_interval": given})
+    assert line == says * (
+        "warning: trainer.val_check_interval: given 1, a validation after each batch; allowed: 1.0 for once an epoch; "
+        "a larger number of batches, or a share"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("BatchSizeFinder", "find_batch_size"), ("lr_finder.LearningRateFinder", "find_lr")]
+)
+def test_a_finder_of_lightning_is_answered_with_ours(name, option):
+    node = {"_target_": f"lightning.pytorch.callbacks.{name}"}
+    line = told(callback_rules.finders_are_of_the_engine, callbacks={"mine": node})
+    assert line.startswith("callbacks.mine: given ")
+    assert line.endswith(f"allowed: debug={option}")
+
+
+@pytest.mark.parametrize("path", run_rules.OWN)
+def test_what_the_code_gives_itself_is_refused(path):
+    keys = path.replace(".", "__")
+    assert told(run_rules.code_gives_its_own, task={}, **{keys: []}).startswith(f"{path}: given a value, and train() ")
+    assert told(run_rules.code_gives_its_own, task={}, **{keys: None}) == ""
+
+
 def test_a_misspelt_strategy_is_told_the_nearest():
     assert told(trainer_rules.strategy, trainer__strategy="fspd").endswith("did you mean fsdp?")
 

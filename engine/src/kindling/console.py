@@ -25,6 +25,8 @@ NOT_FOR_USERS = (
     ".*LeafSpec",
     # The summary counts the bytes of mixed precision as those of full.
     ".*not supported by the model summary",
+    # It is said with what else is left out.
+    ".*`Trainer.barebones=True.` is configured",
     # It always does when a run is resumed.
     "Checkpoint directory .* exists and is not empty",
 )

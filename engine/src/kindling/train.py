@@ -1,5 +1,6 @@
 """Train a model and test its best checkpoint."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from kindling.config.check.composed import check_config
 from kindling.config.composition import in_sweep, instantiate
 from kindling.config.given import GIVEN, taken_by
 from kindling.console import print_results, report, set_up_logging, warn
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, one_line
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
@@ -29,7 +30,7 @@ from kindling.run_folders.lifecycle import recorded
 from kindling.sweeps.pruning import pruned, pruning_of
 from kindling.training import machine
 from kindling.training.compilation import compile_net
-from kindling.training.example import check_example
+from kindling.training.example import give_shapes, has_lazy_layers, keep_lazy_layers_for_training, pass_example
 from kindling.training.failures import naming_checkpoint, naming_misfits
 from kindling.training.fit import fit
 from kindling.training.found import fill_in, naming_open_settings
@@ -67,6 +68,8 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
     Raises:
         KindlingError: the config, the data or a checkpoint cannot be right, or the loss became NaN.
     """
+    if not isinstance(cfg, DictConfig):
+        raise ConfigError(f"cfg: given a {type(cfg).__name__}; allowed: what kindling.compose([...]) gives")
     if root is not None:
         project.use_own(root)
     given = FromPython(task, data)
@@ -133,8 +136,10 @@ def build_parts(
     Raises:
         KindlingError: the config, the data or the weights cannot be right.
     """
-    if replay:
+    if replay or cfg.trainer.barebones:
         cfg = without_output(cfg)
+    if cfg.trainer.barebones:
+        report("trainer.barebones: nothing is logged or kept; left out: callbacks, logger")
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
     cfg, config, found = fill_in(cfg, config, data)
@@ -155,7 +160,9 @@ def build_parts(
     if replay:
         callbacks = [*(each for each in callbacks if not isinstance(each, WRITERS)), replay]
     hide_void_events(loggers, start)
-    return Parts(data, task, loggers, build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found)))
+    trainer = build_trainer(cfg, callbacks, loggers, WholeCheckpointIO(config, data, found))
+    keep_lazy_layers_for_training(trainer, task)
+    return Parts(data, task, loggers, trainer)
 
 
 def instantiate_data(node: DictConfig | None) -> LightningDataModule | None:
@@ -168,7 +175,12 @@ def without_output(cfg: DictConfig) -> DictConfig:
     cfg = cfg.copy()
     with open_dict(cfg):
         cfg.trainer.merge_with(hidden)
-        cfg.logger, cfg.compile = {}, None
+        cfg.logger = {}
+        if cfg.trainer.barebones:
+            # Lightning refuses whatever would be seen or kept.
+            cfg.trainer.log_every_n_steps, cfg.callbacks = 0, {}
+        else:
+            cfg.compile = None
     return cfg
 
 
@@ -176,27 +188,27 @@ def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
     """The LightningModule, with what it takes of the net, the optimizer and other parts."""
     taken = taken_by(cfg.task._target_)
     parts: dict[str, Any] = {name: instantiate(cfg[GIVEN[name]], name) for name in taken & BUILT_FROM_NODES}
-    if "net" in taken:
-        parts["net"] = build_net(cfg, config)
     if cfg.trainer.overfit_batches:
         parts |= dict.fromkeys(taken & {"mix"})
     if parts.get("scheduler"):
         parts["scheduler"] = schedule_for(cfg.task._target_, parts["scheduler"])
     plain = {"layer_lr_decay": cfg.layer_lr_decay, "config": config}
-    task: LightningModule = instantiate(cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    make = partial(instantiate, cfg.task, "task", **parts, **{k: v for k, v in plain.items() if k in taken})
+    net = {"net": build_net(cfg, config, make)} if "net" in taken else {}
+    task: LightningModule = make(**net)
     if isinstance(parts.get("scheduler"), Schedule):
         parts["scheduler"].owner = task
     if isinstance(task, Task):
-        inputs = task.example()
-        if inputs is not None:
-            check_example(task, inputs)
-    if cfg.compile and "net" in parts:
-        compile_net(parts["net"], cfg.compile, Path(cfg.paths.cache).expanduser())
+        pass_example(task)
+    if cfg.compile and net:
+        compile_net(net["net"], cfg.compile, Path(cfg.paths.cache).expanduser())
     return task
 
 
-def build_net(cfg: DictConfig, config: dict[str, Any]) -> nn.Module:
+def build_net(cfg: DictConfig, config: dict[str, Any], make: Callable[..., LightningModule]) -> nn.Module:
     net = instantiate(cfg.model, "model")
+    if has_lazy_layers(net):
+        give_shapes(net, make)
     if cfg.init:
         initialise(net, cfg.init)
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
@@ -207,13 +219,20 @@ def build_net(cfg: DictConfig, config: dict[str, Any]) -> nn.Module:
 def build_trainer(
     cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger], checkpoints: WholeCheckpointIO
 ) -> Trainer:
-    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag] or cfg.trainer.barebones)
+    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag])
     callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
     given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [checkpoints]}
+    # Else Lightning would add its own.
+    absent = [flag for flag, kind in SWITCHES.items() if not any(isinstance(each, kind) for each in callbacks)]
+    given |= dict.fromkeys(absent, False)
     if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
         # That callback ends the run in time.
         given["max_time"] = None
-    trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
+    try:
+        trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
+    except (RuntimeError, NotImplementedError) as error:
+        # Of Slurm's settings and of devices.
+        raise ConfigError(f"trainer: {one_line(error)}") from error
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():

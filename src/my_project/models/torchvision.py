@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from kindling.checkpoints.pretrained import load_all_but_head
+from kindling.config.fault import Fault, listed, nearest
 from kindling.errors import CheckpointError, ConfigError, one_line
 
 
@@ -17,7 +18,7 @@ class TorchvisionModel(nn.Module):
     Args:
         in_channels: 1 or 3.
         num_classes: K.
-        name: such as resnet18; a wrong one is answered with the list of all.
+        name: such as resnet18; a wrong one is answered with the nearest, or the list of all.
         weights: None, the name of torchvision's weights such as DEFAULT (downloaded), or a file with a state_dict.
             The head is left at its initialisation if its shape differs.
         options: further arguments of the model.
@@ -33,7 +34,10 @@ class TorchvisionModel(nn.Module):
         super().__init__()
         allowed = models.list_models(module=models)
         if name not in allowed:
-            raise ConfigError(f"model.name: given {name!r}; allowed: {', '.join(allowed)}")
+            near = nearest(name, allowed)
+            raise ConfigError(
+                str(Fault("model.name", repr(name), listed(allowed) if near else ", ".join(allowed), near))
+            )
         if in_channels not in (1, 3):
             raise ConfigError(f"data.channels: given {in_channels}; allowed: 1 or 3 for model=torchvision")
         self.net = models.get_model(name, num_classes=num_classes, **options)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -52,7 +53,7 @@ class Limit:
         """Count each module, parameter and buffer as it is registered."""
 
         def seen(_: nn.Module, name: str, value: Any) -> None:
-            self.count(value.numel() * value.element_size() if isinstance(value, Tensor) else 0)
+            self.count(value.nbytes if isinstance(value, Tensor) and not is_lazy(value) else 0)
 
         with ExitStack() as stack:
             for register in (

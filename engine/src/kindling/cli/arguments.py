@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from kindling.cli.saved_again import as_primary, is_saved
 from kindling.config import composition, project
 from kindling.config.check import keys
 from kindling.config.check.command_line import Check, refuse
@@ -46,6 +47,10 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     arguments = in_full(name, arguments)
     parser = composition.arguments_parser()
     given, unknown = _parse(parser, name, arguments)
+    if given.config_path and is_saved(Path(given.config_path), given.config_name):
+        before, given.config_path = given.config_path, str(as_primary(Path(given.config_path), given.config_name, name))
+        named = {before: given.config_path, f"--config-path={before}": f"--config-path={given.config_path}"}
+        arguments = [named.get(each, each) for each in arguments]
     flags_first = [*(each for each in arguments if each not in given.overrides), *given.overrides]
 
     if given.experimental_rerun:
@@ -68,11 +73,14 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     if given.cfg or given.info:
         for problem in problems:
             print(f"warning: {problem}", file=sys.stderr)
+    if check.left_out:
+        useless = ", ".join(check.left_out)
+        print(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out", file=sys.stderr)
     if given.cfg == "job" and not (given.package or "").startswith("hydra"):
         leave_out(check.configs[0])
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)
         return None
-    return flags_first
+    return [each for each in flags_first if each not in check.left_out]
 
 
 def in_full(name: str, arguments: Sequence[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import to_absolute_path
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.cli import outcome, resolvers
@@ -20,10 +21,13 @@ from kindling.config.composition import Composer, in_sweep, own_error
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.process import parent, ranks, signals, start_and_end, streams
+from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings
 from kindling.run_folders.resumption import newest_unfinished
 
 PATHS = ("fork", "weights", "run", "ckpt")
+# Keys that hold paths, by their names, and values of theirs that are none.
+OF_A_PATH = re.compile(r"(^|_)(root|dir|folder|file|path|dirpath|save_dir|resume)s?$")
+NO_PATHS = ("last", "auto")
 
 resolvers.register()
 
@@ -42,8 +46,10 @@ def entry(file: str, task: Callable[[DictConfig], Any]) -> None:
 
 def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
-    full_trace = _take_full_trace()
     streams.take_over()
+    for line in surroundings.set_right():
+        print(f"warning: {line}", file=sys.stderr)
+    full_trace = _take_full_trace()
     signals.install()
     parent.end_with_launcher()
 
@@ -93,10 +99,23 @@ def _complete(cfg: DictConfig) -> None:
         cfg.paths.run = HydraConfig.get().runtime.output_dir
         _name_experiment(cfg, HydraConfig.get())
 
-    # hydra.job.chdir may have left the folder of the paths.
     for key in PATHS:
         if cfg.get(key):
             cfg[key] = to_absolute_path(str(Path(cfg[key]).expanduser()))
+    if Path.cwd() != Path(HydraConfig.get().runtime.cwd):
+        _keep_paths(cfg)
+
+
+def _keep_paths(node: Any) -> None:
+    """Let each path of a config stay relative to where the command was typed, which hydra.job.chdir has left."""
+    for key in node if isinstance(node, DictConfig) and not (node._is_none() or node._is_missing()) else ():
+        inner = node._get_node(key)
+        if isinstance(inner, DictConfig):
+            _keep_paths(inner)
+        elif OF_A_PATH.search(str(key)) or node._key() == "paths":
+            given = None if OmegaConf.is_missing(node, key) else node[key]
+            if isinstance(given, str) and given not in ("", *NO_PATHS):
+                node[key] = to_absolute_path(str(Path(given).expanduser()))
 
 
 def _redact_sweep(file: Path) -> None:

@@ -18,6 +18,9 @@ class Fault:
     meant: str = ""
     origin: str = ""
     warning: bool = False
+    # The dotted key that is not there, and who asks for it.
+    lacks: str = ""
+    needed_by: str = ""
 
     def __str__(self) -> str:
         parts = [f"given {self.given}"]

@@ -49,13 +49,13 @@ def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
 def _compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
     """Hydra composes a job to see whether it can, forgets that, and composes it anew to run it."""
     key = tuple(sweep_overrides)
-    master, config = _jobs.pop(key, (None, None))
-    if config is not None and master is master_config:
-        return config
-    config = _compose_job(self, master_config, sweep_overrides)
-    if len(_jobs) < MOST_KEPT:
-        _jobs[key] = (master_config, config)
-    return config
+    master, config = _jobs.get(key, (None, None))
+    if config is None or master is not master_config:
+        config = _compose_job(self, master_config, sweep_overrides)
+        if len(_jobs) < MOST_KEPT or key in _jobs:
+            _jobs[key] = (master_config, config)
+    # Another job may have the same settings, and Hydra changes the config of each.
+    return copy.deepcopy(config)
 
 
 def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: list[str]) -> DictConfig:

@@ -49,7 +49,8 @@ def share_cores(*, decoding: bool, num_processes: int) -> int:
     # Imported here, since cores are also counted before torch is loaded.
     import torch
 
-    cores = int(os.environ.get("OMP_NUM_THREADS", str(available_cores())).partition(",")[0])
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    cores = int(given) if given.strip().isdecimal() else available_cores()
     threads = max(1, cores // num_processes // (2 if decoding else 1))
     torch.set_num_threads(threads)
     return threads

@@ -65,6 +65,9 @@ LIMITS = (
     "callbacks.early_stopping.patience",
 )
 
+# Settings that a line can show, and characters of a command.
+MOST_SHOWN, LONGEST_COMMAND = 5, 1000
+
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{"model": {"dropout": 0.1}} -> {"model.dropout": 0.1}."""
@@ -92,8 +95,13 @@ def is_among(key: str, settings: tuple[str, ...]) -> bool:
     return any(key == each or key.startswith(f"{each}.") for each in settings)
 
 
-def refuse_changes(saved: dict[str, Any], given: dict[str, Any], *, fork: bool = False, strict: bool = False) -> None:
+def refuse_changes(
+    saved: dict[str, Any], given: dict[str, Any], *, fork: bool = False, strict: bool = False, command: str = ""
+) -> None:
     """
+    Args:
+        command: by which the run goes on.
+
     Raises:
         ConfigError: a config would go on with a run that was started with other settings.
     """
@@ -103,11 +111,16 @@ def refuse_changes(saved: dict[str, Any], given: dict[str, Any], *, fork: bool =
         allowed = "those of the run; weights= starts from its weights alone"
     else:
         refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]
-        allowed = "those that the run was started with; repeat its command; fork= branches off with others"
+        allowed = (
+            f"those that the run was started with; repeat its command{command and f', {command}'}; fork= branches off"
+        )
 
     if refused:
         before, now = flatten(saved), flatten(given)
-        listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in refused[:5])
+        # Many, if `resume=` was given alone.
+        shown = refused[:MOST_SHOWN] if len(refused) <= MOST_SHOWN or not command else refused[:1]
+        listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in shown)
+        listed += f" and {len(refused) - len(shown)} others" * (len(shown) < len(refused))
         raise ConfigError(f"{'fork' if fork else 'resume'}: given the settings {listed}; allowed: {allowed}")
 
 
@@ -125,8 +138,17 @@ def saved_config_to_resume(folder: Path, given: dict[str, Any]) -> dict[str, Any
     if not given["resume"]:
         raise ConfigError(f"run folder: given {folder}, which holds a run; give a new one, or resume= it")
     saved = saved_config(folder)
-    refuse_changes(saved, given, strict=given["resume_strict"])
+    refuse_changes(saved, given, strict=given["resume_strict"], command=_command(folder))
     return saved
+
+
+def _command(folder: Path) -> str:
+    """The command by which a run goes on; "" if it does not say, or says what nobody would type."""
+    said = (run_of(folder) or {}).get("command")
+    words = [each for each in str(said or "").split(" ") if not each.startswith("resume=")]
+    if not words[0].endswith(".py") or len(str(said)) > LONGEST_COMMAND or not str(said).isprintable():
+        return ""
+    return " ".join(["python", *words, f"resume={folder}"])
 
 
 @cache

@@ -19,7 +19,9 @@ from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import (
     metrics_watched,
+    refuse_a_test_of_nothing,
     refuse_other_interval,
+    warn_of_examples_left_over,
     warn_of_rare_logs,
     watch_the_last_epoch,
 )
@@ -72,8 +74,10 @@ class Bookkeeping(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
+        refuse_a_test_of_nothing(trainer)
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
+        warn_of_examples_left_over(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:

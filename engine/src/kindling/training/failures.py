@@ -23,6 +23,9 @@ GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken
 # Lightning's words where processes wait for gradients that a step has none of.
 UNUSED = "parameters that were not used in producing the loss"
 
+# Torch's words for batch norm of a single example.
+ONE_EXAMPLE = "Expected more than 1 value per channel when training"
+
 
 @contextmanager
 def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
@@ -35,12 +38,18 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
     shared_memory.answer_for_unsent_batches()
     try:
         yield
-    except (RuntimeError, MemoryError) as error:
+    except (RuntimeError, MemoryError, ValueError, ImportError) as error:
         text = " ".join(str(error).split())
         if ran_out_of_memory(error, text):
             # The frames hold the batch's activations.
             traceback.clear_frames(error.__traceback__)
             raise KindlingError(out_of_memory(trainer, task)) from error
+        if ONE_EXAMPLE in text:
+            given = (config_of(trainer).get("data") or {}).get("batch_size")
+            raise ConfigError(
+                f"data.batch_size: given {given}, which leaves batch norm a single example to train on; allowed: 2 or "
+                "more, none left over for the last batch; or a model without batch norm"
+            ) from error
         if UNUSED in text:
             name = type(task).__name__
             raise ConfigError(
@@ -50,7 +59,25 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
         remedy = shared_memory.remedy(error) or lost_process(text)
         if remedy:
             raise KindlingError(remedy) from error
+        refused = refused_by_lightning(error, trainer)
+        if refused:
+            raise ConfigError(refused) from error
         raise
+
+
+def refused_by_lightning(error: Exception, trainer: Trainer) -> str | None:
+    """What Lightning says of settings, which it looks at late; None if the error is of other code, or a slip there."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    if "/lightning/" not in last.filename.replace("\\", "/") or not (last.line or "").startswith("raise "):
+        return None
+    text = one_line(error)
+    if "`val_check_interval`" in text:
+        given, batches = trainer.val_check_interval, trainer.fit_loop.max_batches  # pyright: ignore[reportAttributeAccessIssue]
+        return (
+            f"trainer.val_check_interval: given {given}, and an epoch has {batches} batches; allowed: 1 to {batches}, "
+            "a share such as 0.5, or trainer.check_val_every_n_epoch=null to count over epochs"
+        )
+    return f"trainer: {text}"
 
 
 @contextmanager

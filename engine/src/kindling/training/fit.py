@@ -16,6 +16,7 @@ from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, igno
 from kindling.loggers import tracking
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
+from kindling.training.anomaly import anomalies_in_one_line
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
@@ -68,6 +69,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_checkpoint(path),
         explained(trainer, task),
         naming_misfits(),
+        anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
     ):

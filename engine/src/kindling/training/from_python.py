@@ -12,12 +12,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from torch.utils.data import DataLoader
 
 from kindling.config.given import GIVEN
+from kindling.config.left_out import value
 from kindling.config.logged import LOSSES, better, loss_of
 from kindling.console import report
 from kindling.data.plain import PlainData
 from kindling.errors import ConfigError, KindlingError
 from kindling.run_folders.resumption import goes_on_with, newest_unfinished
 from kindling.stages import STAGES
+from kindling.training.example import has_lazy_layers, pass_example
 from kindling.training.task import Task
 
 # What the config says of data that is no data module.
@@ -79,6 +81,8 @@ class FromPython:
         """Find the metric that decides, and its direction, in the source of the task."""
         kind = type(self.task)
         target = f"{kind.__module__}.{kind.__qualname__}"
+        # With task=plain it is found in the source of a task that is not named yet.
+        cfg.monitor = value(cfg, "monitor", "val/loss")
         if cfg.monitor == "val/loss" and not isinstance(self.task, Task):
             cfg.monitor = loss_of(target) or loss_in_source(kind)
         way = ways_of(self.task).get(str(cfg.monitor)) if isinstance(self.task, Task) else None
@@ -96,6 +100,8 @@ class FromPython:
         task = copy.deepcopy(self._copy) if replay else self.task
         assert task is not None
         task.load_state_dict(self._state)
+        if isinstance(task, Task) and has_lazy_layers(task):
+            pass_example(task)
         return task
 
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:

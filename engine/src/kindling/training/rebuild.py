@@ -13,8 +13,11 @@ from kindling.checkpoints.trial_build import build_for
 from kindling.config import given
 from kindling.config.composition import instantiate
 from kindling.errors import CheckpointError
+from kindling.training.example import has_lazy_layers
 from kindling.training.task import Task
 
+# Where a task's state_dict has its net.
+NET = "net."
 # Arguments by which torchvision downloads weights.
 PRETRAINED = ("pretrained", "pretrained_backbone")
 # Their defaults may download, null does not.
@@ -28,14 +31,14 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
         CheckpointError: its weights do not fit the model that it describes.
     """
     with no_downloads("give weights by the checkpoint alone"):
-        task = build_for(saved["state_dict"], path, lambda: task_of(saved[DESCRIPTION]))
+        task = build_for(saved["state_dict"], path, lambda: task_of(saved[DESCRIPTION], saved["state_dict"]))
     assert isinstance(task, LightningModule)
     load_weights(task, saved["state_dict"], path)
     return task
 
 
-def task_of(description: dict[str, Any]) -> LightningModule:
-    """The task that a checkpoint describes, without its weights.
+def task_of(description: dict[str, Any], weights: dict[str, Any]) -> LightningModule:
+    """The task that a checkpoint describes, with whatever weights, but of the shapes of those that are given.
 
     Raises:
         KindlingError: it cannot be built.
@@ -51,6 +54,10 @@ def task_of(description: dict[str, Any]) -> LightningModule:
     parts: dict[str, Any] = {"config": config} if "config" in taken else {}
     if "net" in taken:
         parts["net"] = build(without_downloads(section(config, "model")), "model", nn.Module)
+        if has_lazy_layers(parts["net"]):
+            # A task may ask for their shapes.
+            own = {key.removeprefix(NET): value for key, value in weights.items() if key.startswith(NET)}
+            parts["net"].load_state_dict(own)
     if "metrics" in taken and config.get("metrics"):
         parts["metrics"] = instantiate(section(config, "metrics"), "metrics")
     # What only training needs.

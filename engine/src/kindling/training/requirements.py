@@ -1,20 +1,25 @@
 """What a LightningModule and its data must bring, held against the config before anything is trained."""
 
 import math
+from contextlib import suppress
+from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.utilities.model_helpers import is_overridden
+from torch.utils._pytree import tree_leaves
 
 from kindling.checkpoints.checkpoint import config_of
-from kindling.config.rules.callback_rules import OF_VALIDATION
-from kindling.console import warn
+from kindling.config.rules.callback_rules import OF_VALIDATION, shipped
+from kindling.console import report, warn
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples
 from kindling.errors import ConfigError, DataError
 
 # Steps an epoch that are few enough to ask for more.
 USUAL_STEPS = 8
+# A share of the examples that is worth a word.
+LEFT_OVER = 0.1
 
 
 def refuse_unfit(task: LightningModule, data: LightningDataModule | None) -> None:
@@ -70,8 +75,10 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
     every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
     batches = trainer.num_training_batches
     if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-        warn(
-            f"trainer.log_every_n_steps: given {every} with {batches} batches an epoch, so that some epochs log no "
+        # The doctor, or a line of the data, says why there are few.
+        say, given = (report, "is") if every in shipped("trainer", "log_every_n_steps") else (warn, "given")
+        say(
+            f"trainer.log_every_n_steps: {given} {every} with {batches} batches an epoch, so that some epochs log no "
             f"step; allowed: 1 to {batches}"
         )
 
@@ -88,6 +95,9 @@ def one_step(trainer: Trainer) -> str:
     except DataError:
         # Loaders and streams do not say.
         return ""
+    if num >= (1 + LEFT_OVER) * data.batch_size * trainer.world_size:
+        # What is left over is said elsewhere.
+        return ""
     size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
     if size >= data.batch_size:
         return ""
@@ -95,6 +105,57 @@ def one_step(trainer: Trainer) -> str:
         f"data.batch_size: given {data.batch_size} for {num} training examples, which is 1 step an epoch; "
         f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
     )
+
+
+def refuse_a_test_of_nothing(trainer: Trainer) -> None:
+    """Before training, since Lightning looks at the test's batches only after it.
+
+    Raises:
+        ConfigError: a share of the test's batches is less than one.
+    """
+    share, data = trainer.limit_test_batches, getattr(trainer, "datamodule", None)
+    if not isinstance(share, float) or not 0 < share < 1 or not config_of(trainer).get("test") or data is None:
+        return
+    least = 0
+    # Foreign data may not be set up for a test yet.
+    with suppress(Exception):
+        least = min(len(loader) for loader in tree_leaves(data.test_dataloader()))
+    if least and int(least * share) == 0:
+        raise ConfigError(
+            f"trainer.limit_test_batches: given {share} of {least} batches, which is none; allowed: {1 / least:.2g} "
+            "to 1.0, or a number of batches"
+        )
+
+
+def warn_of_examples_left_over(trainer: Trainer) -> None:
+    """Of each epoch, since only full batches are trained; another part of them each time, if they are shuffled."""
+    whole = isinstance(trainer.limit_train_batches, float) and trainer.limit_train_batches == 1
+    if not whole or trainer.overfit_batches or trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    for loader in tree_leaves(trainer.train_dataloader):
+        total, size = num_in(loader), getattr(loader, "batch_size", None) or 0
+        left = total - len(loader) * size * trainer.world_size if size else 0
+        if left > 0 and left >= LEFT_OVER * total:
+            better = best_batch_size(total // trainer.world_size, size)
+            rest = total - total // trainer.world_size // better * better * trainer.world_size
+            warn(
+                f"data.batch_size: given {size} for {total} training examples, of which each epoch leaves out {left}; "
+                f"data.batch_size={better} leaves out {rest or 'none'}"
+            )
+
+
+def num_in(loader: Any) -> int:
+    """How many examples a loader has that leaves out the last batch if it is not full; 0 of any other loader."""
+    drops = getattr(loader, "train", False) or getattr(loader, "drop_last", False)
+    try:
+        return num_examples(loader.dataset) if drops else 0
+    except (AttributeError, DataError):
+        return 0
+
+
+def best_batch_size(total: int, most: int) -> int:
+    """The largest that leaves out none, not below a quarter of `most`; else the one that leaves out fewest."""
+    return min(range(most, max(1, most // 4) - 1, -1), key=lambda size: total % size)
 
 
 def metrics_watched(trainer: Trainer) -> list[str]:

@@ -41,4 +41,6 @@ def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> str:
         words.append("lower optimizer.lr or set trainer.gradient_clip_val" + " with fork=" * kept)
     if run.config["on_nan"] != "rollback" and place and place.batch is not None:
         words[-1] += ", or leave such batches out with on_nan=rollback" + " and resume=" * kept
+    if not run.config["trainer"]["detect_anomaly"] and not (place and place.is_input):
+        words.append("debug=anomaly names the line of code")
     return "; ".join(words)

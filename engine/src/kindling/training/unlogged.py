@@ -20,6 +20,8 @@ def refuse_unlogged(trainer: Trainer, module: LightningModule) -> None:
     Raises:
         ConfigError: a metric of validation is watched that it did not log.
     """
+    if trainer.barebones:  # pyright: ignore[reportAttributeAccessIssue]
+        return
     logged = sorted({without_loader(name) for name in trainer.callback_metrics} - {"epoch", "step"})
     name = type(module).__name__
     for monitor in metrics_watched(trainer):

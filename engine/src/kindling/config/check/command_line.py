@@ -20,6 +20,7 @@ from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.groups import Asked, hydra_misfit
 from kindling.config.check.jobs import jobs
+from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
@@ -28,6 +29,8 @@ from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import settled
 from kindling.config.space import param_of
 from kindling.errors import ConfigError, KindlingError
+
+DEBUG = ("debug=", "+debug=")
 
 
 def refuse(problems: Sequence[Problem]) -> None:
@@ -64,6 +67,8 @@ class Check:
         self.problems: dict[str, Problem] = {}
         # The config of each job, overrides applied.
         self.configs: list[DictConfig] = []
+        # Lines that Hydra is not to see, and what has no use for them.
+        self.left_out: dict[str, str] = {}
         self._has_params = False
         # Whether `sweep` is chosen, which knows intervals too.
         self._is_sampled = False
@@ -95,7 +100,9 @@ class Check:
             return None
         key, value = override.key_or_group, line.partition("=")[2]
         fault = None
-        if key == "hydra":
+        if key == "paths.run":
+            fault = Fault(key, value, "paths.logs, under which each run has a folder, or hydra.run.dir for this one")
+        elif key == "hydra":
             fault = Fault(key, value, "keys below it, such as hydra.verbose=true")
         elif not key:
             fault = explain(line, "", self.composer.parse, self.files.groups)
@@ -139,7 +146,8 @@ class Check:
             self._add(
                 Fault("sweep", str(config.sweep.get("sampler")), "null in a single run; -m sweep=... for a sweep")
             )
-        applied = [each for each in overrides if each not in chosen and self._apply(config, each)]
+        useless = [each for each in overrides if each not in chosen and self._is_useless(config, each, lines)]
+        applied = [each for each in overrides if each not in (*chosen, *useless) and self._apply(config, each)]
         self.configs.append(config)
         adding = [each for each in (*applied, *chosen) if each.is_add() or each.is_force_add()]
         added = {each.package or each.key_or_group for each in adding}
@@ -153,6 +161,7 @@ class Check:
             *problems_of(config, waits=self.waits),
         ]
         # `transform` decides on data.transform.
+        whole = by_file(whole, self.files, config, overrides)
         others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
         for problem in [*in_vain.values(), *left_out]:
             self._add(problem)
@@ -233,26 +242,25 @@ class Check:
             self._add(fault)
         return fault is None
 
+    def _is_useless(self, config: DictConfig, override: Override, lines: tuple[str, ...]) -> bool:
+        """Whether it sets what debug= leaves out; it is left out too, so that any command line can be debugged."""
+        key, others = override.key_or_group, tuple(each for each in lines if not each.startswith(DEBUG))
+        is_there = override.is_add() or override.is_force_add() or keys.has(config, key)
+        usual = None if is_there or others == lines else self._compose(others)
+        if usual is None or not keys.has(usual, key):
+            return False
+        self.left_out[str(override.input_line)] = next(each for each in lines if each not in others)
+        return True
+
     def _apply(self, config: DictConfig, override: Override) -> bool:
         """Apply an override to the config; reports the fault of one that cannot be."""
-        key, value = override.key_or_group, override.value()
-        text = str(override.input_line).partition("=")[2]
-        there = keys.has(config, key)
-        fault = None
-        if override.package is not None:
-            near = nearest(key, self.files.groups)
-            fault = Fault(f"{key}@{override.package}", "a group that is not there", listed(self.files.groups), near)
-        elif not there and not override.is_add() and not override.is_force_add():
-            fault = keys.unknown(config, key, text, self.files.groups, delete=override.is_delete())
-        elif there and override.is_add() and not isinstance(value, dict | list):
-            fault = Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
-        elif override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
-            fault = Fault(f"~{key}", text, f"its value, {now}", f"~{key}")
+        fault = keys.misfit(config, override, self.files.groups)
         if fault is None:
             try:
-                keys.apply(config, key, value, delete=override.is_delete())
+                keys.apply(config, override.key_or_group, override.value(), delete=override.is_delete())
             except (OmegaConfBaseException, AssertionError) as error:
-                fault = Fault(key, text, " ".join(str(error).partition("full_key:")[0].split()))
+                text = str(override.input_line).partition("=")[2]
+                fault = Fault(override.key_or_group, text, " ".join(str(error).partition("full_key:")[0].split()))
         if fault:
             self._add(fault)
         return fault is None

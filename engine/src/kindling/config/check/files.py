@@ -1,5 +1,6 @@
 """The YAML files of the configs: which groups and options there are, what their defaults name, where a key stands."""
 
+import codecs
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -11,6 +12,17 @@ import yaml
 from kindling.config.fault import Fault, listed, nearest
 
 GLOBAL = "_global_"
+# Options by their names in lightning-hydra-template; what is no option here is a setting.
+OTHER_NAMES = {
+    "debug=fdr": "fast",
+    "debug=default": "fast",
+    "debug=profiler": "profile",
+    "trainer=ddp_sim": "ddp_cpu",
+    "trainer=mps": "trainer.accelerator=mps",
+    "callbacks=early_stopping": "default",
+    "callbacks=model_checkpoint": "default",
+    "logger=many_loggers": "logger=[csv,tensorboard]",
+}
 
 
 class ConfigFiles:
@@ -41,6 +53,11 @@ class ConfigFiles:
         files = (folder / f"{name.removesuffix('.yaml').lstrip('/')}.yaml" for folder in self.folders)
         return next((file for file in files if file.is_file()), None)
 
+    def shown(self, name: str) -> str:
+        """The file of `group/option`, for a reader; "" if there is none."""
+        file = self.file(name)
+        return _shown(file) if file else ""
+
     def misfit(self, group: str, option: object, path: str = "") -> Fault | None:
         """What is wrong with an option of a group; None if it is there."""
         options = self.groups[group]
@@ -50,7 +67,9 @@ class ConfigFiles:
             given = "null" if option is None else repr(option)
             none = f"{group}=none" if option is None and "none" in options else ""
             return Fault(path or group, f"{given} for a group", f"its options {listed(options)}, see --help", none)
-        near = nearest(option, options)
+        near = OTHER_NAMES.get(f"{group}={option}", "") or nearest(option, options)
+        if near not in options:
+            return Fault(path or group, repr(option), listed(options), near)
         others = [other for other in self.groups if option in self.groups[other]]
         meant = f"{group}={near}" if near else f"{others[0]}={option}" if others else ""
         return Fault(path or group, repr(option), listed(options), meant)
@@ -62,6 +81,10 @@ class ConfigFiles:
         if file is None or name in seen:
             return
         seen.add(name)
+        if file.read_bytes().startswith(codecs.BOM_UTF8):
+            # Hydra would not find its first line, `# @package`.
+            yield Fault(_shown(file), "a byte order mark at its start", "UTF-8 without one; save the file so")
+            return
         try:
             tree = _parsed(file)
         except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -74,14 +97,15 @@ class ConfigFiles:
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
             origin = f"{_shown(file)}:{entry.start_mark.line + 1}"
             for group, option, overriding in _named(entry, name):
-                fault = self._default(group, option, overriding, origin)
+                # Of a group that is no choice here, null is none.
+                fault = self._default(group, option, origin) if option or overriding else None
                 if fault:
                     yield fault
                 elif option:
                     yield from self.faults(f"{group}/{option}" if group else option, seen)
 
-    def _default(self, group: str, option: str | None, overriding: bool, origin: str) -> Fault | None:
-        if group.partition("/")[0] == "hydra" or (option is None and not overriding):
+    def _default(self, group: str, option: str | None, origin: str) -> Fault | None:
+        if group.partition("/")[0] == "hydra" or (option is None and group in self.groups):
             return None
         if group in self.groups and option and _is_shared(option) and self.file(f"{group}/{option}"):
             return None

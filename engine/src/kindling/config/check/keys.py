@@ -1,8 +1,9 @@
 """Which key of a config an override means, and the nearest one if it is not there."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
 
 from kindling.config.check.files import ConfigFiles
@@ -21,6 +22,9 @@ ALIASES = {
     "gpus": "trainer.devices",
     "fp16": "trainer.precision",
 }
+# What others call a checkpoint, and what takes one here, the likeliest first.
+CHECKPOINTS = ("ckpt_path", "checkpoint", "checkpoint_path", "resume_from_checkpoint", "resume_from")
+OF_CHECKPOINTS = ("ckpt", "resume", "fork", "weights")
 # Whose settings foreign data lacks.
 ENGINES_DATA = "kindling.data.datamodule.DataModule"
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
@@ -53,6 +57,11 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     parent = _deepest(config, key)
     if key.rpartition(".")[2] in HYDRA_KEYS and parent and _select(config, parent) is None and not delete:
         return Fault(key, f"a key of {parent}, which is null", "a + before it", f"+{key}={value}")
+    if key.rpartition(".")[2] in CHECKPOINTS:
+        known = [each for each in OF_CHECKPOINTS if has(config, each)]
+        # A run is resumed by its folder.
+        likely = next((each for each in known if not (each == "resume" and value.endswith(".ckpt"))), "")
+        return Fault(key, "a key that is not there", listed(known), likely and f"{likely}={value or '...'}")
     own = _setting_of_the_engine(config, key)
     if own:
         return Fault(key, own, listed(arguments_of(config, "data")) or "nothing, as it takes no settings")
@@ -62,6 +71,22 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
     allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
     line = f"~{meant}" if delete else f"{plus}{meant}={value}"
     return Fault(key, "a key that is not there", allowed, meant and line)
+
+
+def misfit(config: DictConfig, override: Override, groups: Mapping[str, list[str]]) -> Fault | None:
+    """What is wrong with the key of an override; None if it can be applied."""
+    key, value = override.key_or_group, override.value()
+    text = str(override.input_line).partition("=")[2]
+    there = has(config, key)
+    if override.package is not None:
+        return Fault(f"{key}@{override.package}", "a group that is not there", listed(groups), nearest(key, groups))
+    if not there and not override.is_add() and not override.is_force_add():
+        return unknown(config, key, text, groups, delete=override.is_delete())
+    if there and override.is_add() and not isinstance(value, dict | list):
+        return Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
+    if override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
+        return Fault(f"~{key}", text, f"its value, {now}", f"~{key}")
+    return None
 
 
 def _setting_of_the_engine(config: DictConfig, key: str) -> str:
@@ -137,6 +162,12 @@ def _shared(path: str, key: str) -> int:
     return len(set(path.split(".")) & set(key.split(".")))
 
 
+def _nothing_of(key: str, options: list[str] | None) -> Fault:
+    if options is None:
+        return Fault(key, "nothing", "a value")
+    return Fault(key, "nothing", f"an option, {listed(options)}", f"{key}=none" if "none" in options else "")
+
+
 def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
     """Keys that nothing reads, and those that are needed and not there.
 
@@ -144,11 +175,7 @@ def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: s
         added: keys that were added on purpose, with a +; they may only be of no use.
     """
     known = {**files.top_level(name), "hydra": False}
-    faults = [
-        Fault(key, "nothing", f"an option, {listed(files.groups[key])}" if key in files.groups else "a value")
-        for key in sorted(known.keys() - config.keys())
-        if known[key]
-    ]
+    faults = [_nothing_of(key, files.groups.get(key)) for key in sorted(known.keys() - config.keys()) if known[key]]
     for key in map(str, config):
         if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
             faults.append(

@@ -3,13 +3,17 @@
 import ast
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
-from omegaconf import DictConfig, Node, OmegaConf
+import yaml
+from omegaconf import DictConfig, Node
 
 from kindling.config.check import annotations
+from kindling.config.check.hydra_targets import targets_of_hydra
 from kindling.config.check.keys import HYDRA_KEYS
+from kindling.config.check.lacking import but_parts
 from kindling.config.check.tree import Problem, paths, plain, source
 from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
@@ -36,7 +40,6 @@ BUILT = {
     "callbacks.*": True,
     "logger.*": True,
 }
-HYDRA_TARGETS = ("hydra._internal.", "hydra_plugins.")
 # The code gives these their first argument.
 PARTIAL = ("optimizer", "scheduler.scheduler")
 # Whether these may be null depends on the task.
@@ -63,33 +66,13 @@ def problems_of(config: DictConfig, given: Sequence[str] = (), *, waits: bool = 
     faults += node_faults(config, values, "")
     for rule in RULES:
         faults += rule(values) if not (waits and rule in OF_THE_TASK) else ()
-    if waits:
-        problems = [each for each in problems if not str(each).startswith("monitor_mode:")]
     # paths.run is set when the run starts.
     faulty = {fault.path for fault in faults} | {"paths.run"}
     # A node without a value for its target has its fault.
     valueless = {each.path.removesuffix("._target_") for each in problems if isinstance(each, Fault)}
     faults = [fault for fault in faults if fault.path not in valueless]
-    return problems + [fault for fault in faults if source(config, fault.path) not in faulty]
-
-
-def targets_of_hydra(config: DictConfig) -> Iterator[Fault]:
-    """Hydra builds its launcher and its callbacks before any code of ours is asked."""
-    hydra = OmegaConf.to_container(config.hydra, resolve=False) if "hydra" in config else {}
-    for path, key, value in _named(hydra, "hydra"):
-        if key == "_target_" and not str(value).startswith(HYDRA_TARGETS):
-            yield Fault(path, repr(value), f"names that start with {', '.join(HYDRA_TARGETS)}")
-        if key == "()" or (key == "class" and not str(value).startswith("logging.")):
-            yield Fault(path, repr(value), "a class of Python's logging package")
-
-
-def _named(node: Any, above: str) -> Iterator[tuple[str, str, Any]]:
-    """What a tree says to build: path, key, name."""
-    items = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
-    for key, value in items:
-        if key in ("_target_", "()", "class"):
-            yield f"{above}.{key}", str(key), value
-        yield from _named(value, f"{above}.{key}")
+    found = problems + [fault for fault in faults if source(config, fault.path) not in faulty]
+    return but_parts(found, ("task", *OPTIONAL)) if waits else found
 
 
 def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
@@ -165,9 +148,19 @@ def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
             yield Fault(f"{where}._partial_", f"false, which calls {called} at once", f"true, as {key} is a function")
             continue
         if fault:
-            yield fault
+            yield _decoded(fault, config, key, annotation)
         inner = config._get_node(key) if isinstance(config, DictConfig) and not config._is_interpolation() else None
         yield from node_faults(inner, value, where)
+
+
+def _decoded(fault: Fault, config: Any, key: Any, annotation: ast.expr | None) -> Fault:
+    """With what a variable of the environment needs, which is a text."""
+    node = config._get_node(key) if isinstance(config, DictConfig) and key in config else None
+    raw = node._value() if isinstance(node, Node) else None
+    if not (isinstance(raw, str) and re.fullmatch(r"\$\{oc\.env:.+\}", raw)):
+        return fault
+    is_right = annotations.accepts(annotation, yaml.safe_load(str(config[key])))
+    return replace(fault, meant=f"'{fault.path}=\"${{oc.decode:{raw}}}\"'") if is_right else fault
 
 
 def _is_to_be_found(config: Any, key: Any, value: Any) -> bool:
@@ -241,7 +234,8 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
             if near:
                 yield Fault(f"{path}.{near}", f"but no {key}, which {name} needs", key, f"{path}.{key}")
             else:
-                yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it")
+                lacks = "" if "." in path else f"{path}.{key}"
+                yield Fault(f"{path}.{key}", "nothing", f"a value: {name} needs it", lacks=lacks, needed_by=name)
 
 
 def _settable(known: Signature, path: str) -> list[str]:

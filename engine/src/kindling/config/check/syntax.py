@@ -40,7 +40,8 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
 
 def quoted(key: str, value: str, parse: Parse) -> str:
     """The override as a shell has to be given it, so that Hydra takes the value as it is; "" if there is none."""
-    for inner in ("'", '"'):
+    # The shell's own quote has to be the other one.
+    for inner in ('"', "'") if "$" in value else ("'", '"'):
         line = f"{key}={inner}{value.replace(inner, chr(92) + inner)}{inner}"
         with suppress(HydraException):
             if parse(line).value() == value:

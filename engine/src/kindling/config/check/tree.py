@@ -1,5 +1,6 @@
 """A composed config as plain values, and its paths."""
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import PurePath
@@ -66,8 +67,9 @@ def _value(parent: DictConfig | ListConfig, key: Any, path: str, known: set[str]
         # The missing key has a fault of its own.
         return Fault
     except (OmegaConfBaseException, ValueError) as error:
-        # Only the job itself knows ${hydra:...}.
-        if "HydraConfig was not set" not in str(error):
+        # Only the job itself knows ${hydra:...}; a key that is referred to has a fault of its own.
+        refers = re.fullmatch(r"\$\{([\w.]+)\}", str(raw))
+        if "HydraConfig was not set" not in str(error) and not (refers and refers[1] in known):
             problems.append(own_error(error) or _broken(path, str(raw), error, known))
         return Fault
 
@@ -81,7 +83,13 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
             near = nearest(name, same, cutoff=0.7) if same else nearest(name, known - {path})
             # What names of one group share says little.
             near = near if not same or nearest(_last(name), [_last(near)], cutoff=0.65) else ""
-            return Fault(path, f"{raw}, where {name} is not there", "the name of a key", near and f"${{{near}}}")
+            given, meant = f"{raw}, where {name} is not there", near and f"${{{near}}}"
+            return Fault(path, given, "the name of a key", meant, lacks=name, needed_by=path.partition(".")[0])
+    variable = re.search(r"\$\{oc\.env:(\w+)\}", raw)
+    if variable and variable[1] not in os.environ:
+        near = nearest(variable[1], os.environ, cutoff=0.8)
+        allowed = f"a variable that is set; export {variable[1]}=..., or ${{oc.env:{variable[1]},DEFAULT}}"
+        return Fault(path, f"{raw}, and {variable[1]} is not set", allowed, near and f"${{oc.env:{near}}}")
     reason = " ".join(str(error).partition("full_key")[0].split())
     return Fault(path, raw, reason or "an interpolation such as ${data.num_classes}")
 

@@ -110,13 +110,13 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
         validations = epochs // every if _watches_val(_parent(config, path)) else epochs
-        if patience >= validations > 0 and patience not in _shipped(*path.split(".")):
+        if patience >= validations > 0 and patience not in shipped(*path.split(".")):
             most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
             else_ = "nothing stops the run early" if "early_stopping" in path else "the learning rate never falls"
             yield Fault(path, str(patience), f"less than {most}; else {else_}", warning=True)
 
 
-def _shipped(group: str, *keys: str) -> list[Any]:
+def shipped(group: str, *keys: str) -> list[Any]:
     """What the files of a group say, which nobody has chosen."""
     files = (project.current().configs / group).glob("*.yaml")
     nodes = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
@@ -150,9 +150,9 @@ def pictures_have_a_board(config: Config) -> Iterator[Fault]:
         yield Fault("logger", given, "default or tensorboard; else they draw nothing", warning=True)
 
 
-def named(config: Config, classes: str) -> list[str]:
-    """The paths of the engine's callbacks of these classes."""
-    target = re.compile(rf"{ENGINE}\.[\w.]+\.({classes})")
+def named(config: Config, classes: str, *, of: str = ENGINE) -> list[str]:
+    """The paths of a package's callbacks of these classes."""
+    target = re.compile(rf"{of}\.[\w.]+\.({classes})")
     callbacks = (get(config, "callbacks") or {}).items()
     there = {name: str(each.get("_target_")) for name, each in callbacks if isinstance(each, dict)}
     return [f"callbacks.{name}" for name, given in there.items() if target.fullmatch(given)]
@@ -185,12 +185,20 @@ def finders_have_their_steps(config: Config) -> Iterator[Fault]:
             yield Fault("optimizer.lr", "0 with callbacks.find_lr", "more than 0; other rates keep their ratio to it")
 
 
+def finders_are_of_the_engine(config: Config) -> Iterator[Fault]:
+    """Lightning's own look for settings in the module, where none are."""
+    for name, option in (("BatchSizeFinder", "find_batch_size"), ("LearningRateFinder", "find_lr")):
+        for path in named(config, name, of="lightning"):
+            yield Fault(path, f"{name} of Lightning, which finds no setting to change", f"debug={option}")
+
+
 # What they say depends on what the task logs, and a program may yet give another one.
 OF_THE_TASK = (metrics_are_declared, monitor_is_logged, mode_fits_the_monitor, a_metric_has_a_name_of_its_own)
 RULES = (
     *OF_THE_TASK,
     what_is_asked_of_a_net_has_one,
     finders_have_their_steps,
+    finders_are_of_the_engine,
     layers_can_thaw,
     plateau_has_a_metric,
     top_k_leaves_classes_out,

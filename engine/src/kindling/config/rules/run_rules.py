@@ -17,6 +17,15 @@ from kindling.process.cores import available_cores
 
 Rule = Callable[[Config], Iterator[Fault]]
 ENGINE = __name__.partition(".")[0]
+# What the code gives, and by what it is set instead.
+OWN = {
+    "trainer.callbacks": "+callbacks.NAME._target_=...",
+    "trainer.logger": "logger=csv, none and others, or +logger.NAME._target_=...",
+    "trainer.plugins": "null; precision is trainer.precision, more processes are trainer.strategy",
+    "scheduler.scheduler.total_steps": "null; trainer.max_epochs or trainer.max_steps decides",
+    "scheduler.scheduler.optimizer": "null; the run's optimizer is given",
+    "optimizer.params": "null; the task's parameters are given",
+}
 # As Python reads bytes of names that it cannot decode.
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -58,10 +67,10 @@ def gradients_are_whole(config: Config) -> Iterator[Fault]:
 
 
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
-    """What train() passes or sets itself."""
-    for path in ("trainer.callbacks", "trainer.logger", "trainer.plugins"):
+    """What train() passes itself."""
+    for path, allowed in OWN.items():
         if get(config, path) is not None and "task" in config:
-            yield Fault(path, "a value, without effect", "null; train() sets its own", warning=True)
+            yield Fault(path, "a value, and train() sets its own", allowed)
 
 
 def something_is_done(config: Config) -> Iterator[Fault]:

@@ -25,6 +25,9 @@ def devices(config: Config) -> Iterator[Fault]:
 
 def strategy(config: Config) -> Iterator[Fault]:
     given = get(config, "trainer.strategy")
+    devices = get(config, "trainer.devices")
+    if given == "single_device" and isinstance(devices, int) and devices > 1:
+        yield Fault("trainer.strategy", f"single_device with trainer.devices={devices}", "ddp, or trainer.devices=1")
     if given is not None and not isinstance(given, dict) and not STRATEGIES.fullmatch(str(given)):
         names = ("auto", "ddp", "ddp_spawn", "ddp_find_unused_parameters_true", "fsdp", "deepspeed")
         yield Fault("trainer.strategy", repr(given), f"{', '.join(names)}, ...", nearest(str(given), names))
@@ -51,6 +54,14 @@ def validation_interval(config: Config) -> Iterator[Fault]:
     if isinstance(given, int | float | str) and not (share or number or time):
         allowed = "a number of batches from 1 up, a share from 0.0 to 1.0, or a time such as '00:00:15:00'"
         yield Fault("trainer.val_check_interval", str(given), allowed)
+
+
+def a_whole_number_is_of_batches(config: Config) -> Iterator[Fault]:
+    """1 is often meant for 1.0."""
+    given = get(config, "trainer.val_check_interval")
+    if type(given) is int and given == 1:
+        allowed = "1.0 for once an epoch; a larger number of batches, or a share"
+        yield Fault("trainer.val_check_interval", "1, a validation after each batch", allowed, warning=True)
 
 
 def longest_time(config: Config) -> Iterator[Fault]:
@@ -83,6 +94,7 @@ RULES = (
     strategy,
     amounts,
     validation_interval,
+    a_whole_number_is_of_batches,
     longest_time,
     epochs_are_in_order,
     half_precision_has_a_gpu,

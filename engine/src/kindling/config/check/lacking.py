@@ -1,0 +1,64 @@
+"""Keys that a file of a group does not have and others ask for, and parts that a program may yet give."""
+
+import re
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
+
+from kindling.config.check.files import ConfigFiles
+from kindling.config.check.tree import Problem, paths
+from kindling.config.fault import Fault, nearest
+from kindling.config.left_out import value
+
+# A key so near to one that is there is misspelt where it is asked for.
+SAME = 0.85
+MISSING = re.compile(r"^[^:]+: given (no value \(\?\?\?\)|null, which)")
+
+
+def by_file(
+    problems: Sequence[Problem], files: ConfigFiles, config: DictConfig, overrides: Sequence[Override]
+) -> list[Problem]:
+    """The problems, with one in place of all those that a file's missing keys have caused.
+
+    Args:
+        overrides: of the command line, whose own mistakes stay as they are.
+    """
+    choices = value(config, "hydra.runtime.choices") or {}
+    given = [each.key_or_group for each in overrides]
+    ours = {each.partition(".")[0] for each in given if each.endswith("._target_")}
+    ours |= {each.key_or_group.partition(".")[0] for each in overrides if each.is_delete()}
+    faults = [each for each in problems if isinstance(each, Fault) and each.lacks and each.path not in given]
+    required = {each.lacks for each in faults if each.path == each.lacks}
+    known = list(paths(config)) if faults else []
+    found: dict[str, list[Fault]] = {}
+    for fault in faults:
+        group = fault.lacks.partition(".")[0]
+        file = "" if group in ours else files.shown(f"{group}/{choices.get(group)}")
+        if file and (fault.lacks in required or not nearest(fault.lacks, known, cutoff=SAME)):
+            found.setdefault(file, []).append(fault)
+    merged = {id(each) for group in found.values() for each in group}
+    rest = [each for each in problems if id(each) not in merged]
+    return [*(_lacking(file, group) for file, group in found.items()), *rest]
+
+
+def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Problem]:
+    """The problems without those of parts that a program may yet give; else they are said once it trains."""
+    parts = tuple(f"{group}{end}" for group in groups for end in (".", ":"))
+    missing = [each for each in problems if str(each).startswith(parts) and MISSING.search(str(each))]
+    waiting = {str(each).partition(":")[0].partition(".")[0] for each in missing}
+    return [
+        each
+        for each in problems
+        if each not in missing
+        and not str(each).startswith("monitor_mode:")
+        and not (isinstance(each, Fault) and each.lacks.partition(".")[0] in waiting)
+    ]
+
+
+def _lacking(file: str, faults: list[Fault]) -> Fault:
+    group = faults[0].lacks.partition(".")[0]
+    keys = ", ".join(dict.fromkeys(each.lacks.removeprefix(f"{group}.") for each in faults))
+    askers = list(dict.fromkeys(each.needed_by for each in faults))
+    others = "" if any(each.path == each.lacks for each in faults) else f", or another {' and '.join(askers)}"
+    return Fault(group, f"{file} without {keys}", f"a value for each there{others}; asked for by {', '.join(askers)}")

@@ -1,0 +1,80 @@
+"""Variables of the environment that an earlier job left behind, and those that are no numbers."""
+
+import os
+
+import pytest
+
+from kindling.process import ranks, surroundings
+
+OF_JOBS = (*surroundings.RANKS, *surroundings.MEETING_POINT, *surroundings.THREADS, ranks.FIRST_PID)
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Sets the whole environment of processes, and lets it be set right."""
+
+    def set_up(text: str) -> list[str]:
+        names = {*OF_JOBS, "TORCHELASTIC_RUN_ID", *(name for name in os.environ if name.startswith("SLURM_"))}
+        for name in names:
+            monkeypatch.delenv(name, raising=False)
+        for pair in text.split():
+            monkeypatch.setenv(*pair.split("=", 1))
+        return surroundings.set_right()
+
+    return set_up
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RANK=1",
+        "RANK=0 WORLD_SIZE=2",
+        "LOCAL_RANK=3",
+        "RANK=1 LOCAL_RANK=1 WORLD_SIZE=8 LOCAL_WORLD_SIZE=8",
+        "WORLD_SIZE=",
+        "NODE_RANK=1 GROUP_RANK=1",
+        "SLURM_NTASKS=4",
+        "SLURM_NTASKS=4 SLURM_PROCID=2 SLURM_LOCALID=2",
+        "JSM_NAMESPACE_RANK=2",
+    ],
+)
+def test_a_rank_without_a_group_is_left_out_and_said(given, text):
+    assert given(text) == [f"{', '.join(text.split())}: left out, as {surroundings.ALONE}"]
+    assert ranks.is_first_process()
+    assert not ranks.are_several()
+    assert ranks.job() is None
+
+
+def test_the_number_of_a_process_that_is_alone_is_not_mentioned(given):
+    assert given("RANK=0 LOCAL_RANK=0 WORLD_SIZE=1") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "RANK=1 WORLD_SIZE=2 MASTER_ADDR=a MASTER_PORT=1",
+        "RANK=1 LOCAL_RANK=1 WORLD_SIZE=2 TORCHELASTIC_RUN_ID=x",
+        f"LOCAL_RANK=1 {ranks.FIRST_PID}=12",
+        "SLURM_NTASKS=4 SLURM_PROCID=2 SLURM_STEP_ID=0",
+    ],
+)
+def test_a_rank_of_a_group_counts(given, text):
+    assert given(text) == []
+    assert not ranks.is_first_process()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("OMP_NUM_THREADS=", ""),
+        ("OMP_NUM_THREADS=auto MKL_NUM_THREADS=0", ""),
+        ("OMP_NUM_THREADS=-1", ""),
+        ("OMP_NUM_THREADS=4,2", "4,2"),
+        ("OMP_NUM_THREADS=3", "3"),
+    ],
+)
+def test_what_is_no_number_of_threads_is_left_out_and_said(given, text, left):
+    lines = given(text)
+    assert os.environ.get("OMP_NUM_THREADS", "") == left
+    assert bool(lines) == (not left)
+    assert all(line.endswith("left out, as it is no number of threads; all cores are used") for line in lines)

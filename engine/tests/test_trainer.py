@@ -1,0 +1,101 @@
+"""The Trainer is as the config says: what is off stays off, and what Lightning refuses late is one line."""
+
+import pickle
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Callback, Checkpoint, EarlyStopping, ModelSummary, ProgressBar
+from torch import nn
+from torch.utils.data import TensorDataset
+
+from kindling.checkpoints.checkpoint import WholeCheckpointIO
+from kindling.cli.entry import compose
+from kindling.config.composition import to_plain
+from kindling.errors import ConfigError
+from kindling.train import build_parts, build_trainer, train, without_output
+from kindling.training.from_python import FromPython
+from test_wrong_tasks import ROWS, TARGETS, Plain
+
+ROW_SET = TensorDataset(ROWS, TARGETS)
+DATA = {"train": ROW_SET, "val": ROW_SET}
+
+
+def trainer_of(config: Any, callbacks: list[Callback], *overrides: str) -> Any:
+    cfg = config(*overrides)
+    return build_trainer(without_output(cfg) if cfg.trainer.barebones else cfg, callbacks, [], WholeCheckpointIO())
+
+
+def test_callbacks_that_are_off_are_not_replaced_by_those_of_lightning(config):
+    kinds = Checkpoint, ModelSummary, ProgressBar
+    assert not [each for each in trainer_of(config, []).callbacks if isinstance(each, kinds)]
+    bar = ProgressBar()
+    assert [each for each in trainer_of(config, [bar]).callbacks if isinstance(each, kinds)] == [bar]
+
+
+def test_barebones_needs_no_further_setting(config):
+    metrics = train(config("trainer.barebones=true", "logger=default"), task=Plain(), data=DATA)
+    assert metrics == {}
+
+
+def test_settings_that_lightning_refuses_before_training_are_one_line(config):
+    with pytest.raises(ConfigError, match=r"^trainer: `Trainer\(barebones=True, detect_anomaly=True\)` was passed"):
+        trainer_of(config, [], "trainer.barebones=true", "trainer.detect_anomaly=true")
+
+
+def test_more_batches_between_validations_than_there_are_is_one_line(config):
+    with pytest.raises(ConfigError) as caught:
+        train(config("trainer.val_check_interval=500", "data.batch_size=8"), task=Plain(), data=DATA)
+    assert str(caught.value) == (
+        "trainer.val_check_interval: given 500, and an epoch has 3 batches; allowed: 1 to 3, a share such as 0.5, or "
+        "trainer.check_val_every_n_epoch=null to count over epochs"
+    )
+
+
+def test_a_share_that_leaves_nothing_to_test_is_refused_before_training(config):
+    cfg = config("data.num_images=256", "data.batch_size=32", "trainer.limit_test_batches=0.001")
+    with pytest.raises(ConfigError) as caught:
+        train(cfg)
+    assert str(caught.value) == (
+        "trainer.limit_test_batches: given 0.001 of 2 batches, which is none; allowed: 0.5 to 1.0, or a number of "
+        "batches"
+    )
+    assert not [*Path(cfg.paths.run).rglob("*.ckpt")]
+
+
+class Needy(EarlyStopping):
+    """Refuses a run as Lightning's own callbacks do, but from code that is not Lightning's."""
+
+    def setup(self, trainer: Trainer, *_: Any, **__: Any) -> None:
+        raise ModuleNotFoundError("no such package")
+
+
+def test_what_other_code_refuses_keeps_its_traceback(config, monkeypatch):
+    monkeypatch.setattr("kindling.train.instantiate_all", lambda group, path: [Needy("x")] * (path == "callbacks"))
+    with pytest.raises(ModuleNotFoundError):
+        train(config(), task=Plain(), data=DATA)
+
+
+def test_batch_norm_of_a_single_example_is_one_line(config):
+    class Normed(Plain):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 1))  # pyright: ignore
+
+    with pytest.raises(ConfigError, match=r"^data.batch_size: given 1, which leaves batch norm a single example"):
+        train(config("data.batch_size=1"), task=Normed(), data=DATA)
+
+
+def test_the_folder_of_a_run_is_not_set_by_its_own_key():
+    with pytest.raises(ConfigError, match=r"^paths.run: given x; allowed: paths.logs, under which each run has a "):
+        compose(["paths.run=x"])
+
+
+def test_a_trainer_with_all_callbacks_can_be_pickled_for_the_processes_that_it_spawns(config):
+    cfg = config("callbacks=tensorboard", "logger=default", "trainer.strategy=ddp_spawn", "trainer.devices=2")
+    parts = build_parts(cfg, to_plain(cfg), FromPython(), None, [])
+    assert len(parts.trainer.callbacks) > 10  # pyright: ignore[reportAttributeAccessIssue]
+    again = pickle.loads(ForkingPickler.dumps((parts.trainer, parts.task)))
+    assert type(again[0]) is Trainer
