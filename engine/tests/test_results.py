@@ -26,6 +26,7 @@ def test_an_early_end_is_said_with_what_was_watched_and_the_best_epoch(train_run
         "monitor": "val/loss",
         "score": pytest.approx(float(best["val/loss"])),
         "epoch": int(best["epoch"]),
+        "file": "checkpoints/best.ckpt",
     }
     assert record["stopped_early"].startswith(
         "after 3 of 6 epochs: Monitored metric val/loss did not improve in the last 2 records. Best score: "

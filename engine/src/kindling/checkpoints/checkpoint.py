@@ -1,6 +1,7 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import chain
@@ -23,10 +24,17 @@ from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
 from kindling.lightning_internals.launched import is_handed_over
+from kindling.run_folders.best import best_file
 
 DESCRIPTION = "description"
 # Where training goes on; only resume checkpoints have it.
 PROGRESS = "progress"
+# Asks for a checkpoint without what only training needs.
+WEIGHTS_ALONE = "weights_alone"
+OF_TRAINING = (
+    *("loops", "callbacks", "optimizer_states", "lr_schedulers", "MixedPrecision", "native_amp_scaling_state"),
+    *("train_sums", "rollbacks", "averaging_state", "current_model_state"),
+)
 log = logging.getLogger(__name__)
 
 
@@ -70,6 +78,7 @@ def describe(
         "config": relative({**config, "data": data | of_config}),
         "facts": dict(facts),
         "found": [*found],
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
 
 
@@ -123,7 +132,7 @@ def find(given: str) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
-    file = path / "checkpoints" / "best.ckpt"
+    file = best_file(path)
     if not file.is_file():
         others = sorted(map(str, path.glob("checkpoints/*.ckpt")))
         meant = f"give a file: {', '.join(others)}" if others else "give a run folder"
@@ -201,6 +210,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
+        if checkpoint.pop(WEIGHTS_ALONE, False):
+            checkpoint = {key: value for key, value in checkpoint.items() if key not in OF_TRAINING}
         if self.config is not None:
             describe(checkpoint, self.config, getattr(self.data, "facts", {}), self.found)
             keep_plain_arguments(checkpoint)

@@ -1,5 +1,6 @@
 """What a trained run is worth: its best checkpoint, its metrics, and the settings beside them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from kindling.checkpoints.checkpoint import config_of
 from kindling.console import report
 from kindling.loggers import tracking
 from kindling.run_folders.resumption import flatten
@@ -24,7 +26,12 @@ def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
 def best_checkpoint(trainer: Trainer) -> str | None:
     """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
     best = best_callback(trainer)
-    return best.best_model_path or None if best else None
+    return str(file_of(best)) if best and best.best_model_path else None
+
+
+def file_of(best: ModelCheckpoint) -> Path:
+    """The best file, by the name that stays that of the best as training goes on, if there is one."""
+    return Path(getattr(best, "best_file", best.best_model_path))
 
 
 def best_score(trainer: Trainer) -> dict[str, Any] | None:
@@ -32,11 +39,13 @@ def best_score(trainer: Trainer) -> dict[str, Any] | None:
     best = best_callback(trainer)
     if best is None or best.best_model_score is None:
         return None
-    file, epoch = Path(best.best_model_path), None
+    file, epoch = file_of(best), None
     if file.is_file():
         # Without reading its tensors.
         epoch = torch.load(file, map_location="meta", weights_only=True, mmap=True)["epoch"]
-    return {"monitor": best.monitor, "score": best.best_model_score.item(), "epoch": epoch}
+    run = (config_of(trainer).get("paths") or {}).get("run")
+    named = os.path.relpath(file, run) if run and file.is_relative_to(os.path.realpath(run)) else str(file)
+    return {"monitor": best.monitor, "score": best.best_model_score.item(), "epoch": epoch, "file": named}
 
 
 def stopped_early(trainer: Trainer) -> str | None:
