@@ -4,7 +4,6 @@ import logging
 import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +14,8 @@ from torch import nn
 from kindling.checkpoints import trained_on
 from kindling.checkpoints.archive import damaged_record, refuse_archive
 from kindling.checkpoints.content import problems, with_own_files
-from kindling.checkpoints.values import faults_of_values, is_of_kind
+from kindling.checkpoints.pretrained import refuse_other_kinds
+from kindling.checkpoints.values import faults_of_values
 from kindling.checkpoints.writable import keep_plain_arguments, os_error, refuse_objects
 from kindling.config import project
 from kindling.config.renames import FORMAT
@@ -82,11 +82,11 @@ def describe(
     }
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU, its description's targets absolute; runs no code from the file.
+def read(path: Path) -> Any:
+    """What a file holds that torch wrote, on the CPU; runs no code from it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or was not written by this project.
+        CheckpointError: it is missing or damaged, or its values are not what they seem.
     """
     try:
         num_bytes = refuse_archive(path)
@@ -97,6 +97,18 @@ def load(path: Path) -> dict[str, Any]:
         # Errors have no common class; torch's advice is cut off.
         reason = one_line(error).partition(". ")[0]
         raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
+    for problem in faults_of_values(saved, num_bytes) if isinstance(saved, dict) else ():
+        raise CheckpointError(f"ckpt: given {path}, {problem}")
+    return saved
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, its description's targets absolute; runs no code from the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or was not written by this project.
+    """
+    saved = read(path)
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
@@ -106,7 +118,7 @@ def load(path: Path) -> dict[str, Any]:
             f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"
         )
-    for problem in chain(faults_of_values(saved, num_bytes), problems(saved)):
+    for problem in problems(saved):
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     description["config"] = absolute(upgrade(description["config"], version))
     description.setdefault("facts", {"classes": description.get("classes")})
@@ -152,19 +164,6 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: a checkpoint of another model ({reason}); set the model it was of") from error
-
-
-def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
-    """
-    Raises:
-        CheckpointError: a tensor is complex where the module's is real, or likewise; torch would convert it.
-    """
-    for name, own in module.state_dict().items():
-        given = weights.get(name)
-        if isinstance(own, torch.Tensor) and isinstance(given, torch.Tensor) and not is_of_kind(given, own):
-            raise CheckpointError(
-                f"{path}: given {given.dtype} ({given.layout}) as {name}; allowed: {own.dtype}; use another checkpoint"
-            )
 
 
 def origin_of(config: dict[str, Any]) -> Path | None:

@@ -62,7 +62,7 @@ def _accumulation(trainer: Trainer) -> GradientAccumulationScheduler | None:
 
 
 def may_stop(trainer: Trainer) -> bool:
-    """Whether training has come to `min_epochs` and `min_steps`; an epoch counts from when callbacks hear of its end."""
+    """Whether training has come to `min_epochs` and `min_steps`; an epoch counts once callbacks hear of its end."""
     return trainer.fit_loop._can_stop_early
 
 

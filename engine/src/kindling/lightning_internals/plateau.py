@@ -1,4 +1,4 @@
-"""When a plateau schedule steps: after validations in any rhythm, and where an epoch ends that has logged its metric."""
+"""When a plateau schedule steps: after validations in any rhythm, and where an epoch ends that logged its metric."""
 
 from functools import partial
 from typing import Any
