@@ -48,9 +48,9 @@ def test_best_ckpt_is_the_best_of_several_and_the_others_have_telling_names(seve
 
 
 def test_the_best_of_several_is_what_run_json_names_and_what_is_found(several):
-    record = json.loads((several.folder / "run.json").read_text())["best"]
-    assert record["file"] == "checkpoints/best.ckpt"
-    assert checkpoint.find(str(several.folder)) == several.folder / record["file"]
+    record = json.loads((several.folder / "run.json").read_text())
+    assert record["best_checkpoint"] == "checkpoints/best.ckpt"
+    assert checkpoint.find(str(several.folder)) == several.folder / record["best_checkpoint"]
 
 
 @pytest.mark.parametrize("stem", ["best", "epoch_001_val_loss_*"])
@@ -95,5 +95,5 @@ def test_the_named_file_of_a_run_is_its_own(tmp_path):
         file.touch()
     usual = tmp_path / "checkpoints" / "best.ckpt"
     for given, found in (("checkpoints/mine.ckpt", own), ("../foreign.ckpt", usual), (str(foreign), usual), (3, usual)):
-        (tmp_path / "run.json").write_text(json.dumps({"best": {"file": given}}))
+        (tmp_path / "run.json").write_text(json.dumps({"best_checkpoint": given}))
         assert best_file(tmp_path) == found

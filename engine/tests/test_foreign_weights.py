@@ -78,7 +78,7 @@ def test_weights_of_which_nothing_fits_are_refused(tmp_path):
 
 def test_a_file_without_weights_is_refused(tmp_path):
     torch.save({"epoch": 3}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="holds no weights; allowed: a checkpoint of train.py, a state_dict"):
+    with pytest.raises(CheckpointError, match=r"holds no weights; allowed: a checkpoint of train\.py, a state_dict"):
         read_foreign(tmp_path / "a.pt")
 
 

@@ -8,6 +8,7 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 
 from kindling.callbacks.weights_checkpoint import WeightsCheckpoint, label
 from kindling.checkpoints.resume_files import name_also
+from kindling.ranges import AllOrMore
 from kindling.run_folders.best import BEST
 
 
@@ -30,7 +31,7 @@ class BestCheckpoint(WeightsCheckpoint):
         filename: str,
         monitor: str | None,
         mode: Literal["min", "max"],
-        save_top_k: int,
+        save_top_k: AllOrMore,
         save_weights_only: bool,
     ):
         super().__init__(

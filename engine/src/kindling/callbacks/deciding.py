@@ -1,12 +1,13 @@
 """When callbacks decide by a metric: as soon as it is known of the weights as they are."""
 
-from typing import Any
+from typing import Any, Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping as LightningsEarlyStopping
 from lightning.pytorch.trainer.states import TrainerFn
 
 from kindling.lightning_internals import fresh, loops
+from kindling.ranges import NotNegative, NotNegativeInt
 
 
 class Deciding(Callback):
@@ -44,7 +45,43 @@ class EarlyStopping(Deciding, LightningsEarlyStopping):
     """Ends training once its metric has not improved for `patience` validations, but not before `trainer.min_epochs`.
 
     Lightning's ends it there even if the metric has improved since its patience ran out.
+
+    Args:
+        monitor: a metric that is logged.
+        mode: whether less of it is better.
+        patience: validations without improvement.
+        min_delta: that an improvement is at least.
+        strict: refuse a metric that is not there.
+        check_finite: end at a metric that is NaN or infinite.
+        stopping_threshold: end once the metric is better than that; None for none.
+        divergence_threshold: end once it is worse than that; None for none.
+        verbose: say each improvement.
     """
+
+    def __init__(
+        self,
+        monitor: str,
+        *,
+        mode: Literal["min", "max"],
+        patience: NotNegativeInt,
+        min_delta: NotNegative,
+        strict: bool,
+        check_finite: bool = True,
+        stopping_threshold: float | None = None,
+        divergence_threshold: float | None = None,
+        verbose: bool = False,
+    ):
+        super().__init__(
+            monitor,
+            min_delta,
+            patience,
+            verbose,
+            mode,
+            strict,
+            check_finite,
+            stopping_threshold,
+            divergence_threshold,
+        )
 
     def decide(self, trainer: Trainer, *, at_epoch_end: bool) -> None:
         before = trainer.should_stop

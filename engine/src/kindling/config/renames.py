@@ -85,6 +85,7 @@ RENAMES = {
                 "save_weights_only": True,
                 "enable_version_counter": None,
             },
+            ("task.criterion", "kindling.images.criterion.CrossEntropy"): {"version": 1},
             ("callbacks.early_stopping", "lightning.pytorch.callbacks.EarlyStopping"): {
                 "_target_": "kindling.callbacks.deciding.EarlyStopping"
             },

@@ -20,7 +20,7 @@ def best_file(run: Path) -> Path:
 
 def _named(run: Path) -> Path | None:
     try:
-        file = json.loads((run / "run.json").read_bytes())["best"]["file"]
+        file = json.loads((run / "run.json").read_bytes())["best_checkpoint"]
         return run / file
     except (OSError, ValueError, KeyError, TypeError):
         return None

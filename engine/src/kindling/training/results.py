@@ -29,6 +29,16 @@ def best_checkpoint(trainer: Trainer) -> str | None:
     return str(file_of(best)) if best and best.best_model_path else None
 
 
+def untested_best(trainer: Trainer) -> str | None:
+    """Why the last weights are tested where the best should be; None if they are not, or nobody wants others."""
+    best = best_callback(trainer)
+    if best is None or best.best_model_path or best.monitor is None or best.save_top_k == 0:
+        return None
+    return (
+        f"{best.monitor} was never known, as nothing was validated in time; the last weights are tested, not the best"
+    )
+
+
 def file_of(best: ModelCheckpoint) -> Path:
     """The best file, by the name that stays that of the best as training goes on, if there is one."""
     return Path(getattr(best, "best_file", best.best_model_path))
@@ -43,9 +53,7 @@ def best_score(trainer: Trainer) -> dict[str, Any] | None:
     if file.is_file():
         # Without reading its tensors.
         epoch = torch.load(file, map_location="meta", weights_only=True, mmap=True)["epoch"]
-    run = (config_of(trainer).get("paths") or {}).get("run")
-    named = os.path.relpath(file, run) if run and file.is_relative_to(os.path.realpath(run)) else str(file)
-    return {"monitor": best.monitor, "score": best.best_model_score.item(), "epoch": epoch, "file": named}
+    return {"monitor": best.monitor, "score": best.best_model_score.item(), "epoch": epoch}
 
 
 def stopped_early(trainer: Trainer) -> str | None:
@@ -68,7 +76,14 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
         report("training stopped early, %s", stopped)
     if best and best["epoch"] is not None:
         report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"] + 1)
-    return {"best": best, "stopped_early": stopped}
+    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped}
+
+
+def named_best(trainer: Trainer) -> str | None:
+    """The best file as run.json names it: within the run folder, if it lies there."""
+    best, run = best_checkpoint(trainer), (config_of(trainer).get("paths") or {}).get("run")
+    inside = best and run and Path(best).is_relative_to(os.path.realpath(run))
+    return os.path.relpath(best, os.path.realpath(run)) if inside else best  # pyright: ignore[reportArgumentType]
 
 
 def final_metrics(trainer: Trainer) -> dict[str, float]:

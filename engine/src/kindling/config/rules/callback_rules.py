@@ -138,7 +138,13 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         patience = get(config, path)
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
-        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
+        of_validation = _watches_val(_parent(config, path))
+        within = get(config, "trainer.val_check_interval")
+        if of_validation and (isinstance(within, str | int) and within != 1.0):
+            # How many batches or minutes an epoch has is not known yet.
+            continue
+        within = within if isinstance(within, float) and 0 < within < 1 else 1.0
+        validations = int(1 / within) * (epochs // every) if of_validation else epochs
         if patience >= validations > 0 and patience not in _shipped(*path.split(".")):
             most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
             else_ = "nothing stops the run early" if "early_stopping" in path else "the learning rate never falls"
