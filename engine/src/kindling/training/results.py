@@ -81,9 +81,9 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
 
 def named_best(trainer: Trainer) -> str | None:
     """The best file as run.json names it: within the run folder, if it lies there."""
-    best, run = best_checkpoint(trainer), (config_of(trainer).get("paths") or {}).get("run")
-    inside = best and run and Path(best).is_relative_to(os.path.realpath(run))
-    return os.path.relpath(best, os.path.realpath(run)) if inside else best  # pyright: ignore[reportArgumentType]
+    best, run = best_checkpoint(trainer), str((config_of(trainer).get("paths") or {}).get("run"))
+    home = os.path.realpath(run)
+    return os.path.relpath(best, home) if best and Path(best).is_relative_to(home) else best
 
 
 def final_metrics(trainer: Trainer) -> dict[str, float]:
