@@ -21,8 +21,8 @@ FAULTS = [
     ),
     Fault(
         "engine/src/kindling/lightning_internals/plateau.py",
-        "if each.reduce_on_plateau and each.interval",
-        "if False and each.interval",
+        "if any(each.reduce_on_plateau",
+        "if any(False",
     ),
     Fault(
         "engine/src/kindling/lightning_internals/plateau.py",
@@ -32,7 +32,6 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/loops.py", "    _restore_accumulation(trainer)\n", ""),
     Fault("engine/src/kindling/lightning_internals/loops.py", "min(by_table, trainer.max_steps)", "by_table"),
     Fault("engine/src/kindling/callbacks/deciding.py", "        if not loops.may_stop(trainer):", "        if False:"),
-    Fault("engine/src/kindling/callbacks/deciding.py", "self._decided_at != place and", ""),
     Fault("engine/src/kindling/callbacks/best.py", "            name_also(best, BEST)", "            pass"),
     Fault("engine/src/kindling/callbacks/best.py", "_step_{{step:06}}{label", "{label"),
     Fault("engine/src/kindling/callbacks/periodic.py", "named if is_known else None", "named"),
@@ -40,7 +39,7 @@ FAULTS = [
     Fault("engine/src/kindling/checkpoints/checkpoint.py", "checkpoint.pop(WEIGHTS_ALONE, False)", "False"),
     Fault("engine/src/kindling/checkpoints/resume_files.py", "            later.unlink()", "            pass"),
     Fault("engine/src/kindling/run_folders/best.py", "named if inside and", "named if"),
-    Fault("engine/src/kindling/checkpoints/foreign_weights.py", " first + second for first", " first for first"),
+    Fault("engine/src/kindling/checkpoints/foreign_weights.py", "{first + second for first", "{first for first"),
     Fault("engine/src/kindling/checkpoints/foreign_weights.py", "given[each].shape == own[name].shape", "True"),
     Fault("engine/src/kindling/checkpoints/foreign_weights.py", "not fitting or (whole and missing)", "not fitting"),
     Fault("engine/src/kindling/checkpoints/safetensors.py", "> len(numbers):", "> 2 * len(numbers):"),

@@ -29,10 +29,10 @@ class Scripted(LightningModule):
 
     def training_step(self, batch: torch.Tensor, batch_idx: int) -> torch.Tensor:
         self.seen += 1
+        # The mean of an epoch, which Lightning has begun to know within it.
+        end = (self.current_epoch + 1) * self.given.batches
+        self.log("train/loss", self.given.scores[end], on_step=False, on_epoch=True)
         return self.weight.sum() + batch.sum()
-
-    def on_train_epoch_end(self) -> None:
-        self.log("train/loss", self.given.scores[int(self.seen)])
 
     def validation_step(self, batch: torch.Tensor, batch_idx: int) -> None:
         self.log("val/loss", self.given.scores[int(self.seen)])
