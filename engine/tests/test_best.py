@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from kindling.checkpoints import checkpoint
+from kindling.checkpoints import checkpoint, resume_files
 from kindling.checkpoints.checkpoint import OF_TRAINING
 from kindling.errors import ConfigError
 from kindling.run_folders.best import best_file
@@ -97,3 +97,16 @@ def test_the_named_file_of_a_run_is_its_own(tmp_path):
     for given, found in (("checkpoints/mine.ckpt", own), ("../foreign.ckpt", usual), (str(foreign), usual), (3, usual)):
         (tmp_path / "run.json").write_text(json.dumps({"best_checkpoint": given}))
         assert best_file(tmp_path) == found
+
+
+def test_a_run_that_goes_back_keeps_none_of_the_best_that_came_later(tmp_path):
+    step, then, later = (
+        tmp_path / name for name in ("step_000000008.ckpt", "best_epoch_000_step_000008.ckpt", "mine.ckpt")
+    )
+    for file in (step, then, later):
+        file.write_text(file.name)
+    resume_files.keep_beside(step, [then])
+    then.unlink()
+    (tmp_path / "best_epoch_001_step_000016_val_loss_0.1.ckpt").touch()
+    resume_files.bring_back(step)
+    assert sorted(file.name for file in tmp_path.glob("*.ckpt")) == sorted([step.name, then.name, later.name])
