@@ -74,6 +74,11 @@ SCENARIOS: dict[str, list[str]] = {
     "one cycle": ["scheduler=onecycle", "optimizer=sgd", "optimizer.lr=0.1"],
     "plateau": ["scheduler=plateau", "scheduler.scheduler.patience=0", "optimizer=sgd", "optimizer.lr=1"],
     "validation inside an epoch": ["trainer.val_check_interval=4", "optimizer.lr=0.02"],
+    "three of the best, accumulation by a table": [
+        *("callbacks.best_checkpoint.save_top_k=3", "trainer.val_check_interval=4", "trainer.max_epochs=9"),
+        "+callbacks.table={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, "
+        "scheduling: {0: 3, 7: 2}}",
+    ],
     "EMA and early stopping": [
         *("callbacks=ema", "callbacks.ema.decay=0.8", "callbacks.early_stopping.patience=1"),
         *("trainer.max_epochs=9", "optimizer.lr=2"),

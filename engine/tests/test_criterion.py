@@ -105,7 +105,7 @@ def test_a_test_alone_of_other_weights_takes_those_of_its_own_criterion(train_ru
     origin = train_run("trainer.max_epochs=1")
     plain = train_run("train=false", f"weights={origin.folder}")
     assert plain.metrics["test/loss"] == pytest.approx(origin.metrics["test/loss"])
-    uneven = ["task.criterion.class_weights=[9,1,1,1,1,1,1,1,1,1]"]
+    uneven = ["task.criterion.class_weights=[9,1,1,1,1,1,1,1,1,1]", "task.criterion.version=1"]
     assert (
         train_run("train=false", f"weights={origin.folder}", *uneven).metrics["test/loss"] > plain.metrics["test/loss"]
     )
@@ -124,3 +124,23 @@ def test_accumulated_batches_with_weights_make_the_step_of_one_large_batch(train
     large = train_run(*settings, "data.batch_size=32").weights()
     small = train_run(*settings, "data.batch_size=8", "trainer.accumulate_grad_batches=4").weights()
     assert all(torch.allclose(large[name], small[name], atol=1e-6) for name in large)
+
+
+@pytest.mark.parametrize("settings", [{"smoothing": 0.2}, {"gamma": 2.0}, {"weights": WEIGHTS}])
+def test_the_plain_loss_is_the_cross_entropy_whatever_is_minimised(settings):
+    names = {"smoothing": "label_smoothing", "gamma": "focal_gamma", "weights": "class_weights"}
+    given = {"label_smoothing": 0.0, "focal_gamma": 0.0, "class_weights": None}
+    given |= {names[name]: value for name, value in settings.items()}
+    plain = CrossEntropy(4, **given).plain(LOGITS, LABELS)
+    assert torch.equal(plain, torch.nn.functional.cross_entropy(LOGITS, LABELS))
+    assert not torch.allclose(plain, loss(LABELS, **settings))
+    assert torch.equal(CrossEntropy(4, **given, version=1).plain(LOGITS, LABELS), loss(LABELS, **settings))
+
+
+def test_validation_and_test_log_the_plain_loss_and_training_what_is_minimised(train_run):
+    small = ["data.image_size=8", "data.num_images=32", "model=mlp", "model.hidden=[]", "optimizer.lr=0"]
+    once = [*small, "trainer.max_epochs=1"]
+    plain, smooth = train_run(*once), train_run(*once, "task.criterion.label_smoothing=0.5")
+    for name in ("val/loss", "test/loss"):
+        assert smooth.metrics[name] == plain.metrics[name]
+    assert smooth.metrics["train/loss"] != plain.metrics["train/loss"]

@@ -34,6 +34,8 @@ from kindling.train import train
 OLD = Path(__file__).parent / "old_runs"
 FINISHED = ("finished", "format_1")
 TARGETS = (OLD / "targets.txt").read_text().split()
+# What validation and tests of such a run log, in a run of today.
+MINIMISED = "task.criterion.version=1"
 # Models and data sets of the project, of which bench/ has its own.
 OF_THE_PROJECT = tuple(
     f"kindling.{each}." for each in ("models", "data.mnist_5k", "data.torchvision_sets", "callbacks.whitening")
@@ -141,13 +143,13 @@ def test_an_old_run_that_was_stopped_evaluates_to_its_row_of_validation(old):
     assert found["val/accuracy"] == pytest.approx(row["val/accuracy"])
 
 
-@pytest.mark.parametrize("name", ["unfinished", "format_3"])
+@pytest.mark.parametrize("name", ["unfinished", "format_3", "format_5"])
 @pytest.mark.parametrize("key", ["resume", "fork"])
 def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, again, key, name):
     stopped = old(name)
     before = contents_of(stopped)
     folder, metrics = again(name, f"{key}={stopped}")
-    whole, expected = again(name)
+    whole, expected = again(name, MINIMISED)
     assert (folder == stopped) == (key == "resume")
     assert (contents_of(stopped) == before) == (key == "fork")
     assert record(folder)["status"] == "finished"
@@ -155,12 +157,21 @@ def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, agai
     same_run(folder, whole)
 
 
+def test_the_best_score_of_an_old_run_is_what_its_best_checkpoint_is_evaluated_to(old):
+    folder = old("format_5")
+    kept = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["callbacks"]
+    (state,) = (each for each in kept.values() if "best_model_score" in each)
+    found = evaluated(f"run={folder}", "split=val")
+    assert found["val/loss"] == pytest.approx(float(state["best_model_score"]), rel=1e-6)
+    assert saved_config(folder)["task"]["criterion"]["version"] == 1
+
+
 def test_an_old_run_forks_as_one_of_today(old, again):
     longer = "trainer.max_epochs=4"
     finished = old("finished")
     before = contents_of(finished)
     folder, metrics = again("finished", longer, f"fork={finished}")
-    today, expected = again("finished", longer, f"fork={again('finished')[0]}")
+    today, expected = again("finished", longer, f"fork={again('finished', MINIMISED)[0]}")
     assert len(rows_of(folder)) > len(rows_of(finished))
     assert metrics == pytest.approx(expected, **CLOSE)
     same_run(folder, today)
@@ -187,7 +198,7 @@ def test_a_run_of_format_1_has_nothing_to_go_on_from_but_its_weights(old, again)
 @pytest.mark.parametrize("name", FINISHED)
 def test_the_weights_of_an_old_run_are_those_that_it_was_tested_with(old, again, name):
     folder = old(name)
-    _, metrics = again(name, "train=false", f"weights={folder}")
+    _, metrics = again(name, "train=false", MINIMISED, f"weights={folder}")
     assert metrics["test/loss"] == pytest.approx(record(folder)["metrics"]["test/loss"], **CLOSE)
 
 
@@ -247,7 +258,7 @@ def test_a_run_of_before_goes_on_with_its_decoding(old, odd, again, key):
     longer = "trainer.max_epochs=4"
     stopped = old("format_4")
     folder, _ = again("format_4", longer, f"{key}={stopped}")
-    whole, _ = again("format_4", longer, "data.decoding=1")
+    whole, _ = again("format_4", longer, "data.decoding=1", MINIMISED)
     assert saved_config(folder)["data"]["decoding"] == 1
     same_run(folder, whole)
     with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=2 \(it has 1\)"):

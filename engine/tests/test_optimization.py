@@ -4,13 +4,18 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
+from lightning.pytorch.demos.boring_classes import BoringModel
 from torch import nn
 from torch.optim import SGD
+from torch.utils.data import DataLoader
 from torchvision import models
 
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
+from kindling.lightning_internals.loops import total_steps
 from kindling.training.optimization import apply_lr_factors, build_scheduler, layer_numbers, parameter_groups
 
 
@@ -203,3 +208,20 @@ def test_a_schedule_over_a_run_without_end_is_refused():
     make = instantiate(compose().scheduler, "scheduler")["scheduler"]
     with pytest.raises(ConfigError, match=r"set trainer\.max_epochs or trainer\.max_steps"):
         build_scheduler(make, SGD([nn.Parameter(torch.zeros(1))]), lambda: math.inf)
+
+
+class Counting(BoringModel):
+    def configure_optimizers(self):
+        self.foreseen = total_steps(self.trainer)
+        return super().configure_optimizers()
+
+
+@pytest.mark.parametrize(("limit", "expected"), [({}, 4 + 14 + 9), ({"max_steps": 10}, 10), ({"max_steps": 99}, 27)])
+@pytest.mark.filterwarnings("ignore::Warning")
+def test_the_steps_of_a_table_of_accumulation_are_foreseen(limit, expected):
+    settings = {"accelerator": "cpu", "logger": False, "enable_checkpointing": False, "enable_progress_bar": False}
+    table = GradientAccumulationScheduler({0: 4, 2: 1, 4: 3})
+    trainer = Trainer(callbacks=[table], max_epochs=7, enable_model_summary=False, **settings, **limit)
+    module = Counting()
+    trainer.fit(module, DataLoader(torch.zeros(7, 32)))
+    assert module.foreseen == trainer.global_step == expected

@@ -66,3 +66,16 @@ def test_a_resumed_run_does_not_repeat_why_it_had_stopped_before(train_run):
     more = train_run("trainer.max_epochs=5", *patient, f"resume={run.folder}")
     assert Path(more.folder) == run.folder
     assert record_of(run)["stopped_early"] is None
+
+
+def test_an_epochs_line_has_no_numbers_of_an_earlier_validation(train_run, caplog):
+    caplog.set_level("INFO")
+    train_run("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2", "data.num_images=32", "test=false")
+    lines = [line for line in caplog.messages if line.startswith("epoch ")]
+    assert ["val/loss" in line for line in lines] == [False, True, False]
+    assert all("train/loss" in line for line in lines)
+
+
+def test_a_run_that_never_validated_says_that_its_last_weights_are_tested(train_run, caplog):
+    train_run("trainer.max_steps=1", "data.num_images=128", "data.batch_size=32")
+    assert "warning: test: val/loss was never known, as nothing was validated in time; the last weights" in caplog.text

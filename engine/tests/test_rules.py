@@ -471,3 +471,40 @@ def test_finders_are_given_their_steps_and_a_rate():
     assert told(rule, callbacks=finder, optimizer__lr=0.1) == ""
     assert told(rule, callbacks=finder, optimizer__lr=0).startswith("optimizer.lr: given 0 with callbacks.find_lr")
     assert "false; it needs more steps" in told(rule, callbacks=finder, trainer__fast_dev_run=True)
+
+
+@pytest.mark.parametrize(
+    ("interval", "warned"), [(1.0, True), (0.5, False), (0.25, False), (4, False), ("00:10:00", False)]
+)
+def test_a_patience_counts_the_validations_within_an_epoch(interval, warned):
+    stop = {"early_stopping": {"patience": 5, "monitor": "val/loss"}}
+    said = told(
+        callback_rules.patience_can_run_out, callbacks=stop, trainer__max_epochs=4, trainer__val_check_interval=interval
+    )
+    assert said.startswith("warning: ") == warned
+
+
+@pytest.mark.parametrize("path", ["monitor", "callbacks.early_stopping.monitor"])
+def test_no_single_step_decides(path):
+    given = (
+        {"monitor": "train/loss_step"}
+        if path == "monitor"
+        else {"callbacks": {"early_stopping": {"monitor": "train/loss_step"}}}
+    )
+    assert f"{path}: given train/loss_step, which is of single steps; allowed: train/loss" in told(
+        callback_rules.no_single_step_decides, **given
+    )
+
+
+def test_a_plateau_does_not_step_by_steps():
+    plateau = {"interval": "step", "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}}
+    assert "scheduler.interval: given step" in told(callback_rules.a_plateau_steps_by_epochs, scheduler=plateau)
+
+
+def test_lightnings_own_checkpoint_does_not_keep_weights_under_a_score_of_others():
+    node = {"_target_": "lightning.pytorch.callbacks.ModelCheckpoint", "monitor": "val/loss", "every_n_train_steps": 4}
+    rule = callback_rules.a_score_belongs_to_its_weights
+    assert "callbacks.mine.every_n_train_steps: given 4 with monitor=val/loss" in told(rule, callbacks={"mine": node})
+    assert told(rule, callbacks={"mine": node | {"monitor": None}}) == ""
+    one_name = {"_target_": node["_target_"], "filename": "best", "save_top_k": 3, "enable_version_counter": False}
+    assert "callbacks.mine.save_top_k: given 3 files of one name, best" in told(rule, callbacks={"mine": one_name})

@@ -11,6 +11,8 @@ Positive = Annotated[float, Gt(0)]
 NotNegative = Annotated[float, Ge(0)]
 PositiveInt = Annotated[int, Ge(1)]
 NotNegativeInt = Annotated[int, Ge(0)]
+# -1: all.
+AllOrMore = Annotated[int, Ge(-1)]
 Probability = Annotated[float, Interval(ge=0, le=1)]
 # Where 1 would leave nothing: a momentum, the drop of a whole branch.
 BelowOne = Annotated[float, Interval(ge=0, lt=1)]

@@ -40,7 +40,7 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
-from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings
+from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, untested_best
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
@@ -101,6 +101,8 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             if cfg.train and trainer.global_step == 0:
                 raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
             best = best_checkpoint(trainer)
+            if cfg.train and (reason := untested_best(trainer)):
+                warn(f"test: {reason}")
             # Data may be drawn when it is set up.
             seed_everything(cfg.seed, workers=True, verbose=False)
             with run.timed("test"), naming_checkpoint(best), naming_misfits():
@@ -110,8 +112,16 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         metrics: dict[str, float] = run.facts["metrics"]
         log_settings(loggers, run.config, metrics, trainer.global_step)
         if trainer.is_global_zero:
+            print_note(task)
             print_results(metrics, "run folder", run.folder)
     return metrics
+
+
+def print_note(task: LightningModule) -> None:
+    """Say how the losses of a table differ, if they do."""
+    note: str | None = getattr(getattr(task, "criterion", None), "note", None)
+    if note:
+        report("%s", note)
 
 
 def build_parts(

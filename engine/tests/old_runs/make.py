@@ -51,19 +51,30 @@ RUNS = {
         f"data.cache_dir={{project}}/cache {SMALL}",
         ["best", "step_000000027"],
     ),
+    # Of the last commit whose val/loss was the loss that is minimised.
+    "format_5": (
+        "63f55ba",
+        "model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.001 task.criterion.label_smoothing=0.2 "
+        f"task.criterion.focal_gamma=1 {FAKE} {AUGMENTED} {SMALL}",
+        ["best", "step_000000030"],
+    ),
 }
 # Runs that are stopped, and where their LightningModule lay.
-UNFINISHED = {"unfinished": "kindling.classifier", "format_3": "kindling.images.classifier"}
+UNFINISHED = {
+    "unfinished": ("kindling.classifier", "Classifier"),
+    "format_3": ("kindling.images.classifier", "Classifier"),
+    "format_5": ("kindling.training.task", "Task"),
+}
 # SIGTERM comes in the middle of the second of three epochs.
 STOPPED = """
 import runpy, signal, sys
-from {} import Classifier
-step = Classifier.training_step
+from {} import {} as Owner
+step = Owner.training_step
 def stopping(self, *batch):
     if self.global_step == 29:
         signal.raise_signal(signal.SIGTERM)
     return step(self, *batch)
-Classifier.training_step = stopping
+Owner.training_step = stopping
 sys.argv[0] = "train.py"
 runpy.run_path("train.py", run_name="__main__")
 """
@@ -75,7 +86,7 @@ def make(name: str) -> None:
         project = Path(folder) / "project"
         subprocess.run(["git", "clone", "--quiet", HERE.parents[2], project], check=True)
         subprocess.run(["git", "-C", project, "checkout", "--quiet", commit], check=True)
-        program = ["-c", STOPPED.format(UNFINISHED[name])] if name in UNFINISHED else ["train.py"]
+        program = ["-c", STOPPED.format(*UNFINISHED[name])] if name in UNFINISHED else ["train.py"]
         source = f"{project}/engine/src:{project}/src"
         settings = {**os.environ, "PYTHONPATH": source, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         odd_images.write(project / "odd")

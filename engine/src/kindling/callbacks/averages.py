@@ -10,6 +10,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, WeightAveraging
 from torch import Tensor
 
 from kindling.console import warn
+from kindling.lightning_internals.loops import total_steps
 from kindling.ranges import Fraction, NotNegativeInt, PositiveInt
 
 # Share of the first weights above which an average is of no use.
@@ -63,7 +64,7 @@ class EMA(OnceBegun, EMAWeightAveraging):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         super().on_train_start(trainer, pl_module)
-        steps = trainer.estimated_stepping_batches - (self.update_starting_at_step or 0)
+        steps = total_steps(trainer) - (self.update_starting_at_step or 0)
         # The first one starts the average.
         share = self.decay ** max(steps // self.every - 1, 0)
         if share > MOST_LEFT and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]

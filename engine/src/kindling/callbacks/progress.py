@@ -27,7 +27,12 @@ class EpochLines(ProgressBar):
         """Lightning calls this on all ranks but the first."""
         self._enabled = False
 
+    def on_validation_end(self, trainer: Trainer, *arguments: Any) -> None:
+        super().on_validation_end(trainer, *arguments)
+        self._validated_in = trainer.current_epoch
+
     def on_train_start(self, trainer: Trainer, *_: Any) -> None:
+        self._validated_in = -1
         self._first_epoch = trainer.current_epoch
         # A resumed epoch calls no on_train_epoch_start.
         self._started = time.perf_counter()
@@ -47,7 +52,9 @@ class EpochLines(ProgressBar):
 
         values = trainer.callback_metrics
         of_epochs = [name for name in values if not name.endswith("_step") and not name.startswith("lr-")]
-        names = [name for stage in ("train", "val", "") for name in of_epochs if stage_of(name)[0] == stage]
+        # Of an epoch without a validation the last one's numbers are another epoch's.
+        stages = ("train", "val", "") if self._validated_in == num_epochs - 1 else ("train", "")
+        names = [name for stage in stages for name in of_epochs if stage_of(name)[0] == stage]
         seconds = time.perf_counter() - self._started
         last = f"/{trainer.max_epochs}" if trainer.max_epochs and trainer.max_epochs > 0 else ""
         metrics = "  ".join(f"{name} {values[name]:.4f}" for name in names)

@@ -1,9 +1,9 @@
 """The only reader and writer of what a checkpoint holds beyond Lightning's own entries."""
 
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,8 @@ from torch import nn
 from kindling.checkpoints import trained_on
 from kindling.checkpoints.archive import damaged_record, refuse_archive
 from kindling.checkpoints.content import problems, with_own_files
-from kindling.checkpoints.values import faults_of_values, is_of_kind
+from kindling.checkpoints.pretrained import refuse_other_kinds
+from kindling.checkpoints.values import faults_of_values
 from kindling.checkpoints.writable import keep_plain_arguments, os_error, refuse_objects
 from kindling.config import project
 from kindling.config.renames import FORMAT
@@ -23,10 +24,17 @@ from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
 from kindling.lightning_internals.launched import is_handed_over
+from kindling.run_folders.best import best_file
 
 DESCRIPTION = "description"
 # Where training goes on; only resume checkpoints have it.
 PROGRESS = "progress"
+# Asks for a checkpoint without what only training needs.
+WEIGHTS_ALONE = "weights_alone"
+OF_TRAINING = (
+    *("loops", "callbacks", "optimizer_states", "lr_schedulers", "MixedPrecision", "native_amp_scaling_state"),
+    *("train_sums", "rollbacks", "averaging_state", "current_model_state"),
+)
 log = logging.getLogger(__name__)
 
 
@@ -70,14 +78,15 @@ def describe(
         "config": relative({**config, "data": data | of_config}),
         "facts": dict(facts),
         "found": [*found],
+        "versions": {"torch": str(torch.__version__), "python": platform.python_version()},
     }
 
 
-def load(path: Path) -> dict[str, Any]:
-    """A checkpoint on the CPU, its description's targets absolute; runs no code from the file.
+def read(path: Path) -> Any:
+    """What a file holds that torch wrote, on the CPU; runs no code from it.
 
     Raises:
-        CheckpointError: the file is missing, damaged, or was not written by this project.
+        CheckpointError: it is missing or damaged, or its values are not what they seem.
     """
     try:
         num_bytes = refuse_archive(path)
@@ -88,6 +97,18 @@ def load(path: Path) -> dict[str, Any]:
         # Errors have no common class; torch's advice is cut off.
         reason = one_line(error).partition(". ")[0]
         raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
+    for problem in faults_of_values(saved, num_bytes) if isinstance(saved, dict) else ():
+        raise CheckpointError(f"ckpt: given {path}, {problem}")
+    return saved
+
+
+def load(path: Path) -> dict[str, Any]:
+    """A checkpoint on the CPU, its description's targets absolute; runs no code from the file.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, or was not written by this project.
+    """
+    saved = read(path)
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")
@@ -97,7 +118,7 @@ def load(path: Path) -> dict[str, Any]:
             f"ckpt: given {path}, of format {version!r}; allowed: format {FORMAT} and older; "
             "use it with the version that wrote it"
         )
-    for problem in chain(faults_of_values(saved, num_bytes), problems(saved)):
+    for problem in problems(saved):
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     description["config"] = absolute(upgrade(description["config"], version))
     description.setdefault("facts", {"classes": description.get("classes")})
@@ -123,7 +144,7 @@ def find(given: str) -> Path:
         return path
     if not path.is_dir():
         raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
-    file = path / "checkpoints" / "best.ckpt"
+    file = best_file(path)
     if not file.is_file():
         others = sorted(map(str, path.glob("checkpoints/*.ckpt")))
         meant = f"give a file: {', '.join(others)}" if others else "give a run folder"
@@ -143,19 +164,6 @@ def load_weights(module: nn.Module, weights: dict[str, torch.Tensor], path: Path
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{path}: a checkpoint of another model ({reason}); set the model it was of") from error
-
-
-def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
-    """
-    Raises:
-        CheckpointError: a tensor is complex where the module's is real, or likewise; torch would convert it.
-    """
-    for name, own in module.state_dict().items():
-        given = weights.get(name)
-        if isinstance(own, torch.Tensor) and isinstance(given, torch.Tensor) and not is_of_kind(given, own):
-            raise CheckpointError(
-                f"{path}: given {given.dtype} ({given.layout}) as {name}; allowed: {own.dtype}; use another checkpoint"
-            )
 
 
 def origin_of(config: dict[str, Any]) -> Path | None:
@@ -201,6 +209,8 @@ class WholeCheckpointIO(TorchCheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
         target = Path(path)
+        if checkpoint.pop(WEIGHTS_ALONE, False):
+            checkpoint = {key: value for key, value in checkpoint.items() if key not in OF_TRAINING}
         if self.config is not None:
             describe(checkpoint, self.config, getattr(self.data, "facts", {}), self.found)
             keep_plain_arguments(checkpoint)

@@ -6,6 +6,7 @@ from lightning.pytorch import Trainer
 
 from kindling.checkpoints.checkpoint import DESCRIPTION, PROGRESS, Saved, config_of
 from kindling.errors import ConfigError
+from kindling.lightning_internals.loops import total_steps
 from kindling.run_folders.resumption import LIMITS, changed_settings
 
 
@@ -20,7 +21,7 @@ def refuse_longer_schedule(trainer: Trainer) -> None:
     Raises:
         ConfigError: a schedule that ends for good is to go on for longer.
     """
-    steps = trainer.estimated_stepping_batches
+    steps = total_steps(trainer)
     for config in trainer.lr_scheduler_configs:
         end = getattr(config.scheduler, "total_steps", None)
         if end is not None and steps > end:

@@ -1,7 +1,11 @@
 """Weights of another training, for a net whose last layer may be a new one."""
 
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor, nn
 
+from kindling.checkpoints.values import is_of_kind
 from kindling.errors import CheckpointError
 
 
@@ -19,3 +23,16 @@ def load_all_but_head(net: nn.Module, weights: dict[str, Tensor]) -> bool:
         raise CheckpointError(f"given weights of another model (first misfit: {(surplus or misfits)[0]})")
     net.load_state_dict({key: value for key, value in weights.items() if key not in misfits}, strict=False)
     return bool(misfits)
+
+
+def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -> None:
+    """
+    Raises:
+        CheckpointError: a tensor is complex where the module's is real, or likewise; torch would convert it.
+    """
+    for name, own in module.state_dict().items():
+        given = weights.get(name)
+        if isinstance(own, Tensor) and isinstance(given, Tensor) and not is_of_kind(given, own):
+            raise CheckpointError(
+                f"{path}: given {given.dtype} ({given.layout}) as {name}; allowed: {own.dtype}; use another checkpoint"
+            )

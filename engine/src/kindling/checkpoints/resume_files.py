@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,8 +10,11 @@ from pathlib import Path
 from kindling.checkpoints.checkpoint import Saved, load_file
 from kindling.errors import CheckpointError
 from kindling.files.whole_file import TEMPORARY
+from kindling.run_folders.best import BEST
 
 log = logging.getLogger(__name__)
+# As a run that keeps several of the best names them.
+OF_SEVERAL = re.compile(r"_epoch_\d+_step_\d+")
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -52,7 +56,12 @@ def set_damaged_aside(folder: Path, chosen: Path) -> None:
 
 def name_last(file: Path) -> None:
     """Let last.ckpt be another name of a resume checkpoint."""
-    last = file.with_name("last.ckpt")
+    name_also(file, "last.ckpt")
+
+
+def name_also(file: Path, name: str) -> None:
+    """Let a file of the same folder have another name too, in place of what had it."""
+    last = file.with_name(name)
     temporary = file.with_name(f".{last.name}.{os.getpid()}{TEMPORARY}")
     temporary.unlink(missing_ok=True)
     try:
@@ -86,12 +95,16 @@ def keep_beside(file: Path, others: Iterable[Path]) -> None:
     folder = best_then(file)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for other in others:
+    names = {*others}
+    for other in names | {each.with_name(BEST) for each in names if each.with_name(BEST).is_file()}:
         _link_or_copy(other, folder / other.name)
 
 
 def bring_back(file: Path) -> None:
-    """Restore what were the best checkpoints when a resume checkpoint was taken."""
+    """Restore what were the best checkpoints when a resume checkpoint was taken; those of later weights are removed."""
+    for later in file.parent.glob("*.ckpt") if best_then(file).is_dir() else ():
+        if OF_SEVERAL.search(later.name) and not (best_then(file) / later.name).exists():
+            later.unlink()
     for kept in best_then(file).glob("*.ckpt"):
         own = file.with_name(kept.name)
         if not (own.is_file() and own.samefile(kept)):

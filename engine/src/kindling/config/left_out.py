@@ -11,7 +11,11 @@ from kindling.config.given import GIVEN, signature_of
 from kindling.config.signatures import Signature
 
 # Callbacks that cannot be without a metric.
-WATCHERS = ("lightning.pytorch.callbacks.EarlyStopping", "lightning.pytorch.callbacks.early_stopping.EarlyStopping")
+WATCHERS = (
+    "kindling.callbacks.deciding.EarlyStopping",
+    "lightning.pytorch.callbacks.EarlyStopping",
+    "lightning.pytorch.callbacks.early_stopping.EarlyStopping",
+)
 # What an argument that is meant for the net is often called.
 NET = ("model", "network", "backbone", "module", "nett")
 
@@ -72,7 +76,13 @@ def _to_leave_out(config: DictConfig) -> tuple[list[str], list[Fault]]:
         lines.append(Fault("task", given, warning=True))
     for key in _without_metric(config):
         keys.append(key)
-        lines.append(Fault(key, "no metric to watch, as monitor is null; left out", warning=True))
+        lines.append(
+            Fault(
+                key,
+                "no metric to watch, as monitor is null; left out; monitor=NAME watches one that is logged",
+                warning=True,
+            )
+        )
     return keys, lines
 
 

@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 # The format that is written today.
-FORMAT = 5
+FORMAT = 6
 # The format of a run folder that names none.
 UNNAMED = 2
 
@@ -18,6 +18,7 @@ class Renames(NamedTuple):
         weights: what the keys of a state_dict start with.
         added: by a key that a config has, keys that it has beside and their values; keys are dotted, and targets begin
             at the dot after the package.
+        nodes: by the place and the target of a node, what it holds today; None for what it holds no more.
     """
 
     targets: dict[str, str] = {}  # noqa: RUF012  read, never written
@@ -25,6 +26,7 @@ class Renames(NamedTuple):
     callbacks: dict[str, str] = {}  # noqa: RUF012
     weights: dict[str, str] = {}  # noqa: RUF012
     added: dict[str, dict[str, Any]] = {}  # noqa: RUF012
+    nodes: dict[tuple[str, str], dict[str, Any]] = {}  # noqa: RUF012
 
 
 # Format 1 lacks what it takes to resume, and differs in no name.
@@ -74,6 +76,19 @@ RENAMES = {
                 "data.background": [255, 255, 255],
                 "data.max_pixels": 178_956_970,
             }
+        }
+    ),
+    5: Renames(
+        nodes={
+            ("callbacks.best_checkpoint", "lightning.pytorch.callbacks.ModelCheckpoint"): {
+                "_target_": "kindling.callbacks.best.BestCheckpoint",
+                "save_weights_only": True,
+                "enable_version_counter": None,
+            },
+            ("task.criterion", "kindling.images.criterion.CrossEntropy"): {"version": 1},
+            ("callbacks.early_stopping", "lightning.pytorch.callbacks.EarlyStopping"): {
+                "_target_": "kindling.callbacks.deciding.EarlyStopping"
+            },
         }
     ),
 }

@@ -5,7 +5,7 @@ from typing import Any
 
 from kindling.config import project
 from kindling.config.fault import nearest
-from kindling.config.plain import map_targets
+from kindling.config.plain import get, map_targets
 from kindling.config.renames import FORMAT, RENAMES, Renames
 from kindling.config.signatures import TargetMissing, signature
 
@@ -36,7 +36,18 @@ def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
                 # A resume may have been killed after it rewrote config.yaml.
                 if _has(config, beside) and not _has(before, key):
                     config = _with(config, key.split("."), value)
+        for (place, target), today in renames.nodes.items():
+            node = get(config, place)
+            if isinstance(node, dict) and node.get("_target_") == target:
+                config = _with(config, place.split("."), _as_today(node, today))
     return config
+
+
+def _as_today(node: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:
+    """A node with a target and keys of today; it keeps what it says of them."""
+    gone = [key for key, value in today.items() if value is None]
+    changed = today | node | {key: value for key, value in today.items() if key == "_target_"}
+    return {key: value for key, value in changed.items() if key not in gone}
 
 
 def upgrade_states(saved: dict[str, Any], written: int) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class CrossEntropy(nn.Module):
         focal_gamma: an image that is given probability p counts (1 - p) ** gamma times (arXiv 1708.02002).
         class_weights: one for each class; "balanced": the inverse of how often it is in the training split, so that
             all classes count alike there and the mean weight of an image is 1.
+        version: of what validation and tests log: 2, the plain cross-entropy; 1, what is minimised, as runs that
+            began with it do.
     """
 
     def __init__(
@@ -35,11 +37,13 @@ class CrossEntropy(nn.Module):
         label_smoothing: Probability,
         focal_gamma: NotNegative,
         class_weights: Sequence[NotNegative] | Literal["balanced"] | None,
+        version: Literal[1, 2] = 2,
     ):
         super().__init__()
         self.num_classes = num_classes
         self.label_smoothing = label_smoothing
         self.focal_gamma = focal_gamma
+        self.version = version
         self.is_balanced = class_weights == "balanced"
         weight = torch.ones(num_classes) if self.is_balanced else class_weights
         if weight is not None and len(weight) != num_classes:
@@ -53,6 +57,15 @@ class CrossEntropy(nn.Module):
         self.register_buffer("weight", None if weight is None else torch.as_tensor(weight, dtype=torch.float32))
 
     @property
+    def note(self) -> str | None:
+        """How the loss of training differs from those of validation and tests; None if it does not."""
+        names = {"smoothed": self.label_smoothing, "focal": self.focal_gamma, "weighted": not self.is_even}
+        how = ", ".join(name for name, is_so in names.items() if is_so)
+        return (
+            f"loss: train/loss is the {how} one, val/loss and test/loss are plain" if how and self.version > 1 else None
+        )
+
+    @property
     def is_even(self) -> bool:
         return self.weight is None or bool((self.weight == 1).all())
 
@@ -61,6 +74,10 @@ class CrossEntropy(nn.Module):
         if self.is_balanced and self.weight is not None:
             counts = labels.bincount(minlength=self.num_classes).float()
             self.weight.copy_(torch.where(counts > 0, len(labels) / (counts.count_nonzero() * counts), 0))
+
+    def plain(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean cross-entropy of logits (B, K) and labels (B,), by which runs are compared: nothing else counts."""
+        return self(logits, labels) if self.version == 1 else F.cross_entropy(logits, labels, ignore_index=NO_LABEL)
 
     def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
         if not self.focal_gamma and self.weight is None:

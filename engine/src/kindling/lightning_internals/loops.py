@@ -1,9 +1,11 @@
 """The loops of `Trainer.fit`: their counters, which a save within a step finds half counted, and how they restart."""
 
+import math
 import sys
 from typing import Any
 
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import GradientAccumulationScheduler
 
 
 def rewind(fit_loop: dict[str, Any], *, epoch: int, batch: int, ended: bool) -> None:
@@ -34,6 +36,34 @@ def count_epochs(fit_loop: dict[str, Any], number: int) -> None:
     for counter in fit_loop["epoch_progress"].values():
         counter["processed"] += number
         counter["completed"] += number
+
+
+def total_steps(trainer: Trainer) -> float:
+    """The optimizer steps of the whole training; Lightning's count knows of one number of batches a step alone."""
+    steps, batches = trainer.estimated_stepping_batches, trainer.num_training_batches
+    table, epochs = _accumulation(trainer), trainer.max_epochs
+    if table is None or epochs in (None, -1) or math.isinf(batches):
+        return steps
+    by_table = sum(math.ceil(batches / table.get_accumulate_grad_batches(epoch)) for epoch in range(max(epochs, 1)))
+    return by_table if trainer.max_steps == -1 else min(by_table, trainer.max_steps)
+
+
+def _restore_accumulation(trainer: Trainer) -> None:
+    """Let a run that goes on within an epoch accumulate as that epoch does; Lightning looks where one begins."""
+    table = _accumulation(trainer)
+    if table:
+        trainer.accumulate_grad_batches = table.get_accumulate_grad_batches(trainer.current_epoch)
+
+
+def _accumulation(trainer: Trainer) -> GradientAccumulationScheduler | None:
+    callbacks: list[Any] = trainer.callbacks  # pyright: ignore[reportAttributeAccessIssue]
+    tables = [each for each in callbacks if isinstance(each, GradientAccumulationScheduler)]
+    return tables[-1] if tables else None
+
+
+def may_stop(trainer: Trainer) -> bool:
+    """Whether training has come to `min_epochs` and `min_steps`; an epoch counts once callbacks hear of its end."""
+    return trainer.fit_loop._can_stop_early
 
 
 def epoch_has_ended(trainer: Trainer) -> bool:
@@ -67,5 +97,6 @@ def resume_validation(trainer: Trainer, configured: int | None) -> None:
 
 
 def end_restart(trainer: Trainer) -> None:
-    """End the loop's restart; else it leaves out the plateau schedule at the end of the epoch."""
+    """End the loop's restart, which would leave out the plateau schedule, and what begins with an epoch."""
+    _restore_accumulation(trainer)
     trainer.fit_loop._restarting = False

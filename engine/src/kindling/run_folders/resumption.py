@@ -53,7 +53,7 @@ BITS = (
 # A fork may not change these: its state would not fit.
 SHAPES = (
     *("model", "optimizer", "layer_lr_decay", "scheduler"),
-    *("data.num_classes", "data.channels", "data.image_size", "data.decoding"),
+    *("data.num_classes", "data.channels", "data.image_size", "data.decoding", "task.criterion.version"),
 )
 
 # A fork may change these: its state is scaled.

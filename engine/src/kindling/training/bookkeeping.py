@@ -12,7 +12,7 @@ from kindling.console import report
 from kindling.data.resumable import make_resumable
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
-from kindling.lightning_internals import hooks, results
+from kindling.lightning_internals import fresh, hooks, plateau, results
 from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence
 from kindling.training.epoch_metrics import as_numbers, computed
@@ -27,7 +27,7 @@ from kindling.training.requirements import (
 )
 from kindling.training.skipping import leave_out
 from kindling.training.sums import NUM, StageSums, refuse_no_examples
-from kindling.training.unlogged import knows_of_sanity_checks, refuse_unlogged
+from kindling.training.unlogged import knows_of_sanity_checks, refuse_never_logged, refuse_unlogged
 from kindling.training.waiting import refuse_waiting
 
 
@@ -78,6 +78,7 @@ class Bookkeeping(Callback):
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
         warn_of_examples_left_over(trainer)
+        plateau.step_when_known(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
         if self.lr_factor != 1:
@@ -86,6 +87,7 @@ class Bookkeeping(Callback):
             leave_out(pl_module, self.rollbacks)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        refuse_never_logged(trainer, pl_module)
         self.begin_epoch(pl_module, "train")
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
@@ -108,6 +110,8 @@ class Bookkeeping(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if trainer.state.fn != "fit":
             return
+        if not trainer.sanity_checking:
+            fresh.note_validation(trainer)
         if self._looks_at_names and not (trainer.sanity_checking and self._shows_less(trainer, pl_module)):
             refuse_unlogged(trainer, pl_module)
             self._looks_at_names = False

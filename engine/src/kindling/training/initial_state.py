@@ -1,12 +1,14 @@
 """What a task starts with: weights, and learning rates that differ from what a checkpoint says."""
 
+from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
 
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.checkpoint import Saved
-from kindling.checkpoints.pretrained import load_all_but_head
+from kindling.checkpoints.foreign_weights import load_foreign, read_foreign
+from kindling.checkpoints.pretrained import load_all_but_head, refuse_other_kinds
 from kindling.console import report
 from kindling.errors import CheckpointError
 from kindling.training.bookkeeping import Bookkeeping
@@ -28,12 +30,25 @@ def load_start(task: LightningModule, config: dict[str, Any], start: Saved | Non
         factor = lr_factor(start.config, config)
     elif config["weights"]:
         with as_config_error("weights"):
-            load_initial_weights(task, checkpoint.load_file(checkpoint.find(config["weights"])), config["train"])
+            begin_with(task, checkpoint.find(config["weights"]), config["train"])
     if rollbacks:
         since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])
         factor *= config["rollback"]["lr_factor"] ** since_start
     skips = config["rollback"]["skip_batch"]
     return bookkeeping_of(task)(config["seed"], rollbacks=rollbacks, skips_batches=skips, lr_factor=factor)
+
+
+def begin_with(task: LightningModule, path: Path, trains: bool) -> None:
+    """Load the weights of any file of weights.
+
+    Raises:
+        CheckpointError: it is none, or of another model.
+    """
+    weights = read_foreign(path)
+    if weights is None:
+        load_initial_weights(task, checkpoint.load_file(path), trains)
+    else:
+        load_foreign(task.net if isinstance(task, Task) else task, weights, path, whole=not trains)
 
 
 def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> None:
@@ -43,7 +58,7 @@ def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> N
         CheckpointError: they are of another model.
     """
     weights: dict[str, Any] = given.content["state_dict"]
-    checkpoint.refuse_other_kinds(task, weights, given.path)
+    refuse_other_kinds(task, weights, given.path)
     net, start = (task.net, "net.") if isinstance(task, Task) else (task, "")
     if not trains:
         # A task may keep more than its net, such as a loss.

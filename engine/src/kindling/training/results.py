@@ -1,5 +1,6 @@
 """What a trained run is worth: its best checkpoint, its metrics, and the settings beside them."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from kindling.checkpoints.checkpoint import config_of
 from kindling.console import report
 from kindling.loggers import tracking
 from kindling.run_folders.resumption import flatten
@@ -24,7 +26,22 @@ def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
 def best_checkpoint(trainer: Trainer) -> str | None:
     """The best checkpoint of this run; None if none is kept and the weights in memory are to be tested."""
     best = best_callback(trainer)
-    return best.best_model_path or None if best else None
+    return str(file_of(best)) if best and best.best_model_path else None
+
+
+def untested_best(trainer: Trainer) -> str | None:
+    """Why the last weights are tested where the best should be; None if they are not, or nobody wants others."""
+    best = best_callback(trainer)
+    if best is None or best.best_model_path or best.monitor is None or best.save_top_k == 0:
+        return None
+    return (
+        f"{best.monitor} was never known, as nothing was validated in time; the last weights are tested, not the best"
+    )
+
+
+def file_of(best: ModelCheckpoint) -> Path:
+    """The best file, by the name that stays that of the best as training goes on, if there is one."""
+    return Path(getattr(best, "best_file", best.best_model_path))
 
 
 def best_score(trainer: Trainer) -> dict[str, Any] | None:
@@ -32,7 +49,7 @@ def best_score(trainer: Trainer) -> dict[str, Any] | None:
     best = best_callback(trainer)
     if best is None or best.best_model_score is None:
         return None
-    file, epoch = Path(best.best_model_path), None
+    file, epoch = file_of(best), None
     if file.is_file():
         # Without reading its tensors.
         epoch = torch.load(file, map_location="meta", weights_only=True, mmap=True)["epoch"]
@@ -59,7 +76,14 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
         report("training stopped early, %s", stopped)
     if best and best["epoch"] is not None:
         report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"] + 1)
-    return {"best": best, "stopped_early": stopped}
+    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped}
+
+
+def named_best(trainer: Trainer) -> str | None:
+    """The best file as run.json names it: within the run folder, if it lies there."""
+    best, run = best_checkpoint(trainer), str((config_of(trainer).get("paths") or {}).get("run"))
+    home = os.path.realpath(run)
+    return os.path.relpath(best, home) if best and Path(best).is_relative_to(home) else best
 
 
 def final_metrics(trainer: Trainer) -> dict[str, float]:

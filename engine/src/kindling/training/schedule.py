@@ -7,6 +7,7 @@ from lightning.pytorch import LightningModule
 from torch.optim import Optimizer
 
 from kindling.config.targets import locate
+from kindling.lightning_internals.loops import total_steps
 from kindling.training.optimization import build_scheduler
 from kindling.training.task import Task
 
@@ -31,7 +32,7 @@ class Schedule:
         assert self.owner is not None, "set once the module is there"
         trainer = self.owner.trainer
         if self._node.get("interval") != "epoch":
-            return trainer.estimated_stepping_batches
+            return total_steps(trainer)
         epochs: int | None = trainer.max_epochs
         return float("inf") if epochs in (None, -1) else epochs
 

@@ -14,6 +14,7 @@ from torchmetrics import Metric
 from kindling.config.declared import ALLOWED, Misdeclared, wrong_in
 from kindling.data.processor import Processor
 from kindling.errors import ConfigError
+from kindling.lightning_internals.loops import total_steps
 from kindling.stages import STAGES, Stage
 from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
 from kindling.training.counting import counted, no_loss, window_scale
@@ -178,7 +179,7 @@ class Task(LightningModule):
         if self.scheduler is None:
             return optimizer
         make = self.scheduler["scheduler"]
-        schedule = build_scheduler(make, optimizer, lambda: self.trainer.estimated_stepping_batches)
+        schedule = build_scheduler(make, optimizer, lambda: total_steps(self.trainer))
         return {"optimizer": optimizer, "lr_scheduler": {**self.scheduler, "scheduler": schedule}}
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: Optimizer) -> None:

@@ -11,6 +11,7 @@ from kindling.config.logged import without_loader
 from kindling.config.rules.callback_rules import OF_VALIDATION, watched
 from kindling.console import warn
 from kindling.errors import ConfigError
+from kindling.lightning_internals import fresh
 from kindling.training.requirements import metrics_watched
 
 
@@ -31,6 +32,20 @@ def refuse_unlogged(trainer: Trainer, module: LightningModule) -> None:
     for metric in (f"val/{each}" for each in declared_by(module)):
         if metric not in logged:
             warn(_fault("task", f"{metric} by METRICS of {name}, whose validation does not log it", logged, metric))
+
+
+def refuse_never_logged(trainer: Trainer, module: LightningModule) -> None:
+    """
+    Raises:
+        ConfigError: a metric is watched that neither an epoch of training nor a validation has logged.
+    """
+    if not trainer.current_epoch or (trainer.enable_validation and not fresh.has_validated(trainer)):
+        return
+    logged = sorted({without_loader(name) for name in trainer.callback_metrics} - {"epoch", "step"})
+    for monitor in metrics_watched(trainer):
+        if monitor not in trainer.callback_metrics:
+            given = f"{monitor}, which {type(module).__name__} does not log"
+            raise ConfigError(str(_fault(_key_of(monitor, trainer), given, logged, monitor)))
 
 
 def declared_by(module: Any) -> dict[str, str]:

@@ -16,6 +16,7 @@ from kindling.config.plain import Config, get
 ENGINE = __name__.partition(".")[0]
 # val/loss, val_loss, valid_loss and the like.
 OF_VALIDATION = re.compile(r"val(id|idation)?[/_.]")
+OF_A_STEP = re.compile(r"train[/_.].*_step")
 # Nobody expects a result of so few epochs.
 TRY_OUT = 2
 
@@ -43,7 +44,7 @@ def monitor_is_logged(config: Config) -> Iterator[Fault]:
     for path, (monitor, _) in watched(config).items():
         known = not isinstance(monitor, str) or without_loader(monitor) in (*names, *ALWAYS)
         if not known and not may_log_more:
-            allowed = ", ".join(names) or "null, as nothing is logged"
+            allowed = ", ".join(name for name in names if not OF_A_STEP.fullmatch(name)) or "null, as nothing is logged"
             yield Fault(path, f"{monitor}, which nothing logs", allowed, nearest(monitor, names))
 
 
@@ -78,6 +79,34 @@ def plateau_has_a_metric(config: Config) -> Iterator[Fault]:
         yield Fault("monitor", "null with scheduler=plateau", "a metric that is logged, such as val/loss")
 
 
+def a_plateau_steps_by_epochs(config: Config) -> Iterator[Fault]:
+    plateau = str(get(config, "scheduler.scheduler._target_")).endswith(".ReduceLROnPlateau")
+    if plateau and get(config, "scheduler.interval") == "step":
+        yield Fault("scheduler.interval", "step with scheduler=plateau", "epoch, which is after each validation")
+
+
+def no_single_step_decides(config: Config) -> Iterator[Fault]:
+    for path, (monitor, _) in watched(config).items():
+        if isinstance(monitor, str) and OF_A_STEP.fullmatch(monitor):
+            whole = monitor.removesuffix("_step")
+            yield Fault(path, f"{monitor}, which is of single steps", f"{whole}, of an epoch", f"{path}={whole}")
+
+
+def a_score_belongs_to_its_weights(config: Config) -> Iterator[Fault]:
+    """Lightning's own callback takes whatever was logged last."""
+    for name, node in (get(config, "callbacks") or {}).items():
+        if not isinstance(node, dict) or not str(node.get("_target_")).endswith(".callbacks.ModelCheckpoint"):
+            continue
+        by_time = [key for key in ("every_n_train_steps", "train_time_interval") if node.get(key)]
+        if node.get("monitor") and by_time:
+            given = f"{node[by_time[0]]} with monitor={node['monitor']}, whose last value is of other weights"
+            yield Fault(f"callbacks.{name}.{by_time[0]}", given, f"callbacks.{name}.monitor=null, or null")
+        one_name = node.get("filename") and "{" not in str(node["filename"])
+        if node.get("save_top_k", 1) not in (0, 1) and one_name and node.get("enable_version_counter") is False:
+            given = f"{node['save_top_k']} files of one name, {node['filename']}"
+            yield Fault(f"callbacks.{name}.save_top_k", given, "1, or a filename with {epoch} and {step}")
+
+
 def something_validates(config: Config) -> Iterator[Fault]:
     watchers = [name for name, each in (get(config, "callbacks") or {}).items() if _watches_val(each)]
     if not watchers or get(config, "trainer.fast_dev_run"):
@@ -109,7 +138,13 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
         patience = get(config, path)
         if not isinstance(patience, int) or not isinstance(epochs, int) or epochs <= TRY_OUT:
             continue
-        validations = epochs // every if _watches_val(_parent(config, path)) else epochs
+        of_validation = _watches_val(_parent(config, path))
+        within = get(config, "trainer.val_check_interval")
+        if of_validation and (isinstance(within, str | int) and within != 1.0):
+            # How many batches or minutes an epoch has is not known yet.
+            continue
+        within = within if isinstance(within, float) and 0 < within < 1 else 1.0
+        validations = int(1 / within) * (epochs // every) if of_validation else epochs
         if patience >= validations > 0 and patience not in shipped(*path.split(".")):
             most = f"trainer.max_epochs, {epochs}" if validations == epochs else f"{validations}, the run's validations"
             else_ = "nothing stops the run early" if "early_stopping" in path else "the learning rate never falls"
@@ -201,6 +236,9 @@ RULES = (
     finders_are_of_the_engine,
     layers_can_thaw,
     plateau_has_a_metric,
+    a_plateau_steps_by_epochs,
+    no_single_step_decides,
+    a_score_belongs_to_its_weights,
     top_k_leaves_classes_out,
     something_validates,
     one_metric_decides,

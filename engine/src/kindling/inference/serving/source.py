@@ -10,6 +10,7 @@ from kindling.inference.model_folder import DESCRIPTION, FILES
 from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import Served
+from kindling.run_folders.best import best_file
 
 log = logging.getLogger(__name__)
 # Digits of a checksum.
@@ -45,7 +46,7 @@ class Source:
         if folder:
             files = [folder / DESCRIPTION, *(folder / name for name in sorted(set(FILES.values())))]
         else:
-            files = [self.run / "checkpoints" / "best.ckpt"] if self.run else [self.ckpt] if self.ckpt else []
+            files = [best_file(self.run)] if self.run else [self.ckpt] if self.ckpt else []
         return tuple(_state(file) for file in files)
 
     def open(self, threads: int | None) -> Served:
@@ -77,7 +78,7 @@ class Source:
             refuse_without_processor(run)
 
     def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
-        best = self.run / "checkpoints" / "best.ckpt" if self.run else None
+        best = best_file(self.run) if self.run else None
         if best and best.is_file() and exported and model_folder.sha256_of(best) != exported:
             log.warning("warning: %s was exported from another checkpoint than %s; export it anew", folder, best)
 

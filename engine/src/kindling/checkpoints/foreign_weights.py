@@ -1,0 +1,86 @@
+"""Weights that another program has saved: a state_dict, alone or with more, in a file of torch or of safetensors."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from kindling.checkpoints.checkpoint import read
+from kindling.checkpoints.pretrained import refuse_other_kinds
+from kindling.checkpoints.safetensors import SUFFIX, read_safetensors
+from kindling.console import report, warn
+from kindling.errors import CheckpointError
+
+# Under which a state_dict stands beside an optimizer's.
+WITHIN = ("state_dict", "model_state_dict", "model")
+# What a wrapper or a LightningModule puts before the names of its net.
+PREFIXES = ("", "net.", "model.", "module.")
+# torch.compile puts it in anywhere.
+COMPILED = "_orig_mod."
+# Names that are told.
+NUM_NAMES = 5
+
+
+def read_foreign(path: Path) -> dict[str, Tensor] | None:
+    """The weights of a file that `train.py` has not written; None if it has.
+
+    Raises:
+        CheckpointError: it is damaged, or holds no weights.
+    """
+    saved: Any = read_safetensors(path) if path.suffix == SUFFIX else read(path)
+    if isinstance(saved, dict) and "description" in saved:
+        return None
+    found = (
+        next((saved[key] for key in WITHIN if isinstance(saved.get(key), dict)), saved)
+        if isinstance(saved, dict)
+        else {}
+    )
+    weights = {str(key).replace(COMPILED, ""): each for key, each in found.items() if isinstance(each, Tensor)}
+    if not weights:
+        raise CheckpointError(
+            f"given {path}, which holds no weights; allowed: a checkpoint of train.py, a state_dict, one under "
+            f"{', '.join(WITHIN)}, or safetensors"
+        )
+    return weights
+
+
+def load_foreign(net: nn.Module, weights: dict[str, Tensor], path: Path, *, whole: bool) -> None:
+    """Load what fits by name and shape, and say what does not.
+
+    Args:
+        net: to be given the weights.
+        weights: by name, perhaps behind a prefix.
+        path: of their file.
+        whole: whether all of the net's must be there.
+
+    Raises:
+        CheckpointError: nothing fits, or not all where it must.
+    """
+    own = {name: each for name, each in net.state_dict().items() if isinstance(each, Tensor)}
+    prefixes = {first + second for first, second in product(PREFIXES, PREFIXES)}
+    fitting = max((_fitting(own, weights, *each) for each in product(prefixes, prefixes)), key=len)
+    missing = [name for name in own if name not in fitting]
+    surplus = [name for name in weights if name not in {*fitting.values()}]
+    told = f"{len(fitting)} of the net's {len(own)} tensors fit{_named('missing', missing)}"
+    told += _named("left over", surplus)
+    if not fitting or (whole and missing):
+        raise CheckpointError(f"given {path}, of another model ({told}); allowed: weights of this one")
+    given = {name: weights[other] for name, other in fitting.items()}
+    refuse_other_kinds(net, given, path)
+    net.load_state_dict(given, strict=False)
+    if missing:
+        warn(f"weights: {told}; what is missing begins as it is initialised")
+    else:
+        report("weights: %s", told)
+
+
+def _fitting(own: dict[str, Tensor], given: dict[str, Tensor], own_prefix: str, prefix: str) -> dict[str, str]:
+    """The names in the file of the net's tensors, where both have these prefixes."""
+    others = {name: prefix + name.removeprefix(own_prefix) for name in own if name.startswith(own_prefix)}
+    return {name: each for name, each in others.items() if each in given and given[each].shape == own[name].shape}
+
+
+def _named(what: str, names: list[str]) -> str:
+    more = ", ..." if len(names) > NUM_NAMES else ""
+    return f"; {len(names)} {what}: {', '.join(names[:NUM_NAMES])}{more}" if names else ""
