@@ -15,7 +15,9 @@ from PIL import Image
 from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check import fits
+from kindling.config.check.command_line import Check, refuse
 from kindling.config.check.files import ConfigFiles
+from kindling.config.composition import Composer
 from kindling.testing.links import dead_links
 
 ROOT = project.current().root
@@ -35,13 +37,11 @@ def removed(text: str) -> list[str]:
     return [f"{group}={option}" for group, option in chosen if option not in GROUPS.get(group, [])]
 
 
-def overrides_of(command: str) -> tuple[str, list[str]]:
-    """The stem of the entry, and the overrides of a command; of a sweep, those of its first job."""
+def overrides_of(command: str) -> tuple[str, list[str], bool]:
+    """The stem of the entry, the overrides of a command, and whether it is a sweep."""
     script, *arguments = shlex.split(command.replace("\\\n", " ").replace("...", ""))
     overrides = [argument for argument in arguments if re.match(r"~|[^-].*=", argument)]
-    if "-m" in arguments:
-        overrides = [override.partition(",")[0] for override in overrides]
-    return Path(script).stem, overrides
+    return Path(script).stem, overrides, "-m" in arguments
 
 
 @pytest.fixture
@@ -60,14 +60,20 @@ def places(tmp_path: Path) -> dict[str, str]:
     "command", [*COMMANDS, *(pytest.param(each, marks=pytest.mark.slow) for each in dict.fromkeys(OF_DOCS))]
 )
 def test_a_command_that_is_shown_composes(command, places, tmp_path):
-    entry, overrides = overrides_of(command)
+    entry, overrides, is_sweep = overrides_of(command)
     for shown, place in places.items():
         overrides = [re.sub(shown, place, override) for override in overrides]
     if gone := removed(" ".join(overrides)) if entry == "train" else []:
         pytest.skip(f"{gone[0]} is no longer there")
     if entry == "train":
         overrides.append(f"paths.logs={tmp_path / 'logs'}")
-    assert compose(overrides, entry)
+    if not is_sweep:
+        assert compose(overrides, entry)
+        return
+    with Composer(entry) as composer:
+        check = Check(composer, sweep=True)
+        refuse(check.run(overrides))
+    assert check.configs
 
 
 def test_a_newcomer_reaches_a_trained_model_by_line_20():
