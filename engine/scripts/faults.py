@@ -385,7 +385,7 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/config/check/files.py", "startswith(codecs.BOM_UTF8)", 'startswith(b"-")'),
     Fault("engine/src/kindling/config/once.py", "return copy.deepcopy(config)", "return config"),
-    Fault("engine/src/kindling/cli/entry.py", "if Path.cwd() != Path(HydraConfig.get().runtime.cwd):", "if False:"),
+    Fault("engine/src/kindling/cli/entry.py", " and Path.cwd() != Path(HydraConfig.get().runtime.cwd):", " and False:"),
     Fault(
         "engine/src/kindling/cli/saved_again.py",
         'config["paths"]["run"] = config["resume"] = None',

@@ -474,7 +474,10 @@ ATTACKS: dict[str, dict[str, Attack]] = {
     },
     "malformed checkpoints": {
         **{
-            name: Attack(spread(number), in_checkpoint(change))
+            # Without a description it is anybody's checkpoint, whose weights may be taken.
+            name: Attack(
+                tuple(each for each in spread(number) if number or "weights" not in each), in_checkpoint(change)
+            )
             for number, (name, change) in enumerate(MALFORMED.items())
         },
         **{

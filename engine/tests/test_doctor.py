@@ -163,7 +163,7 @@ def test_images_of_two_splits_are_told(told, splits):
 
 def test_files_of_two_splits_are_told(told, make_tree):
     root = make_tree(splits=("train", "val", "test"))  # of other pixels each
-    tree = ["data=image_folder", f"data.root={root}", "data.image_size=12", "data.batch_size=8", "data.num_workers=0"]
+    tree = ["data=image_folder", f"data.root={root}", "data.image_size=12", "data.batch_size=10", "data.num_workers=0"]
     files = [*tree, "data.in_memory=false", f"paths.data={root.parent}"]
     assert told(*QUICK, *files) == []
     (root / "test" / "a" / "again.png").write_bytes((root / "val" / "a" / "003.png").read_bytes())

@@ -138,7 +138,7 @@ def test_a_module_brings_its_own_loaders(cfg_of):
 
 def test_a_module_without_loaders_cannot_do_without_data(cfg_of):
     with pytest.raises(ConfigError, match="data: given null, which Plain cannot do without; allowed: a node with "):
-        cfg_of("Plain", data=("none",))
+        train(cfg_of("Plain", data=("none",)))
 
 
 def test_what_is_logged_in_odd_ways_stands_in_the_record_and_the_table(cfg_of):

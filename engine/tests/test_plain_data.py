@@ -12,6 +12,7 @@ from kindling.config.composition import instantiate
 from kindling.data.loader import OrderedLoader
 from kindling.data.plain import PlainData
 from kindling.errors import ConfigError, DataError
+from kindling.train import train
 
 SETTINGS = {"batch_size": 4, "num_workers": 0, "seed": 0}
 
@@ -93,7 +94,7 @@ def test_a_number_is_no_data():
 
 def test_a_config_without_train_is_asked_for_it():
     with pytest.raises(ConfigError, match=r"data\.train"):
-        compose(["data=plain"])
+        train(compose(["data=plain"]))
 
 
 PLAIN = ("task=plain", "task._target_=bench.plain.Regression", "model=none", "optimizer=none", "scheduler=none")

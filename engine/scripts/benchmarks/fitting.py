@@ -10,12 +10,14 @@ from typing import Any
 
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW
 
 from benchmarks import bare
+from kindling.callbacks.best import BestCheckpoint
+from kindling.callbacks.deciding import EarlyStopping
 from kindling.callbacks.progress import EpochLines
 from kindling.callbacks.summary import Summary
 from kindling.callbacks.timings import Timings
@@ -85,12 +87,19 @@ def quiet(folder: Path) -> dict[str, Any]:
 
 def defaults(folder: Path) -> dict[str, Any]:
     """What configs/callbacks/default.yaml and configs/logger/default.yaml ask for."""
-    best = ModelCheckpoint(folder / "checkpoints", filename="best", monitor="val/loss", enable_version_counter=False)
+    best = BestCheckpoint(
+        dirpath=str(folder / "checkpoints"),
+        filename="best",
+        monitor="val/loss",
+        mode="min",
+        save_top_k=1,
+        save_weights_only=True,
+    )
     return {
         "callbacks": [
             best,
             resume_checkpoint(folder),
-            EarlyStopping(monitor="val/loss", patience=10, strict=False),
+            EarlyStopping("val/loss", mode="min", patience=10, min_delta=0.0, strict=False),
             LearningRateMonitor("epoch"),
             Summary(max_depth=2),
             EpochLines(),

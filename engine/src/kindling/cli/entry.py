@@ -102,7 +102,7 @@ def _complete(cfg: DictConfig) -> None:
     for key in PATHS:
         if cfg.get(key):
             cfg[key] = to_absolute_path(str(Path(cfg[key]).expanduser()))
-    if Path.cwd() != Path(HydraConfig.get().runtime.cwd):
+    if HydraConfig.initialized() and Path.cwd() != Path(HydraConfig.get().runtime.cwd):
         _keep_paths(cfg)
 
 

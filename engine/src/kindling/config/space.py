@@ -8,6 +8,10 @@ from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 Values = dict[str, Any]
 
 
+class EmptyError(ValueError):
+    """A setting with no value at all."""
+
+
 class Param(NamedTuple):
     """A setting of the space.
 
@@ -72,7 +76,7 @@ def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param
         return _interval(key, text, value, condition)
     choices = tuple(override.sweep_string_iterator())
     if not choices:
-        raise ValueError("at least one value")
+        raise EmptyError("at least one value")
     if isinstance(value, RangeSweep) and "log" in value.tags:
         raise ValueError("tag(log, interval(...)), or values with commas between")
     return Param(key, text, choices, when=condition)

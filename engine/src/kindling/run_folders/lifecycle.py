@@ -46,7 +46,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         _end_with(record, error)
         raise
     else:
-        if not record.is_done and record.facts["status"] == "running":
+        if not record.is_done and record.facts.get("status", "running") == "running":
             record.end("finished")
     finally:
         record.release()

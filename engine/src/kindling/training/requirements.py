@@ -56,15 +56,17 @@ def refuse_other_interval(trainer: Trainer, module: LightningModule) -> None:
 
 def watch_the_last_epoch(trainer: Trainer) -> None:
     """Where nothing is validated, let the last epoch be the best, in place of a metric of validation."""
-    nothing = not trainer.enable_validation or (
-        trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
-    )
-    if trainer.fast_dev_run or not nothing:  # pyright: ignore[reportAttributeAccessIssue]
+    if trainer.fast_dev_run or not validates_nothing(trainer):  # pyright: ignore[reportAttributeAccessIssue]
         return
     for callback in trainer.checkpoint_callbacks:
         if isinstance(callback, ModelCheckpoint) and OF_VALIDATION.match(callback.monitor or ""):
             warn(f"monitor: {callback.monitor}, while nothing is validated; the last epoch is taken as the best")
             callback.monitor = None
+
+
+def validates_nothing(trainer: Trainer) -> bool:
+    has_no_batches = trainer.val_dataloaders is not None and not sum(trainer.num_val_batches)
+    return not trainer.enable_validation or has_no_batches
 
 
 def warn_of_rare_logs(trainer: Trainer) -> None:

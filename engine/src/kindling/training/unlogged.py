@@ -12,7 +12,7 @@ from kindling.config.rules.callback_rules import OF_VALIDATION, watched
 from kindling.console import warn
 from kindling.errors import ConfigError
 from kindling.lightning_internals import fresh
-from kindling.training.requirements import metrics_watched
+from kindling.training.requirements import metrics_watched, validates_nothing
 
 
 def refuse_unlogged(trainer: Trainer, module: LightningModule) -> None:
@@ -42,8 +42,10 @@ def refuse_never_logged(trainer: Trainer, module: LightningModule) -> None:
     if not trainer.current_epoch or (trainer.enable_validation and not fresh.has_validated(trainer)):
         return
     logged = sorted({without_loader(name) for name in trainer.callback_metrics} - {"epoch", "step"})
+    unvalidated = validates_nothing(trainer)
     for monitor in metrics_watched(trainer):
-        if monitor not in trainer.callback_metrics:
+        # Of a run without validation, the last epoch is the best.
+        if monitor not in trainer.callback_metrics and not (unvalidated and OF_VALIDATION.match(monitor)):
             given = f"{monitor}, which {type(module).__name__} does not log"
             raise ConfigError(str(_fault(_key_of(monitor, trainer), given, logged, monitor)))
 

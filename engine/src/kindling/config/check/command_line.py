@@ -27,7 +27,7 @@ from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import settled
-from kindling.config.space import param_of
+from kindling.config.space import EmptyError, param_of
 from kindling.errors import ConfigError, KindlingError
 
 DEBUG = ("debug=", "+debug=")
@@ -128,6 +128,7 @@ class Check:
             return [self.composer.parse(f"{override.get_key_element()}={edge}") for edge in param_of(override).edges()]
         except (HydraException, ValueError) as error:
             given = str(override.input_line).partition("=")[2]
+            given = f"{given}, which is nothing" if isinstance(error, EmptyError) else given
             self._add(Fault(override.get_key_element(), given, " ".join(str(error).split())))
             return []
 
@@ -184,6 +185,7 @@ class Check:
             override = None if key in given else self._parsed(f"{key}={text}")
             if override:
                 found.append(override)
+            if override and when:
                 self._when[str(key)] = [each for name, it in when.items() if (each := self._parsed(f"{name}={it}"))]
         return found
 
