@@ -304,7 +304,7 @@ def test_a_model_that_cannot_be_built_is_answered_in_one_line(run):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"num_images": 10**12}, "data: given images of [0-9,]+ bytes; allowed: 1,000,000,000 for data=fake"),
+        ({"num_images": 3_000_000}, "data: given images of [0-9,]+ bytes; allowed: 500,000,000 for data=fake"),
         (
             {"image_size": 9},
             "what it describes does not work .RuntimeError: .*mat1 and mat2 shapes cannot",
