@@ -89,7 +89,7 @@ def make_world(base: Path, honest: Path, verb: Verb) -> World:
     shutil.rmtree(base, ignore_errors=True)
     base.mkdir(parents=True)
     world = World(base / "home", honest, "")
-    in_record(status="failed", started_at="1")(world)
+    in_record(status="failed", started_at="2001-01-01T00:00:00+00:00")(world)
     (world.home / "pipe").unlink(missing_ok=True)
     os.mkfifo(world.home / "pipe")
     if "resume=auto" in verb.arguments:
@@ -97,7 +97,7 @@ def make_world(base: Path, honest: Path, verb: Verb) -> World:
         logs.mkdir(parents=True)
         shutil.copytree(world.run, logs / "whole")
         # The newest one, which is looked at first.
-        in_record(started_at="2")(world)
+        in_record(started_at="2002-01-01T00:00:00+00:00")(world)
         world.run.rename(logs / "changed")
         world.run.symlink_to(logs / "changed")
         world.run = logs / "changed"

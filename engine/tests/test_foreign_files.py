@@ -81,6 +81,30 @@ def test_a_link_that_leads_out_of_a_run_folder_is_refused(tmp_path, name):
         refuse_foreign_files(folder)
 
 
+def test_a_table_that_is_too_large_to_be_read_is_refused(tmp_path):
+    folder = run_in(tmp_path / "run")
+    (folder / "metrics.csv").touch()
+    os.truncate(folder / "metrics.csv", 20_000_000_000)
+    with pytest.raises(
+        ConfigError, match=r"whose metrics\.csv has 20,000,000,000 bytes; allowed: 500,000,000; move it"
+    ):
+        refuse_foreign_files(folder)
+
+
+def test_what_is_added_to_a_copy_by_hard_links_does_not_show_in_the_original(tmp_path):
+    original, copy = run_in(tmp_path / "original"), run_in(tmp_path / "copy")
+    for name in ("timings.csv", "metrics.csv", "train.log"):
+        (original / name).write_text("before\n")
+        os.link(original / name, copy / name)
+    log_file(str(copy))
+    refuse_foreign_files(copy)
+    for name in ("timings.csv", "metrics.csv", "train.log"):
+        assert (copy / name).read_text() == "before\n"
+        with (copy / name).open("a") as stream:
+            stream.write("after\n")
+        assert (original / name).read_text() == "before\n"
+
+
 def test_a_link_within_a_run_folder_and_those_of_a_tracker_are_allowed(tmp_path):
     folder = run_in(tmp_path / "run")
     (folder / "latest.json").symlink_to("run.json")

@@ -13,6 +13,7 @@ import torch
 
 from attacks import SMALL, saved
 from kindling.checkpoints import checkpoint
+from kindling.checkpoints.content import with_own_files
 from kindling.checkpoints.described import blamed_on
 from kindling.checkpoints.states import misfits_of_optimizers
 from kindling.cli.entry import compose
@@ -22,7 +23,9 @@ from kindling.evaluate import evaluate
 from kindling.run_folders.results_folder import known_by
 from kindling.train import train
 from kindling.training.bookkeeping import Bookkeeping
+from kindling.training.fork import lr_factor
 from kindling.training.muon import Muon
+from kindling.training.sums import StepOutput, Sums
 
 Change = Callable[[dict[str, Any]], object]
 
@@ -179,13 +182,79 @@ def test_a_state_that_the_run_could_not_have_made_is_refused_before_a_step(run, 
 
 
 def test_the_score_of_a_best_checkpoint_is_a_number(run):
-    def change(c: dict[str, Any]) -> None:
-        (key,) = [key for key in c["callbacks"] if key.startswith("ModelCheckpoint")]
-        c["callbacks"][key]["best_model_score"] = "x"
-
-    changed(run, change)
+    changed(run, lambda c: best(c).update(best_model_score="x"))
     with pytest.raises(CheckpointError, match="given 'x' as a score of ModelCheckpoint; allowed: a number"):
         resume(run)
+    several = {"dirpath": "", "best_model_score": torch.zeros(9, 9)}
+    with pytest.raises(CheckpointError, match=r"given tensor\(\[\[0.*, as a score of ModelCheckpoint") as refused:
+        with_own_files(several, run)
+    assert "\n" not in str(refused.value)
+
+
+def best(c: dict[str, Any]) -> dict[str, Any]:
+    (key,) = [key for key in c["callbacks"] if key.startswith("ModelCheckpoint")]
+    return c["callbacks"][key]
+
+
+SUMS = "which has no sums of an epoch as train_sums"
+PLACES = "which has no places of 1000 batches at most as rollbacks"
+VALUES: dict[str, tuple[Change, str]] = {
+    "a sum of three": (lambda c: c["train_sums"][0].update(loss=torch.zeros(3)), SUMS),
+    "a complex sum": (lambda c: c["train_sums"][0].update(accuracy=torch.tensor(1j)), SUMS),
+    "fewer than no examples": (lambda c: c["train_sums"][0].update(num=-5.0), SUMS),
+    "no loss": (lambda c: c["train_sums"][0].pop("loss"), SUMS),
+    "no lists of sums": (lambda c: c.update(train_sums=3), SUMS),
+    "texts as places": (lambda c: c.update(rollbacks=[["a", "b"]]), PLACES),
+    "very many places": (lambda c: c.update(rollbacks=[[0, 0]] * 1001), PLACES),
+    "a metric of three": (lambda c: c["progress"]["metrics"].update(x=torch.zeros(3)), "no number as progress.metrics"),
+    "a metric to train": (
+        lambda c: c["progress"]["metrics"].update(x=torch.nn.Parameter(torch.zeros(()))),
+        "no number as progress.metrics",
+    ),
+    "a logged sum of three": (
+        lambda c: c["progress"].update(sums=[{"logged": {"x": {"value": torch.zeros(3)}}, "metrics": {}}]),
+        "which has no sums of what was logged as progress.sums",
+    ),
+    "a number as name": (lambda c: c["state_dict"].update({3: torch.zeros(1)}), "whose weights have names that are no"),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_no_run_has_kept_are_refused_as_they_are_read(run, name):
+    change, says = VALUES[name]
+    changed(run, change)
+    with pytest.raises(CheckpointError, match=says):
+        checkpoint.load(run / "checkpoints" / "last.ckpt")
+
+
+def test_sums_of_another_shape_are_not_added_to():
+    sums = Sums()
+    sums.restore({"loss": 1.0, "num": 2, "hits": torch.zeros(5, 5)}, torch.device("cpu"))
+    with pytest.raises(CheckpointError, match=r"\(5, 5\) as train_sums.hits, of which the task's step gives \(5,\)"):
+        sums.add(StepOutput(torch.tensor(1.0), 2, {"hits": torch.ones(5)}))
+    assert (sums.state() or {})["hits"].sum() == 0
+
+
+def test_a_group_that_lacks_its_rate_is_a_misfit_and_one_of_an_older_torch_is_none():
+    saved, optimizer = (torch.optim.AdamW([torch.nn.Parameter(torch.zeros(3))]) for _ in range(2))
+    of_before = saved.state_dict()
+    for key in ("foreach", "capturable", "fused", "decoupled_weight_decay"):
+        del of_before["param_groups"][0][key]
+    assert [*misfits_of_optimizers([of_before], [optimizer], same_precision=True)] == []
+    del of_before["param_groups"][0]["lr"]
+    expected = ["no lr in optimizer_states[0].param_groups[0]"]
+    assert [*misfits_of_optimizers([of_before], [optimizer], same_precision=True)] == expected
+
+
+def test_a_best_checkpoint_to_be_replaced_is_one_of_those_that_are_kept(run):
+    changed(run, lambda c: best(c).update(kth_best_model_path=""))
+    with pytest.raises(CheckpointError, match="given '' as kth_best_model_path of ModelCheckpoint, which keeps /"):
+        resume(run)
+
+
+def test_a_rate_in_the_config_of_a_checkpoint_is_a_number():
+    with pytest.raises(ConfigError, match=r"given 'x' as optimizer\.lr by the checkpoint's config; allowed: a number"):
+        lr_factor({"optimizer": {"lr": "x"}}, {"optimizer": {"lr": 0.1}})
 
 
 # What a model costs
@@ -235,7 +304,7 @@ def test_a_model_that_cannot_be_built_is_answered_in_one_line(run):
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
-        ({"num_images": 10**12}, "data: given images of [0-9,]+ bytes; allowed: 1,000,000,000 for data=fake"),
+        ({"num_images": 3_000_000}, "data: given images of [0-9,]+ bytes; allowed: 500,000,000 for data=fake"),
         (
             {"image_size": 9},
             "what it describes does not work .RuntimeError: .*mat1 and mat2 shapes cannot",

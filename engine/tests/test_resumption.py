@@ -19,7 +19,7 @@ from kindling.run_folders import resumption
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import RunLock, is_held
 from kindling.run_folders.record import RunRecord
-from kindling.run_folders.resumption import refuse_changes
+from kindling.run_folders.resumption import newest_unfinished, refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 from kindling.training.task import StepOutput, Task
@@ -86,6 +86,25 @@ def test_resume_last_without_an_unfinished_run_says_so_and_auto_starts_one(train
     with pytest.raises(ConfigError, match=r"resume: given last; there is no unfinished run in .*default; resume=auto"):
         config("resume=last")
     assert config("resume=auto").paths.run != str(run.folder)
+
+
+def test_the_newest_run_is_found_by_instants_and_a_clock_that_went_back_is_told(tmp_path, capsys):
+    times = {
+        "before": "2026-10-25T02:50:00+02:00",
+        "after summer time": "2026-10-25T02:10:00+01:00",
+        "no time": "9",
+        "no text": 3,
+    }
+    for name, started_at in times.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(json.dumps({"status": "failed", "started_at": started_at}))
+    found = [folder.name for folder in newest_unfinished.__wrapped__(tmp_path)]
+    assert found == ["after summer time", "before", "no time", "no text"]
+    assert capsys.readouterr().err == ""
+    (tmp_path / "before" / "run.json").write_text('{"status": "failed", "started_at": "2999-01-01T00:00:00+00:00"}')
+    assert newest_unfinished.__wrapped__(tmp_path)[0].name == "before"
+    line = f"warning: {tmp_path}/before: started later than now by the clock; if it is not the newest, resume=FOLDER\n"
+    assert capsys.readouterr().err == line
 
 
 def test_resume_auto_takes_no_run_with_other_settings(stop_at, config):

@@ -143,7 +143,8 @@ def find(given: str) -> Path:
     if path.is_file():
         return path
     if not path.is_dir():
-        raise CheckpointError(f"given {path}, which does not exist; allowed: a run folder or a checkpoint file")
+        what = "is no file" if path.exists() else "does not exist"
+        raise CheckpointError(f"given {path}, which {what}; allowed: a run folder or a checkpoint file")
     file = best_file(path)
     if not file.is_file():
         others = sorted(map(str, path.glob("checkpoints/*.ckpt")))

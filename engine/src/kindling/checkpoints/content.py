@@ -7,6 +7,7 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from kindling.config.foreign import faults
@@ -14,6 +15,8 @@ from kindling.errors import CheckpointError
 
 # Of optimizer steps, epochs and batches; counts beyond it are no counts.
 MOST_STEPS = 2**48
+# Each step looks whether its batch is one of them.
+MOST_ROLLBACKS = 1000
 TYPES = {
     "state_dict": dict,
     "description.config": dict,
@@ -41,9 +44,15 @@ def problems(saved: dict[str, Any]) -> Iterator[str]:
         if not isinstance(found, expected):
             yield f"which has {'nothing' if found is None else f'a {type(found).__name__}'} as {place}"
             return
+    if not all(isinstance(key, str) for key in saved["state_dict"]):
+        yield "whose weights have names that are no texts"
     description = saved["description"]
     if "progress" in saved:
         yield from of_progress(saved["progress"] | {"step": saved["global_step"]})
+        yield from of_sums(saved.get("train_sums", []), saved["progress"].get("sums", []))
+        rollbacks = saved["rollbacks"]
+        if len(rollbacks) > MOST_ROLLBACKS or not all(map(is_place, rollbacks)):
+            yield f"which has no places of {MOST_ROLLBACKS} batches at most as rollbacks"
     yield from (f"whose config holds {fault}" for fault in faults(description["config"], description["format"]))
 
 
@@ -52,11 +61,60 @@ def of_progress(progress: dict[str, Any]) -> Iterator[str]:
     for key in ("step", "epoch", "batch", "logged_steps"):
         if not -1 <= progress[key] < MOST_STEPS:
             yield f"which has {progress[key]} as progress.{key}"
+    for name, value in progress["metrics"].items():
+        if not is_number(value):
+            yield f"which has no number as progress.metrics.{name}"
     for state in progress.get("module") or []:
         lists = [state.get(key) for key in ("frozen", "in_eval_mode", "changed")] if isinstance(state, dict) else [None]
         if not all(isinstance(each, list) for each in lists) or not isinstance(state.get("gradients"), dict):
             yield "which has no state of a module as progress.module"
             return
+
+
+def of_sums(sums: Any, logged: Any) -> Iterator[str]:
+    """What is not as a run adds up the numbers of an epoch.
+
+    Args:
+        sums: of the steps of a task, a mapping for each process; a list in older formats.
+        logged: what a module has logged by itself, for each process.
+    """
+    if not isinstance(sums, list) or not all(map(are_sums, sums)):
+        yield "which has no sums of an epoch as train_sums"
+    for state in logged:
+        of_names = state.get("logged") if isinstance(state, dict) else None
+        if state is not None and not (isinstance(of_names, dict) and all(map(are_numbers, of_names.values()))):
+            yield "which has no sums of what was logged as progress.sums"
+
+
+def are_sums(state: Any) -> bool:
+    if not isinstance(state, dict):
+        return state is None or (isinstance(state, list) and all(map(is_number, state)))
+    tensors = [each for each in state.values() if isinstance(each, Tensor)]
+    others = [each for each in state.values() if not isinstance(each, Tensor)]
+    counts = isinstance(state.get("loss"), int | float) and is_count(state.get("num"))
+    return counts and all(map(is_real, tensors)) and all(isinstance(each, int | float) for each in others)
+
+
+def are_numbers(result: Any) -> bool:
+    """Whether all tensors of something that was logged are one number each."""
+    return isinstance(result, dict) and all(map(is_number, (v for v in result.values() if isinstance(v, Tensor))))
+
+
+def is_number(value: Any) -> bool:
+    return isinstance(value, int | float) or (is_real(value) and value.numel() == 1)
+
+
+def is_real(value: Any) -> bool:
+    return type(value) is Tensor and value.layout is torch.strided and not value.is_complex()
+
+
+def is_count(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 <= value < MOST_STEPS
+
+
+def is_place(value: Any) -> bool:
+    """Whether it is [epoch, batch]."""
+    return isinstance(value, list) and len(value) == 2 and all(type(each) is int for each in value)
 
 
 def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -79,9 +137,10 @@ def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
             )
         return str(moved / inside)
 
-    wrong = [each for each in scores_of(state) if not isinstance(each, int | float | Tensor | NoneType)]
+    wrong = [each for each in scores_of(state) if not (each is None or is_number(each))]
     if wrong:
-        raise CheckpointError(f"callbacks: given {wrong[0]!r} as a score of ModelCheckpoint; allowed: a number")
+        given = " ".join(repr(wrong[0]).split())[:100]
+        raise CheckpointError(f"callbacks: given {given} as a score of ModelCheckpoint; allowed: a number")
     best, scores = _text(state, "best_model_path"), state.get("best_k_models")
     if not isinstance(scores, dict):
         raise CheckpointError(f"callbacks: given {scores!r} as best_k_models of ModelCheckpoint; allowed: a dict")

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.strategies import Strategy
 from torch import Tensor
 from torch.optim import Optimizer
@@ -38,6 +39,8 @@ class FittingStates(Callback):
             saved = checkpoint["callbacks"].get(callback.state_key)
             if saved is not None:
                 refuse(misfits(saved, callback.state_dict(), f"callbacks, {type(callback).__name__}", sizes=False))
+            if saved is not None and isinstance(callback, ModelCheckpoint):
+                refuse(misfits_of_best(saved, callback.save_top_k))
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         saved, self._saved = self._saved, None
@@ -63,6 +66,13 @@ def refuse(found: Iterator[str]) -> None:
         raise CheckpointError(f"given {misfit}; use another checkpoint")
 
 
+def misfits_of_best(saved: dict[str, Any], num_kept: int) -> Iterator[str]:
+    """What of the state of a ModelCheckpoint names no file that the next better one could replace."""
+    kept, worst = saved["best_k_models"], saved.get("kth_best_model_path")
+    if 0 < num_kept <= len(kept) and worst not in kept:
+        yield f"{worst!r} as kth_best_model_path of ModelCheckpoint, which keeps {', '.join(map(str, kept))[:200]}"
+
+
 def misfits_of_optimizers(saved: list[Any], optimizers: list[Optimizer], *, same_precision: bool) -> Iterator[str]:
     """What of the states of optimizers they could not have made themselves."""
     if len(saved) != len(optimizers):
@@ -80,6 +90,8 @@ def misfits_of_optimizers(saved: list[Any], optimizers: list[Optimizer], *, same
             yield f"states of other parameters as {place}"
             return
         for index, group in enumerate(state["param_groups"]):
+            missing = optimizer.param_groups[index].keys() - keys_after(optimizer, group)
+            yield from (f"no {key} in {place}.param_groups[{index}]" for key in sorted(missing))
             for key, value in group.items():
                 # None of the run's own may become anything, but one value.
                 if isinstance(value, Tensor) and value.ndim > 0:
@@ -91,6 +103,17 @@ def misfits_of_optimizers(saved: list[Any], optimizers: list[Optimizer], *, same
             expected = made.get(id(numbered[parameter]), {})
             yield from misfits(values, expected, f"{place}.state[{parameter}]", dtypes=same_precision)
             yield from (f"no {key} in {place}.state[{parameter}]" for key in expected if key not in values)
+
+
+def keys_after(optimizer: Optimizer, group: dict[str, Any]) -> set[str]:
+    """What a group of an optimizer has once it is restored: what was added since has a default then."""
+    twin = object.__new__(type(optimizer))
+    vars(twin).update(vars(optimizer))
+    restored = {**group}
+    # It may read what the group lacks.
+    with suppress(Exception):
+        twin.__setstate__({"state": defaultdict(dict), "param_groups": [restored]})
+    return set(restored)
 
 
 def states_made_by(optimizer: Optimizer) -> dict[int, dict[str, Any]]:

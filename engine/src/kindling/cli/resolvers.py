@@ -9,6 +9,7 @@ from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
 from kindling.images import folder, looks
 from kindling.process.ranks import is_first_process, stamp
+from kindling.run_folders.own_files import keep_apart
 from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
 from kindling.run_folders.saved_run import saved_config
 
@@ -57,7 +58,10 @@ def log_file(folder: str) -> str:
         raise ConfigError(f"run folder: given {folder}, whose train.log is a link; allowed: a file; remove the link")
     if file.exists() and not file.is_file():
         raise ConfigError(f"run folder: given {folder}, whose train.log is no file; allowed: a file; remove it")
-    return str(file) if is_first_process() else os.devnull
+    if not is_first_process():
+        return os.devnull
+    keep_apart(file)
+    return str(file)
 
 
 def image_folder(root: str, fact: str, *, _root_: DictConfig) -> int:

@@ -11,7 +11,7 @@ from kindling.images.images import ImageTensors
 from kindling.ranges import PositiveInt
 
 # All of them are held; an image has a label, and a class a name, besides.
-MOST_BYTES, BESIDES = 1_000_000_000, 64
+MOST_BYTES, BESIDES = 500_000_000, 64
 
 
 class FakeImages(ImageDataModule):

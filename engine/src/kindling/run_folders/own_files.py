@@ -2,20 +2,24 @@
 
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 
 from kindling.errors import ConfigError
+from kindling.files.whole_file import write_whole
 
 # It links to logs of its own elsewhere.
 TRACKERS = ("wandb",)
+# Bytes of metrics.csv and timings.csv, which are read whole; a file may have a size and take no room.
+MOST_OF_TABLE = 500_000_000
 
 
 def refuse_foreign_files(folder: Path) -> None:
     """
     Raises:
-        ConfigError: something in a run folder leads out of it, or is neither a file nor a folder.
+        ConfigError: something in a run folder leads out of it, is neither a file nor a folder, or too large to be read.
     """
     home = Path(os.path.realpath(folder))
     for entry in entries(folder):
@@ -29,6 +33,25 @@ def refuse_foreign_files(folder: Path) -> None:
             raise ConfigError(
                 f"run folder: given {folder}, whose {path} is a pipe or a device; allowed: files and folders; remove it"
             )
+        if path.suffix == ".csv" and len(path.parts) == 1:
+            _refuse_large_table(folder, path)
+            keep_apart(folder / path)
+
+
+def _refuse_large_table(folder: Path, path: Path) -> None:
+    num_bytes = (folder / path).stat().st_size
+    if num_bytes > MOST_OF_TABLE:
+        raise ConfigError(
+            f"run folder: given {folder}, whose {path} has {num_bytes:,} bytes; allowed: "
+            f"{MOST_OF_TABLE:,}; move it away"
+        )
+
+
+def keep_apart(file: Path) -> None:
+    """Give a file of several names, as `cp -al` makes them, a content of its own: what is added shows there alone."""
+    if file.is_file() and file.stat().st_nlink > 1:
+        with file.open("rb") as shared, write_whole(file, "wb") as own:
+            shutil.copyfileobj(shared, own)
 
 
 def make_own_folder(folder: Path, run: Path) -> None:

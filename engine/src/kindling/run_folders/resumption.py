@@ -1,6 +1,8 @@
 """Which run `resume` means, and which settings may differ from those that it was started with."""
 
 import sys
+import time
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,8 @@ LIMITS = (
 
 # Settings that a line can show, and characters of a command.
 MOST_SHOWN, LONGEST_COMMAND = 5, 1000
+# Other machines' clocks may be ahead by so much.
+AHEAD_S = 60.0
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -160,8 +164,23 @@ def newest_unfinished(experiment_folder: Path) -> list[Path]:
         if facts is None and any(file.parent.glob("checkpoints/*.ckpt")):
             print(f"warning: {file}: cannot be read; its run is left out", file=sys.stderr)
         if facts and facts["status"] not in ("finished", "pruned") and not is_held(file.parent):
-            found.append((str(facts.get("started_at")), file.parent.name, file.parent))
-    return [folder for *_, folder in sorted(found, reverse=True)]
+            found.append((_instant(facts.get("started_at")), file.parent.name, file.parent))
+    newest_first = sorted(found, reverse=True)
+    if newest_first and newest_first[0][0] > time.time() + AHEAD_S:
+        folder = newest_first[0][-1]
+        print(
+            f"warning: {folder}: started later than now by the clock; if it is not the newest, resume=FOLDER",
+            file=sys.stderr,
+        )
+    return [folder for *_, folder in newest_first]
+
+
+def _instant(started_at: Any) -> float:
+    """Seconds since 1970, as hours of the wall come twice when summer time ends; 0 if it is no time."""
+    try:
+        return datetime.fromisoformat(started_at).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return 0.0
 
 
 def goes_on_with(folder: Path, given: DictConfig) -> bool:

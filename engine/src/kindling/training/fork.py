@@ -90,6 +90,9 @@ def lr_factor(saved: dict[str, Any], given: dict[str, Any]) -> float:
     """
     before, now = flatten(saved), flatten(given)
     rates = {key: (now[key], before[key]) for key in RATES if key in before and key in now}
+    for key, (new, old) in rates.items():
+        if new != old and not isinstance(old, int | float | None):
+            raise ConfigError(f"fork: given {str(old)[:50]!r} as {key} by the checkpoint's config; allowed: a number")
     changed = {key: f"{key}={new} (it has {old})" for key, (new, old) in rates.items() if new != old}
     factors = {new / old if old else math.inf for new, old in rates.values()} if changed else {1.0}
     if math.inf in factors or len(factors) > 1:

@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from kindling.errors import ConfigError
+from kindling.errors import CheckpointError, ConfigError
 from kindling.lightning_internals.results import gather
 from kindling.stages import STAGES, Stage
 
@@ -57,9 +57,9 @@ class Sums:
         return self._views.get(LOSS)
 
     def add(self, output: StepOutput) -> None:
-        if self._numbers is None:
+        if not self._places:
             refuse_misfit(output)
-        if self._numbers is None or not output.sums.keys() <= self._places.keys():
+        if not self._places or not output.sums.keys() <= self._places.keys():
             self._begin(output)
         places = self._places
         if isinstance(output.num, Tensor):
@@ -82,11 +82,24 @@ class Sums:
             raise ConfigError(f"task: given sums named {', '.join(taken)}; allowed: other names than {LOSS} and {NUM}")
         device = output.loss.device
         shaped = {name: value.shape for name, value in output.sums.items() if isinstance(value, Tensor) and value.ndim}
+        self._refuse_other_sums(output, shaped)
         for name in shaped.keys() - self._tensors.keys():
             self._tensors[name] = torch.zeros(shaped[name], dtype=_dtype(device), device=device)
         before = dict(zip(self._views, [] if self._numbers is None else self._numbers.tolist(), strict=True))
         numbers = dict.fromkeys([LOSS, *(name for name in output.sums if name not in shaped), NUM], 0.0)
         self._place(numbers | before, device)
+
+    def _refuse_other_sums(self, output: StepOutput, shaped: Mapping[str, torch.Size]) -> None:
+        """
+        Raises:
+            CheckpointError: what was restored is of another shape than what a step gives; torch would repeat it.
+        """
+        restored = {name: torch.Size() for name in self._views} | {name: t.shape for name, t in self._tensors.items()}
+        for name in output.sums.keys() & restored.keys():
+            saved, own = tuple(restored[name]), tuple(shaped.get(name, ()))
+            if saved != own:
+                given = f"a tensor of {saved} as train_sums.{name}, of which the task's step gives {own}"
+                raise CheckpointError(f"given {given}; use another checkpoint")
 
     def _place(self, numbers: dict[str, float], device: torch.device) -> None:
         self._numbers = torch.tensor(list(numbers.values()), dtype=_dtype(device), device=device)
@@ -104,8 +117,11 @@ class Sums:
         """Go on from a state."""
         self.reset()
         if state is not None:
-            self._tensors = {name: value.to(device) for name, value in state.items() if isinstance(value, Tensor)}
-            self._place({name: value for name, value in state.items() if name not in self._tensors}, device)
+            tensors = {name: value for name, value in state.items() if isinstance(value, Tensor)}
+            self._tensors = {name: value.to(device, _dtype(device)) for name, value in tensors.items()}
+            self._place({name: value for name, value in state.items() if name not in tensors}, device)
+            # The first step shows whether they are its own.
+            self._places = {}
 
     def reduced(self, trainer: Trainer) -> dict[str, Tensor]:
         """The sums over all processes; {} if no process has made a step."""
