@@ -23,6 +23,7 @@ from kindling.images.fake import FakeImages
 from kindling.images.images import ImageTensors
 from kindling.testing.runs import same_weights
 from kindling.train import train
+from long_run import some
 from odd_files import tiff
 
 QUICK = ["model=mlp", "trainer.max_epochs=1", "test=false"]
@@ -243,7 +244,7 @@ def test_dark_colours_of_16_bits_are_told(told, tmp_path):
     assert sentence.endswith("make the colours brighter")
 
 
-@pytest.mark.parametrize(("given", "set_to"), [(256, 32), (128, None), (1000, 32)])
+@pytest.mark.parametrize(("given", "set_to"), some([(256, 32), (128, None), (1000, 32)], (256, 32)))
 def test_an_epoch_of_one_step_is_told(told, given, set_to):
     sentence = (
         f"data.batch_size: given {given} for 256 training examples, which is 1 step an epoch; usual: 8 or more; "

@@ -23,6 +23,7 @@ from kindling.run_folders import record as run_folder
 from kindling.train import train
 from kindling.training.failures import num_parts
 from kindling.training.task import Task
+from long_run import some
 
 Given = Callable[..., DictConfig]
 # Two epochs of four batches, with a checkpoint before each but the first.
@@ -222,7 +223,7 @@ def test_an_error_in_a_worker_that_lives_stays_what_it_is(files, monkeypatch):
     assert "a codec is missing" in fail(cfg, RuntimeError)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", some([0, 2], 2))
 def test_an_image_that_is_deleted_during_the_run_is_told_in_one_line(files, monkeypatch, num_workers):
     cfg = files(f"data.num_workers={num_workers}", "callbacks.resume_checkpoint.every_n_steps=3")
     images = sorted(Path(cfg.data.root).glob("train/*/*.png"))

@@ -21,6 +21,7 @@ from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError, DivergedError, Interrupted
 from kindling.train import train
 from kindling.training.task import StepOutput, Task
+from long_run import some
 
 INPUTS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 ROWS = INPUTS, INPUTS @ torch.tensor([1.0, 2, 3, 4])
@@ -119,7 +120,9 @@ def test_a_module_of_a_program_is_trained_itself_validated_and_tested(given, dat
     assert record(cfg)["best"]["monitor"] == "val_loss"
 
 
-@pytest.mark.parametrize(("kind", "resume"), [(Line, "{run}"), (WithLoaders, "{run}"), (Line, "auto")])
+@pytest.mark.parametrize(
+    ("kind", "resume"), some([(Line, "{run}"), (WithLoaders, "{run}"), (Line, "auto")], (Line, "{run}"))
+)
 def test_a_module_of_a_program_resumes_to_the_same_bits(given, kind, resume):
     data = None if kind is WithLoaders else {**DATA, "train": DataLoader(TensorDataset(*ROWS), 16, shuffle=True)}
     whole = line(kind)

@@ -15,6 +15,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "run")
     hydra = SimpleNamespace(runtime=SimpleNamespace(cwd=str(tmp_path), output_dir=str(tmp_path / "run")))
     monkeypatch.setattr(entry.HydraConfig, "get", lambda: hydra)
+    monkeypatch.setattr(entry.HydraConfig, "initialized", lambda: True)
     monkeypatch.setattr(entry, "to_absolute_path", lambda path: str(tmp_path / path))
     return tmp_path
 

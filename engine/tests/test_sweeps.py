@@ -140,14 +140,14 @@ def test_a_sweep_that_cannot_be_is_refused_before_it_begins(tmp_path, arguments,
 
 
 def test_the_same_command_again_goes_on_and_another_space_is_refused(tmp_path):
-    assert sweep(tmp_path, "sweep=random", "sweep.n_trials=2", "optimizer.lr=interval(0.001,0.01)").returncode == 0
+    assert sweep(tmp_path, "sweep=random", "sweep.n_trials=1", "optimizer.lr=interval(0.001,0.01)").returncode == 0
     folder = tmp_path / "logs" / "sweeps" / "default_random"
-    before = [(folder / str(number) / "run.json").read_bytes() for number in range(2)]
-    more = sweep(tmp_path, "sweep=random", "sweep.n_trials=3", "optimizer.lr=interval(0.001,0.01)")
+    before = [(folder / str(number) / "run.json").read_bytes() for number in range(1)]
+    more = sweep(tmp_path, "sweep=random", "sweep.n_trials=2", "optimizer.lr=interval(0.001,0.01)")
     assert more.returncode == 0, more.stderr
-    assert [(folder / str(number) / "run.json").read_bytes() for number in range(2)] == before
-    assert [trial.state for trial in read_trials(folder)] == ["finished"] * 3
-    assert "2 finished" in more.stdout.splitlines()[0]
+    assert [(folder / str(number) / "run.json").read_bytes() for number in range(1)] == before
+    assert [trial.state for trial in read_trials(folder)] == ["finished"] * 2
+    assert "1 finished" in more.stdout.splitlines()[0]
     other = sweep(tmp_path, "sweep=random", "optimizer.lr=interval(0.001,0.02)", "seed=3")
     assert other.returncode == 2
     assert "optimizer.lr=interval(0.001,0.02) (it has interval(0.001,0.01))" in other.stderr
@@ -171,6 +171,7 @@ def test_a_trial_that_fails_or_dies_is_recorded_with_its_reason_and_the_sweep_go
     assert "best: trial 2" in done.stdout
 
 
+@pytest.mark.slow
 def test_more_failures_than_may_be_end_the_sweep(tmp_path):
     raising = "+callbacks.raising={_target_:bench.raising.Raising,epoch:0}"
     done = sweep(tmp_path, "sweep=grid", raising, "seed=0,1,2,3,4,5", "sweep.n_trials=6", "sweep.max_failed=0.4")
@@ -193,7 +194,7 @@ def test_a_sweep_that_is_ended_by_a_signal_goes_on_with_the_trial_that_ran(tmp_p
 
 
 def test_the_best_trial_is_an_experiment_that_composes_to_its_config(tmp_path):
-    lines = ["experiment=mlp", "+optimizer.amsgrad=true", "model.hidden=[8],[16,8]", "scheduler=constant,cosine"]
+    lines = ["experiment=mlp", "+optimizer.amsgrad=true", "scheduler=constant,linear"]
     done = sweep(tmp_path, "sweep=grid", *lines, "trainer.max_epochs=1")
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "logs" / "sweeps" / "mlp_grid"

@@ -22,6 +22,7 @@ from kindling.errors import CheckpointError, ConfigError, KindlingError
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 from kindling.training.task import Task
+from long_run import some
 
 
 def test_a_run_learns_and_tests_its_best_checkpoint(train_run):
@@ -92,7 +93,7 @@ def test_seed_zero_is_a_seed(train_run):
     assert same_weights(first.weights(), train_run("seed=0").weights())
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", some([0, 2], 2))
 def test_workers_do_not_change_the_weights(train_run, make_tree, tmp_path, num_workers):
     tree = [
         "data=image_folder",
