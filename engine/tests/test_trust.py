@@ -210,7 +210,8 @@ OUTPUT = {
 
 
 def test_each_command_has_an_attack_through_each_path_that_it_takes():
-    commands = {file.name for file in PROJECT.glob("*.py")}
+    # runs.py takes no config; its test lists the folders of all attacks.
+    commands = {file.name for file in PROJECT.glob("*.py") if "entry(" in file.read_text()}
     attacked: dict[str, set[str]] = {}
     for door in DOORS:
         command, _, argument = door.partition(" ")

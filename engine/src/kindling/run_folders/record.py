@@ -25,7 +25,7 @@ from kindling.run_folders.leftovers import remove_leftovers
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.own_files import refuse_foreign_files
 from kindling.run_folders.provenance import git_state, hardware, versions
-from kindling.run_folders.resumption import ORIGIN, is_reopened, saved_config_to_resume
+from kindling.run_folders.resumption import ORIGIN, flatten, is_reopened, saved_config_to_resume
 from kindling.run_folders.saved_run import run_of, saved_config
 
 log = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ class RunRecord:
             command=redact_command(sys.argv),
             pid=os.getpid(),
             seed=self.config["seed"],
+            settings=flatten(self.config),
             git=git_state(),
             versions=versions(),
             hardware=hardware(),
