@@ -457,6 +457,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
         checkpoint.load(file)
     if len(kept) < min(after, 3):  # the oldest may have become undeletable
         wrong.append(f"kept {kept}")
+    wrong += [f"{file}: running" for file in folder.rglob("run.json") if mounted and '"running"' in file.read_text()]
     if mounted:
         subprocess.run(["umount", folder], check=True)
     return Result(1, [f"{kind} after {after}: {each}" for each in wrong])

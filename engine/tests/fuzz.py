@@ -1,10 +1,10 @@
-"""Randomly changed checkpoints and run folders, given to each verb: no code runs, nothing is written outside, no hang.
+"""Randomly changed checkpoints, run and model folders, given to each verb: no code, no write outside, no hang.
 
     python engine/tests/fuzz.py                              500 a verb, and 50 as commands of their own
     python engine/tests/fuzz.py --number 20 --only evaluate  a few, of the verbs whose names hold the word
     python engine/tests/fuzz.py --seed 7 --only evaluate --one 123       one of them again, with what it printed
 
-Each is forked from this process, which has imported everything. `attempts` takes other mutators and verbs too.
+Each is forked from this process, which has imported everything.
 """
 
 import argparse
@@ -24,29 +24,48 @@ os.environ |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 from attacks import HOSTILE, SMALL
 from attempts import Found, Verb, attempt, make_world, wrong_words
 from bench_root import PROJECT
+from folder_mutators import FOLDER_MUTATORS, FOLDER_WEIGHTS
 from kindling.cli import entry
 from kindling.evaluate import evaluate
 from kindling.export import export
 from kindling.predict import predict
 from kindling.train import train
 from mutators import MUTATORS, WEIGHTS, Mutator
+from one_answer import serve
 
 TRAIN = (*SMALL, "trainer.max_epochs=2", "paths.logs={home}/logs")
 FILE = "ckpt={home}/run/checkpoints/last.ckpt"
+FILE_TO = ("input={home}/images", "output={home}/predictions.csv", "device=cpu")
 VERBS = {
     "train resume": Verb(train, "train", (*TRAIN, "resume={home}/run")),
     "train resume=auto": Verb(train, "train", (*TRAIN, "resume=auto")),
     "train fork": Verb(train, "train", (*TRAIN, "fork={home}/run")),
     "train weights": Verb(train, "train", (*TRAIN, "weights={home}/run")),
     "evaluate": Verb(evaluate, "evaluate", ("run={home}/run", "trainer.accelerator=cpu", "paths.logs={home}/logs")),
-    "predict": Verb(predict, "predict", (FILE, "input={home}/images", "output={home}/predictions.csv", "device=cpu")),
+    "predict": Verb(predict, "predict", (FILE, *FILE_TO)),
+    "predict run": Verb(predict, "predict", ("run={home}/run", *FILE_TO)),
+    "serve run": Verb(serve, "serve", ("run={home}/run", "port=0")),
+    "serve model": Verb(serve, "serve", ("model.folder={home}/run/export/onnx", "port=0")),
     "export": Verb(export, "export", (FILE, "format=torchscript", "benchmark=false", "paths.logs={home}/logs")),
 }
 
 
-def attempts(
-    verbs: Mapping[str, Verb], mutators: Mapping[str, Mutator], weights: Mapping[str, int], number: int, seed: int
-) -> dict[str, dict[int, tuple[str, Found]]]:
+def mutators_of(name: str) -> tuple[dict[str, Mutator], dict[str, int]]:
+    """What changes the files that a verb reads, and how often each is chosen."""
+    if name == "serve model":
+        return FOLDER_MUTATORS, FOLDER_WEIGHTS
+    if name == "serve run":
+        return MUTATORS | FOLDER_MUTATORS, WEIGHTS | FOLDER_WEIGHTS
+    return MUTATORS, WEIGHTS
+
+
+def chosen_for(name: str, random: Random) -> tuple[str, Mutator]:
+    mutators, weights = mutators_of(name)
+    (chosen,) = random.choices(list(weights), list(weights.values()))
+    return chosen, mutators[chosen]
+
+
+def attempts(verbs: Mapping[str, Verb], number: int, seed: int) -> dict[str, dict[int, tuple[str, Found]]]:
     """So many attempts of each verb: the mutator and what was found, by the number of the attempt."""
     found: dict[str, dict[int, tuple[str, Found]]] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -55,8 +74,8 @@ def attempts(
             found[name] = {}
             started = time.monotonic()
             for each in range(number):
-                chosen = Random(f"{seed} {each}").choices(list(weights), list(weights.values()))[0]
-                one = attempt(verb, mutators[chosen], seed * 100_000 + each, Path(folder) / "world", honest)
+                chosen, mutator = chosen_for(name, Random(f"{seed} {each}"))
+                one = attempt(verb, mutator, seed * 100_000 + each, Path(folder) / "world", honest)
                 found[name][each] = chosen, one
                 if one.fault:
                     print(f"{name} {each} ({chosen}): {one.fault[:300]}", flush=True)
@@ -86,11 +105,12 @@ def commands(number: int, seed: int) -> int:
         honest = honest_run(Path(folder))
         for each in range(number):
             random = Random(f"{seed} command {each}")
-            name, verb = random.choice([*VERBS.items()])
+            # A server does not end by itself.
+            name, verb = random.choice([each for each in VERBS.items() if not each[0].startswith("serve")])
             world = make_world(Path(folder) / "world", honest, verb)
-            chosen = random.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            chosen, mutator = chosen_for(name, random)
             with suppress(Exception):
-                MUTATORS[chosen](world, random)
+                mutator(world, random)
             arguments = [argument.format(home=world.home) for argument in verb.arguments]
             command = [sys.executable, str(PROJECT / f"{verb.name}.py"), *arguments]
             done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=os.environ | HOSTILE)
@@ -114,14 +134,14 @@ def main() -> int:
     verbs = {given.only: VERBS[given.only]} if given.only in VERBS else verbs
     if given.one is not None:
         with tempfile.TemporaryDirectory() as folder:
-            (verb,) = verbs.values()
-            chosen = Random(f"{given.seed} {given.one}").choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+            ((name, verb),) = verbs.items()
+            chosen, mutator = chosen_for(name, Random(f"{given.seed} {given.one}"))
             number = given.seed * 100_000 + given.one
-            one = attempt(verb, MUTATORS[chosen], number, Path(folder) / "world", honest_run(Path(folder)))
+            one = attempt(verb, mutator, number, Path(folder) / "world", honest_run(Path(folder)))
             print(chosen, one.fault, one.code, one.printed[-5000:], sep="\n")
             return bool(one.fault)
     print("| verb | attempts | faults | ended with | most processor s | most MB | s |\n|---|---|---|---|---|---|---|")
-    found = attempts(verbs, MUTATORS, WEIGHTS, given.number, given.seed)
+    found = attempts(verbs, given.number, given.seed)
     wrong = sum(bool(one.fault) for each in found.values() for _, one in each.values())
     return int(wrong + commands(given.commands, given.seed) > 0)
 

@@ -329,6 +329,8 @@ FILES_AND_TEXTS: Changes = {
     "a model that links to itself": link("model.onnx", "model.onnx"),
     "a model that links to a device": link("model.onnx", "/dev/zero"),
     "a description that links to a device": link(DESCRIPTION, "/dev/zero"),
+    "a description that links to the kernel's log": link(DESCRIPTION, "/proc/kmsg"),
+    "a model that links to the kernel's log": link("model.onnx", "/proc/kmsg"),
     "a model that is a pipe": pipe("model.onnx"),
     "a description that is a pipe": pipe(DESCRIPTION),
     "brackets as description": text("[" * 200_000),

@@ -1,6 +1,7 @@
 """What is kept of the weights: the best, several of the best, and one of each few epochs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,11 @@ def test_the_named_file_of_a_run_is_its_own(tmp_path):
     for given, found in (("checkpoints/mine.ckpt", own), ("../foreign.ckpt", usual), (str(foreign), usual), (3, usual)):
         (tmp_path / "run.json").write_text(json.dumps({"best_checkpoint": given}))
         assert best_file(tmp_path) == found
+
+
+def test_a_pipe_as_record_of_a_run_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "run.json")
+    assert best_file(tmp_path).name == "best.ckpt"
 
 
 def test_a_run_that_goes_back_keeps_none_of_the_best_that_came_later(tmp_path):

@@ -5,16 +5,19 @@ import multiprocessing
 import resource
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from hostile_folders import FOLDERS, MARKER, SECRET, expression, pt2, torchscript
+from kindling.checkpoints import checkpoint
 from kindling.config.rules.run_rules import trust_is_of_a_folder
 from kindling.errors import CheckpointError, KindlingError, one_line
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import warm
 from kindling.inference.serving.source import Source
+from kindling.training import rebuild
 from serving import SIZE, write_model
 
 # What is asked of each commit: one of each kind.
@@ -27,6 +30,7 @@ QUICK = (
     "a model of 3 TB",
     "columns that are numbers",
     "images that no memory holds",
+    "a description that links to the kernel's log",
 )
 MOST_S, MOST_MEGABYTES = 10, 2000
 
@@ -116,3 +120,16 @@ def test_trust_without_a_folder_is_told_to_have_no_effect():
     (fault,) = trust_is_of_a_folder(given)
     assert str(fault) == "trust: given true, without effect; allowed: false, or model=<exported folder>"
     assert not [*trust_is_of_a_folder(given | {"model": {"folder": "x"}})]
+
+
+def test_a_checkpoint_whose_processor_cannot_be_made_is_refused_in_one_line(tmp_path, monkeypatch):
+    def make() -> object:
+        raise TypeError("unsupported operand")
+
+    monkeypatch.setattr(rebuild, "rebuild", lambda *_: SimpleNamespace(processor=make))
+    monkeypatch.setattr(checkpoint, "load", lambda path: {})
+    (tmp_path / "last.ckpt").touch()
+    with pytest.raises(
+        CheckpointError, match=r"last\.ckpt: what it describes does not work \(TypeError: unsupported op"
+    ):
+        Source(None, tmp_path / "last.ckpt", None).open(threads=None)

@@ -1,14 +1,19 @@
+import errno
 import json
+import os
 import secrets
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 import yaml
 
 from kindling.config import project
 from kindling.errors import ConfigError, Interrupted
+from kindling.files.whole_file import overwrite
 from kindling.loggers.csv import MetricsCSV
+from kindling.run_folders import record
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import is_held
 from kindling.run_folders.provenance import DIFF_LIMIT, git_state
@@ -161,3 +166,29 @@ def test_a_signal_that_cuts_off_a_write_is_an_interruption(config):
     with pytest.raises(RuntimeError), recorded(config()) as run:
         raise error
     assert json.loads((run.folder / "run.json").read_text())["status"] == "interrupted"
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [(None, ("finished", None)), ("x", ("failed", "RuntimeError: x")), ("x" * 900, ("failed", None))],
+    ids=["finished", "failed", "failed with many words"],
+)
+def test_a_run_that_ends_on_a_full_disk_says_so(config, monkeypatch, error, says):
+    def full(path, *_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    with suppress(RuntimeError), recorded(config()) as run:
+        monkeypatch.setattr(record, "write_whole", full)
+        if error:
+            raise RuntimeError(error)
+    found = json.loads((run.folder / "run.json").read_text())
+    assert (found["status"], found["reason"]) == says
+
+
+def test_a_file_of_two_names_is_not_written_over(tmp_path):
+    file = tmp_path / "run.json"
+    file.write_text("long enough")
+    os.link(file, tmp_path / "copy")
+    with pytest.raises(OSError, match="No space left"):
+        overwrite(file, b"short")
+    assert file.read_text() == "long enough"

@@ -27,7 +27,8 @@ class TextProcessor(Processor):
 
     def __init__(self, vocabulary: str, block: int):
         if len(set(vocabulary)) != len(vocabulary) or not vocabulary:
-            raise ConfigError(f"processor.vocabulary: given {vocabulary!r}; allowed: each character once")
+            given = f"{vocabulary[:SHOWN]!r}{'...' * (len(vocabulary) > SHOWN)}"
+            raise ConfigError(f"processor.vocabulary: given {given}; allowed: each character once")
         if block < 1:
             raise ConfigError(f"processor.block: given {block}; allowed: 1 or more")
         self.vocabulary, self.block = vocabulary, int(block)

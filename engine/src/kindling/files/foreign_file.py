@@ -16,7 +16,8 @@ def read_text(path: Path, most: int) -> str:
         raise OSError(errno.EINVAL, "is no regular file", str(path))
     # A pipe that took its place by now would be waited for.
     with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as stream:
-        content = stream.read(most + 1)
+        # None where the kernel's log has no more.
+        content = stream.read(most + 1) or b""
     if len(content) > most:
         raise ValueError(f"{path} holds more than {most:,} bytes")
     return content.decode()

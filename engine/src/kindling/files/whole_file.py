@@ -51,6 +51,20 @@ def write_whole(path: Path, mode: str = "w", *, durable: bool = False) -> Iterat
         raise
 
 
+def overwrite(path: Path, content: bytes) -> None:
+    """Write a text, and blanks after it, over what a file holds: a full disk has room for no other file.
+
+    Raises:
+        OSError: the file is shorter, cannot be written, or has another name, which would show the text too.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "wb", buffering=0) as stream:
+        found = os.fstat(descriptor)
+        if found.st_nlink > 1 or found.st_size < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        stream.write(content.ljust(found.st_size))
+
+
 def wait_for_disk(path: Path) -> None:
     """Wait until the disk has a file, or the names in a folder."""
     descriptor = os.open(path, os.O_RDONLY)

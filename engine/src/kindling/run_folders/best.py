@@ -4,6 +4,9 @@ import json
 import os
 from pathlib import Path
 
+from kindling.files.foreign_file import read_text
+from kindling.run_folders.saved_run import MOST_OF_RECORD
+
 BEST = "best.ckpt"
 FOLDER = "checkpoints"
 
@@ -20,7 +23,7 @@ def best_file(run: Path) -> Path:
 
 def _named(run: Path) -> Path | None:
     try:
-        file = json.loads((run / "run.json").read_bytes())["best_checkpoint"]
+        file = json.loads(read_text(run / "run.json", MOST_OF_RECORD))["best_checkpoint"]
         return run / file
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None

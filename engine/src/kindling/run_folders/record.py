@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from kindling.config.renames import FORMAT
 from kindling.config.targets import relative
 from kindling.errors import ConfigError, one_line
 from kindling.files.redaction import redact_command, redact_config, redact_text
-from kindling.files.whole_file import write_whole
+from kindling.files.whole_file import overwrite, write_whole
 from kindling.process.ranks import is_first_process
 from kindling.run_folders import lock
 from kindling.run_folders.leftovers import remove_leftovers
@@ -148,13 +148,22 @@ class RunRecord:
         return {**self.facts["timings"], name: round(time.perf_counter() - started, 3)}
 
     def end(self, status: str, reason: str | None = None) -> None:
-        self.update(
-            status=status,
-            reason=reason and redact_text(reason),
-            ended_at=_now(),
-            timings=self._timings_with("total_s", self._started),
-        )
+        """Record how the run has ended, on a full disk too, and close its trackers."""
+        timings = self._timings_with("total_s", self._started)
+        self.facts.update(status=status, reason=reason and redact_text(reason), ended_at=_now(), timings=timings)
+        try:
+            self.update()
+        except OSError:
+            self._overwrite()
         self.close_trackers(status, reason)
+
+    def _overwrite(self) -> None:
+        """Write run.json where it lies, without the reason if that has no room."""
+        file = self.folder / "run.json"
+        short, whole = ({**self.facts, **less} for less in ({"reason": None}, {}))
+        overwrite(file, json.dumps(short, ensure_ascii=False).encode())
+        with suppress(OSError):
+            overwrite(file, json.dumps(whole, ensure_ascii=False).encode())
 
     def close_trackers(self, status: str, reason: str | None) -> None:
         for name in list(self.trackers):

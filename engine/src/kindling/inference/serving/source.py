@@ -103,6 +103,7 @@ def _open_checkpoint(given: str, threads: int | None) -> Served:
 
     with importing():
         from kindling.checkpoints import checkpoint
+        from kindling.checkpoints.described import blamed_on
         from kindling.inference.predictor import device_of
         from kindling.inference.processors import needed_processor_of
         from kindling.inference.serving.by_torch import runtime_of
@@ -110,7 +111,8 @@ def _open_checkpoint(given: str, threads: int | None) -> Served:
 
     _limit_torch(threads)
     path = checkpoint.find(given)
-    identity = model_folder.sha256_of(path)[:ID_LENGTH]
-    task = rebuild(checkpoint.load(path), path)
-    processor = needed_processor_of(task, path)
-    return Served(identity, "checkpoint", processor, runtime_of(net_of(task, path), processor, device_of("auto")))
+    with blamed_on(path):
+        task = rebuild(checkpoint.load(path), path)
+        identity = model_folder.sha256_of(path)[:ID_LENGTH]
+        processor = needed_processor_of(task, path)
+        return Served(identity, "checkpoint", processor, runtime_of(net_of(task, path), processor, device_of("auto")))
