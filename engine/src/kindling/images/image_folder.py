@@ -90,7 +90,8 @@ class ImageFolder(ImageDataModule):
                 if inner := all_hold(class_folders(self.root)):
                     warn(
                         f"data.root: given {self.root}, whose class folders all hold the same folders, "
-                        f"{shortened(inner)}; usual: images; if those are the classes, put the images of each into one folder"
+                        f"{shortened(inner)}; usual: images; if those are the classes, put the images of each into one "
+                        "folder"
                     )
             if words := self.left_out.words():
                 more.append(f"left out: {words}")
