@@ -596,8 +596,8 @@ FAULTS = [
     Fault("engine/src/kindling/images/folder.py", "onerror=left_out.note_error", "onerror=None"),
     Fault(
         "engine/src/kindling/cli/resolvers.py",
-        'version = 1 if OmegaConf.select(_root_, "data.decoding") == 1',
-        "version = 1 if False",
+        "version = given if given in folder.VERSIONS else folder.TODAY",
+        "version = folder.TODAY",
     ),
     Fault("engine/src/kindling/images/wrong_root.py", "if _has_train(folder):", "if False:"),
     Fault(

@@ -1,9 +1,12 @@
 """One image, one set of pixels: whatever kind of file it is, and whichever way it comes in."""
 
+import base64
 import contextlib
 import io
+import json
 import logging
 import runpy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -107,6 +110,19 @@ def test_a_clear_level_is_found_whatever_its_bits(bits, colour, row, clear):
     content = png(np.array([row] * width, np.uint8), bits=bits, colour=colour, clear=clear)
     pixels = Decoding(width, 3, background=(255, 0, 0)).file(io.BytesIO(content), "image")
     assert pixels[0, [0, -1]].tolist() == [[0, 0, 0], [255, 0, 0]]
+
+
+def test_version_2_gives_the_pixels_that_its_commit_gave():
+    # Files, and their pixels as the code of 4fc0851 decodes them.
+    made = json.loads(Path(__file__).with_name("old_runs").joinpath("decoding_2.json").read_text())
+    assert len(made) == 4
+    for name, each in made.items():
+        content, settings = base64.b64decode(each["file"]), {"white": each["white"], "background": (250, 10, 20)}
+        found = Decoding(4, 3, version=2, **settings).file(io.BytesIO(content), name)
+        assert found.reshape(-1).tolist() == each["pixels"], name
+        with contextlib.suppress(DataError):
+            today = Decoding(4, 3, **settings).file(io.BytesIO(content), name)
+            assert not np.array_equal(today, found), name
 
 
 def test_signed_numbers_of_8_bits_are_refused():

@@ -135,6 +135,38 @@ def test_splits_without_classes_are_refused(tmp_path, names):
         class_names(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "names", [("train_images", "test_images"), ("images_train", "images-val"), ("Test set", "Train set")]
+)
+def test_folders_named_almost_like_splits_are_refused(make_tree, names):
+    with pytest.raises(DataError, match=r"which are named like splits; .*rename them train/, val/ and test/"):
+        class_names(make_tree(splits=names))
+
+
+@pytest.mark.parametrize("names", [("images", "masks"), ("JPEGImages", "Annotations", "SegmentationClass")])
+@pytest.mark.parametrize("above", ["", "train"])
+def test_inputs_and_targets_of_another_task_are_no_classes(tmp_path, names, above):
+    for name in names:
+        image(tmp_path / above / name / "0.png")
+    with pytest.raises(DataError, match=r"named like the inputs and targets of another task; .*rename them"):
+        class_names(tmp_path)
+    assert class_names(tmp_path, 2) == sorted(names)
+
+
+def test_a_class_may_be_named_like_an_input(tmp_path):
+    for name in ("images", "photos", "mask"):
+        image(tmp_path / name / "0.png")
+    image(tmp_path / "car" / "0.png")
+    assert class_names(tmp_path) == ["car", "images", "mask", "photos"]
+
+
+def test_class_folders_that_all_hold_the_same_folders_are_told(make_tree, said):
+    root = make_tree(splits=("batch1", "batch2"))
+    assert "whose class folders all hold the same folders, a, b, c; usual: images" in said(root)
+    image(root / "batch1" / "own.png")
+    assert "same folders" not in said(root)
+
+
 def test_a_class_may_hold_a_folder_named_train_among_others(make_tree):
     root = make_tree(splits=("land/train", "land/car", "sea"), classes="xy")
     assert class_names(root) == ["land", "sea"]

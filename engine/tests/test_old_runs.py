@@ -262,8 +262,8 @@ def test_a_run_of_before_goes_on_with_its_decoding(old, odd, again, key):
     whole, _ = again("format_4", longer, "data.decoding=1", MINIMISED)
     assert saved_config(folder)["data"]["decoding"] == 1
     same_run(folder, whole)
-    with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=2 \(it has 1\)"):
-        again("format_4", longer, "data.decoding=2", f"{key}={stopped}")
+    with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=3 \(it has 1\)"):
+        again("format_4", longer, "data.decoding=3", f"{key}={stopped}")
 
 
 def test_whatever_a_config_has_named_is_found_also_as_checkpoints_name_it(monkeypatch):

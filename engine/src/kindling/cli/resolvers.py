@@ -68,7 +68,8 @@ def image_folder(root: str, fact: str, *, _root_: DictConfig) -> int:
     """`num_classes`, `channels` or `image_size` of a class-per-folder tree, as its version lists it."""
     if not isinstance(root, str):
         raise DataError(f"data.root: given {root!r}; allowed: a path")
-    version = 1 if OmegaConf.select(_root_, "data.decoding") == 1 else folder.TODAY
+    given = OmegaConf.select(_root_, "data.decoding")
+    version = given if given in folder.VERSIONS else folder.TODAY
     max_pixels = OmegaConf.select(_root_, "data.max_pixels")
     if fact == "num_classes":
         return len(folder.class_names(root, version))

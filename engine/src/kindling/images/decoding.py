@@ -28,8 +28,9 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "PPM", "TIFF", "WEBP", "AVIF", "HEIF")
 CHANNELS = (1, 2, 3, 4)
 ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1 to 4 channels; several as (N, H, W, C) or (N, C, H, W)"
 # Version 1: grey of more than 8 bits is scaled by what each file holds, transparency is dropped, and large JPEG files
-# are decoded smaller, which gives other pixels than the same image from memory.
-VERSIONS = (1, 2)
+# are decoded smaller, which gives other pixels than the same image from memory. Version 2: a PNG's clear level of 2, 4
+# or 16 bits is missed, signed integers are read as unsigned, and colours of 16 bits ignore `white`.
+VERSIONS = (1, 2, 3)
 # What a description of a model holds of them, beside "decoding", the version.
 SETTINGS = ("image_size", "channels", "white", "background", "max_pixels")
 # Of EXIF and TIFF.
@@ -191,7 +192,7 @@ class Decoding:
 
     def _look_at_bits(self, image: Image.Image, name: str) -> None:
         """Of an image that is not loaded, as Pillow forgets them then."""
-        if self.version == 1:
+        if self.version < 3:
             return
         if _tag(image, SAMPLE_FORMAT) == SIGNED and image.mode == "L":
             raise DataError(f"{name}: given signed integers of 8 bits; allowed: unsigned ones; convert the file")

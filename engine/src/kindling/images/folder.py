@@ -12,7 +12,8 @@ from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, 
 from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, folders_in, meant, refuse_what_are_no_classes
 
 # As decoding.VERSIONS: runs that began with 1 keep its list of files.
-TODAY = 2
+VERSIONS = (1, 2, 3)
+TODAY = VERSIONS[-1]
 SPLITS = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 # All that version 1 reads.
@@ -56,7 +57,7 @@ def split_folders(
             f"data.root: given {root}, which holds no class folder; {ALLOWED}{meant(root) if version > 1 else ''}"
         )
     if version > 1 and not without_train:
-        refuse_what_are_no_classes(root, classes)
+        refuse_what_are_no_classes(root, classes, version)
     return found
 
 

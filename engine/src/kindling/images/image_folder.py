@@ -18,10 +18,11 @@ from kindling.errors import DataError
 from kindling.files.whole_file import write_whole
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.decoder import Decoder
-from kindling.images.folder import class_names, list_images, names_in, split_folders
+from kindling.images.folder import class_folders, class_names, list_images, names_in, split_folders
 from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
 from kindling.images.listing import LeftOut, nearly_same, shortened
 from kindling.images.looks import looks_of
+from kindling.images.wrong_root import all_hold
 from kindling.process.cores import available_cores
 from kindling.ranges import Fraction
 from kindling.stages import STAGES
@@ -86,6 +87,12 @@ class ImageFolder(ImageDataModule):
             # What is guessed from them is refused before.
             with suppress(DataError):
                 more.append(looks_of(self.root, max_pixels=self.decoding.max_pixels).words())
+                if inner := all_hold(class_folders(self.root)):
+                    warn(
+                        f"data.root: given {self.root}, whose class folders all hold the same folders, "
+                        f"{shortened(inner)}; usual: images; if those are the classes, put the images of each into one "
+                        "folder"
+                    )
             if words := self.left_out.words():
                 more.append(f"left out: {words}")
         if alike := nearly_same(self.splits.classes):

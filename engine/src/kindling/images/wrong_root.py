@@ -13,12 +13,20 @@ SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 LIKE_A_SPLIT = re.compile(rf"({'|'.join(name for names in SPLIT_NAMES.values() for name in names)})[\W\d_]*", re.I)
+# `train_images`, `test set`.
+NAMED_AS_SPLIT = re.compile(
+    rf"((images?|imgs?|data|dataset|set)[\W_]*)?{LIKE_A_SPLIT.pattern}(images?|imgs?|data|dataset|set)?", re.I
+)
+# Inputs and targets of other tasks than classification.
+INPUTS = {"images", "image", "imgs", "img", "jpegimages", "photos", "inputs", "input", "pngimages"}
+TARGETS = {"masks", "mask", "labels", "label", "annotations", "annotation", "segmentations", "segmentation"}
+TARGETS |= {"bboxes", "boxes", "targets", "target", "groundtruth", "gt", "depth", "trimaps", "segmentationclass"}
 ALLOWED = "allowed: a folder with one folder a class, or train/, val/ and test/ with them"
 # Folders that are looked at for the root that was meant.
 MOST_FOLDERS = 200
 
 
-def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
+def refuse_what_are_no_classes(root: Path, classes: list[Path], version: int) -> None:
     """
     Raises:
         DataError: they are one, or are splits, or hold splits, so the root is likely another.
@@ -28,12 +36,15 @@ def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
             f"data.root: given {root}, which holds one class folder, {classes[0].name}; allowed: two or more"
             f"{meant(root)}"
         )
+    names = shortened([f"{folder.name}/" for folder in classes])
     if all(LIKE_A_SPLIT.fullmatch(folder.name) for folder in classes):
-        names = shortened([f"{folder.name}/" for folder in classes])
         raise DataError(
             f"data.root: given {root} with {names}, which are named like splits and hold no class folders; {ALLOWED}"
             f"{meant(root)}"
         )
+    # Runs that began with an older version read it.
+    if version > 2:
+        _refuse_names_of_something_else(root, classes, names)
     if all(map(_holds_splits, classes)):
         raise DataError(
             f"data.root: given {root}, whose class folders hold splits, such as "
@@ -46,6 +57,28 @@ def refuse_what_are_no_classes(root: Path, classes: list[Path]) -> None:
                 f"data.root: given {root}, whose folder {folder.name} is a data set of its own, with train/; "
                 f"{ALLOWED}; did you mean data.root={folder}?"
             )
+
+
+def _refuse_names_of_something_else(root: Path, classes: list[Path], names: str) -> None:
+    if all(NAMED_AS_SPLIT.fullmatch(folder.name) for folder in classes):
+        raise DataError(
+            f"data.root: given {root} with {names}, which are named like splits; {ALLOWED}; rename them train/, val/ "
+            "and test/"
+        )
+    plain = {re.sub(r"[\W\d_]", "", folder.name.lower()) for folder in classes}
+    if plain & INPUTS and plain & TARGETS and plain <= INPUTS | TARGETS:
+        raise DataError(
+            f"data.root: given {root} with {names}, which are named like the inputs and targets of another task; "
+            f"{ALLOWED}; if they are classes, rename them{meant(root)}"
+        )
+
+
+def all_hold(classes: list[Path]) -> list[str]:
+    """The folders of images that each of some class folders holds, if they hold nothing else that is read."""
+    below = [[each for each in folders_in(folder) if _holds_an_image(each)] for folder in classes]
+    names = [sorted(each.name for each in found) for found in below]
+    is_alike = len(names) > 1 and len(names[0]) > 1 and all(each == names[0] for each in names)
+    return names[0] if is_alike and not any(map(_holds_an_image, classes)) else []
 
 
 def meant(root: Path) -> str:
