@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
-from kindling.config.check.groups import Asked, hydra_misfit
+from kindling.config.check.groups import Asked, clash, hydra_misfit
 from kindling.config.check.jobs import jobs
 from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
@@ -237,9 +237,10 @@ class Check:
             options = value if isinstance(value, list) else [value]
             misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
             named = [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            for other in [*misfits, *named][1:]:
+            together = clash(self.files, key, options) if not (misfits or named) else []
+            for other in [*misfits, *named, *together][1:]:
                 self._add(other)
-            fault = next(iter([*misfits, *named]), None)
+            fault = next(iter([*misfits, *named, *together]), None)
         if fault:
             self._add(fault)
         return fault is None
