@@ -96,7 +96,9 @@ def test_a_single_batch_for_all_is_said(split, given, epochs, says):
     ],
 )
 def test_a_loss_that_is_smoothed_in_validation_is_said(target, smoothing, says):
-    line = told(run_rules.losses_can_be_compared, task={"criterion": {"_target_": target, "label_smoothing": smoothing}})
+    line = told(
+        run_rules.losses_can_be_compared, task={"criterion": {"_target_": target, "label_smoothing": smoothing}}
+    )
     assert line == says * (
         "warning: task.criterion: given CrossEntropyLoss of torch, so that val/loss and test/loss are smoothed too; "
         "allowed: kindling.images.criterion.CrossEntropy, by which they are plain; compare accuracy alone"

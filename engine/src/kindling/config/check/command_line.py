@@ -232,15 +232,15 @@ class Check:
         elif not self.files.chosen(self.composer.name):
             fault = Fault(key, f"a group, of which {self.composer.name}.py chooses none", f"keys such as {key}.root")
         elif override.is_force_add() or (override.is_add() and key in self.files.top_level(self.composer.name)):
-            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", f"{key}={value}")
+            without = str(override.input_line).removeprefix("+").removeprefix("+")
+            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", without)
         else:
             options = value if isinstance(value, list) else [value]
             misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
-            named = [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            together = clash(self.files, key, options) if not (misfits or named) else []
-            for other in [*misfits, *named, *together][1:]:
+            misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
+            fault, *others = misfits or clash(self.files, key, options) or [None]
+            for other in others:
                 self._add(other)
-            fault = next(iter([*misfits, *named, *together]), None)
         if fault:
             self._add(fault)
         return fault is None
