@@ -238,9 +238,10 @@ class Check:
             options = value if isinstance(value, list) else [value]
             misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
             misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            fault, *others = misfits or clash(self.files, key, options) or [None]
-            for other in others:
+            misfits = misfits or clash(self.files, key, options)
+            for other in misfits[1:]:
                 self._add(other)
+            fault = next(iter(misfits), None)
         if fault:
             self._add(fault)
         return fault is None
