@@ -72,6 +72,39 @@ def test_a_validation_after_each_batch_is_said(given, says):
     )
 
 
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+@pytest.mark.parametrize(
+    ("given", "epochs", "says"),
+    [(1, 5, True), (1, None, True), (1.0, 5, False), (2, 5, False), (None, 5, False), (1, 1, False), (1, -1, False)],
+)
+def test_a_single_batch_for_all_is_said(split, given, epochs, says):
+    name = f"limit_{split}_batches"
+    line = told(trainer_rules.a_whole_number_is_of_batches, trainer={name: given, "max_epochs": epochs})
+    assert line == says * (
+        f"warning: trainer.{name}: given 1, a single batch; allowed: 1.0 for all of them; a larger number of batches, "
+        "or a share"
+    )
+
+
+@pytest.mark.parametrize(
+    ("target", "smoothing", "says"),
+    [
+        ("torch.nn.CrossEntropyLoss", 0.1, True),
+        ("torch.nn.modules.loss.CrossEntropyLoss", 0.1, True),
+        ("torch.nn.CrossEntropyLoss", 0.0, False),
+        ("kindling.images.criterion.CrossEntropy", 0.1, False),
+    ],
+)
+def test_a_loss_that_is_smoothed_in_validation_is_said(target, smoothing, says):
+    line = told(
+        run_rules.losses_can_be_compared, task={"criterion": {"_target_": target, "label_smoothing": smoothing}}
+    )
+    assert line == says * (
+        "warning: task.criterion: given CrossEntropyLoss of torch, so that val/loss and test/loss are smoothed too; "
+        "allowed: kindling.images.criterion.CrossEntropy, by which they are plain; compare accuracy alone"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "option"), [("BatchSizeFinder", "find_batch_size"), ("lr_finder.LearningRateFinder", "find_lr")]
 )

@@ -7,7 +7,7 @@ from torchvision.transforms import v2
 from bench_root import CONFIGS
 from kindling.config.composition import instantiate
 from kindling.data.seeds import seed_all
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, KindlingError
 from kindling.images.transform import transformed
 
 FAKE = ["data.channels=3", "data.image_size=12", "data.num_images=40", "data.batch_size=16"]
@@ -37,6 +37,44 @@ def test_a_batch_is_what_torchvision_makes_of_each_image_with_its_seed(loader_of
         assert torch.equal(batch[position], loader.normalize(expected[None])[0])
     plain, _ = next(iter(loader_of()[1]))
     assert not torch.equal(batch, plain)
+
+
+def test_several_are_applied_in_the_order_given_and_are_one_transform_of_the_run(config):
+    names = {"rand": v2.RandAugment, "color_jitter": v2.ColorJitter}
+    for order in (["rand", "color_jitter"], ["color_jitter", "rand"]):
+        given = config(*FAKE, f"transform=[{','.join(order)}]", "data.transform.rand.magnitude=5").data
+        applied = instantiate(given, "data").transform
+        assert [type(each) for each in applied.transforms] == [names[each] for each in order]
+        assert applied.transforms[order.index("rand")].magnitude == 5
+
+
+@pytest.mark.parametrize("line", ["transform=rand", "transform=[rand,trivial]"])
+def test_one_alone_is_saved_as_in_runs_of_before(config, line):
+    # Runs that were started before resume, as these settings are compared.
+    only = ["~data.transform.trivial"] if "trivial" in line else []
+    rand = {"_target_": "torchvision.transforms.v2.RandAugment", "num_ops": 2, "magnitude": 9}
+    assert config(*FAKE, line, *only).data.transform == rand
+
+
+@pytest.mark.parametrize("line", ["mix=[mixup,cutmix]", "optimizer=[sgd,adam]", "scheduler=[step,cosine]"])
+def test_options_that_build_the_same_are_refused_together(config, line):
+    group, _, names = line.partition("=")
+    one, other = names[1:-1].split(",")
+    with pytest.raises(KindlingError, match=f"{group}: given {one} and {other}, which cannot be taken together"):
+        config(*FAKE, line)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("transform=[rand,none]", "transform: given none after rand, which takes that away"),
+        ("transform=[rand,rand]", "transform: given rand and rand"),
+        ("experiment=[cnn,cnn]", "experiment: given"),
+    ],
+)
+def test_a_list_that_would_lose_one_of_its_options_is_refused(config, line, words):
+    with pytest.raises(KindlingError, match=words):
+        config(*FAKE, line)
 
 
 def test_an_image_is_another_in_each_epoch_and_the_same_with_the_same_seed(loader_of):
@@ -77,6 +115,7 @@ def test_overfitting_sees_the_images_as_they_are(train_run):
     [
         (v2.Resize(5), r"given Resize, which makes it torch.uint8 of \(3, 5, 5\); allowed: uint8 of the same"),
         (v2.ToDtype(torch.float32), r"which makes it torch.float32 of \(3, 12, 12\)"),
+        (v2.Compose([v2.Identity(), v2.Resize(5)]), r"given Identity and Resize, which makes it"),
         (v2.RandomCrop(20), r"given RandomCrop, which cannot take an image of \(H, W, C\) = \(12, 12, 3\)"),
     ],
 )

@@ -18,6 +18,7 @@ from kindling.cli.arguments import checked_arguments, in_full
 from kindling.config import composition, project
 from kindling.config.check.command_line import Check, refuse
 from kindling.config.composition import Composer, in_sweep, own_error
+from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
@@ -161,6 +162,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | P
                 raise own_error(error) or error from None
             _name_experiment(cfg, cfg.hydra)
         del cfg["hydra"]
+    as_one_transform(cfg)
     return cfg
 
 

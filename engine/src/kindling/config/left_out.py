@@ -87,13 +87,13 @@ def _to_leave_out(config: DictConfig) -> tuple[list[str], list[Fault]]:
 
 
 def _is_node(config: DictConfig, key: str) -> bool:
-    return isinstance(_node(config, key), DictConfig)
+    return isinstance(node_at(config, key), DictConfig)
 
 
 def _without_metric(config: DictConfig) -> list[str]:
-    callbacks = _node(config, "callbacks")
+    callbacks = node_at(config, "callbacks")
     names = [str(name) for name in callbacks] if isinstance(callbacks, DictConfig) else []
-    nodes = {name: _node(config, f"callbacks.{name}") for name in names}
+    nodes = {name: node_at(config, f"callbacks.{name}") for name in names}
     watching = {name: node for name, node in nodes.items() if isinstance(node, DictConfig) and "monitor" in node}
     return [
         f"callbacks.{name}"
@@ -113,7 +113,7 @@ def _meant(argument: str, found: Signature) -> str:
     return nearest(argument, found.annotations.keys() - GIVEN.keys(), cutoff=0.75)
 
 
-def _node(config: DictConfig, key: str) -> Any:
+def node_at(config: DictConfig, key: str) -> Any:
     """A node itself, without what its interpolations stand for."""
     node: Any = config
     for part in key.split("."):
@@ -135,7 +135,7 @@ def value(config: DictConfig, key: str, default: Any = None) -> Any:
 
 def asked_of_a_task(config: DictConfig) -> dict[str, Any]:
     """The targets of the nodes that log, as a plain config."""
-    nodes = {key: _node(config, key) for key in ("metrics", "callbacks")}
+    nodes = {key: node_at(config, key) for key in ("metrics", "callbacks")}
     named = {key: list(node) if isinstance(node, DictConfig) else [] for key, node in nodes.items()}
     found: dict[str, Any] = {"task": {"_target_": value(config, "task._target_")}}
     for key, names in named.items():

@@ -1,6 +1,7 @@
 """A torchvision transform of one training image, as a function of the image and of the seeded generators."""
 
 from torch import Tensor, nn
+from torchvision.transforms import v2
 
 from kindling.errors import ConfigError, one_line
 
@@ -11,7 +12,8 @@ def transformed(transform: nn.Module, image: Tensor) -> Tensor:
     Raises:
         ConfigError: the transform cannot take such an image, or returns something else.
     """
-    given = f"data.transform: given {type(transform).__name__}"
+    parts = transform.transforms if isinstance(transform, v2.Compose) else [transform]
+    given = f"data.transform: given {' and '.join(type(each).__name__ for each in parts)}"
     try:
         changed = transform(image.permute(2, 0, 1))
     except (RuntimeError, ValueError, TypeError) as error:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.left_out import leave_out
+from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.leftovers import remove_unused
@@ -33,6 +34,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         yield outer
         return
 
+    as_one_transform(cfg)
     left_out = leave_out(cfg)
     config = to_plain(cfg)
     record = RunRecord(Path(config["paths"]["run"]), config, left_out)

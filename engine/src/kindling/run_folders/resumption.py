@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.left_out import leave_out
+from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_config
 from kindling.run_folders.lock import is_held
@@ -189,6 +190,7 @@ def goes_on_with(folder: Path, given: DictConfig) -> bool:
     with open_dict(config):
         config.pop("hydra", None)
         config.paths.run = str(folder)
+    as_one_transform(config)
     leave_out(config)
     try:
         saved = saved_config(folder)

@@ -18,7 +18,7 @@ from yaml import YAMLError
 
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
-from kindling.config.check.groups import Asked, hydra_misfit
+from kindling.config.check.groups import Asked, clash, hydra_misfit
 from kindling.config.check.jobs import jobs
 from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
@@ -232,14 +232,16 @@ class Check:
         elif not self.files.chosen(self.composer.name):
             fault = Fault(key, f"a group, of which {self.composer.name}.py chooses none", f"keys such as {key}.root")
         elif override.is_force_add() or (override.is_add() and key in self.files.top_level(self.composer.name)):
-            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", f"{key}={value}")
+            without = str(override.input_line).removeprefix("+").removeprefix("+")
+            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", without)
         else:
             options = value if isinstance(value, list) else [value]
             misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
-            named = [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            for other in [*misfits, *named][1:]:
+            misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
+            misfits = misfits or clash(self.files, key, options)
+            for other in misfits[1:]:
                 self._add(other)
-            fault = next(iter([*misfits, *named]), None)
+            fault = next(iter(misfits), None)
         if fault:
             self._add(fault)
         return fault is None

@@ -4,13 +4,13 @@ import ast
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
 from typing import Any
 
 import yaml
 from omegaconf import DictConfig, Node
 
 from kindling.config.check import annotations
+from kindling.config.check.built import are_parts, is_built, places
 from kindling.config.check.hydra_targets import targets_of_hydra
 from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.lacking import but_parts
@@ -25,21 +25,6 @@ from kindling.config.signatures import Signature, TargetMissing, is_called_too_s
 from kindling.config.targets import prefix_fault
 from kindling.config.upgrade import name_today
 
-# Nodes of train.yaml to build: whether they may be null; those that a task does not take may in any case.
-BUILT = {
-    "task": False,
-    "data": False,
-    "data.augment": True,
-    "data.transform": True,
-    "model": False,
-    "optimizer": False,
-    "scheduler.scheduler": False,
-    "mix": True,
-    "metrics.*": True,
-    "trainer": False,
-    "callbacks.*": True,
-    "logger.*": True,
-}
 # The code gives these their first argument.
 PARTIAL = ("optimizer", "scheduler.scheduler")
 # Whether these may be null depends on the task.
@@ -78,22 +63,16 @@ def problems_of(config: DictConfig, given: Sequence[str] = (), *, waits: bool = 
 def _unbuilt(values: dict[str, Any]) -> Iterator[Fault]:
     """Nodes that should say what to build, and do not."""
     needed = needed_by(str(get(values, "task._target_")))
-    for pattern, may_be_null in BUILT.items():
-        group, _, last = pattern.partition(".")
-        siblings = values.get(group) if last else values
-        siblings = siblings if isinstance(siblings, dict) else {}
-        for name in [name for name in siblings if fnmatch(str(name), last or group)]:
-            path = f"{group}.{name}" if last else group
-            value = siblings[name]
-            if not _is_built(value):
-                may_be_null = may_be_null or (path in OPTIONAL and path not in needed)
-                if value is None and path in needed:
-                    task = values["task"]["_target_"].rpartition(".")[2]
-                    yield Fault(path, f"null, which {task} cannot do without", "a node with _target_")
-                elif value is not None or not may_be_null:
-                    yield _no_target(path, value, siblings if last else {}, may_be_null)
-            elif value.get("_partial_", False) is not (path in PARTIAL):
-                yield Fault(f"{path}._partial_", shown(value.get("_partial_", False)), shown(path in PARTIAL))
+    for path, value, siblings, may_be_null in places(values):
+        if not is_built(value):
+            may_be_null = may_be_null or (path in OPTIONAL and path not in needed)
+            if value is None and path in needed:
+                task = values["task"]["_target_"].rpartition(".")[2]
+                yield Fault(path, f"null, which {task} cannot do without", "a node with _target_")
+            elif value is not None or not may_be_null:
+                yield _no_target(path, value, siblings, may_be_null)
+        elif value.get("_partial_", False) is not (path in PARTIAL):
+            yield Fault(f"{path}._partial_", shown(value.get("_partial_", False)), shown(path in PARTIAL))
     schedule = values.get("scheduler")
     for key in schedule if isinstance(schedule, dict) else {}:
         if key not in SCHEDULER_KEYS:
@@ -107,15 +86,11 @@ def _no_target(path: str, value: Any, siblings: dict[str, Any], may_be_null: boo
     if misspelt:
         return Fault(f"{path}.{misspelt}", "a key that nothing reads", "_target_", f"{path}._target_")
     group, _, name = path.partition(".")
-    near = nearest(name, [each for each in siblings if _is_built(siblings[each])])
+    near = nearest(name, [each for each in siblings if is_built(siblings[each])])
     given = "no _target_" if isinstance(value, dict) else shown(value)
     return Fault(
         path, given, f"a node with _target_{', or null for none' if may_be_null else ''}", near and f"{group}.{near}"
     )
-
-
-def _is_built(node: Any) -> bool:
-    return isinstance(node, dict) and "_target_" in node
 
 
 def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
@@ -140,10 +115,11 @@ def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
         annotation = known.annotations.get(key) if known else annotation_of(where)
-        fault = None if _is_to_be_found(config, key, value) else _value_fault(value, annotation, where)
-        if isinstance(value, dict) and not _is_built(value) and annotations.is_built(annotation):
+        is_right = are_parts(where, value) or _is_to_be_found(config, key, value)
+        fault = None if is_right else _value_fault(value, annotation, where)
+        if isinstance(value, dict) and not is_built(value) and not is_right and annotations.is_built(annotation):
             fault = _no_target(where, value, {}, annotations.accepts(annotation, None))
-        if annotations.is_function(annotation) and _is_built(value) and is_called_too_soon(value):
+        if annotations.is_function(annotation) and is_built(value) and is_called_too_soon(value):
             called = value["_target_"].rpartition(".")[2]
             yield Fault(f"{where}._partial_", f"false, which calls {called} at once", f"true, as {key} is a function")
             continue

@@ -22,7 +22,7 @@ Schema = dict[str, Any]
 REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 # Groups whose files name several nodes.
-NAMED = ("callbacks", "logger", "metrics")
+NAMED = ("callbacks", "logger", "metrics", "transform")
 # Entries whose files choose from no group.
 VERBS = ("evaluate", "export", "predict", "serve")
 # Groups whose files override any other.
@@ -88,7 +88,7 @@ def _group(name: str, files: ConfigFiles) -> Schema:
         file = files.file(f"{name}/{option}")
         if file is None or schema_of(file) == "config":
             continue
-        for path, target in _targets(yaml.safe_load(file.read_text(encoding="utf-8")), name):
+        for path, target in targets_in(yaml.safe_load(file.read_text(encoding="utf-8")), name):
             # The command names what is missing here.
             if target != "???":
                 targets.setdefault(path, []).append(target)
@@ -118,11 +118,12 @@ def _task(targets: dict[str, list[str]]) -> Schema:
     return whole
 
 
-def _targets(node: Any, path: str) -> list[tuple[str, str]]:
+def targets_in(node: Any, path: str) -> list[tuple[str, str]]:
+    """The path of each node with a target, and that target."""
     if not isinstance(node, dict):
         return []
     own = [(path, node["_target_"])] if "_target_" in node else []
-    return own + [found for key, value in node.items() for found in _targets(value, f"{path}.{key}")]
+    return own + [found for key, value in node.items() for found in targets_in(value, f"{path}.{key}")]
 
 
 def _node(targets: list[str]) -> Schema:

@@ -45,6 +45,15 @@ def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
         yield Fault("optimizer.momentum", "0 with optimizer.nesterov=true", "more than 0, or optimizer.nesterov=false")
 
 
+def losses_can_be_compared(config: Config) -> Iterator[Fault]:
+    """Only the engine's loss has a plain form, which validation and tests log."""
+    target, smoothing = (get(config, f"task.criterion.{key}") for key in ("_target_", "label_smoothing"))
+    if str(target).startswith("torch.nn.") and smoothing:
+        given = f"{str(target).rpartition('.')[2]} of torch, so that val/loss and test/loss are smoothed too"
+        allowed = "kindling.images.criterion.CrossEntropy, by which they are plain; compare accuracy alone"
+        yield Fault("task.criterion", given, allowed, warning=True)
+
+
 def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
     if get(config, "optimizer._target_") == f"{ENGINE}.training.muon.Muon" and _cuts_up(config):
         given = f"Muon with {_strategy(config)}, which cuts up its matrices"
@@ -200,6 +209,7 @@ RULES: tuple[Rule, ...] = (
     *sweep_rules.RULES,
     schedule_ends_with_the_run,
     nesterov_has_momentum,
+    losses_can_be_compared,
     muon_sees_whole_matrices,
     gradients_are_whole,
     something_is_done,

@@ -62,6 +62,12 @@ def a_whole_number_is_of_batches(config: Config) -> Iterator[Fault]:
     if type(given) is int and given == 1:
         allowed = "1.0 for once an epoch; a larger number of batches, or a share"
         yield Fault("trainer.val_check_interval", "1, a validation after each batch", allowed, warning=True)
+    for split in ("train", "val", "test"):
+        given = get(config, f"trainer.limit_{split}_batches")
+        # One epoch, or steps alone, is an attempt that wants few.
+        if type(given) is int and given == 1 and get(config, "trainer.max_epochs") not in (1, -1):
+            allowed = "1.0 for all of them; a larger number of batches, or a share"
+            yield Fault(f"trainer.limit_{split}_batches", "1, a single batch", allowed, warning=True)
 
 
 def longest_time(config: Config) -> Iterator[Fault]:
