@@ -371,7 +371,11 @@ FAULTS = [
     Fault("engine/src/kindling/sweeps/sampling.py", "    for trial in before:", "    for trial in before[:0]:"),
     Fault("engine/src/kindling/sweeps/pruners.py", "    for trial in others:", "    for trial in others[:0]:"),
     Fault("engine/src/kindling/sweeps/sweep.py", "refuse_other_sweep(str(self.folder), before, description)", "pass"),
-    Fault("engine/src/kindling/sweeps/sweep.py", 'trial.outcome = {"state": "failed", "reason": _death(code)}', "pass"),
+    Fault(
+        "engine/src/kindling/sweeps/sweep.py",
+        'trial.outcome = {"state": "failed", "reason": death(code, trial.folder)}',
+        "pass",
+    ),
     Fault(
         "engine/src/kindling/sweeps/sweep.py",
         "            os.kill(pid, signal.SIGTERM)\n        for",

@@ -17,11 +17,14 @@ from kindling.config import project
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer, to_plain
 from kindling.config.space import param_of, points
+from kindling.errors import ConfigError
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
 from kindling.run_folders.trials import Trial, read_trials
 from kindling.sweeps import sampling
+from kindling.sweeps.jobs import death
 from kindling.sweeps.pruners import is_worse
+from kindling.sweeps.settings import ordered
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
 
@@ -67,6 +70,47 @@ def test_a_parameter_is_there_only_under_its_condition(tmp_path):
     asked = [ask(SETTINGS | {"sampler": "random"}, space, number, []) for number in range(20)]
     assert {values["optimizer"] for values in asked} == {"adamw", "sgd"}
     assert all(("optimizer.momentum" in values) == (values["optimizer"] == "sgd") for values in asked)
+
+
+def test_a_condition_is_a_value_and_stands_behind_what_it_names():
+    lines = ("optimizer.lr=0.1,0.2", "trainer.deterministic=true,false", "seed=1,2")
+    space = space_of(*lines, **{"optimizer.lr": {"trainer.deterministic": True, "seed": 1.0}})
+    found = ordered(space)
+    assert [param.key for param in found] == ["trainer.deterministic", "seed", "optimizer.lr"]
+    assert len(list(points(found))) == 5
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ({"sead": 1}, "optimizer.lr: when: given sead; allowed: seed; did you mean seed"),
+        ({"seed": 5}, "optimizer.lr: when: seed: given 5; allowed: 1,2"),
+        ({"optimizer.lr": 0.1}, "when: given optimizer.lr; allowed: seed"),
+    ],
+)
+def test_a_condition_that_can_never_be_is_refused(when, said):
+    with pytest.raises(ConfigError, match=said):
+        ordered(space_of("optimizer.lr=0.1,0.2", "seed=1,2", **{"optimizer.lr": when}))
+
+
+@pytest.mark.parametrize(
+    ("line", "value", "text"),
+    [
+        ("x=true,false", True, "True"),
+        ("x=0,1", True, None),
+        ("x=null,1.0", 1, "1.0"),
+        ("x=null,1.0", None, "null"),
+        ("x=[0.9,0.99],[0.8]", [0.9, 0.99], "[0.9,0.99]"),
+        ("x={a:1,b:[c]},{a:2}", {"a": 1, "b": ["c"]}, "{a:1,b:[c]}"),
+        ("x='a b','c,d'", "c,d", "'c,d'"),
+        ("x=int(interval(1,8))", 4.0, "4"),
+        ("x=int(interval(1,8))", 4.5, None),
+        ("x=interval(1,8)", "nan", None),
+    ],
+)
+def test_a_trial_to_begin_with_has_the_values_and_not_their_spelling(line, value, text):
+    (param,) = space_of(line)
+    assert param.spelled(value) == text
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -124,6 +168,20 @@ def test_the_check_looks_at_each_value_and_not_at_the_product():
         (["-m", "sweep=optuna", "seed=0,1", "sweep.n_trials=null"], "sweep.n_trials: given None; allowed: a whole"),
         (["-m", "sweep=optuna", "seed=0,1", "sweep.pruner=medain"], "sweep.pruner: given medain; allowed: .*median"),
         (["-m", "sweep=grid", "seed=0,1", "monitor=null"], "monitor: given null in a sweep; allowed: a metric of val"),
+        (
+            ["-m", "sweep=grid", "sweep.params={seed:0}"],
+            "sweep.params: given {seed:0}; allowed: the settings themselves",
+        ),
+        (
+            ["-m", "sweep=grid", "seed=0,1", "sweep.name='../x'"],
+            "sweep.name: given '../x'; allowed: a name of a folder",
+        ),
+        (["-m", "sweep=grid", "seed=0,1", "resume=/x"], "resume: given /x in a sweep; allowed: null; each trial"),
+        (
+            ["-m", "sweep=grid", "seed=0,1", "sweep.pruner=asha", "monitor=train/loss"],
+            "monitor: given train/loss with sweep.pruner=asha; allowed: a metric of validation",
+        ),
+        (["-m", "sweep=grid", "seed=0,1", "trainer.fast_dev_run=true"], "fast_dev_run: given true in a sweep; allowed"),
         (["-m", "sweep=optuna", "optimizer.lr=interval(2,1)"], "lr: given interval.2,1.; allowed: interval.smaller"),
         (
             ["-m", "sweep=optuna", "seed=range(1,1)"],
@@ -214,3 +272,30 @@ def test_a_sweep_killed_anywhere_has_the_trials_of_one_that_was_not(tmp_path):
     import sweeps
 
     assert sweeps.compare(tmp_path, sweeps=2, kills=3, seed=5) == 0
+
+
+@pytest.mark.slow
+def test_what_stands_in_the_folder_of_a_sweep_is_not_taken_for_trials(tmp_path):
+    arguments = ("sweep=random", "sweep.n_trials=2", "seed=0,1")
+    folder = tmp_path / "logs" / "sweeps" / "default_random"
+    for name in ("007", "other"):
+        (folder / name).mkdir(parents=True)
+    (folder / "1").write_text("")
+    refused = sweep(tmp_path, *arguments)
+    assert refused.returncode == 1
+    assert "1: is no folder, and stands where a trial's is to be; move it away" in refused.stderr
+    (folder / "1").unlink()
+    (folder / "99999").mkdir()
+    assert sweep(tmp_path, *arguments).returncode == 0
+    assert [(trial.number, trial.state) for trial in read_trials(folder)] == [(0, "finished"), (1, "finished")]
+    (folder / "sweep.json").unlink()
+    refused = sweep(tmp_path, *arguments)
+    assert refused.returncode == 2
+    assert "holds 0, and no sweep.json" in refused.stderr
+
+
+def test_a_trial_that_could_not_record_its_end_fails_with_what_it_said(tmp_path):
+    assert death(1, tmp_path).startswith("ended without a result, exit code 1")
+    (tmp_path / "output.txt").write_text("epoch 1\nerror: disk: full\n")
+    assert death(1, tmp_path) == "disk: full"
+    assert death(-9, tmp_path).startswith("killed by SIGKILL")

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 Values = dict[str, Any]
@@ -30,7 +31,7 @@ class Param(NamedTuple):
     high: float = 0.0
     log: bool = False
     whole: bool = False
-    when: tuple[tuple[str, str], ...] = ()
+    when: tuple[tuple[str, Any], ...] = ()
 
     @property
     def is_interval(self) -> bool:
@@ -39,14 +40,18 @@ class Param(NamedTuple):
     def is_active(self, values: Mapping[str, Any]) -> bool:
         return all(str(values.get(key)) == value for key, value in self.when)
 
-    def holds(self, text: str) -> bool:
-        """Whether a value is in the space."""
+    def spelled(self, value: Any) -> str | None:
+        """The text that the space has of a value, such as True of true, or 1.0 of 1; None if it is not in it."""
+        text = text_of(value)
         if self.choices:
-            return text in self.choices
+            same = (choice for choice in self.choices if _are_same(plain(_parsed(choice)), value))
+            return text if text in self.choices else next(same, None)
         try:
-            return self.low <= float(text) <= self.high
+            number = float(text)
         except ValueError:
-            return False
+            return None
+        fits = self.low <= number <= self.high and (number.is_integer() or not self.whole)
+        return (str(int(number)) if self.whole else text) if fits else None
 
     def edges(self) -> list[str]:
         """The values to be checked before the first trial: all choices, or both ends of an interval."""
@@ -62,6 +67,24 @@ def text_of(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+def plain(value: Any) -> Any:
+    """A value of Hydra's parser, whose quoted texts are objects of their own."""
+    if isinstance(value, dict):
+        return {str(plain(key)): plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value if value is None or isinstance(value, bool | int | float | str) else value.text
+
+
+def _parsed(text: str) -> Any:
+    return OverridesParser.create().parse_override(f"value={text}").value()
+
+
+def _are_same(one: Any, other: Any) -> bool:
+    # For Python, True is 1.
+    return isinstance(one, bool) == isinstance(other, bool) and one == other
+
+
 def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param:
     """The parameter that an override with several values describes.
 
@@ -70,7 +93,7 @@ def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param
         HydraException: its values cannot be sorted or shuffled.
     """
     key, text = override.get_key_element(), str(override.input_line).partition("=")[2]
-    condition = tuple((name, str(value)) for name, value in (when or {}).items())
+    condition = tuple((when or {}).items())
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _interval(key, text, value, condition)
@@ -82,7 +105,7 @@ def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param
     return Param(key, text, choices, when=condition)
 
 
-def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, str], ...]) -> Param:
+def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, Any], ...]) -> Param:
     low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
     whole = "int" in value.tags or (
         isinstance(value.start, int) and isinstance(value.end, int) and "float" not in value.tags

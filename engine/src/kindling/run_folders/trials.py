@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from io import StringIO
@@ -17,6 +18,8 @@ from kindling.run_folders.saved_run import run_of
 SWEEP_FILE, TRIAL_FILE = "sweep.json", "trial.json"
 # Bytes.
 MOST_OF_TRIAL, MOST_OF_METRICS = 1_000_000, 200_000_000
+# A folder of another name, such as 007, is no trial's.
+NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
 # How a trial can have ended.
 ENDS = ("finished", "pruned", "failed")
 
@@ -77,7 +80,7 @@ def read_trials(sweep: Path) -> list[Trial]:
 
 def trial_folders(sweep: Path) -> list[Path]:
     """Those that are claimed, with a trial or without."""
-    found = [each for each in sweep.iterdir() if each.name.isascii() and each.name.isdigit() and each.is_dir()]
+    found = [each for each in sweep.iterdir() if NUMBER.fullmatch(each.name) and each.is_dir()]
     return sorted(found, key=lambda each: int(each.name))
 
 

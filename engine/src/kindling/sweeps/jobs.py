@@ -12,9 +12,10 @@ from hydra.core.utils import JobStatus, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
 from kindling.errors import Interrupted
+from kindling.files.foreign_file import read_text
 from kindling.process import parent
 
-OUTPUT = "output.txt"
+OUTPUT, MOST_OF_OUTPUT = "output.txt", 10_000_000
 
 
 class Forks:
@@ -86,3 +87,16 @@ def _write_into(file: Path) -> None:
     output = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o644)
     for descriptor, target in ((nothing, 0), (output, 1), (output, 2)):
         os.dup2(descriptor, target)
+
+
+def death(code: int, folder: Path) -> str:
+    """Why a trial ended that has not said so in its run.json."""
+    if code < 0:
+        often = "; often the memory has run out" if -code == signal.SIGKILL else ""
+        return f"killed by {signal.Signals(-code).name}{often}"
+    said: list[str] = []
+    with suppress(OSError, ValueError):
+        said = [line for line in read_text(folder / OUTPUT, MOST_OF_OUTPUT).splitlines() if line.startswith("error: ")]
+    if code and said:
+        return said[-1].removeprefix("error: ")
+    return f"ended without a result, exit code {code}; see {OUTPUT} in its folder"

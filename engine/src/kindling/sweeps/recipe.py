@@ -7,6 +7,8 @@ import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
+from kindling.config.space import plain
+
 # What belongs to a place, and not to a recipe.
 LEFT_OUT = ("paths.", "hydra", "experiment")
 
@@ -43,13 +45,4 @@ def _put(values: dict[str, Any], override: Override) -> None:
     node = values
     for parent in parents:
         node = node.setdefault(parent, {})
-    node[name] = _plain(override.value())
-
-
-def _plain(value: Any) -> Any:
-    """A value of Hydra's parser, whose quoted texts are objects of their own."""
-    if isinstance(value, dict):
-        return {str(_plain(key)): _plain(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_plain(each) for each in value]
-    return value if value is None or isinstance(value, bool | int | float | str) else value.text
+    node[name] = plain(override.value())

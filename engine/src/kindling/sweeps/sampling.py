@@ -63,7 +63,8 @@ def direction(better: str) -> Any:
 
 def start_values(space: Sequence[Param], start: Mapping[str, Any]) -> Values:
     """Of a trial to begin with: what is given; the rest is left to the config."""
-    return {param.key: text_of(start[param.key]) for param in space if param.key in start}
+    given = {param.key: param.spelled(start[param.key]) for param in space if param.key in start}
+    return {key: text for key, text in given.items() if text is not None}
 
 
 def _sampler(settings: Mapping[str, Any], number: int, space: Sequence[Param]) -> optuna.samplers.BaseSampler:

@@ -48,7 +48,36 @@ def space_of(loader: Any, settings: Mapping[str, Any], arguments: Sequence[str])
             )
     if not space:
         raise ConfigError("sweep: given no setting with several values; allowed: seed=0,1,2, or an interval")
-    return space, [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+    return ordered(space), [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+
+
+def ordered(space: Sequence[Param]) -> list[Param]:
+    """The parameters, each behind those that its condition names.
+
+    Raises:
+        ConfigError: a condition names none, or what it never is.
+    """
+    by_key = {param.key: param for param in space}
+    found: dict[str, Param] = {}
+    left = [param._replace(when=tuple(_condition(param.key, each, by_key) for each in param.when)) for param in space]
+    while left:
+        ready = next((param for param in left if all(key in found for key, _ in param.when)), None)
+        if ready is None:
+            raise ConfigError(f"sweep.params: {', '.join(param.key for param in left)}: when: each waits for another")
+        left.remove(ready)
+        found[ready.key] = ready
+    return list(found.values())
+
+
+def _condition(of: str, condition: tuple[str, Any], space: Mapping[str, Param]) -> tuple[str, str]:
+    key, value = condition
+    choices = {name: param for name, param in space.items() if param.choices and name != of}
+    if key not in choices:
+        raise ConfigError(str(Fault(f"sweep.params: {of}: when", key, ", ".join(choices), nearest(key, choices))))
+    spelled = choices[key].spelled(value)
+    if spelled is None:
+        raise ConfigError(str(Fault(f"sweep.params: {of}: when: {key}", text_of(value), choices[key].text)))
+    return key, spelled
 
 
 def is_of_the_sweep(key: str) -> bool:
@@ -73,7 +102,7 @@ def refuse_other_starts(space: Sequence[Param], starts: Sequence[Mapping[str, An
             if key not in params:
                 near = nearest(key, params)
                 raise ConfigError(str(Fault(f"sweep.start: {key}", str(value), ", ".join(params), near)))
-            if not params[key].holds(text_of(value)):
+            if params[key].spelled(value) is None:
                 raise ConfigError(str(Fault(f"sweep.start: {key}", text_of(value), params[key].text)))
 
 

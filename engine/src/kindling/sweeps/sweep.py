@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +13,12 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
 from kindling.config import project
-from kindling.errors import Interrupted, InUseError, KindlingError
+from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
 from kindling.run_folders.lock import CLAIM, RunLock, is_held
 from kindling.run_folders.trials import (
+    SWEEP_FILE,
     Trial,
     read_sweep,
     read_trial,
@@ -26,7 +28,7 @@ from kindling.run_folders.trials import (
     write_trial,
 )
 from kindling.sweeps import words
-from kindling.sweeps.jobs import Forks
+from kindling.sweeps.jobs import Forks, death
 from kindling.sweeps.recipe import recipe
 from kindling.sweeps.settings import described, refuse_other_starts, refuse_other_sweep, settings_of, space_of
 
@@ -79,10 +81,17 @@ class Sweep:
         """
         refuse_other_starts(self.space, self.settings["start"])
         self.folder.mkdir(parents=True, exist_ok=True)
+        # Looked for first, since another process writes sweep.json before it makes one.
+        begun = trial_folders(self.folder)
         description = described(self.settings, self.space, self.fixed)
         before = read_sweep(self.folder)
         if before is not None:
             refuse_other_sweep(str(self.folder), before, description)
+        elif begun:
+            raise ConfigError(
+                f"{self.folder}: holds {begun[0].name}, and no {SWEEP_FILE}; "
+                "allowed: a folder without runs, as by sweep.name=NEW, or remove it"
+            )
         else:
             write_sweep(self.folder, description)
         self._say_begin(read_trials(self.folder))
@@ -111,6 +120,8 @@ class Sweep:
         self._refuse_further_failures()
         for folder in trial_folders(self.folder):
             found = read_trial(folder)
+            if found is None and self._is_beyond(int(folder.name)):
+                continue
             if found is None or found.state == "open":
                 claim = self._claimed(folder)
                 # Meanwhile another process may have ended it.
@@ -121,19 +132,29 @@ class Sweep:
                     claim.release()
         return self._new()
 
+    def _is_beyond(self, number: int) -> bool:
+        """Whether a folder is none of this sweep's trials: those that it asks for have no such number."""
+        if self.settings["sampler"] == "grid":
+            return self._params(number) is None
+        return number >= self.settings["n_trials"]
+
     def _new(self) -> tuple[Trial, RunLock] | None:
         most = self.settings["n_trials"]
         while True:
-            number = max((int(folder.name) for folder in trial_folders(self.folder)), default=-1) + 1
+            taken = {int(folder.name) for folder in trial_folders(self.folder)}
+            number = next(each for each in count() if each not in taken)
             ended = most is not None and number >= most
             if ended or (self.settings["sampler"] == "grid" and self._params(number) is None):
                 return None
+            folder = self.folder / str(number)
+            if not folder.is_dir() and os.path.lexists(folder):
+                raise KindlingError(f"{folder}: is no folder, and stands where a trial's is to be; move it away")
             with suppress(FileExistsError):
                 # Whoever makes the folder has the trial.
-                (self.folder / str(number)).mkdir()
-                claim = self._claimed(self.folder / str(number))
+                folder.mkdir()
+                claim = self._claimed(folder)
                 if claim:
-                    return self._asked(self.folder / str(number)), claim
+                    return self._asked(folder), claim
 
     def _claimed(self, folder: Path) -> RunLock | None:
         """None if another process has it, or its run still lives."""
@@ -185,6 +206,7 @@ class Sweep:
                     return
             now = time.monotonic()
             if self.settings["hours"] is not None and now - self.started > 3600 * self.settings["hours"]:
+                print(f"sweep: sweep.hours={self.settings['hours']} is over; the same command goes on", flush=True)
                 raise Interrupted("SIGTERM")
             for pid, running in self.running.items():
                 limit = self.settings["trial_hours"]
@@ -199,7 +221,7 @@ class Sweep:
             trial.outcome = running.trial.outcome
             write_trial(trial)
         elif trial.state == "open" and (trial.facts or {}).get("status") != "interrupted":
-            trial.outcome = {"state": "failed", "reason": _death(code)}
+            trial.outcome = {"state": "failed", "reason": death(code, trial.folder)}
             write_trial(trial)
         running.claim.release()
         self.ended_s.append(time.monotonic() - running.started)
@@ -263,10 +285,3 @@ class Sweep:
         with write_whole(file) as stream:
             stream.write(redact_text(recipe(self.forks.loader, [*self.fixed, *best.overrides], title)))
         print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
-
-
-def _death(code: int) -> str:
-    if code < 0:
-        often = "; often the memory has run out" if -code == signal.SIGKILL else ""
-        return f"killed by {signal.Signals(-code).name}{often}"
-    return f"exit code {code}; see output.txt in its folder"

@@ -50,6 +50,29 @@ def a_sweep_begins_with_settings(config: Config) -> Iterator[Fault]:
         yield Fault("sweep.start", str(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
 
 
+def a_sweep_has_a_folder_of_its_own(config: Config) -> Iterator[Fault]:
+    name = _sweep(config).get("name", "x")
+    if not isinstance(name, str | int | float) or not str(name).strip() or set(str(name)) & set("/\\\0"):
+        yield Fault("sweep.name", repr(name), "a name of a folder, without /")
+
+
+def trials_are_resumed_as_themselves(config: Config) -> Iterator[Fault]:
+    resume = get(config, "resume")
+    if _sweep(config) and resume not in (None, "auto"):
+        yield Fault("resume", f"{resume} in a sweep", "null; each trial goes on from its own checkpoint")
+
+
+def what_prunes_is_measured_on_validation(config: Config) -> Iterator[Fault]:
+    sweep, monitor = _sweep(config), str(get(config, "monitor"))
+    if sweep.get("pruner") and monitor.startswith("train"):
+        yield Fault("monitor", f"{monitor} with sweep.pruner={sweep['pruner']}", "a metric of validation")
+
+
+def a_trial_is_recorded(config: Config) -> Iterator[Fault]:
+    if _sweep(config) and get(config, "trainer.fast_dev_run"):
+        yield Fault("trainer.fast_dev_run", "true in a sweep", "false; debug=fast for a short one")
+
+
 def _sweep(config: Config) -> dict[str, Any]:
     found = get(config, "sweep")
     return found if isinstance(found, dict) else {}
@@ -64,4 +87,8 @@ RULES = (
     choices_of_a_sweep_are_known,
     a_sweep_has_something_to_compare,
     a_sweep_begins_with_settings,
+    a_sweep_has_a_folder_of_its_own,
+    trials_are_resumed_as_themselves,
+    what_prunes_is_measured_on_validation,
+    a_trial_is_recorded,
 )
