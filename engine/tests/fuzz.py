@@ -50,7 +50,7 @@ VERBS = {
 }
 
 
-def mutators_of(name: str) -> tuple[dict[str, Mutator], dict[str, int]]:
+def mutators_of(name: str) -> tuple[Mapping[str, Mutator], Mapping[str, int]]:
     """What changes the files that a verb reads, and how often each is chosen."""
     if name == "serve model":
         return FOLDER_MUTATORS, FOLDER_WEIGHTS
