@@ -24,6 +24,7 @@ from kindling.run_folders.trials import Trial, read_trials
 from kindling.sweeps import sampling
 from kindling.sweeps.jobs import death
 from kindling.sweeps.pruners import is_worse
+from kindling.sweeps.pruning import pruning_of
 from kindling.sweeps.settings import ordered
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
@@ -265,6 +266,24 @@ def test_the_best_trial_is_an_experiment_that_composes_to_its_config(tmp_path):
         copied.unlink()
     differing = changed_settings(saved_config(folder / str(number)), found)
     assert [key for key in differing if not key.startswith(("paths", "experiment_name"))] == []
+
+
+@pytest.mark.parametrize(
+    ("content", "prunes"),
+    [
+        ({"monitor": "val/loss", "better": "min", "pruner": "median"}, True),
+        ({"monitor": "val/loss", "better": "min", "pruner": None}, False),
+        ({"pruner": "median"}, False),
+        ({"monitor": ["val/loss"], "better": "min", "pruner": "median"}, False),
+        ({"monitor": "val/loss", "better": "min", "pruner": "os.system"}, False),
+        ({"monitor": "val/loss", "better": "down", "pruner": ["median"]}, False),
+    ],
+)
+def test_only_a_sweep_that_names_a_pruner_prunes_whoever_wrote_its_file(tmp_path, content, prunes):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "trial.json").write_text('{"params": {}}')
+    (tmp_path / "sweep.json").write_text(json.dumps(content))
+    assert bool(pruning_of({"paths": {"run": str(tmp_path / "0")}})) == prunes
 
 
 @pytest.mark.slow

@@ -33,10 +33,6 @@ class Param(NamedTuple):
     whole: bool = False
     when: tuple[tuple[str, Any], ...] = ()
 
-    @property
-    def is_interval(self) -> bool:
-        return not self.choices
-
     def is_active(self, values: Mapping[str, Any]) -> bool:
         return all(str(values.get(key)) == value for key, value in self.when)
 

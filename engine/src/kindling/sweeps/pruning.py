@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from kindling.config.rules.sweep_rules import PRUNERS
 from kindling.run_folders.trials import read_sweep, read_trial, read_trials
 
 
@@ -56,7 +57,11 @@ def pruning_of(config: dict[str, Any]) -> list[Callback]:
     if read_trial(folder) is None:
         return []
     sweep = read_sweep(folder.parent) or {}
-    return [Pruning(folder, sweep["monitor"], sweep["better"], sweep["pruner"])] if sweep.get("pruner") else []
+    monitor, better, pruner = (sweep.get(key) for key in ("monitor", "better", "pruner"))
+    # Somebody else may have written the file.
+    if not isinstance(monitor, str) or better not in ("min", "max") or pruner not in PRUNERS:
+        return []
+    return [Pruning(folder, monitor, better, pruner)]
 
 
 def pruned(trainer: Trainer) -> str | None:
