@@ -38,7 +38,8 @@ def last_step(folder: Path) -> int:
     return int(crash.resume_files.newest_first(folder)[0].stem[5:])
 
 
-@pytest.mark.parametrize("scenario", ["plain", pytest.param("image folder, 2 workers", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("scenario", ["plain", "image folder, 2 workers"])
 def test_a_run_killed_three_times_ends_with_the_same_bits_and_leaves_nothing(scenario, tmp_path):
     assert crash.random_kills(tmp_path, scenario, 1, seed=7).wrong == []
 

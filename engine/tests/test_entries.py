@@ -89,7 +89,7 @@ def test_several_processes_in_a_sweep_are_refused(tmp_path):
     assert "each of which would run the whole sweep; allowed: 1" in done.stderr
 
 
-@pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("signum", "code"), some([(signal.SIGINT, 130), (signal.SIGTERM, 143)], (signal.SIGTERM, 143)))
 def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
     fork = Fork(tmp_path, "train.py", *ENDLESS, f"paths.logs={tmp_path}")
     wait_for(tmp_path, "best.ckpt")

@@ -65,6 +65,7 @@ def test_a_moved_run_is_evaluated_where_it_lies(finished, tmp_path):
     assert (moved / "evaluation" / "test" / "metrics.json").exists()
 
 
+@pytest.mark.slow
 def test_results_of_a_run_that_cannot_be_written_go_to_the_logs(finished, tmp_path):
     run = finished
     (run.folder / "evaluation").write_text("a file where the folder would be")

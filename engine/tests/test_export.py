@@ -28,6 +28,7 @@ from kindling.inference.exporting import formats, int8, timing
 from kindling.inference.exporting.exported_graph import exported_graph
 from kindling.inference.exporting.parity import Parity
 from kindling.inference.model_folder import FILES
+from long_run import some
 
 FORMATS = ("onnx", "pt2", "torchscript", "int8")
 MODELS = {
@@ -268,7 +269,7 @@ def test_what_only_a_trace_could_hold_is_refused_unless_it_is_asked_for(tmp_path
     assert "a trace holds what it did for two inputs, and may do that for all others too" in caplog.text
 
 
-@pytest.mark.parametrize("format", ["onnx", "pt2", "torchscript"])
+@pytest.mark.parametrize("format", some(["onnx", "pt2", "torchscript"], "torchscript"))
 def test_a_full_disk_is_an_error_that_names_the_file(tmp_path, format):
     net, before = nn.Sequential(nn.Flatten(), nn.Linear(4096, 10)), resource.getrlimit(resource.RLIMIT_FSIZE)
     handled = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

@@ -250,6 +250,7 @@ def test_an_image_that_is_gone_before_the_first_checkpoint_is_told_in_one_line(f
     assert message == f"{gone}: cannot be read (No such file or directory); replace or remove it"
 
 
+@pytest.mark.slow
 def test_workers_end_with_the_test_that_they_read_for(files, monkeypatch):
     seen = []
     monkeypatch.setattr(Task, "on_test_end", lambda self: seen.extend(multiprocessing.active_children()))

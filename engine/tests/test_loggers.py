@@ -129,6 +129,7 @@ def test_a_run_that_fails_is_failed_and_a_store_that_fails_hides_nothing(store, 
     assert "MLflowRun could not log that the run has failed: division by zero" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_that_mlflow_no_longer_has_starts_there_anew(fakes, train_run, stop_at):
     stopped = stop_at(11, "logger=mlflow", EVERY_STEP)
     fakes.MlflowClient.stores.clear()

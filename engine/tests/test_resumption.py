@@ -258,7 +258,9 @@ def test_a_fork_of_another_model_is_refused(train_run, finished):
         train_run(f"fork={finished.folder}/checkpoints/best.ckpt")
 
 
-@pytest.mark.parametrize("given", ["", "/checkpoints/best.ckpt", "/checkpoints/last.ckpt"])
+@pytest.mark.parametrize(
+    "given", some(["", "/checkpoints/best.ckpt", "/checkpoints/last.ckpt"], "/checkpoints/best.ckpt")
+)
 def test_weights_start_a_new_run_at_its_beginning(train_run, trained, finished, given):
     run = train_run(f"weights={finished.folder}{given}", "optimizer.lr=0", "optimizer.weight_decay=0", "seed=2")
     assert len(rows_of(run)) == len(rows_of(trained))
@@ -322,6 +324,7 @@ def test_asking_who_holds_a_folder_does_not_give_it_away(tmp_path):
     assert not is_held(tmp_path)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_swept_out_at_the_next_start(stop_at, train_run):
     stopped = stop_at(3, EVERY_STEP)
     left = [Path(stopped.paths.run) / name for name in (".run.json.99.tmp", "checkpoints/.step_1.ckpt.99.tmp")]
@@ -461,7 +464,7 @@ def test_what_a_run_went_back_behind_is_not_its_best_checkpoint(train_run, confi
     )
 
 
-@pytest.mark.parametrize("at", [12, 16])  # within the run, and at its end
+@pytest.mark.parametrize("at", some([12, 16], 12))  # within the run, and at its end
 def test_a_best_checkpoint_that_was_removed_is_sought_anew(train_run, stop_at, caplog, at):
     stopped = stop_at(at, EVERY_STEP) if at < 16 else train_run(EVERY_STEP).cfg
     folder = Path(stopped.paths.run)
@@ -473,7 +476,7 @@ def test_a_best_checkpoint_that_was_removed_is_sought_anew(train_run, stop_at, c
     assert "test/accuracy" in run.metrics
 
 
-@pytest.mark.parametrize("key", ["fork", "weights"])
+@pytest.mark.parametrize("key", some(["fork", "weights"], "weights"))
 def test_a_mistyped_origin_leaves_nothing_that_later_runs_would_go_on_with(train_run, stop_at, config, tmp_path, key):
     stopped = stop_at(3, EVERY_STEP)
     with pytest.raises(ConfigError, match=f"^{key}: given .*typo, which does not exist; allowed: a run folder or"):
@@ -484,6 +487,7 @@ def test_a_mistyped_origin_leaves_nothing_that_later_runs_would_go_on_with(train
     assert config("resume=last").paths.run == stopped.paths.run
 
 
+@pytest.mark.slow
 def test_resume_auto_takes_only_a_run_of_the_same_origin(train_run, stop_at, config):
     stopped = stop_at(5, EVERY_STEP)
     given = f"fork={stopped.paths.run}"
@@ -494,7 +498,9 @@ def test_resume_auto_takes_only_a_run_of_the_same_origin(train_run, stop_at, con
     assert config("resume=auto").paths.run == stopped.paths.run
 
 
-@pytest.mark.parametrize("given", ["callbacks.resume_checkpoint=null", "callbacks=none"])
+@pytest.mark.parametrize(
+    "given", some(["callbacks.resume_checkpoint=null", "callbacks=none"], "callbacks.resume_checkpoint=null")
+)
 def test_a_run_is_not_taken_up_without_the_callback_that_does_it(stop_at, config, given):
     stopped = stop_at(5, EVERY_STEP)
     for key in ("resume", "fork"):
@@ -513,7 +519,7 @@ def test_a_refused_resume_leaves_the_run_as_it_was(train_run):
     assert {name: (run.folder / name).read_bytes() for name in before} == before
 
 
-@pytest.mark.parametrize(("limit", "least"), [("max_steps=3", 5), ("max_epochs=0", 1)])
+@pytest.mark.parametrize(("limit", "least"), some([("max_steps=3", 5), ("max_epochs=0", 1)], ("max_steps=3", 5)))
 def test_a_limit_that_a_run_has_passed_is_refused(train_run, stop_at, limit, least):
     stopped = stop_at(5, EVERY_STEP)
     for key in ("resume", "fork"):
@@ -587,7 +593,7 @@ def test_a_run_goes_on_with_the_initialisation_that_it_was_started_with():
     refuse_changes({"paths": {}}, {"paths": {}, "init": None})  # a run of before there was a choice
 
 
-@pytest.mark.parametrize("given", some([99, 2.0, True, [3]], 99, [3]))
+@pytest.mark.parametrize("given", some([99, 2.0, True, [3]], 99))
 def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(train_run, stop_at, capsys, given):
     stopped = stop_at(3, EVERY_STEP)
     file = Path(stopped.paths.run) / "run.json"

@@ -442,6 +442,7 @@ def test_a_replay_leaves_them_out():
     assert [type(each).__name__ for each in built if not isinstance(each, WRITERS)] == ["GradientNorm"]
 
 
+@pytest.mark.slow
 def test_histograms_begin_with_the_first_epoch(train_run):
     run = train_run(*ON, "callbacks.histograms.every_n_epochs=2", "trainer.max_epochs=3", "data.num_images=64")
     (values,) = [each for tag, each in values_of(run).items() if tag == "weights/net.head.1.bias"]

@@ -86,6 +86,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(train_run, 
     assert not same_weights(first.weights(), other.weights())
 
 
+@pytest.mark.slow
 def test_seed_zero_is_a_seed(train_run):
     torch.manual_seed(123)
     first = train_run("seed=0")
