@@ -30,6 +30,7 @@ def data() -> Diabetes:
     return data
 
 
+@pytest.mark.slow
 def test_its_splits_together_are_scikit_learns_patients_each_once(data):
     from sklearn.datasets import load_diabetes
 

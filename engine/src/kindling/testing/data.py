@@ -127,7 +127,7 @@ def test_an_epoch_goes_on_where_it_was_left(data):
         assert same(list(loader), whole[batches_done:])
 
 
-@pytest.mark.parametrize("num_processes", [2, 3])
+@pytest.mark.parametrize("num_processes", [pytest.param(2, marks=pytest.mark.slow), 3])
 def test_any_number_of_processes_sees_each_example_once(data, num_processes):
     alone, ranks = copy.copy(data), [copy.copy(data) for _ in range(num_processes)]
     for rank, each in enumerate(ranks):
