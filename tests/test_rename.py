@@ -1,0 +1,165 @@
+"""scripts/rename.py: the new name is everywhere, the old one nowhere; what cannot be right changes nothing."""
+
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kindling.config import project
+
+HERE = project.current()
+OLD, NEW = HERE.package, "zq_renamed"
+sys.path.insert(0, str(HERE.root / "scripts"))
+RENAME = runpy.run_path(str(HERE.root / "scripts" / "rename.py"))
+
+
+def copied(folder: Path) -> Path:
+    """The project without its runs, its engine's tests and long texts."""
+    root, leave_out = folder / "copy", shutil.ignore_patterns("__pycache__", "test_rename.py", "*.egg-info", "texts")
+    for name in ("src", "configs", "tests", "scripts", "docs"):
+        shutil.copytree(HERE.root / name, root / name, ignore=leave_out)
+    for file in (file for file in HERE.root.iterdir() if file.is_file()):
+        shutil.copy(file, root)
+    (root / "README.md").write_text("# Kindling\n")
+    (root / "LICENSE").write_text("MIT License\n\nCopyright (c) 2026 the Kindling authors\n")
+    (root / "engine").mkdir()
+    (root / "engine" / "src").symlink_to(HERE.root / "engine" / "src")
+    (root / "engine" / "README.md").write_text(f"{OLD}\n")
+    return root
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    return copied(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy that no test changes."""
+    return copied(tmp_path_factory.mktemp("shared"))
+
+
+def rename(root: Path, *arguments: str) -> int:
+    return RENAME["main"](arguments, root)
+
+
+def contents(root: Path) -> dict[str, bytes]:
+    files = (file for file in root.rglob("*") if file.is_file() and not {".git", ".ruff_cache"} & set(file.parts))
+    return {str(file.relative_to(root)): file.read_bytes() for file in files}
+
+
+def modes_of(root: Path) -> dict[str, int]:
+    return {file.name: file.stat().st_mode for file in root.iterdir() if file.is_file()}
+
+
+@pytest.fixture
+def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports that ruff is not asked to sort, which takes two processes; one test is about that."""
+    monkeypatch.setitem(RENAME["main"].__globals__, "tidy", lambda *_: [])
+
+
+def git(root: Path, *arguments: str) -> None:
+    known = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    subprocess.run(["git", *known, *arguments], cwd=root, check=True, capture_output=True)
+
+
+def test_the_old_name_is_left_in_the_engine_alone_and_the_imports_are_sorted(copy):
+    modes = modes_of(copy)
+    assert rename(copy, NEW) == 0
+    names = [str(file.relative_to(copy)) for file in copy.rglob("*")]
+    assert [name for name in names if re.search(rf"\b{OLD}\b", name)] == []
+    word = re.compile(rf"\b{OLD}\b".encode())
+    assert [name for name, text in contents(copy).items() if word.search(text)] == ["engine/README.md"]
+    assert project.read(copy).package == NEW
+    assert (copy / "src" / NEW / "models").is_dir()
+    assert modes_of(copy) == modes
+    ruff = [sys.executable, "-m", "ruff", "check", "--select", "I", "src"]
+    assert subprocess.run(ruff, cwd=copy, capture_output=True).returncode == 0
+
+
+@pytest.mark.usefixtures("as_it_is")
+def test_the_same_command_again_changes_nothing(copy, capsys):
+    command = NEW, "--title", "My title", "--author", "Acme & Söhne"
+    assert rename(copy, *command) == 0
+    once = contents(copy)
+    assert (copy / "README.md").read_text().startswith("# My title\n")
+    assert re.search(r"the Kindling authors\nCopyright \(c\) \d{4} Acme & Söhne\n$", (copy / "LICENSE").read_text())
+    assert rename(copy, *command) == 0
+    assert contents(copy) == once
+    assert f"{NEW}: is the name already" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("as_it_is")
+def test_a_rename_that_was_killed_goes_on(copy, monkeypatch):
+    """It stands between any two of its files."""
+    written, write = [], RENAME["write"]
+
+    def dies(file, text):
+        if len(written) == 7:
+            raise KeyboardInterrupt
+        written.append(file)
+        write(file, text)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(RENAME["main"].__globals__, "write", dies)
+        with pytest.raises(KeyboardInterrupt):
+            rename(copy, NEW)
+    assert rename(copy, NEW) == 0
+    word = re.compile(rf"\b{OLD}\b".encode())
+    assert [name for name, text in contents(copy).items() if word.search(text)] == ["engine/README.md"]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("Acme-Vision", "did you mean acme_vision"),
+        ("1st", "a letter first"),
+        ("class", "a word of Python"),
+        ("null", "a word of Python or YAML"),
+        ("torch", "imports something else already"),
+        ("yaml", "imports something else already"),
+        ("json", "imports something else already"),
+        (project.ENGINE, "imports something else already"),
+        ("configs", "imports something else already"),
+        ("model", "a word that stands in "),
+    ],
+)
+def test_a_name_that_cannot_be_right_is_refused_and_changes_nothing(shared, capsys, name, told):
+    before = contents(shared)
+    assert rename(shared, name) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: name: given '{name}'")
+    assert told in line
+    assert contents(shared) == before
+
+
+def test_a_word_of_the_projects_own_is_no_name_since_a_later_rename_would_change_it_too(copy, capsys):
+    (copy / "docs" / "a.md").write_text("we look at zq_words\n")
+    assert rename(copy, "zq_words") == 2
+    assert "stands in docs/a.md; allowed: one that stands nowhere yet" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("as_it_is")
+def test_what_git_could_not_undo_is_refused(copy, capsys):
+    git(copy, "init")
+    git(copy, "add", ".")
+    git(copy, "commit", "-m", "a")
+    (copy / "README.md").write_text("mine\n")
+    assert rename(copy, NEW) == 1
+    assert "not committed: README.md; commit or stash" in capsys.readouterr().err
+    git(copy, "commit", "-a", "-m", "b")
+    before = contents(copy)
+    (copy / "logs").mkdir()
+    (copy / "logs" / "run.txt").write_text(OLD)
+    assert rename(copy, NEW) == 0
+    assert (copy / "README.md").read_text() == "mine\n"
+    assert (copy / "logs" / "run.txt").read_text() == OLD
+    git(copy, "add", "--all")
+    git(copy, "reset", "--hard")
+    shutil.rmtree(copy / "logs", ignore_errors=True)
+    assert contents(copy) == before
