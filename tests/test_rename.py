@@ -116,7 +116,7 @@ def test_a_rename_that_was_killed_goes_on(copy, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("Acme-Vision", "did you mean acme_vision"),
+        ("Zq-Renamed", "did you mean zq_renamed"),
         ("1st", "a letter first"),
         ("class", "a word of Python"),
         ("null", "a word of Python or YAML"),
