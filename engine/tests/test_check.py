@@ -67,15 +67,6 @@ OWN += ("model=none", "optimizer=none", "scheduler=none", "metrics=none")
 OWN_DATA = "data._target_=bench.foreign.boring_classes.BoringDataModule"
 
 
-def test_the_settings_of_another_data_module_are_one_mistake(problems):
-    errors, _ = problems(*OWN, "data=plain", OWN_DATA)
-    errors = [error for error in errors if not error.startswith("data.train")]
-    assert errors == [
-        "data: given 13 settings that BoringDataModule does not take; allowed: nothing, and none of the settings of "
-        f"another class; did you mean data=none +{OWN_DATA}?"
-    ]
-
-
 def test_what_the_command_line_added_is_not_to_be_taken_away_by_it(problems):
     (error,), _ = problems(*OWN, "data=none", f"+{OWN_DATA}", "+data.fold=1")
     assert "data.fold: given an argument that BoringDataModule does not take" in error
@@ -85,7 +76,7 @@ def test_what_the_command_line_added_is_not_to_be_taken_away_by_it(problems):
 def test_a_key_that_shares_little_with_a_missing_one_is_not_meant(problems):
     errors, _ = problems("metrics=f1", "data=fake", "~data.num_classes")
     assert any("where data.num_classes is not there" in error for error in errors)
-    assert not any("num_folds" in error for error in errors)
+    assert not any("did you mean" in error for error in errors)
 
 
 def test_no_valid_command_line_is_refused_and_each_composes_as_hydra_would(composer):

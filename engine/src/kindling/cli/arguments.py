@@ -76,11 +76,13 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     if check.left_out:
         useless = ", ".join(check.left_out)
         print(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out", file=sys.stderr)
+    for line in check.former.lines:
+        print(f"warning: {line}", file=sys.stderr)
     if given.cfg == "job" and not (given.package or "").startswith("hydra"):
         leave_out(check.configs[0])
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)
         return None
-    return [each for each in flags_first if each not in check.left_out]
+    return [each for each in flags_first if each not in check.left_out] + check.former.overrides
 
 
 def in_full(name: str, arguments: Sequence[str]) -> list[str]:

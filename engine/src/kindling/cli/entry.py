@@ -151,6 +151,8 @@ def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | P
         # What is logged is known once `train` is given a task, or none.
         check = Check(composer, waits=True)
         refuse(check.run(in_full(name, overrides)))
+    for line in check.former.lines:
+        print(f"warning: {line}", file=sys.stderr)
 
     (cfg,) = check.configs
     with open_dict(cfg):

@@ -18,13 +18,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
-from kindling.config import once, project
+from kindling.config import deletions, once, project
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
 VERSION_BASE = "1.3"
 
 once.install()
+deletions.install()
 
 
 class Composer:

@@ -21,6 +21,8 @@ class Fault:
     # The dotted key that is not there, and who asks for it.
     lacks: str = ""
     needed_by: str = ""
+    # Of a setting that its class does not take: the node.
+    untaken_by: str = ""
 
     def __str__(self) -> str:
         parts = [f"given {self.given}"]

@@ -18,6 +18,7 @@ from yaml import YAMLError
 
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
+from kindling.config.check.former import Former
 from kindling.config.check.groups import Asked, clash, hydra_misfit
 from kindling.config.check.jobs import jobs
 from kindling.config.check.lacking import by_file
@@ -69,6 +70,8 @@ class Check:
         self.configs: list[DictConfig] = []
         # Lines that Hydra is not to see, and what has no use for them.
         self.left_out: dict[str, str] = {}
+        # Settings of classes in whose place others are asked for.
+        self.former = Former(self.files)
         self._has_params = False
         # Whether `sweep` is chosen, which knows intervals too.
         self._is_sampled = False
@@ -86,6 +89,8 @@ class Check:
         if not in_files:
             for job in self._jobs(overrides):
                 self._check_job(job)
+        for fault in self.former.differing():
+            self._add(fault)
         return list(self.problems.values())
 
     def _add(self, problem: Problem) -> None:
@@ -159,10 +164,12 @@ class Check:
         asked = Asked(self.composer, self.files, config, [each.key_or_group for each in overrides], lines)
         in_vain = {fault.path: fault for fault in asked.faults(config)}
         config, left_out = settled(config)
-        whole = [
-            *keys.top_level_faults(config, self.files, self.composer.name, added),
-            *problems_of(config, waits=self.waits),
-        ]
+        found = problems_of(config, waits=self.waits)
+        given = [each.key_or_group for each in applied]
+        if self.former.leave_out(self.configs[-1], found, lambda: self.composer.files(lines), given):
+            config, left_out = settled(self.configs[-1])
+            found = problems_of(config, waits=self.waits)
+        whole = [*keys.top_level_faults(config, self.files, self.composer.name, added), *found]
         # `transform` decides on data.transform.
         whole = by_file(whole, self.files, config, overrides)
         others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]

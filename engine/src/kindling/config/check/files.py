@@ -3,7 +3,7 @@
 import codecs
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class ConfigFiles:
 
     def __init__(self, *folders: Path):
         self.folders = folders
+        self._trees: dict[str, yaml.Node | None] = {}
 
     @cached_property
     def groups(self) -> dict[str, list[str]]:
@@ -124,13 +125,16 @@ class ConfigFiles:
             defaults: the name and the package of each file, in the order of the merge.
         """
         for name, package in reversed(defaults):
-            file = self.file(name)
-            inner = path.removeprefix(f"{package}.") if package not in ("", GLOBAL) else path
-            if file and (package in ("", GLOBAL) or path.startswith(f"{package}.")):
-                mark = _mark(_parsed(file), re.split(r"[.\[]", inner))
-                if mark:
-                    return f"{_shown(file)}:{mark.line + 1}"
+            keys = _below(package, path)
+            mark = _mark(self._tree(name), keys) if keys else None
+            if mark:
+                return f"{self.shown(name)}:{mark.line + 1}"
         return ""
+
+    def setters(self, path: str, defaults: Sequence[tuple[str, str]]) -> list[str]:
+        """The names of the files that set a key itself, in the order of the merge."""
+        below = ((name, _below(package, path)) for name, package in defaults)
+        return [name for name, keys in below if keys and reduce(_child, keys, self._tree(name))]
 
     def top_level(self, name: str) -> dict[str, bool]:
         """The keys and groups that configs/<name>.yaml has, and whether a config has to have them."""
@@ -141,8 +145,10 @@ class ConfigFiles:
         return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
 
     def _tree(self, name: str) -> yaml.Node | None:
-        file = self.file(name)
-        return _parsed(file) if file else None
+        if name not in self._trees:
+            file = self.file(name)
+            self._trees[name] = _parsed(file) if file else None
+        return self._trees[name]
 
     def chosen(self, name: str) -> bool:
         """Whether configs/<name>.yaml chooses from any group but Hydra's."""
@@ -223,6 +229,12 @@ def _mark(node: yaml.Node | None, keys: list[str]) -> Any:
         if name.value == keys[0]:
             return (_mark(value, keys[1:]) if keys[1:] else None) or name.start_mark
     return None
+
+
+def _below(package: str, path: str) -> list[str]:
+    """A key as the keys that lead to it in a file of a package; none if it lies elsewhere."""
+    inner = path if package in ("", GLOBAL) else path.removeprefix(f"{package}.")
+    return re.split(r"[.\[]", inner) if inner != path or package in ("", GLOBAL) else []
 
 
 def _shown(file: Path) -> str:

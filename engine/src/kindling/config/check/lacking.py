@@ -27,19 +27,22 @@ def by_file(
     choices = value(config, "hydra.runtime.choices") or {}
     given = [each.key_or_group for each in overrides]
     ours = {each.partition(".")[0] for each in given if each.endswith("._target_")}
-    ours |= {each.key_or_group.partition(".")[0] for each in overrides if each.is_delete()}
+    deleted = {each.key_or_group.partition(".")[0] for each in overrides if each.is_delete()}
     faults = [each for each in problems if isinstance(each, Fault) and each.lacks and each.path not in given]
     required = {each.lacks for each in faults if each.path == each.lacks}
     known = list(paths(config)) if faults else []
     found: dict[str, list[Fault]] = {}
     for fault in faults:
         group = fault.lacks.partition(".")[0]
-        file = "" if group in ours else files.shown(f"{group}/{choices.get(group)}")
-        if file and (fault.lacks in required or not nearest(fault.lacks, known, cutoff=SAME)):
+        target = value(config, f"{group}._target_") if group in ours else None
+        file = str(target).rpartition(".")[2] if target else files.shown(f"{group}/{choices.get(group)}")
+        if file and group not in deleted and (fault.lacks in required or not nearest(fault.lacks, known, cutoff=SAME)):
             found.setdefault(file, []).append(fault)
+    # One key alone that a class lacks has the better line.
+    found = {origin: group for origin, group in found.items() if "/" in origin or len(group) > 1}
     merged = {id(each) for group in found.values() for each in group}
     rest = [each for each in problems if id(each) not in merged]
-    return [*(_lacking(file, group) for file, group in found.items()), *rest]
+    return [*(_lacking(file, group, in_file="/" in file) for file, group in found.items()), *rest]
 
 
 def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Problem]:
@@ -56,9 +59,12 @@ def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Proble
     ]
 
 
-def _lacking(file: str, faults: list[Fault]) -> Fault:
+def _lacking(origin: str, faults: list[Fault], *, in_file: bool) -> Fault:
+    """One fault for all keys that a file, or a class that the command line names, is without."""
     group = faults[0].lacks.partition(".")[0]
     keys = ", ".join(dict.fromkeys(each.lacks.removeprefix(f"{group}.") for each in faults))
     askers = list(dict.fromkeys(each.needed_by for each in faults))
-    others = "" if any(each.path == each.lacks for each in faults) else f", or another {' and '.join(askers)}"
-    return Fault(group, f"{file} without {keys}", f"a value for each there{others}; asked for by {', '.join(askers)}")
+    required = any(each.path == each.lacks for each in faults)
+    ways = [*["a value for each there"] * in_file, *[f"+{group}.KEY=... for each"] * (required and not in_file)]
+    allowed = ", or ".join([*ways, *[f"another {' and '.join(askers)}"] * (not required)])
+    return Fault(group, f"{origin} without {keys}", f"{allowed}; asked for by {', '.join(askers)}")

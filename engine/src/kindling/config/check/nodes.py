@@ -29,8 +29,6 @@ from kindling.config.upgrade import name_today
 PARTIAL = ("optimizer", "scheduler.scheduler")
 # Whether these may be null depends on the task.
 OPTIONAL = ("model", "optimizer", "data")
-# Settings that are no slip, but of another class.
-FEW = 3
 SCHEDULER_KEYS = ("scheduler", "interval", "frequency", "monitor", "strict", "name", "reduce_on_plateau")
 
 
@@ -184,16 +182,6 @@ def _target(target: Any, path: str) -> tuple[Fault | None, Signature | None]:
 def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature, path: str) -> Iterator[Fault]:
     name = values["_target_"].rpartition(".")[2]
     takes = [*known.annotations, *HYDRA_KEYS]
-    other = [key for key in values if key not in takes]
-    if path == "data" and len(other) > FEW and len(other) == len(values) - 1 and not known.takes_more:
-        allowed = f"{listed(_settable(known, path)) or 'nothing'}, and none of the settings of another class"
-        yield Fault(
-            path,
-            f"{len(other)} settings that {name} does not take",
-            allowed,
-            f"data=none +data._target_={values['_target_']}",
-        )
-        return
     for key in values:
         if key not in takes and not known.takes_more:
             near = nearest(key, takes)
@@ -202,6 +190,7 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
                 f"an argument that {name} does not take",
                 listed(_settable(known, path)),
                 f"{path}.{near}" if near else f"~{path}.{key}",
+                untaken_by=path,
             )
     if not values.get("_partial_") and "_args_" not in values:
         for key in sorted(known.required - present):

@@ -82,7 +82,7 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
             same = [each for each in known if each.partition(".")[0] == name.partition(".")[0]]
             near = nearest(name, same, cutoff=0.7) if same else nearest(name, known - {path})
             # What names of one group share says little.
-            near = near if not same or nearest(_last(name), [_last(near)], cutoff=0.65) else ""
+            near = near if not same or nearest(*_but_shared(_last(name), _last(near)), cutoff=0.65) else ""
             given, meant = f"{raw}, where {name} is not there", near and f"${{{near}}}"
             return Fault(path, given, "the name of a key", meant, lacks=name, needed_by=path.partition(".")[0])
     variable = re.search(r"\$\{oc\.env:(\w+)\}", raw)
@@ -92,6 +92,13 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
         return Fault(path, f"{raw}, and {variable[1]} is not set", allowed, near and f"${{oc.env:{near}}}")
     reason = " ".join(str(error).partition("full_key")[0].split())
     return Fault(path, raw, reason or "an interpolation such as ${data.num_classes}")
+
+
+def _but_shared(one: str, other: str) -> tuple[str, list[str]]:
+    """Two names, the second in a list, without the words that both have; whole if one has no more."""
+    words, others = one.split("_"), other.split("_")
+    rests = ["_".join(word for word in of if word not in but) for of, but in ((words, others), (others, words))]
+    return (rests[0], rests[1:]) if all(rests) else (one, [other])
 
 
 def _last(path: str) -> str:
