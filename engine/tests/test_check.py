@@ -191,6 +191,7 @@ SPOILED = {
     "model: {_target_: bench.models.cnn.CNNN}": ("model._target_", 3, "bench.models.cnn.CNN?"),
     "defaults: [{override /model: cnnn}]": ("defaults: model", 3, "cnn?"),
     "defaults: [{override /modle: cnn}]": ("defaults: modle", 3, "model?"),
+    "defaults: [{override /trainer: [cpu, ddp]}]": ("defaults: trainer", 3, "allowed: one of them"),
     "model: {dropout: 0.1": ("configs/experiment/mine.yaml", 4, "YAML"),
     "seed: 1\nseed: 2": ("configs/experiment/mine.yaml", 4, "duplicate key seed"),
 }

@@ -43,9 +43,7 @@ def test_hydra_is_given_what_the_check_has_left_out(capsys):
         assert set(composer.compose(lines).task.criterion) == {"_target_", "label_smoothing"}
 
 
-@pytest.mark.parametrize(
-    "line", ["+task.criterion.gamma=1", "task.criterion.class_weights=null"]
-)
+@pytest.mark.parametrize("line", ["+task.criterion.gamma=1", "task.criterion.class_weights=null"])
 def test_what_the_command_line_asks_for_itself_is_refused(checked, line):
     key = line.lstrip("+").partition("=")[0]
     errors, _ = checked(CRITERION, line)

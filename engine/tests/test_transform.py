@@ -56,7 +56,7 @@ def test_one_alone_is_saved_as_in_runs_of_before(config, line):
     assert config(*FAKE, line, *only).data.transform == rand
 
 
-@pytest.mark.parametrize("line", ["mix=[mixup,cutmix]", "optimizer=[sgd,adam]", "scheduler=[step,cosine]"])
+@pytest.mark.parametrize("line", ["mix=[mixup,cutmix]", "optimizer=[sgd,adam]", "trainer=[cpu,ddp]"])
 def test_options_that_build_the_same_are_refused_together(config, line):
     group, _, names = line.partition("=")
     one, other = names[1:-1].split(",")

@@ -19,10 +19,11 @@ from yaml import YAMLError
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles, not_yaml
 from kindling.config.check.former import Former
-from kindling.config.check.groups import Asked, clash, hydra_misfit
+from kindling.config.check.groups import Asked, hydra_misfit
 from kindling.config.check.jobs import jobs
 from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
+from kindling.config.check.several import clash
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
@@ -247,7 +248,7 @@ class Check:
             options = value if isinstance(value, list) else [value]
             misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
             misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            misfits = misfits or clash(self.files, key, options)
+            misfits = misfits or clash(self.files.file, key, options)
             for other in misfits[1:]:
                 self._add(other)
             fault = next(iter(misfits), None)

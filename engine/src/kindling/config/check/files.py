@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from kindling.config.check.defaults import child, groups_of, is_shared, named
+from kindling.config.check.several import clash_in_defaults
 from kindling.config.fault import Fault, listed, nearest
 
 GLOBAL = "_global_"
@@ -47,7 +49,7 @@ class ConfigFiles:
         for folder in self.folders:
             for file in (folder / group).rglob("*.yaml"):
                 found.add(file.relative_to(folder / group).with_suffix("").as_posix())
-        return sorted(option for option in found if not _is_shared(option))
+        return sorted(option for option in found if not is_shared(option))
 
     def file(self, name: str) -> Path | None:
         """The file of `group/option`, or of a primary config."""
@@ -91,13 +93,14 @@ class ConfigFiles:
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             yield not_yaml(error, file)
             return
-        entries = _child(tree, "defaults")
+        entries = child(tree, "defaults")
         if entries is not None and not isinstance(entries, yaml.SequenceNode):
             origin = f"{_shown(file)}:{entries.start_mark.line + 1}"
             yield Fault("defaults", "no list", "a list, such as [{override /model: cnn}]", origin=origin)
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
             origin = f"{_shown(file)}:{entry.start_mark.line + 1}"
-            for group, option, overriding in _named(entry, name):
+            yield from clash_in_defaults(self.file, list(named(entry, name)), origin)
+            for group, option, overriding in named(entry, name):
                 # Of a group that is no choice here, null is none.
                 fault = self._default(group, option, origin) if option or overriding else None
                 if fault:
@@ -108,7 +111,7 @@ class ConfigFiles:
     def _default(self, group: str, option: str | None, origin: str) -> Fault | None:
         if group.partition("/")[0] == "hydra" or (option is None and group in self.groups):
             return None
-        if group in self.groups and option and _is_shared(option) and self.file(f"{group}/{option}"):
+        if group in self.groups and option and is_shared(option) and self.file(f"{group}/{option}"):
             return None
         if group not in self.groups:
             last = group.rpartition("/")[2]
@@ -134,14 +137,14 @@ class ConfigFiles:
     def setters(self, path: str, defaults: Sequence[tuple[str, str]]) -> list[str]:
         """The names of the files that set a key itself, in the order of the merge."""
         below = ((name, _below(package, path)) for name, package in defaults)
-        return [name for name, keys in below if keys and reduce(_child, keys, self._tree(name))]
+        return [name for name, keys in below if keys and reduce(child, keys, self._tree(name))]
 
     def top_level(self, name: str) -> dict[str, bool]:
         """The keys and groups that configs/<name>.yaml has, and whether a config has to have them."""
         tree = self._tree(name)
         keys = {key.value: True for key, _ in tree.value} if isinstance(tree, yaml.MappingNode) else {}
-        entries = _child(tree, "defaults")
-        keys |= _groups_of(entries, name)
+        entries = child(tree, "defaults")
+        keys |= groups_of(entries, name)
         return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
 
     def _tree(self, name: str) -> yaml.Node | None:
@@ -152,28 +155,23 @@ class ConfigFiles:
 
     def chosen(self, name: str) -> bool:
         """Whether configs/<name>.yaml chooses from any group but Hydra's."""
-        entries = _child(self._tree(name), "defaults")
-        return any(group in self.groups for group in _groups_of(entries, name))
+        entries = child(self._tree(name), "defaults")
+        return any(group in self.groups for group in groups_of(entries, name))
 
     def default_options(self, name: str) -> dict[str, Any]:
         """The option of each group that configs/<name>.yaml chooses; a list if it chooses several."""
         found: dict[str, Any] = {}
-        entries = _child(self._tree(name), "defaults")
+        entries = child(self._tree(name), "defaults")
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
-            named = list(_named(entry, name))
-            for group, option, _ in named:
-                found[group] = option if len(named) == 1 else [each for _, each, _ in named]
+            chosen = list(named(entry, name))
+            for group, option, _ in chosen:
+                found[group] = option if len(chosen) == 1 else [each for _, each, _ in chosen]
         return found
 
     def value(self, name: str, key: str) -> Any:
         """What configs/<name>.yaml itself gives a key at its top level."""
         file = self.file(name)
         return yaml.safe_load(file.read_text(encoding="utf-8")).get(key) if file else None
-
-
-def _is_shared(option: str) -> bool:
-    """Whether a file is what several options take by their defaults lists, such as data/_images, and none itself."""
-    return any(part.startswith("_") for part in option.split("/"))
 
 
 def _parsed(file: Path) -> yaml.Node | None:
@@ -186,41 +184,6 @@ def _groups(folder: Path) -> Iterator[str]:
         name = inner.relative_to(folder).as_posix()
         if not any(part.startswith((".", "_")) for part in name.split("/")) and inner.is_dir():
             yield name
-
-
-def _groups_of(entries: yaml.Node | None, parent: str) -> dict[str, bool]:
-    """The groups of a defaults list, and whether an option is chosen."""
-    entries = entries if isinstance(entries, yaml.SequenceNode) else yaml.SequenceNode("", [])
-    return {group: option is not None for entry in entries.value for group, option, _ in _named(entry, parent)}
-
-
-def _named(entry: yaml.Node, parent: str) -> Iterator[tuple[str, str | None, bool]]:
-    """The group, the option and whether it overrides, of one entry of a defaults list."""
-    here = parent.rpartition("/")[0]
-    if isinstance(entry, yaml.ScalarNode):
-        if entry.value != "_self_":
-            group, _, option = _absolute(entry.value.partition("@")[0], here).rpartition("/")
-            yield group, option, False
-    elif isinstance(entry, yaml.MappingNode):
-        for key, value in entry.value:
-            words = key.value.split()
-            if "optional" in words:
-                continue
-            group = _absolute(words[-1].partition("@")[0], here)
-            options = value.value if isinstance(value, yaml.SequenceNode) else [value]
-            for option in options:
-                null = option.tag.endswith(":null")
-                yield group, None if null else option.value, "override" in words
-
-
-def _absolute(name: str, here: str) -> str:
-    return name[1:] if name.startswith("/") else f"{here}/{name}".lstrip("/")
-
-
-def _child(node: yaml.Node | None, key: str) -> yaml.Node | None:
-    if isinstance(node, yaml.MappingNode):
-        return next((value for name, value in node.value if name.value == key), None)
-    return None
 
 
 def _mark(node: yaml.Node | None, keys: list[str]) -> Any:

@@ -1,14 +1,11 @@
 """Groups that somebody has asked for, and that the chosen task or data does not take; and groups of Hydra's own."""
 
-from collections.abc import Iterator, Sequence
-from itertools import combinations
+from collections.abc import Iterator
 from typing import Any
 
-import yaml
 from omegaconf import DictConfig
 
 from kindling.config.check.files import ConfigFiles
-from kindling.config.check.schema import targets_in
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import Untaken, untaken, value
@@ -73,25 +70,6 @@ class Asked:
         meant = f"{each.argument} as the name of its argument {each.meant}" if each.meant else ""
         origin = "" if self._overridden(group, each.key) else origin
         return Fault(group, f"{what} {because}", f"{group}={option}", meant, origin)
-
-
-def clash(files: ConfigFiles, group: str, options: Sequence[Any]) -> list[Fault]:
-    """What keeps several options of a group from being taken together: two that build one node, none after others."""
-    built = [(option, _built(files, f"{group}/{option}")) for option in options]
-    same = [f"{one} and {other}" for (one, its), (other, others) in combinations(built, 2) if its & others]
-    if group == "experiment" and len(options) > 1:
-        same = [" and ".join(map(str, options))]
-    if same:
-        return [Fault(group, f"{same[0]}, which cannot be taken together", "one of them")]
-    if "none" in options[1:]:
-        return [Fault(group, f"none after {options[0]}, which takes that away", f"without none, or {group}=none")]
-    return []
-
-
-def _built(files: ConfigFiles, name: str) -> set[str]:
-    """The paths of what a file says to build."""
-    file = files.file(name)
-    return {path for path, _ in targets_in(yaml.safe_load(file.read_text(encoding="utf-8")), "")} if file else set()
 
 
 def hydra_misfit(composer: Composer, group: str, option: object) -> Fault | None:

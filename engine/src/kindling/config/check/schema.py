@@ -13,6 +13,7 @@ from kindling.config.bounds import Bound, Multiple
 from kindling.config.check import annotations
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.keys import HYDRA_KEYS
+from kindling.config.check.several import targets_in
 from kindling.config.check.values import annotation_of
 from kindling.config.given import GIVEN
 from kindling.config.signatures import signature
@@ -116,14 +117,6 @@ def _task(targets: dict[str, list[str]]) -> Schema:
         taken |= {name: {"anyOf": [each, REFERENCE, {"type": "null"}]} for name, each in inner.items() if name in taken}
         case["then"]["properties"] = taken
     return whole
-
-
-def targets_in(node: Any, path: str) -> list[tuple[str, str]]:
-    """The path of each node with a target, and that target."""
-    if not isinstance(node, dict):
-        return []
-    own = [(path, node["_target_"])] if "_target_" in node else []
-    return own + [found for key, value in node.items() for found in targets_in(value, f"{path}.{key}")]
 
 
 def _node(targets: list[str]) -> Schema:
