@@ -1,12 +1,15 @@
 """The loss against torch and torchvision."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 from torchvision.ops import sigmoid_focal_loss
 
 from kindling.errors import ConfigError
-from kindling.images.criterion import CrossEntropy
+from kindling.images.criterion import CrossEntropy, comparable
 from kindling.images.images import NO_LABEL
 
 WEIGHTS = [0.5, 1.0, 2.0, 4.0]
@@ -27,6 +30,39 @@ def test_without_and_with_next_to_no_focus_it_is_torchs_over_the_number_of_image
     expected = F.cross_entropy(LOGITS, targets, weight, reduction="sum", label_smoothing=smoothing) / 9
     torch.testing.assert_close(loss(targets, smoothing=smoothing, weights=weights), expected)
     torch.testing.assert_close(loss(targets, smoothing=smoothing, gamma=1e-9, weights=weights), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "how"),
+    [
+        ("CrossEntropyLoss", {"label_smoothing": 0.2, "weight": torch.tensor(WEIGHTS)}, "smoothed, weighted"),
+        ("NLLLoss", {"weight": torch.tensor(WEIGHTS)}, "weighted"),
+        ("MultiMarginLoss", {"weight": torch.tensor(WEIGHTS)}, "weighted"),
+        ("BCEWithLogitsLoss", {"pos_weight": torch.tensor(WEIGHTS)}, "weighted"),
+        ("CrossEntropyLoss", {}, None),
+        ("MSELoss", {}, None),
+    ],
+)
+def test_the_plain_form_of_a_loss_of_torch_is_that_class_without_settings(name, settings, how):
+    loss_of = getattr(nn, name)
+    targets = SHARES if name in ("BCEWithLogitsLoss", "MSELoss") else LABELS
+    criterion, before = comparable(loss_of(**settings)), loss_of(**settings)
+    # As an average of weights and spawned processes have it.
+    for each in (criterion, copy.deepcopy(criterion)):
+        plain = getattr(each, "plain", each)
+        assert plain(LOGITS, targets) == loss_of()(LOGITS, targets)
+        assert each(LOGITS, targets) == before(LOGITS, targets)
+        assert each.state_dict().keys() == before.state_dict().keys()
+    assert criterion.note == (how and f"loss: train/loss is the {how} one, val/loss and test/loss are plain")
+
+
+def test_an_own_criterion_is_left_as_it_is():
+    class Own(nn.CrossEntropyLoss):
+        pass
+
+    own = Own(label_smoothing=0.1)
+    assert comparable(own) is own
+    assert not hasattr(own, "plain")
 
 
 @pytest.mark.parametrize("gamma", [0.0, 2.0])

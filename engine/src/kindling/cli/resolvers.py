@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -86,14 +87,20 @@ def better(monitor: str | None, *, _root_: DictConfig) -> str:
     return logged.better(left_out.asked_of_a_task(_root_), monitor)
 
 
-def kept(key: str, today: int, *, _root_: DictConfig) -> int:
-    """A version of what a setting means: that of the run which resume= or fork= goes on with, else today's."""
+def kept(key: str, today: Any, *before: Any, _root_: DictConfig) -> Any:
+    """A version of what a setting means: that of the run which resume= or fork= goes on with, else today's.
+
+    Args:
+        key: the setting.
+        today: of a new run.
+        before: of a run that knows none; left out, today's.
+    """
     given = Path(str(_root_.paths.run if _root_.get("resume") else _root_.get("fork") or "")).expanduser()
     folder = given if given.is_dir() else given.parent.parent
     if not (folder / "config.yaml").is_file():
         return today
     try:
-        return flatten(saved_config(folder)).get(key, today)
+        return flatten(saved_config(folder)).get(key, *(before or (today,)))
     except ConfigError:
         # It is refused elsewhere.
         return today

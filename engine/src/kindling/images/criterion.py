@@ -1,7 +1,9 @@
 """Cross-entropy with what makes it fit a set: smoothed labels, weights of classes, less weight for easy images."""
 
+import copy
 from collections.abc import Sequence
-from typing import Literal
+from functools import partial
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +15,30 @@ from kindling.ranges import NotNegative, PositiveInt, Probability
 
 # Least of 1 - p: a root of zero has no gradient.
 NEVER_SURE = 1e-6
+
+
+def comparable(criterion: nn.Module) -> nn.Module:
+    """The criterion itself; a class of torch.nn that smooths or weighs is given a `plain` form and a `note` of it."""
+    if type(criterion).__module__ == nn.CrossEntropyLoss.__module__:
+        weighs = any(each is not None for each in criterion.buffers())
+        criterion.note = _note({"smoothed": getattr(criterion, "label_smoothing", 0.0), "weighted": weighs})  # pyright: ignore[reportArgumentType]
+        if criterion.note:
+            criterion.plain = partial(_without_weights, criterion)  # pyright: ignore[reportArgumentType]
+    return criterion
+
+
+def _without_weights(criterion: nn.Module, outputs: Tensor, targets: Tensor) -> Tensor:
+    plain = copy.copy(criterion)
+    # Weights of classes are all that losses of torch.nn hold.
+    plain._buffers = dict.fromkeys(criterion._buffers)
+    if hasattr(plain, "label_smoothing"):
+        plain.label_smoothing = 0.0  # pyright: ignore[reportArgumentType]
+    return plain(outputs, targets)
+
+
+def _note(names: dict[str, Any]) -> str | None:
+    how = ", ".join(name for name, is_so in names.items() if is_so)
+    return f"loss: train/loss is the {how} one, val/loss and test/loss are plain" if how else None
 
 
 class CrossEntropy(nn.Module):
@@ -60,10 +86,7 @@ class CrossEntropy(nn.Module):
     def note(self) -> str | None:
         """How the loss of training differs from those of validation and tests; None if it does not."""
         names = {"smoothed": self.label_smoothing, "focal": self.focal_gamma, "weighted": not self.is_even}
-        how = ", ".join(name for name, is_so in names.items() if is_so)
-        return (
-            f"loss: train/loss is the {how} one, val/loss and test/loss are plain" if how and self.version > 1 else None
-        )
+        return _note(names) if self.version > 1 else None
 
     @property
     def is_even(self) -> bool:

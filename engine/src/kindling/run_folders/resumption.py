@@ -57,6 +57,7 @@ BITS = (
 SHAPES = (
     *("model", "optimizer", "layer_lr_decay", "scheduler"),
     *("data.num_classes", "data.channels", "data.image_size", "data.decoding", "task.criterion.version"),
+    "task.plain_loss",
 )
 
 # A fork may change these: its state is scaled.

@@ -26,6 +26,8 @@ OWN = {
     "scheduler.scheduler.optimizer": "null; the run's optimizer is given",
     "optimizer.params": "null; the task's parameters are given",
 }
+# Arguments that make a loss another than the one that runs are compared by.
+UNEVEN = ("label_smoothing", "smoothing", "weight", "pos_weight", "class_weights", "gamma", "focal_gamma")
 # As Python reads bytes of names that it cannot decode.
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -46,12 +48,15 @@ def nesterov_has_momentum(config: Config) -> Iterator[Fault]:
 
 
 def losses_can_be_compared(config: Config) -> Iterator[Fault]:
-    """Only the engine's loss has a plain form, which validation and tests log."""
-    target, smoothing = (get(config, f"task.criterion.{key}") for key in ("_target_", "label_smoothing"))
-    if str(target).startswith("torch.nn.") and smoothing:
-        given = f"{str(target).rpartition('.')[2]} of torch, so that val/loss and test/loss are smoothed too"
-        allowed = "kindling.images.criterion.CrossEntropy, by which they are plain; compare accuracy alone"
-        yield Fault("task.criterion", given, allowed, warning=True)
+    """Those of the engine and of torch have a plain form, which validation and tests log."""
+    target = str(get(config, "task.criterion._target_"))
+    given = [name for name in UNEVEN if get(config, f"task.criterion.{name}")]
+    is_torchs = target.startswith("torch.nn.")
+    if given and not target.startswith(f"{ENGINE}.") and not (is_torchs and get(config, "task.plain_loss")):
+        what = f"{target.rpartition('.')[2]} with {' and '.join(given)}, by which val/loss and test/loss are too"
+        plain = "plain_loss of the task" if is_torchs else "a method plain(outputs, targets), which is logged instead"
+        allowed = f"{plain}, or {ENGINE}.images.criterion.CrossEntropy, which has one; else compare accuracy alone"
+        yield Fault("task.criterion", what, allowed, warning=True)
 
 
 def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from kindling.errors import ConfigError
-from kindling.images.criterion import CrossEntropy
+from kindling.images.criterion import CrossEntropy, comparable
 from kindling.images.processor import ImageProcessor, processor_of
 from kindling.images.views import Views, average_logits
 from kindling.stages import Stage
@@ -26,11 +26,12 @@ class Classification(Task):
         views: Views,
         *,
         mix: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+        plain_loss: bool | None = None,
         **engine: Any,
     ):
         # Channels last, convolutions run 1.6 times faster.
         super().__init__(net.to(memory_format=torch.channels_last), **engine)
-        self.criterion = criterion
+        self.criterion = comparable(criterion) if plain_loss else criterion
         self.mix = mix
         # Stages that are not named take one view.
         self.views: dict[str, Views] = {"test": views}
