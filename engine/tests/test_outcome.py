@@ -7,7 +7,7 @@ from hydra.errors import ConfigCompositionException
 from omegaconf.errors import InterpolationResolutionError
 
 from kindling.cli import outcome
-from kindling.errors import ConfigError, DataError, Interrupted, InUseError
+from kindling.errors import ConfigError, DataError, Interrupted, InUseError, counted, one_to
 from kindling.process import ranks, signals
 
 
@@ -94,3 +94,9 @@ def test_a_launched_process_leaves_the_report_of_a_signal_to_the_first_one(monke
     monkeypatch.setenv("LOCAL_RANK", "1")
     assert outcome.conclude(Interrupted("SIGTERM"), full_trace=False) == 0
     assert capsys.readouterr().err == ""
+
+
+def test_a_number_and_its_noun_agree():
+    assert [counted(number, "batch") for number in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
+    assert [counted(number, "epoch") for number in (1, 1.5)] == ["1 epoch", "1.5 epochs"]
+    assert [one_to(number) for number in (1, 8)] == ["1", "1 to 8"]

@@ -140,7 +140,7 @@ def test_a_monitor_waits_for_the_module_that_a_program_gives(tmp_path, override,
     # Lightning says it without naming a setting.
     assert not [each for each in recwarn if "logging interval" in str(each.message)]
     assert (
-        "trainer.log_every_n_steps: is 20 with 3 batches an epoch, so that some epochs log no step; allowed: 1 to 3"
+        "trainer.log_every_n_steps: is 20, and an epoch has 3 batches, so that some epochs log no step; allowed: 1 to 3"
     ) in caplog.messages
 
 

@@ -54,6 +54,17 @@ class Interrupted(BaseException):
         self.exit_code = 128 + {"SIGINT": signal.SIGINT, "SIGHUP": signal.SIGHUP}.get(reason, signal.SIGTERM)
 
 
+def counted(number: float, noun: str) -> str:
+    """1 batch, 2 batches."""
+    end = "" if number == 1 else "es" if noun.endswith("tch") else "s"
+    return f"{number:g} {noun}{end}" if isinstance(number, float) else f"{number} {noun}{end}"
+
+
+def one_to(number: float) -> str:
+    """1 to 8, and 1 alone."""
+    return f"1 to {number}" if number > 1 else "1"
+
+
 def one_line(error: BaseException) -> str:
     """What an error says, without line breaks and cut if it is long."""
     text = " ".join(str(error).split()) or type(error).__name__

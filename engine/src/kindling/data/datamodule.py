@@ -17,7 +17,7 @@ from kindling.data.examples import bytes_of, in_memory, labels_of, num_examples,
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import Splits
-from kindling.errors import ConfigError, DataError
+from kindling.errors import ConfigError, DataError, counted
 from kindling.process.cores import available_cores, share_cores
 from kindling.process.ranks import is_first_process
 from kindling.ranges import NotNegativeInt, PositiveInt, Seed
@@ -153,8 +153,8 @@ class DataModule(LightningDataModule):
             raise DataError(f"data: the {name} split is empty; allowed: at least one example; add some")
         if num < num_processes:
             raise DataError(
-                f"data: the {name} split has {num} examples for {num_processes} processes; allowed: one for each; "
-                "add examples, or lower trainer.devices"
+                f"data: the {name} split has {counted(num, 'example')} for {num_processes} processes; allowed: one for "
+                "each; add examples, or lower trainer.devices"
             )
 
     def is_read_one_by_one(self, examples: Any) -> bool:

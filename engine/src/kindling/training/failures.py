@@ -11,7 +11,7 @@ from lightning.pytorch import LightningModule, Trainer
 from kindling.checkpoints.checkpoint import config_of
 from kindling.data import shared_memory
 from kindling.data.batches import first_examples
-from kindling.errors import CheckpointError, ConfigError, KindlingError, one_line
+from kindling.errors import CheckpointError, ConfigError, KindlingError, counted, one_line, one_to
 from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.misfits import misfit
 from kindling.training.task import Task
@@ -74,8 +74,9 @@ def refused_by_lightning(error: Exception, trainer: Trainer) -> str | None:
     if "`val_check_interval`" in text:
         given, batches = trainer.val_check_interval, trainer.fit_loop.max_batches  # pyright: ignore[reportAttributeAccessIssue]
         return (
-            f"trainer.val_check_interval: given {given}, and an epoch has {batches} batches; allowed: 1 to {batches}, "
-            "a share such as 0.5, or trainer.check_val_every_n_epoch=null to count over epochs"
+            f"trainer.val_check_interval: given {given}, and an epoch has {counted(batches, 'batch')}; "
+            f"allowed: {one_to(batches)}, a share such as 0.5, or trainer.check_val_every_n_epoch=null to count over "
+            "epochs"
         )
     return f"trainer: {text}"
 

@@ -14,7 +14,7 @@ from kindling.config.rules.callback_rules import OF_VALIDATION, shipped
 from kindling.console import report, warn
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples
-from kindling.errors import ConfigError, DataError
+from kindling.errors import ConfigError, DataError, counted, one_to
 
 # Steps an epoch that are few enough to ask for more.
 USUAL_STEPS = 8
@@ -80,8 +80,8 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
         # The doctor, or a line of the data, says why there are few.
         say, given = (report, "is") if every in shipped("trainer", "log_every_n_steps") else (warn, "given")
         say(
-            f"trainer.log_every_n_steps: {given} {every} with {batches} batches an epoch, so that some epochs log no "
-            f"step; allowed: 1 to {batches}"
+            f"trainer.log_every_n_steps: {given} {every}, and an epoch has {counted(batches, 'batch')}, so that "
+            f"some epochs log no step; allowed: {one_to(batches)}"
         )
 
 
@@ -104,7 +104,7 @@ def one_step(trainer: Trainer) -> str:
     if size >= data.batch_size:
         return ""
     return (
-        f"data.batch_size: given {data.batch_size} for {num} training examples, which is 1 step an epoch; "
+        f"data.batch_size: given {data.batch_size} for {counted(num, 'training example')}, which is 1 step an epoch; "
         f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
     )
 
@@ -124,8 +124,8 @@ def refuse_a_test_of_nothing(trainer: Trainer) -> None:
         least = min(len(loader) for loader in tree_leaves(data.test_dataloader()))
     if least and int(least * share) == 0:
         raise ConfigError(
-            f"trainer.limit_test_batches: given {share} of {least} batches, which is none; allowed: {1 / least:.2g} "
-            "to 1.0, or a number of batches"
+            f"trainer.limit_test_batches: given {share} of {counted(least, 'batch')}, which is none; allowed: "
+            f"{f'{1 / least:.2g} to ' if least > 1 else ''}1.0, or a number of batches"
         )
 
 

@@ -66,7 +66,7 @@ def stopped_early(trainer: Trainer) -> str | None:
     reasons = [each.stopping_reason_message for each in said if each.stopping_reason_message]
     reason = reasons[0].removesuffix(" Signaling Trainer to stop.") if reasons else "trainer.should_stop was set"
     of = f" of {last}" if last and last > 0 else ""
-    return f"after {epochs}{of} epochs: {reason}"
+    return f"after {epochs}{of} epoch{'s' * (of != '' or epochs != 1)}: {reason}"
 
 
 def end_of(trainer: Trainer) -> dict[str, Any]:

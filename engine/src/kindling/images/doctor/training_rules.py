@@ -14,6 +14,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.data import RandomSampler
 
 from kindling.data.datamodule import DataModule
+from kindling.errors import counted
 from kindling.images.criterion import CrossEntropy
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.doctor.data_rules import class_names
@@ -104,8 +105,8 @@ def each_class_is_predicted(seen: Seen) -> Iterator[str]:
     never = [label for label, count in enumerate(counts) if count >= FEW and not predicted[label]]
     if never:
         yield (
-            f"model: after {epochs} epochs predicts {class_names(seen, never)} for no val image; usual: each class; "
-            "look at its labels, lower optimizer.lr, or train longer"
+            f"model: after {counted(epochs, 'epoch')} predicts {class_names(seen, never)} for no val image; usual: "
+            "each class; look at its labels, lower optimizer.lr, or train longer"
         )
 
 
