@@ -123,8 +123,8 @@ def too_few(steps_an_epoch: float, num_steps: int) -> Iterator[str]:
     """What makes a suggestion too high: the same batches again and again, or few rates."""
     if steps_an_epoch < FEW_AN_EPOCH:
         yield (
-            f"callbacks.find_lr: given {counted(max(steps_an_epoch, 1), 'step')} an epoch, so that {num_steps} steps see "
-            "the same batches again and again, and the suggestion is up to 5 times too high; "
+            f"callbacks.find_lr: given {counted(max(steps_an_epoch, 1), 'step')} an epoch, so that {num_steps} steps "
+            "see the same batches again and again, and the suggestion is up to 5 times too high; "
             f"allowed: {FEW_AN_EPOCH} or more, by a smaller data.batch_size; or try a third of the suggestion too"
         )
     if num_steps < FEW:
