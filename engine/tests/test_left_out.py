@@ -71,8 +71,8 @@ def test_a_recipe_asks_for_what_it_sets(told, tmp_path):
 
 def test_what_is_there_by_default_is_left_out_in_one_line(told):
     left_out = "task: given GAN, which takes no net, optimizer, scheduler; left out: model, optimizer, scheduler"
-    stop = "callbacks.early_stopping: given no metric to watch, as monitor is null; left out; monitor=NAME watches one "
-    stop += "that is logged"
+    stop = "callbacks.early_stopping: given no metric to watch, as monitor is null; left out, and best.ckpt is of the "
+    stop += "last epoch; monitor=NAME watches one that is logged, such as monitor=val/loss"
     assert told(*PLAIN) == ([], [left_out, stop])
     assert told(*PLAIN, *NONE) == ([], [stop])
     assert told(*PLAIN, *NONE, "monitor=g_loss") == ([], [])

@@ -216,3 +216,29 @@ def test_metrics_that_a_config_may_name_read_nothing_from_outside():
             assert files or kind != place
             found = [(file.name, word) for file in files for word in words if word in file.read_text()]
             assert found == []
+
+
+STAGES = """
+import lightning as L
+
+class Module(L.LightningModule):
+    def _step(self, batch, stage, kind="loss"):
+        self.log(f"{stage}/loss", 1.0)
+
+    def training_step(self, batch, batch_idx):
+        return self._step(batch, "train")
+
+    def validation_step(self, batch, batch_idx):
+        self._step(batch, CALL)
+"""
+
+
+@pytest.mark.parametrize(
+    ("call", "loss"), [('"val"', "val/loss"), ('stage="val"', "val/loss"), ("self.stage", None), ("str(1)", None)]
+)
+def test_a_name_with_the_stage_that_a_shared_step_is_given_is_known(written, call, loss):
+    module = f"{written(STAGES.replace('CALL', call))}.Module"
+    assert loss_of(module) == loss
+    names, may_log_more = written_by(module)
+    assert may_log_more == (loss is None)
+    assert set(names) == ({"train/loss", "val/loss"} if loss else set())

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, NamedTuple
 
+from kindling.config.fstrings import texts_given, written_out
 from kindling.config.lineage import assigned, lineage
 from kindling.config.plain import Config, get
 from kindling.errors import ConfigError
@@ -102,8 +103,9 @@ def written_by(target: str) -> Logged:
     for place in lineage(target):
         if not place.is_known:
             may_log_more = True
-        for function in (each for each in place.body if isinstance(each, ast.FunctionDef)):
-            found = _LoggedIn(function)
+        functions = [each for each in place.body if isinstance(each, ast.FunctionDef)]
+        for function in functions:
+            found = _LoggedIn(function, texts_given(function, functions))
             names += found.names
             may_log_more = may_log_more or found.may_log_more
     return Logged(dict.fromkeys(names, ""), may_log_more)
@@ -137,8 +139,9 @@ def _pairs(node: ast.expr) -> Iterator[tuple[str, str]]:
 class _LoggedIn(ast.NodeVisitor):
     """What a method logs; `may_log_more` if it names something by an expression, or gives its module away."""
 
-    def __init__(self, function: ast.FunctionDef):
+    def __init__(self, function: ast.FunctionDef, texts: dict[str, set[str]]):
         self.names: list[str] = []
+        self.texts = texts
         self.may_log_more = False
         arguments = [each.arg for each in (*function.args.posonlyargs, *function.args.args)]
         # Those that log: of a module itself, of a callback its module.
@@ -180,9 +183,8 @@ class _LoggedIn(ast.NodeVisitor):
         return node.args[0] if node.args else named
 
     def _add(self, name: ast.expr | None, node: ast.Call) -> None:
-        if not (isinstance(name, ast.Constant) and isinstance(name.value, str)):
-            self.may_log_more = True
-            return
-        self.names.append(name.value)
+        names = written_out(name, self.texts)
+        self.may_log_more = self.may_log_more or not names
+        self.names += names
         if any(each.arg in ("on_step", "on_epoch") for each in node.keywords):
-            self.names += [f"{name.value}_step", f"{name.value}_epoch"]
+            self.names += [f"{each}{end}" for each in names for end in ("_step", "_epoch")]
