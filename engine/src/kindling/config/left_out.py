@@ -79,8 +79,8 @@ def _to_leave_out(config: DictConfig) -> tuple[list[str], list[Fault]]:
         lines.append(
             Fault(
                 key,
-                "no metric to watch, as monitor is null; left out, and best.ckpt is of the last epoch; monitor=NAME watches "
-                "one that is logged, such as monitor=val/loss",
+                "no metric to watch, as monitor is null; left out, and best.ckpt is of the last epoch; monitor=NAME "
+                "watches one that is logged, such as monitor=val/loss",
                 warning=True,
             )
         )
