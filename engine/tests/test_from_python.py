@@ -214,9 +214,10 @@ def test_the_metrics_of_a_task_of_a_program_know_which_way_is_better(given, moni
     assert (best["score"] > metrics[monitor] - 1e-6) if mode == "max" else (best["score"] < metrics[monitor] + 1e-6)
 
 
-@pytest.mark.parametrize("data", [{"train": ROWS, "validation": ROWS}, "rows.csv"])
+@pytest.mark.parametrize("data", [{"train": ROWS, "validation": ROWS}, {"training": ROWS}, {"val": ROWS}, "rows.csv"])
 def test_splits_of_other_names_and_texts_are_refused(given, data):
-    with pytest.raises(ConfigError, match=r"data: given (splits named validation|the text 'rows.csv'); allowed: "):
+    words = r"data: given (splits named validation|splits named training|val|the text 'rows.csv'); allowed: "
+    with pytest.raises(ConfigError, match=words):
         train(given(), task=line(), data=data)
 
 

@@ -40,12 +40,17 @@ def count_epochs(fit_loop: dict[str, Any], number: int) -> None:
 
 def total_steps(trainer: Trainer) -> float:
     """The optimizer steps of the whole training; Lightning's count knows of one number of batches a step alone."""
-    steps, batches = trainer.estimated_stepping_batches, trainer.num_training_batches
+    steps, batches = _by_one_number(trainer), trainer.num_training_batches
     table, epochs = _accumulation(trainer), trainer.max_epochs
     if table is None or epochs in (None, -1) or math.isinf(batches):
         return steps
     by_table = sum(math.ceil(batches / table.get_accumulate_grad_batches(epoch)) for epoch in range(max(epochs, 1)))
     return by_table if trainer.max_steps == -1 else min(by_table, trainer.max_steps)
+
+
+# Modules that know nothing of the engine ask the trainer.
+_by_one_number = vars(Trainer)["estimated_stepping_batches"].fget
+Trainer.estimated_stepping_batches = property(total_steps)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _restore_accumulation(trainer: Trainer) -> None:

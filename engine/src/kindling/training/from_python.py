@@ -9,6 +9,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, LightningModule
 from omegaconf import DictConfig, OmegaConf, open_dict
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from kindling.config.given import GIVEN
@@ -16,7 +17,7 @@ from kindling.config.left_out import value
 from kindling.config.logged import LOSSES, better, loss_of
 from kindling.console import report
 from kindling.data.plain import PlainData
-from kindling.errors import ConfigError, KindlingError
+from kindling.errors import ConfigError, KindlingError, counted
 from kindling.run_folders.resumption import goes_on_with, newest_unfinished
 from kindling.stages import STAGES
 from kindling.training.example import has_lazy_layers, pass_example
@@ -107,15 +108,20 @@ class FromPython:
     def build_data(self, cfg: DictConfig) -> LightningDataModule | None:
         if self.data is None or isinstance(self.data, LightningDataModule):
             return self.data
-        named = isinstance(self.data, Mapping) and "train" in self.data
+        is_map = isinstance(self.data, Mapping)
+        named = is_map and ("train" in self.data or not all(isinstance(part, Tensor) for part in self.data.values()))
         unknown = [str(name) for name in self.data if name not in (*STAGES, "collate_fn")] if named else []
         if unknown or isinstance(self.data, str):
             given = f"splits named {', '.join(unknown)}" if unknown else f"the text {self.data!r}"
             raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
         if isinstance(self.data, list | tuple) and any(isinstance(part, DataLoader) for part in self.data):
             raise ConfigError(
-                f"data: given {len(self.data)} loaders without names; allowed: one, or several by the names train, val "
+                f"data: given {counted(len(self.data), 'loader')} without names; allowed: one, or several by the names train, val "
                 'and test; did you mean data={"train": ..., "val": ...}?'
+            )
+        if named and "train" not in self.data:
+            raise ConfigError(
+                f"data: given {', '.join(map(str, self.data))}; allowed: train, with val and test beside it"
             )
         splits: Any = self.data if named else {"train": self.data}
         return PlainData(**splits, **cfg.data)
