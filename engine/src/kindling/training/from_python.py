@@ -116,8 +116,8 @@ class FromPython:
             raise ConfigError(f"data: given {given}; allowed: data sets, tensors or loaders, as train, val, test")
         if isinstance(self.data, list | tuple) and any(isinstance(part, DataLoader) for part in self.data):
             raise ConfigError(
-                f"data: given {counted(len(self.data), 'loader')} without names; allowed: one, or several by the names train, val "
-                'and test; did you mean data={"train": ..., "val": ...}?'
+                f"data: given {counted(len(self.data), 'loader')} without names; allowed: one, or several by "
+                'the names train, val and test; did you mean data={"train": ..., "val": ...}?'
             )
         if named and "train" not in self.data:
             raise ConfigError(
