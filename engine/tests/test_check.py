@@ -67,6 +67,16 @@ OWN += ("model=none", "optimizer=none", "scheduler=none", "metrics=none")
 OWN_DATA = "data._target_=bench.foreign.boring_classes.BoringDataModule"
 
 
+def test_a_class_that_a_module_has_from_all_names_of_another_is_meant(problems):
+    (error,), _ = problems("task.criterion._target_=torch.nn.CrossEntropyLos")
+    assert error.endswith("did you mean torch.nn.CrossEntropyLoss?")
+
+
+def test_a_target_of_a_group_whose_node_lies_deeper_is_meant_there(problems):
+    (error,), _ = problems("scheduler._target_=torch.optim.lr_scheduler.StepLR")
+    assert error.endswith("did you mean scheduler.scheduler._target_=torch.optim.lr_scheduler.StepLR?")
+
+
 def test_what_the_command_line_added_is_not_to_be_taken_away_by_it(problems):
     (error,), _ = problems(*OWN, "data=none", f"+{OWN_DATA}", "+data.fold=1")
     assert "data.fold: given an argument that BoringDataModule does not take" in error

@@ -30,7 +30,8 @@ def checked():
 
 
 def test_another_class_of_the_command_line_does_without_what_only_the_files_class_takes(checked, capsys):
-    assert checked(CRITERION) == ([], [f"{LEFT_OUT}left out"])
+    for line in (CRITERION, "task.criterion={_target_: torch.nn.CrossEntropyLoss}"):
+        assert checked(line) == ([], [f"{LEFT_OUT}left out"])
     assert compose([CRITERION]).task.criterion == {"_target_": "torch.nn.CrossEntropyLoss", "label_smoothing": 0.0}
     assert f"warning: {LEFT_OUT}left out" in capsys.readouterr().err
 

@@ -146,8 +146,12 @@ class Fixing(Popping):
 @pytest.mark.parametrize(
     ("name", "taken", "takes_more"),
     [
-        ("ThroughAModule", "net criterion views mix optimizer scheduler layer_lr_decay metrics config", False),
-        ("AfterAMixin", "net criterion views mix optimizer scheduler layer_lr_decay metrics config", False),
+        (
+            "ThroughAModule",
+            "net criterion views mix plain_loss optimizer scheduler layer_lr_decay metrics config",
+            False,
+        ),
+        ("AfterAMixin", "net criterion views mix plain_loss optimizer scheduler layer_lr_decay metrics config", False),
         ("Plain", "", True),
         ("Plainer", "", True),
         ("Made", "task", True),

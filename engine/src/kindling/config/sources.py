@@ -85,7 +85,10 @@ def imports(module: Path) -> list[tuple[Path | None, dict[str, str]]]:
 def names(module: Path) -> set[str]:
     """The public names that a module defines or imports."""
     found = set(re.findall(r"^(?:class |def |(?=\w+ = ))(\w+)", text(module), re.MULTILINE))
-    found = found.union(*(imported for _, imported in imports(module)))
+    for file, imported in imports(module):
+        found |= imported.keys()
+        if "*" in imported and file and file != module:
+            found |= names(file)
     return {name for name in found if name[0].isalpha()}
 
 

@@ -166,7 +166,7 @@ class Check:
         in_vain = {fault.path: fault for fault in asked.faults(config)}
         config, left_out = settled(config)
         found = problems_of(config, waits=self.waits)
-        given = [each.key_or_group for each in applied]
+        given = [key for each in applied for key in keys.named(each)]
         if self.former.leave_out(self.configs[-1], found, lambda: self.composer.files(lines), given):
             config, left_out = settled(self.configs[-1])
             found = problems_of(config, waits=self.waits)

@@ -119,6 +119,9 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
             return f"{path}.{deeper}" if deeper else path
         return similar(config, f"{path}.{deeper}")
     # The right name at the wrong place.
+    if same_name and last in HYDRA_KEYS:
+        # Each node has these.
+        return max(same_name, key=lambda path: (_shared(path, key), -path.count(".")))
     if same_name:
         return min(same_name, key=lambda path: (path.count("."), -_shared(path, key)))
     found = nearest(key, [path for path in every if nearest(last, [path.rpartition(".")[2]])])
@@ -138,6 +141,13 @@ def apply(config: DictConfig, key: str, value: Any, *, delete: bool) -> None:
             del _select(config, parent)[last]
         else:
             OmegaConf.update(config, key, value, merge=True, force_add=True)
+
+
+def named(override: Override) -> list[str]:
+    """The key that an override names, and those of a dict that it gives."""
+    value = override.value()
+    inner = paths(OmegaConf.create(value)) if isinstance(value, dict) else ()
+    return [override.key_or_group, *(f"{override.key_or_group}.{each}" for each in inner)]
 
 
 def _select(config: DictConfig, key: str) -> Any:
