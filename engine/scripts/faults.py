@@ -864,6 +864,23 @@ FAULTS = [
     Fault("engine/src/kindling/loggers/mlflow_run.py", "        self.write()\n        return {}", "        return {}"),
     Fault("engine/src/kindling/loggers/wandb_run.py", "x_disable_meta=True", "x_disable_meta=False"),
     Fault("engine/src/kindling/process/start_and_end.py", "if enabled:", "if True:"),
+    Fault(
+        "engine/src/kindling/config/check/former.py",
+        "return is_beside if target in given else setters[-1] in naming[:-1]",
+        "return is_beside",
+    ),
+    Fault("engine/src/kindling/config/deletions.py", "and last in parent.keys():", "and parent.get(last):"),
+    Fault(
+        "engine/src/kindling/images/criterion.py",
+        "plain._buffers = dict.fromkeys(criterion._buffers)",
+        "plain._buffers = criterion._buffers",
+    ),
+    Fault(
+        "engine/src/kindling/lightning_internals/loops.py",
+        "Trainer.estimated_stepping_batches = property(total_steps)",
+        "Trainer.estimated_stepping_batches = property(_by_one_number)",
+    ),
+    Fault("engine/src/kindling/config/fstrings.py", "if all(map(_text, values))", "if any(map(_text, values))"),
 ]
 
 # Classical bugs, which the contracts of tests/test_models.py and tests/test_data.py must catch by themselves.

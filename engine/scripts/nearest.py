@@ -1,6 +1,8 @@
 """Which test file is the likeliest to catch a fault of a module, where it has another name."""
 
 NEAREST = {
+    "deletions": "former",
+    "fstrings": "logged",
     "activations": "monitor",
     "agreement": "processes",
     "airbench": "models",
