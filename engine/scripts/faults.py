@@ -67,7 +67,7 @@ FAULTS = [
         "part[self.rank :: self.world_size]",
         "part[: len(part) // self.world_size]",
     ),
-    Fault("engine/src/kindling/data/order.py", "        starts[-1] -= 1\n", ""),
+    Fault("engine/src/kindling/data/order.py", "starts[-1] -= 1", "pass"),
     Fault(
         "engine/src/kindling/data/workers.py",
         "            generator=torch.Generator(),",
