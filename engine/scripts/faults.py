@@ -400,7 +400,7 @@ FAULTS = [
         'env.get(name, "1") != "1" and not by_slurm',
         'env.get(name, "1") == ""',
     ),
-    Fault("engine/src/kindling/train.py", "given |= dict.fromkeys(absent, False)", "given |= {}"),
+    Fault("engine/src/kindling/training/trainer.py", "given |= dict.fromkeys(absent, False)", "given |= {}"),
     Fault("engine/src/kindling/train.py", "        give_shapes(net, make)", "        pass"),
     Fault("engine/src/kindling/training/example.py", "setattr(module, name, buffer.copy_(value))", "pass"),
     Fault("engine/src/kindling/training/anomaly.py", "if not each[0].startswith(libraries)", ""),
@@ -766,7 +766,7 @@ FAULTS = [
     Fault("engine/src/kindling/debug/report.py", "key=lambda row: -row.self_ms", "key=lambda row: row.name"),
     Fault("engine/src/kindling/debug/profiler.py", "        self._trace.step()\n", ""),
     Fault(
-        "engine/src/kindling/train.py",
+        "engine/src/kindling/training/trainer.py",
         'profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"',
         "pass",
     ),

@@ -4,10 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, Trainer
 
 from kindling.testing.runs import Run, rows_of
-from kindling.train import Trainer
 
 
 def record_of(run: Run) -> dict:
