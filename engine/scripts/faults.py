@@ -49,7 +49,17 @@ FAULTS = [
         '"kindling.images.criterion.CrossEntropy"): {"version": 1}',
         '"kindling.images.criterion.CrossEntropy"): {"version": 2}',
     ),
-    Fault("engine/src/kindling/callbacks/progress.py", "self._validated_in == num_epochs - 1", "True"),
+    Fault("engine/src/kindling/callbacks/progress.py", "self._validated_in == epoch", "True"),
+    Fault("engine/src/kindling/callbacks/progress.py", "BEST if self._best != before", "BEST if True"),
+    Fault("engine/src/kindling/process/terminal.py", ' and not os.environ.get("NO_COLOR")', ""),
+    Fault(
+        "engine/src/kindling/process/streams.py",
+        "            super().write(terminal.take_erasure())",
+        "            pass",
+    ),
+    Fault("engine/src/kindling/run_folders/words.py", '"last" if is_newest else', '"last" if True else'),
+    Fault("engine/src/kindling/config/comments.py", "if each[0] < indent", "if False"),
+    Fault("engine/src/kindling/cli/outcome.py", "for line in lines), *_notes(error)]", "for line in lines)]"),
     Fault(
         "engine/src/kindling/data/order.py",
         "torch.randperm(self.num_examples, generator=generator)",

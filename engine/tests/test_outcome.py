@@ -43,14 +43,19 @@ def test_each_end_has_its_code_and_its_words(capsys, error, code, printed):
     assert bool(shown.err) == bool(printed)
 
 
+@pytest.mark.parametrize("error", [Interrupted("SIGINT"), ConfigError("wrong"), ValueError("a bug")])
+def test_what_there_is_to_do_is_printed_below_what_ended_it(capsys, error):
+    error.add_note("go on with: resume=last")
+    outcome.conclude(error, full_trace=isinstance(error, ValueError))
+    assert capsys.readouterr().err.splitlines()[-1] == "go on with: resume=last"
+
+
 def test_a_full_trace_is_one_of_each_error(capsys):
     assert outcome.conclude(ValueError("of Hydra"), full_trace=True) == 1
     assert outcome.conclude(ConfigError("wrong"), full_trace=True) == 2
     assert capsys.readouterr().err.splitlines() == [
         "ValueError: of Hydra",
-        "",
         "kindling.errors.ConfigError: wrong",
-        "",
     ]
 
 
@@ -60,7 +65,7 @@ def test_a_job_reports_its_error_and_the_command_does_not_repeat_it(capsys):
         outcome.leave_job(error, full_trace=False)
     assert outcome.conclude(ended.value, full_trace=False) == 1
     assert outcome.conclude(error, full_trace=False) == 1
-    assert capsys.readouterr().err == "ValueError: a bug\n\n"
+    assert capsys.readouterr().err == "ValueError: a bug\n"
 
 
 def test_a_job_of_a_sweep_gives_its_error_to_hydra_which_goes_on(monkeypatch):

@@ -37,7 +37,7 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
-from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, untested_best
+from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, say_next, untested_best
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
@@ -67,8 +67,8 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
     given = FromPython(task, data)
     cfg = given.settle(cfg)
     warnings = check_config(cfg, given=given.keys)
+    set_up_logging()
     with recorded(cfg) as run:
-        set_up_logging()
         for warning in (*run.left_out, *warnings):
             warn(warning)
         refuse(machine.faults(run.config))
@@ -97,6 +97,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         if trainer.is_global_zero:
             print_note(task)
             print_results(metrics, "run folder", run.folder)
+            say_next(run, task, loggers)
     return metrics
 
 

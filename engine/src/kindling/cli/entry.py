@@ -22,7 +22,7 @@ from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings
+from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings, terminal
 from kindling.run_folders.resumption import newest_unfinished
 
 PATHS = ("fork", "weights", "run", "ckpt")
@@ -49,7 +49,7 @@ def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     streams.take_over()
     for line in surroundings.set_right():
-        print(f"warning: {line}", file=sys.stderr)
+        terminal.say(f"warning: {line}")
     full_trace = _take_full_trace()
     signals.install()
     parent.end_with_launcher()

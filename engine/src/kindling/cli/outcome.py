@@ -22,9 +22,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.composition import in_sweep, own_error
+from kindling.console import log_only
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.files.redaction import redact_text
-from kindling.process import ranks, signals
+from kindling.process import ranks, signals, terminal
 
 # 128 + SIGPIPE, as a shell reports it.
 BROKEN_PIPE = 141
@@ -59,7 +60,7 @@ def conclude(error: SystemExit | Interrupted | Exception, *, full_trace: bool) -
 
 def _conclude_exit(error: SystemExit) -> int:
     if isinstance(error.code, str):
-        print(error.code, file=sys.stderr)
+        terminal.say(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
@@ -67,7 +68,7 @@ def _conclude_interruption(error: Interrupted) -> int:
     # The first process reports it; another code would get it killed.
     if ranks.is_launched():
         return 0
-    print(f"interrupted by {error}", file=sys.stderr)
+    _print("\n".join([f"interrupted by {error}", *_notes(error)]))
     if str(error) == "SIGUSR1":
         signals.requeue()
     return error.exit_code
@@ -108,15 +109,19 @@ def report(error: Exception, *, full_trace: bool) -> None:
         return
     error.reported = True  # type: ignore[attr-defined]
 
-    text = redact_text(_text_of(error, full_trace=full_trace))
-    print(text, file=sys.stderr)
-
     # Nothing is written into a folder that another process works in.
-    if isinstance(own_error(error), InUseError):
-        return
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(logging.makeLogRecord({"msg": text, "levelname": "ERROR"}))
+    _print(redact_text(_text_of(error, full_trace=full_trace)), is_logged=not isinstance(own_error(error), InUseError))
+
+
+def _print(text: str, *, is_logged: bool = True) -> None:
+    terminal.say(text)
+    if is_logged:
+        log_only(text, logging.ERROR)
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What there is to do."""
+    return getattr(error, "__notes__", [])
 
 
 def _is_reported(error: Exception) -> bool:
@@ -127,9 +132,9 @@ def _text_of(error: Exception, *, full_trace: bool) -> str:
     """A line for each mistake that the user can mend, a traceback for the rest."""
     own = _of_a_file(error) or own_error(error)
     if full_trace or not (own or isinstance(error, COMPOSITION_ERRORS)):
-        return "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(error)).rstrip("\n")
     lines = str(own).splitlines() if own else [_in_one_line(error)]
-    return "\n".join(f"error: {line}" for line in lines)
+    return "\n".join([*(f"error: {line}" for line in lines), *_notes(error)])
 
 
 def _of_a_file(error: Exception) -> KindlingError | None:
