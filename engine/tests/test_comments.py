@@ -13,7 +13,7 @@ data: # null: as in training
   root: null
   url: "http://a#b" # with a # in it
 paths:
-  root: a
+  root: a # of logs
 hosts: [] # names
 """
 
@@ -26,7 +26,7 @@ def test_each_setting_has_the_comment_that_the_file_has_of_its_path():
         "  root: null",
         "  url: http://a#b  # with a # in it",
         "paths:",
-        "  root: b",
+        "  root: b  # of logs",
         "hosts:  # names",
         "- a",
         "- b",
