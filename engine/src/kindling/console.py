@@ -107,14 +107,13 @@ def as_text(table: "Table") -> str:
     return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
 
 
-def log_only(text: str, level: int = logging.INFO) -> None:
-    """Write into train.log what is shown elsewhere, or nowhere."""
-    if not is_first_process():
-        return
+def log_only(text: str, level: int = logging.INFO) -> bool:
+    """Write into train.log what is shown elsewhere, or nowhere; whether there is one."""
+    files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
     record = logging.makeLogRecord({"msg": text, "levelno": level, "levelname": logging.getLevelName(level)})
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(record)
+    for handler in files:
+        handler.handle(record)
+    return bool(files)
 
 
 class _Painted(logging.Formatter):

@@ -91,14 +91,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             tracking.begin(trainer.loggers, run)
         if cfg.test and not untested_because(task, data):
             test_best(Parts(data, task, loggers, trainer), run, cfg)
-        run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
-        metrics: dict[str, float] = run.facts["metrics"]
-        log_settings(loggers, run.config, metrics, trainer.global_step)
-        if trainer.is_global_zero:
-            print_note(task)
-            print_results(metrics, "run folder", run.folder)
-            say_next(run, task, loggers)
-    return metrics
+        return conclude(Parts(data, task, loggers, trainer), run)
 
 
 def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
@@ -118,6 +111,19 @@ def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
     with run.timed("test"), naming_checkpoint(best), naming_misfits():
         trainer.test(task, data, best, verbose=False, weights_only=True)
     run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
+
+
+def conclude(parts: Parts, run: RunRecord) -> dict[str, float]:
+    """Record and show what a run is worth; returns its metrics."""
+    data, task, loggers, trainer = parts
+    run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
+    metrics: dict[str, float] = run.facts["metrics"]
+    log_settings(loggers, run.config, metrics, trainer.global_step)
+    if trainer.is_global_zero:
+        print_note(task)
+        print_results(metrics, "run folder", run.folder)
+        say_next(run, task, loggers)
+    return metrics
 
 
 def print_note(task: LightningModule) -> None:

@@ -15,6 +15,7 @@
 import errno
 import logging
 import sys
+import sysconfig
 import traceback
 from typing import NoReturn
 
@@ -37,6 +38,8 @@ DISK = {
     errno.EROFS: "give a path that can be written",
     errno.EIO: "look after the disk, which fails",
 }
+# Parts of the paths of what others wrote.
+LIBRARIES = ("site-packages", "<frozen", sysconfig.get_path("stdlib"))
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -68,7 +71,9 @@ def _conclude_interruption(error: Interrupted) -> int:
     # The first process reports it; another code would get it killed.
     if ranks.is_launched():
         return 0
-    _print("\n".join([f"interrupted by {error}", *_notes(error)]))
+    text = "\n".join([f"interrupted by {error}", *_notes(error)])
+    terminal.say(text)
+    log_only(text, logging.ERROR)
     if str(error) == "SIGUSR1":
         signals.requeue()
     return error.exit_code
@@ -109,14 +114,22 @@ def report(error: Exception, *, full_trace: bool) -> None:
         return
     error.reported = True  # type: ignore[attr-defined]
 
+    text = redact_text(_text_of(error, full_trace=full_trace))
     # Nothing is written into a folder that another process works in.
-    _print(redact_text(_text_of(error, full_trace=full_trace)), is_logged=not isinstance(own_error(error), InUseError))
+    is_logged = not isinstance(own_error(error), InUseError) and log_only(text, logging.ERROR)
+    is_short = is_logged and text.startswith("Traceback") and terminal.is_watched() and not full_trace
+    terminal.say(redact_text(_without_libraries(error)) if is_short else text)
 
 
-def _print(text: str, *, is_logged: bool = True) -> None:
-    terminal.say(text)
-    if is_logged:
-        log_only(text, logging.ERROR)
+def _without_libraries(error: Exception) -> str:
+    """The traceback with the calls of one's own code, and the last one, on a terminal that has not room for all."""
+    shown = traceback.TracebackException.from_exception(error)
+    each: traceback.TracebackException | None = shown
+    while each is not None:
+        own = [frame for frame in each.stack[:-1] if not any(part in frame.filename for part in LIBRARIES)]
+        each.stack[:] = [*own, *each.stack[-1:]]
+        each = each.__cause__ or each.__context__
+    return f"{''.join(shown.format())}the calls of libraries are left out; train.log has them"
 
 
 def _notes(error: BaseException) -> list[str]:

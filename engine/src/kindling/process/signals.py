@@ -82,7 +82,7 @@ def _handle(signum: int, frame: Any) -> None:
         # The disk that takes stderr may be full.
         with suppress(OSError):
             said = f"{name}: a checkpoint at the next step, then the end; again: the end at once\n"
-            os.write(2, terminal.take_erasure() + said.encode())
+            os.write(2, terminal.take_beginning() + said.encode())
         _look_again_later()
     elif _State.ended_by:
         # The second signal ends it without cleaning up.
@@ -108,7 +108,7 @@ def _end_if_stalled(signum: int, frame: Any) -> None:
         return
     with suppress(OSError):
         said = f"{_State.request}: no step comes, so this is the end, with what is saved\n"
-        os.write(2, terminal.take_erasure() + said.encode())
+        os.write(2, terminal.take_beginning() + said.encode())
     _end(signal.Signals[str(_State.request)])
 
 

@@ -79,3 +79,8 @@ def take_erasure() -> bytes:
     """What removes the line at the foot, and the ^C that a terminal may have added to it; b"" if there is none."""
     width, _Foot.columns = _Foot.columns, 0
     return b"\r" + b" " * (width + 2) + b"\r" if width else b""
+
+
+def take_beginning() -> bytes:
+    """What a line that a signal writes begins with: over the line at the foot, or over the ^C."""
+    return take_erasure() or (b"\r" if os.isatty(2) else b"")
