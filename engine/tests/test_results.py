@@ -38,7 +38,7 @@ def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone(train_run, caplo
     run = train_run("trainer.max_epochs=1")
     record = record_of(run)
     assert record["stopped_early"] is None
-    assert record["ended"] == "after 1 epochs: trainer.max_epochs"
+    assert record["ended"] == "after 1 epoch: trainer.max_epochs"
     assert (record["device"][:3], record["precision"]) == ("cpu", "32-true")
     assert record_of(run)["best"]["epoch"] == 0
     assert "stopped early" not in caplog.text

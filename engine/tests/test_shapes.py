@@ -18,6 +18,7 @@ def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):
     assert rows["stages.0.0"][1:4] == ["Conv2d", "1×16×16", "16×16×16"]
     assert rows["head.1"][1:4] == ["Linear", "64", "10"]
     assert "a batch of 16 images of 1×16×16" in caplog.text
+    assert "training ended" not in caplog.text
     assert {"config.yaml", "run.json"} <= {path.name for path in run.folder.iterdir()}
     assert not run.folder.joinpath("checkpoints").exists()
 

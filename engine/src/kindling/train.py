@@ -18,7 +18,7 @@ from kindling.config.check.command_line import refuse
 from kindling.config.check.composed import check_config
 from kindling.config.composition import instantiate
 from kindling.config.given import GIVEN, taken_by
-from kindling.console import print_results, report, set_up_logging, warn
+from kindling.console import print_results, report, set_up_logging, shown, warn
 from kindling.errors import ConfigError
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
@@ -73,7 +73,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             warn(warning)
         refuse(machine.faults(run.config))
         if run.is_done:
-            report("resume: %s has finished; nothing is left to do", run.folder)
+            report("resume: %s has finished; nothing is left to do", shown(run.folder))
             return run.facts["metrics"]
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
         build = partial(build_parts, cfg, run.config, given)

@@ -77,19 +77,22 @@ def stopped_early(trainer: Trainer) -> str | None:
     return f"after {epochs}{of} epochs: {reason}"
 
 
-def reached_limit(trainer: Trainer) -> str:
-    """The setting that ended training which was not stopped early."""
-    steps, epochs = trainer.max_steps, trainer.max_epochs
+def reached_limit(trainer: Trainer) -> str | None:
+    """The setting that ended training; None if it ended before, as of a debug= that needs no more."""
+    steps, epochs, done = trainer.max_steps, trainer.max_epochs, trainer.current_epoch
     if steps is not None and 0 <= steps <= trainer.global_step:
-        return f"after {trainer.global_step} steps: trainer.max_steps"
-    return f"after {trainer.current_epoch} epochs: trainer.max_epochs" if epochs and epochs > 0 else "trainer.fit ended"
+        return f"after {steps} step{'s' * (steps != 1)}: trainer.max_steps"
+    if epochs and 0 < epochs <= done:
+        return f"after {done} epoch{'s' * (done != 1)}: trainer.max_epochs"
+    return None
 
 
 def end_of(trainer: Trainer) -> dict[str, Any]:
     """What run.json holds of how training ended, which is also said."""
     best, stopped = best_score(trainer), stopped_early(trainer)
     ended = stopped or reached_limit(trainer)
-    report("training %s %s", "stopped early," if stopped else "ended", ended)
+    if ended:
+        report("training %s %s", "stopped early," if stopped else "ended", ended)
     if best and best["epoch"] is not None:
         report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"])
     return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
