@@ -9,6 +9,7 @@ import torch
 
 from kindling.callbacks import progress
 from kindling.callbacks.progress import EpochBar, EpochLines, bar
+from kindling.callbacks.summary import Summary
 from kindling.process import terminal
 
 
@@ -100,3 +101,15 @@ def test_only_a_terminal_has_a_bar(monkeypatch):
     assert type(progress.progress(1)) is EpochLines
     monkeypatch.setattr(terminal, "is_watched", lambda: True)
     assert type(progress.progress(1)) is EpochBar
+
+
+def test_the_summary_of_a_model_is_logged_and_so_in_train_log_and_in_no_benchmark(caplog, capsys):
+    caplog.set_level(logging.INFO)
+    columns = [(name, ["net"]) for name in (" ", "Name", "Type", "Params")]
+    Summary.summarize(columns, 1200, 200)
+    (text,) = caplog.messages
+    assert [line.split() for line in text.splitlines()][2:] == [
+        ["net", "net", "net"],
+        ["200", "trainable", "of", "1.2", "K", "parameters"],
+    ]
+    assert capsys.readouterr() == ("", "")
