@@ -46,15 +46,16 @@ def add_what_to_do(error: BaseException, record: RunRecord) -> None:
     stopped = interruption(error)
     if not is_first_process() or in_sweep() or isinstance(error, ConfigError | DivergedError):
         return
-    noted = stopped or error
-    if not (stopped or isinstance(error, KindlingError | OSError)):
-        noted.add_note(TO_TRY)
     steps = [int(file.stem[5:]) for file in record.folder.glob("checkpoints/step_*.ckpt") if file.stem[5:].isdecimal()]
-    if not steps:
-        noted.add_note("nothing was saved yet" if stopped else f"its log: {shown(record.folder)}/train.log")
+    saved = f"saved at step {max(steps)}; " if steps else ""
+    if stopped:
+        stopped.add_note(f"{saved}go on with: {_command(record)}" if saved else "nothing was saved yet")
         return
-    how = "go on with" if stopped else "once that is mended, go on with"
-    noted.add_note(f"saved at step {max(steps)}; {how}: {_command(record)}")
+    if not isinstance(error, KindlingError | OSError):
+        error.add_note(f"its log: {shown(record.folder)}/train.log")
+        error.add_note(TO_TRY)
+    if saved:
+        error.add_note(f"{saved}once that is mended, go on with: {_command(record)}")
 
 
 def _command(record: RunRecord) -> str:
