@@ -1,6 +1,8 @@
 """Which exit code and which words belong to what ends a command."""
 
 import errno
+import json
+import logging
 
 import pytest
 from hydra.errors import ConfigCompositionException
@@ -43,14 +45,39 @@ def test_each_end_has_its_code_and_its_words(capsys, error, code, printed):
     assert bool(shown.err) == bool(printed)
 
 
+@pytest.mark.parametrize("error", [Interrupted("SIGINT"), ConfigError("wrong"), ValueError("a bug")])
+def test_what_there_is_to_do_is_printed_below_what_ended_it(capsys, error):
+    error.add_note("go on with: resume=last")
+    outcome.conclude(error, full_trace=isinstance(error, ValueError))
+    assert capsys.readouterr().err.splitlines()[-1] == "go on with: resume=last"
+
+
+def test_a_terminal_shows_the_calls_of_ones_own_code_and_the_log_all(capsys, monkeypatch, tmp_path):
+    def bug():
+        return json.loads("{")
+
+    handler = logging.FileHandler(tmp_path / "train.log")
+    logging.getLogger().addHandler(handler)
+    monkeypatch.setattr(outcome.terminal, "is_watched", lambda: True)
+    try:
+        bug()
+    except ValueError as error:
+        outcome.report(error, full_trace=False)
+    finally:
+        logging.getLogger().removeHandler(handler)
+        handler.close()
+    shown, logged = capsys.readouterr().err, (tmp_path / "train.log").read_text()
+    assert [text.count(", in decode\n") for text in (shown, logged)] == [0, 1]
+    assert [text.count(", in bug\n") for text in (shown, logged)] == [1, 1]
+    assert [text.count("JSONDecodeError: Expecting") for text in (shown, logged)] == [1, 1]
+
+
 def test_a_full_trace_is_one_of_each_error(capsys):
     assert outcome.conclude(ValueError("of Hydra"), full_trace=True) == 1
     assert outcome.conclude(ConfigError("wrong"), full_trace=True) == 2
     assert capsys.readouterr().err.splitlines() == [
         "ValueError: of Hydra",
-        "",
         "kindling.errors.ConfigError: wrong",
-        "",
     ]
 
 
@@ -60,7 +87,7 @@ def test_a_job_reports_its_error_and_the_command_does_not_repeat_it(capsys):
         outcome.leave_job(error, full_trace=False)
     assert outcome.conclude(ended.value, full_trace=False) == 1
     assert outcome.conclude(error, full_trace=False) == 1
-    assert capsys.readouterr().err == "ValueError: a bug\n\n"
+    assert capsys.readouterr().err == "ValueError: a bug\n"
 
 
 def test_a_job_of_a_sweep_gives_its_error_to_hydra_which_goes_on(monkeypatch):

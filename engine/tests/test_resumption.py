@@ -605,11 +605,12 @@ def test_a_run_of_another_format_is_left_out_with_a_word_and_refused_by_name(tra
 
 
 @pytest.mark.parametrize(
-    ("said", "words"), [("train.py experiment=cnn seed=1", "python train.py experiment=cnn seed=1 "), ("rm -rf x", "")]
+    ("said", "words"),
+    [("train.py experiment=cnn fork=a seed=1", "python train.py experiment=cnn seed=1 "), ("rm -rf x", "")],
 )
 def test_resume_alone_is_answered_with_the_command_of_the_run(tmp_path, said, words):
     (tmp_path / "run.json").write_text(f'{{"status": "failed", "command": "{said}"}}')
-    command = resumption._command(tmp_path)
+    command = resumption.command_to_resume(tmp_path, f"resume={tmp_path}")
     assert command == (words and f"{words}resume={tmp_path}")
     before = {"paths": {}, **{f"key_{number}": number for number in range(9)}}
     with pytest.raises(ConfigError) as caught:

@@ -18,6 +18,7 @@ def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):
     assert rows["stages.0.0"][1:4] == ["Conv2d", "1×16×16", "16×16×16"]
     assert rows["head.1"][1:4] == ["Linear", "64", "10"]
     assert "a batch of 16 images of 1×16×16" in caplog.text
+    assert "training ended" not in caplog.text
     assert {"config.yaml", "run.json"} <= {path.name for path in run.folder.iterdir()}
     assert not run.folder.joinpath("checkpoints").exists()
 
@@ -29,7 +30,7 @@ def test_numbers_parameters_and_flops_are_those_by_hand():
     expected = [outputs.min(), outputs.max(), outputs.mean(), outputs.std(correction=0)]
     assert first.numbers == pytest.approx([each.item() for each in expected], abs=1e-6)
     assert first.flops == 2 * 8 * 4 * 36 * 9
-    assert as_text(table([first], "one batch")).splitlines()[4].split()[-2:] == ["36", "20.7K"]
+    assert as_text(table([first], "one batch")).splitlines()[3].split()[-2:] == ["36", "20.7K"]
 
 
 def test_the_rows_are_the_calls_in_their_order_and_their_flops_add_up():

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import logging
 import secrets
 import warnings
 from pathlib import Path
@@ -308,15 +307,6 @@ def test_clipping_accumulation_and_mixed_precision_go_together(train_run):
     )
     assert run.metrics["train/accuracy"] > 0.5
     assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
-
-
-def test_off_a_terminal_each_epoch_is_one_line(train_run, caplog):
-    with caplog.at_level(logging.INFO):
-        train_run("trainer.max_epochs=2")
-    lines = [record.message for record in caplog.records if record.message.startswith("epoch ")]
-    assert len(lines) == 2
-    assert lines[1].startswith("epoch 2/2  train/loss ")
-    assert "val/accuracy" in lines[0]
 
 
 def test_a_warning_of_lightning_shows_no_path_of_its_code():

@@ -15,8 +15,9 @@ from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.cli.entry import compose
 from kindling.config.composition import to_plain
 from kindling.errors import ConfigError
-from kindling.train import build_parts, build_trainer, train, without_output
+from kindling.train import build_parts, train
 from kindling.training.from_python import FromPython
+from kindling.training.trainer import build_trainer, without_output
 from test_wrong_tasks import ROWS, TARGETS, Plain
 
 ROW_SET = TensorDataset(ROWS, TARGETS)

@@ -4,13 +4,14 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor, RichProgressBar
+from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW
@@ -18,7 +19,7 @@ from torch.optim import AdamW
 from benchmarks import bare
 from kindling.callbacks.best import BestCheckpoint
 from kindling.callbacks.deciding import EarlyStopping
-from kindling.callbacks.progress import EpochLines
+from kindling.callbacks.progress import EpochBar, EpochLines
 from kindling.callbacks.summary import Summary
 from kindling.callbacks.timings import Timings
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
@@ -67,7 +68,8 @@ def fit(
     scheduler = {"scheduler": partial(cosine, warmup=0.05, final=0.0), "interval": "step"}
     optimizer = partial(AdamW, lr=0.001, fused=True)
     task = ImageTask(net, optimizer=optimizer, scheduler=scheduler)
-    with tempfile.TemporaryDirectory() as folder:
+    # The bar is drawn, and seen by nobody.
+    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
         chosen = settings(Path(folder))
         if further:
             chosen["callbacks"] = [*chosen.get("callbacks", []), further]
@@ -123,7 +125,5 @@ def resume_checkpoint(folder: Path) -> ResumeCheckpoint:
 def on_a_terminal(folder: Path) -> dict[str, Any]:
     """All defaults, where there is a terminal to draw a progress bar on."""
     chosen = defaults(folder)
-    nowhere = open(os.devnull, "w")  # noqa: SIM115
-    bar = RichProgressBar(20, console_kwargs={"file": nowhere, "force_terminal": True})
-    callbacks = [bar if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
+    callbacks = [EpochBar(1) if isinstance(callback, EpochLines) else callback for callback in chosen["callbacks"]]
     return chosen | {"callbacks": callbacks}

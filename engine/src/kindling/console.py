@@ -7,17 +7,21 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from hydra.core.hydra_config import HydraConfig
 
+from kindling.process import terminal
 from kindling.process.ranks import is_first_process
 from kindling.stages import STAGES
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 log = logging.getLogger(__name__)
 # As tasks and other people's modules name metrics.
 STAGED = re.compile(r"(train|val|valid|validation|test)[/_.](.+)")
-# Columns of a table that also goes into a file.
+# Columns of what is shown where no terminal says how many it has.
 WIDTH = 100
 
 NOT_FOR_USERS = (
@@ -61,33 +65,77 @@ def stage_of(metric: str) -> tuple[str, str]:
 
 
 def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
-    """A table of metrics by stage, and where to look next."""
+    """A table of metrics by stage, and where to look next: to stdout, and into train.log."""
     rows: dict[str, dict[str, float]] = {}
     for metric, value in metrics.items():
         stage, name = stage_of(metric)
         rows.setdefault(name, {})[stage] = value
     stages = [stage for stage in (*STAGES, "") if any(stage in row for row in rows.values())]
-    table = Table("", *stages)
+    table = plain_table("", *stages)
     for name, row in rows.items():
         table.add_row(name, *(f"{row[stage]:.4f}" if stage in row else "" for stage in stages))
-
-    console = Console()
-    if stages:
-        console.print(table)
-    console.print(f"{title}: {folder}", soft_wrap=True, highlight=False, markup=False)
+    text = f"{as_text(table) if stages else ''}{title}: {shown(folder)}"
+    print(text)
+    log_only(text)
 
 
-def as_text(table: Table) -> str:
+def shown(path: Path) -> str:
+    """A path as one would type it where the command was typed."""
+    here = Path(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def width() -> int:
+    """Columns of a line that is not wrapped."""
+    return min(WIDTH, terminal.columns()) if terminal.is_watched() else WIDTH
+
+
+def plain_table(*columns: str) -> "Table":
+    """A table without lines but the one below its header."""
+    from rich import box
+    from rich.table import Table
+
+    return Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+
+
+def as_text(table: "Table") -> str:
     """A table as plain text, for the terminal and train.log alike."""
+    from rich.console import Console
+
     stream = io.StringIO()
-    Console(file=stream, width=WIDTH).print(table)
-    return stream.getvalue()
+    Console(file=stream, width=width()).print(table)
+    return "".join(f"{line.rstrip()}\n" for line in stream.getvalue().splitlines())
+
+
+def log_only(text: str, level: int = logging.INFO) -> bool:
+    """Write into train.log what is shown elsewhere, or nowhere; whether there is one."""
+    files = [each for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    record = logging.makeLogRecord({"msg": text, "levelno": level, "levelname": logging.getLevelName(level)})
+    for handler in files:
+        handler.handle(record)
+    return bool(files)
+
+
+class _Painted(logging.Formatter):
+    """Another formatter's lines, with colours."""
+
+    def __init__(self, plain: logging.Formatter):
+        super().__init__()
+        self.plain = plain
+
+    def format(self, record: logging.LogRecord) -> str:
+        return terminal.painted(self.plain.format(record))
 
 
 def set_up_logging() -> None:
     """Show our progress, keep Lightning's warnings, drop its chatter, such as tips and devices that are not there."""
     # For a notebook; Hydra has done it elsewhere.
     logging.basicConfig(format="%(message)s", level=logging.INFO)
+    for handler in logging.getLogger().handlers:
+        plain = handler.formatter
+        to_stream = type(handler) is logging.StreamHandler and terminal.has_colours(handler.stream)
+        if to_stream and plain and not isinstance(plain, _Painted):
+            handler.setFormatter(_Painted(plain))
     for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
         logger = logging.getLogger(name)
         logger.handlers.clear()

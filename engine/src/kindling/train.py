@@ -6,27 +6,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import Checkpoint, ModelSummary, ProgressBar
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, seed_everything
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.profilers import PassThroughProfiler, Profiler
-from omegaconf import DictConfig, open_dict
+from omegaconf import DictConfig
 from torch import nn
 
 from kindling.checkpoints.checkpoint import Saved, WholeCheckpointIO
-from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.checkpoints.states import FittingStates
 from kindling.config import project
 from kindling.config.check.command_line import refuse
 from kindling.config.check.composed import check_config
-from kindling.config.composition import in_sweep, instantiate
+from kindling.config.composition import instantiate
 from kindling.config.given import GIVEN, taken_by
-from kindling.console import print_results, report, set_up_logging, warn
-from kindling.errors import ConfigError, one_line
-from kindling.lightning_internals.overhead import reduce_overhead
+from kindling.console import print_results, report, set_up_logging, shown, warn
+from kindling.errors import ConfigError
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
+from kindling.run_folders.record import RunRecord
 from kindling.sweeps.pruning import pruned, pruning_of
 from kindling.training import machine
 from kindling.training.compilation import compile_net
@@ -40,19 +37,14 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
-from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, untested_best
+from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, say_next, untested_best
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
+from kindling.training.trainer import build_trainer, without_output
 
 # What a task is given of the groups of the same name.
 BUILT_FROM_NODES = {"optimizer", "scheduler", "mix", "metrics"}
-# Lightning refuses these callbacks if their flag is off.
-SWITCHES = {
-    "enable_checkpointing": Checkpoint,
-    "enable_progress_bar": ProgressBar,
-    "enable_model_summary": ModelSummary,
-}
 
 
 def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Path | None = None) -> dict[str, float]:
@@ -75,13 +67,13 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
     given = FromPython(task, data)
     cfg = given.settle(cfg)
     warnings = check_config(cfg, given=given.keys)
+    set_up_logging()
     with recorded(cfg) as run:
-        set_up_logging()
         for warning in (*run.left_out, *warnings):
             warn(warning)
         refuse(machine.faults(run.config))
         if run.is_done:
-            report("resume: %s has finished; nothing is left to do", run.folder)
+            report("resume: %s has finished; nothing is left to do", shown(run.folder))
             return run.facts["metrics"]
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
         build = partial(build_parts, cfg, run.config, given)
@@ -98,22 +90,39 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
         if cfg.test and not untested_because(task, data):
-            if cfg.train and trainer.global_step == 0:
-                raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
-            best = best_checkpoint(trainer)
-            if cfg.train and (reason := untested_best(trainer)):
-                warn(f"test: {reason}")
-            # Data may be drawn when it is set up.
-            seed_everything(cfg.seed, workers=True, verbose=False)
-            with run.timed("test"), naming_checkpoint(best), naming_misfits():
-                trainer.test(task, data, best, verbose=False, weights_only=True)
-            run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
-        run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
-        metrics: dict[str, float] = run.facts["metrics"]
-        log_settings(loggers, run.config, metrics, trainer.global_step)
-        if trainer.is_global_zero:
-            print_note(task)
-            print_results(metrics, "run folder", run.folder)
+            test_best(Parts(data, task, loggers, trainer), run, cfg)
+        return conclude(Parts(data, task, loggers, trainer), run)
+
+
+def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
+    """Test the best checkpoint; the weights in memory if none is kept.
+
+    Raises:
+        ConfigError: nothing was trained.
+    """
+    data, task, _, trainer = parts
+    if cfg.train and trainer.global_step == 0:
+        raise ConfigError("trainer: nothing was trained, so there is nothing to test; allow at least one step")
+    best = best_checkpoint(trainer)
+    if cfg.train and (reason := untested_best(trainer)):
+        warn(f"test: {reason}")
+    # Data may be drawn when it is set up.
+    seed_everything(cfg.seed, workers=True, verbose=False)
+    with run.timed("test"), naming_checkpoint(best), naming_misfits():
+        trainer.test(task, data, best, verbose=False, weights_only=True)
+    run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
+
+
+def conclude(parts: Parts, run: RunRecord) -> dict[str, float]:
+    """Record and show what a run is worth; returns its metrics."""
+    data, task, loggers, trainer = parts
+    run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
+    metrics: dict[str, float] = run.facts["metrics"]
+    log_settings(loggers, run.config, metrics, trainer.global_step)
+    if trainer.is_global_zero:
+        print_note(task)
+        print_results(metrics, "run folder", run.folder)
+        say_next(run, task, loggers)
     return metrics
 
 
@@ -179,21 +188,6 @@ def instantiate_data(node: DictConfig | None) -> LightningDataModule | None:
     return instantiate(node, "data") if node and "_target_" in node else None
 
 
-def without_output(cfg: DictConfig) -> DictConfig:
-    """The same config for a run that writes and shows nothing."""
-    hidden = {"enable_progress_bar": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
-    cfg = cfg.copy()
-    with open_dict(cfg):
-        cfg.trainer.merge_with(hidden)
-        cfg.logger = {}
-        if cfg.trainer.barebones:
-            # Lightning refuses whatever would be seen or kept.
-            cfg.trainer.log_every_n_steps, cfg.callbacks = 0, {}
-        else:
-            cfg.compile = None
-    return cfg
-
-
 def build_task(cfg: DictConfig, config: dict[str, Any]) -> LightningModule:
     """The LightningModule, with what it takes of the net, the optimizer and other parts."""
     taken = taken_by(cfg.task._target_)
@@ -224,41 +218,6 @@ def build_net(cfg: DictConfig, config: dict[str, Any], make: Callable[..., Light
     if torch.cuda.is_available() and cfg.trainer.accelerator != "cpu":
         refuse([*machine.order_is_fixed(config, net)])
     return net
-
-
-def build_trainer(
-    cfg: DictConfig, callbacks: list[Callback], loggers: list[Logger], checkpoints: WholeCheckpointIO
-) -> Trainer:
-    switched_off = tuple(kind for flag, kind in SWITCHES.items() if not cfg.trainer[flag])
-    callbacks = [callback for callback in callbacks if not isinstance(callback, switched_off)]
-    given: dict[str, Any] = {"callbacks": callbacks, "logger": loggers or False, "plugins": [checkpoints]}
-    # Else Lightning would add its own.
-    absent = [flag for flag, kind in SWITCHES.items() if not any(isinstance(each, kind) for each in callbacks)]
-    given |= dict.fromkeys(absent, False)
-    if any(isinstance(callback, ResumeCheckpoint) for callback in callbacks):
-        # That callback ends the run in time.
-        given["max_time"] = None
-    try:
-        trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", **given))
-    except (RuntimeError, NotImplementedError) as error:
-        # Of Slurm's settings and of devices.
-        raise ConfigError(f"trainer: {one_line(error)}") from error
-    name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
-    trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
-    if trainer.world_size > 1 and in_sweep():
-        raise ConfigError(
-            f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
-            "sweep; allowed: 1; run the jobs one by one"
-        )
-    if trainer.world_size > 1 and cfg.on_nan == "rollback":
-        raise ConfigError(f"on_nan: given rollback with {trainer.world_size} processes; allowed: stop")
-    return trainer
-
-
-def name_report(profiler: Profiler, folder: str | None) -> None:
-    """Have Lightning's profilers write fit-profile.txt and the like; they log it where nobody sees it."""
-    if folder and not isinstance(profiler, PassThroughProfiler) and not profiler.filename:
-        profiler.dirpath, profiler.filename = profiler.dirpath or folder, "profile"
 
 
 def instantiate_all(group: DictConfig | None, path: str) -> list[Any]:

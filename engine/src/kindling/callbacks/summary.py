@@ -4,8 +4,8 @@ from typing import Any
 
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.utilities.model_summary.model_summary import get_human_readable_count
-from rich.console import Console
-from rich.table import Table
+
+from kindling.console import as_text, plain_table, report
 
 
 class Summary(ModelSummary):
@@ -20,10 +20,8 @@ class Summary(ModelSummary):
         **__: Any,
     ) -> None:
         columns = {name.strip(): values for name, values in summary_data}
-        table = Table("name", "type", "parameters")
+        table = plain_table("name", "type", "parameters")
         for row in zip(columns["Name"], columns["Type"], columns["Params"], strict=True):
             table.add_row(*map(str, row))
-        console = Console(stderr=True)
-        console.print(table)
         trainable, total = map(get_human_readable_count, (trainable_parameters, total_parameters))
-        console.print(f"{trainable.strip()} trainable of {total.strip()} parameters", highlight=False)
+        report("%s%s trainable of %s parameters", as_text(table), trainable.strip(), total.strip())

@@ -1,7 +1,6 @@
 """The arguments of a command, checked before Hydra reads them."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from kindling.config.composition import Composer
 from kindling.config.fault import Fault, nearest
 from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, KindlingError
+from kindling.process import terminal
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
@@ -32,7 +32,7 @@ def checked_arguments(name: str, arguments: list[str]) -> list[str] | None:
         raise
     except Exception as error:
         # A bug in the check is no reason not to train.
-        print(f"warning: the config could not be checked ({type(error).__name__}: {error})", file=sys.stderr)
+        terminal.say(f"warning: the config could not be checked ({type(error).__name__}: {error})")
         return arguments
 
 
@@ -72,12 +72,12 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     # A run logs the warnings itself.
     if given.cfg or given.info:
         for problem in problems:
-            print(f"warning: {problem}", file=sys.stderr)
+            terminal.say(f"warning: {problem}")
     if check.left_out:
         useless = ", ".join(check.left_out)
-        print(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out", file=sys.stderr)
+        terminal.say(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out")
     for line in check.former.lines:
-        print(f"warning: {line}", file=sys.stderr)
+        terminal.say(f"warning: {line}")
     if given.cfg == "job" and not (given.package or "").startswith("hydra"):
         leave_out(check.configs[0])
         composition.print_config(check.configs[0], given.package, resolve=given.resolve)

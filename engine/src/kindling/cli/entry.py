@@ -19,10 +19,11 @@ from kindling.config import composition, project
 from kindling.config.check.command_line import Check, refuse
 from kindling.config.composition import Composer, in_sweep, own_error
 from kindling.config.transforms import as_one_transform
+from kindling.console import shown
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings
+from kindling.process import parent, ranks, signals, start_and_end, streams, surroundings, terminal
 from kindling.run_folders.resumption import newest_unfinished
 
 PATHS = ("fork", "weights", "run", "ckpt")
@@ -49,7 +50,7 @@ def _run(file: Path, task: Callable[[DictConfig], Any]) -> int:
     """The exit code of a command."""
     streams.take_over()
     for line in surroundings.set_right():
-        print(f"warning: {line}", file=sys.stderr)
+        terminal.say(f"warning: {line}")
     full_trace = _take_full_trace()
     signals.install()
     parent.end_with_launcher()
@@ -84,6 +85,7 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
         # Else a full disk prints a traceback for each log line.
         logging.raiseExceptions = full_trace
         _complete(cfg)
+        _say_what_is_read(cfg)
         try:
             if in_sweep():
                 _redact_sweep(Path(HydraConfig.get().sweep.dir) / "multirun.yaml")
@@ -92,6 +94,13 @@ def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictC
             outcome.leave_job(error, full_trace=full_trace)
 
     return job
+
+
+def _say_what_is_read(cfg: DictConfig) -> None:
+    """Name the trained model to whoever watches, since it takes seconds to import what reads it."""
+    model = next((cfg[key] for key in ("run", "ckpt") if cfg.get(key)), None)
+    if model and terminal.is_watched():
+        terminal.say(f"{HydraConfig.get().job.name}: {shown(Path(model))}")
 
 
 def _complete(cfg: DictConfig) -> None:

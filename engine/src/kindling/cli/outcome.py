@@ -15,6 +15,7 @@
 import errno
 import logging
 import sys
+import sysconfig
 import traceback
 from typing import NoReturn
 
@@ -22,9 +23,10 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.composition import in_sweep, own_error
+from kindling.console import log_only
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.files.redaction import redact_text
-from kindling.process import ranks, signals
+from kindling.process import ranks, signals, terminal
 
 # 128 + SIGPIPE, as a shell reports it.
 BROKEN_PIPE = 141
@@ -36,6 +38,8 @@ DISK = {
     errno.EROFS: "give a path that can be written",
     errno.EIO: "look after the disk, which fails",
 }
+# Parts of the paths of what others wrote.
+LIBRARIES = ("site-packages", "<frozen", sysconfig.get_path("stdlib"))
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -59,7 +63,7 @@ def conclude(error: SystemExit | Interrupted | Exception, *, full_trace: bool) -
 
 def _conclude_exit(error: SystemExit) -> int:
     if isinstance(error.code, str):
-        print(error.code, file=sys.stderr)
+        terminal.say(error.code)
     return error.code if isinstance(error.code, int) else int(error.code is not None)
 
 
@@ -67,7 +71,9 @@ def _conclude_interruption(error: Interrupted) -> int:
     # The first process reports it; another code would get it killed.
     if ranks.is_launched():
         return 0
-    print(f"interrupted by {error}", file=sys.stderr)
+    text = "\n".join([f"interrupted by {error}", *_notes(error)])
+    terminal.say(text)
+    log_only(text, logging.ERROR)
     if str(error) == "SIGUSR1":
         signals.requeue()
     return error.exit_code
@@ -109,14 +115,26 @@ def report(error: Exception, *, full_trace: bool) -> None:
     error.reported = True  # type: ignore[attr-defined]
 
     text = redact_text(_text_of(error, full_trace=full_trace))
-    print(text, file=sys.stderr)
-
     # Nothing is written into a folder that another process works in.
-    if isinstance(own_error(error), InUseError):
-        return
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, logging.FileHandler):
-            handler.handle(logging.makeLogRecord({"msg": text, "levelname": "ERROR"}))
+    is_logged = not isinstance(own_error(error), InUseError) and log_only(text, logging.ERROR)
+    is_short = is_logged and text.startswith("Traceback") and terminal.is_watched() and not full_trace
+    terminal.say(redact_text(_without_libraries(error)) if is_short else text)
+
+
+def _without_libraries(error: Exception) -> str:
+    """The traceback with the calls of one's own code, and the last one, on a terminal that has not room for all."""
+    shown = traceback.TracebackException.from_exception(error)
+    each: traceback.TracebackException | None = shown
+    while each is not None:
+        own = [frame for frame in each.stack[:-1] if not any(part in frame.filename for part in LIBRARIES)]
+        each.stack[:] = [*own, *each.stack[-1:]]
+        each = each.__cause__ or each.__context__
+    return f"{''.join(shown.format())}the calls of libraries are left out; train.log has them"
+
+
+def _notes(error: BaseException) -> list[str]:
+    """What there is to do."""
+    return getattr(error, "__notes__", [])
 
 
 def _is_reported(error: Exception) -> bool:
@@ -127,9 +145,9 @@ def _text_of(error: Exception, *, full_trace: bool) -> str:
     """A line for each mistake that the user can mend, a traceback for the rest."""
     own = _of_a_file(error) or own_error(error)
     if full_trace or not (own or isinstance(error, COMPOSITION_ERRORS)):
-        return "".join(traceback.format_exception(error))
+        return "".join(traceback.format_exception(error)).rstrip("\n")
     lines = str(own).splitlines() if own else [_in_one_line(error)]
-    return "\n".join(f"error: {line}" for line in lines)
+    return "\n".join([*(f"error: {line}" for line in lines), *_notes(error)])
 
 
 def _of_a_file(error: Exception) -> KindlingError | None:

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config import deletions, once, project
+from kindling.config.comments import with_comments
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
@@ -90,9 +91,10 @@ def print_help(composer: Composer, groups: Mapping[str, Iterable[str]], lines: S
     if not {"APP_CONFIG_GROUPS", "CONFIG"} >= set(template.get_identifiers()):
         return False
     listed = "".join(f"{group}: {', '.join(sorted(groups[group]))}\n" for group in sorted(groups))
-    print(
-        template.substitute(APP_CONFIG_GROUPS=listed, CONFIG=OmegaConf.to_yaml(_without_hydra(config), resolve=resolve))
-    )
+    settings = OmegaConf.to_yaml(_without_hydra(config), resolve=resolve)
+    file = composer.folders[0] / f"{composer.name}.yaml"
+    commented = with_comments(settings, file.read_text(encoding="utf-8"))
+    print(template.substitute(APP_CONFIG_GROUPS=listed, CONFIG=f"{commented}\n"))
     return True
 
 

@@ -10,7 +10,7 @@ from rich import box
 from rich.table import Table
 from torch import Tensor, nn
 
-from kindling.console import as_text
+from kindling.console import WIDTH, as_text, width
 from kindling.data.batches import batch_size_of, tensors_in
 from kindling.images.datamodule import ImageDataModule
 from kindling.lightning_internals.batches import end_fit
@@ -18,6 +18,8 @@ from kindling.training.net import net_of
 from kindling.training.observer import Observer
 
 log = logging.getLogger(__name__)
+# Columns of a module's name on a narrow terminal, which shows its end.
+NARROW_NAME = 14
 
 
 class Call(NamedTuple):
@@ -51,7 +53,7 @@ class Shapes(Observer):
     def _show(self, trainer: Trainer) -> None:
         self._tracing.__exit__()
         if trainer.is_global_zero:
-            log.info("%s", as_text(table(self._tracing.calls, self._title)))
+            log.info("%s", as_text(table(self._tracing.calls, self._title, width())))
         end_fit()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -130,29 +132,33 @@ def title(trainer: Trainer, batch: Any) -> str:
     return f"a batch of {batch_size_of(batch)}: {', '.join(times(each) or 'a number' for each in shapes)}"
 
 
-def table(calls: list[Call], title: str) -> Table:
-    found = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+def table(calls: list[Call], title: str, columns: int = WIDTH) -> Table:
+    """A row for each call; on a narrow terminal without what it is given, which the call before made."""
+    narrow = columns < WIDTH
+    found = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False)
     found.title_justify = "left"
-    # This column gives way on a narrow terminal.
+    # This column gives way.
     found.add_column("module", overflow="ellipsis")
     found.add_column("type", max_width=11, no_wrap=True)
-    for name in ("input", "output"):
+    for name in ("output",) if narrow else ("input", "output"):
         found.add_column(name, no_wrap=True)
     for name in ("min", "max", "mean", "std", "param.", "FLOPs"):
         found.add_column(name, justify="right", no_wrap=True)
 
     for call in calls:
         parameters = sum(each.numel() for each in call.module.parameters(recurse=False))
-        cells = (call.name, type(call.module).__name__, times(call.input), times(call.output))
-        found.add_row(*cells, *row_of(call.numbers), count(parameters), count(call.flops))
+        shapes = [times(call.output)] if narrow else [times(call.input), times(call.output)]
+        name = f"…{call.name[1 - NARROW_NAME :]}" if narrow and len(call.name) > NARROW_NAME else call.name
+        cells = (name, type(call.module).__name__, *shapes, *row_of(call.numbers, 2 if narrow else 3))
+        found.add_row(*cells, count(parameters), count(call.flops))
 
     found.caption = f"{count(sum(call.flops for call in calls))} FLOPs for the batch, forward alone"
     found.caption_justify = "left"
     return found
 
 
-def row_of(values: list[float]) -> list[str]:
-    cells = [f"{value:.0e}" if 0 < abs(value) < 1e-2 else f"{value:.3g}" for value in values] or [""] * 4
+def row_of(values: list[float], digits: int) -> list[str]:
+    cells = [f"{value:.0e}" if 0 < abs(value) < 1e-2 else f"{value:.{digits}g}" for value in values] or [""] * 4
     return [cell.replace("nan", "NaN") for cell in cells]
 
 

@@ -147,7 +147,10 @@ class ImageDataModule(DataModule):
     def described(self) -> list[str]:
         (line,), classes = super().described(), self.splits.classes
         size = f"{self.image_size} x {self.image_size} pixels in {self.channels} channel{'s' * (self.channels > 1)}"
-        return [f"{line.replace('examples', 'images')} of {len(classes)} classes ({shortened(list(classes))}), {size}"]
+        return [
+            f"{line.replace('examples', 'images')}, {size}",
+            f"data: {len(classes)} classes: {shortened(list(classes))}",
+        ]
 
     def is_read_one_by_one(self, examples: Images) -> bool:
         return isinstance(examples, ImageFiles)

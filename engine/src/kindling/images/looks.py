@@ -31,12 +31,13 @@ class Looks(NamedTuple):
         return min(self.sides[len(self.sides) // 2], LARGEST_AUTO_SIZE)
 
     def words(self) -> str:
-        """`64 of them looked at: 12 grey, 52 in colour, shorter sides of 20 to 300 pixels`."""
+        """`64 of the images looked at: 12 grey, 52 in colour, shorter sides of 20 to 300 pixels`."""
         num = len(self.sides)
         colours = {"grey": self.num_grey, "in colour": num - self.num_grey}
         said = " and ".join(f"{count if count < num else 'all'} {colour}" for colour, count in colours.items() if count)
         low, high = self.sides[0], self.sides[-1]
-        return f"{num} of them looked at: {said}, shorter sides of {low if low == high else f'{low} to {high}'} pixels"
+        sides = f"{low}" if low == high else f"{low} to {high}"
+        return f"{num} of the images looked at: {said}, shorter sides of {sides} pixels"
 
 
 def looks_of(root: str | Path, version: int = TODAY, max_pixels: int | None = None) -> Looks:

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
 from kindling.errors import Interrupted
-from kindling.process import ranks
+from kindling.process import ranks, terminal
 
 # SIGHUP: a terminal closed; SIGUSR1: Slurm's time is nearly over.
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
@@ -81,7 +81,8 @@ def _handle(signum: int, frame: Any) -> None:
         _State.request = Interrupted(name)
         # The disk that takes stderr may be full.
         with suppress(OSError):
-            os.write(2, f"{name}: a checkpoint at the next step, then the end; again: the end at once\n".encode())
+            said = f"{name}: a checkpoint at the next step, then the end; again: the end at once\n"
+            os.write(2, terminal.take_beginning() + said.encode())
         _look_again_later()
     elif _State.ended_by:
         # The second signal ends it without cleaning up.
@@ -106,7 +107,8 @@ def _end_if_stalled(signum: int, frame: Any) -> None:
         _look_again_later()
         return
     with suppress(OSError):
-        os.write(2, f"{_State.request}: no step comes, so this is the end, with what is saved\n".encode())
+        said = f"{_State.request}: no step comes, so this is the end, with what is saved\n"
+        os.write(2, terminal.take_beginning() + said.encode())
     _end(signal.Signals[str(_State.request)])
 
 

@@ -6,6 +6,8 @@ import sys
 from contextlib import suppress
 from typing import Any
 
+from kindling.process import terminal
+
 
 class _Descriptor(io.FileIO):
     """One that takes whatever is written to it, if it `drops` what cannot be."""
@@ -13,6 +15,8 @@ class _Descriptor(io.FileIO):
     drops = False
 
     def write(self, data: Any, /) -> int | None:
+        if terminal.has_foot() and self.isatty():
+            super().write(terminal.take_erasure())
         try:
             written = super().write(data)
         except OSError:

@@ -14,6 +14,7 @@ from kindling.errors import ConfigError, interruption
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
+from kindling.run_folders.words import add_what_to_do, say_beginning
 
 # Opened before torch is imported; `kindling.train.train` then uses it.
 _open_record: ContextVar[RunRecord | None] = ContextVar("open_record", default=None)
@@ -43,9 +44,12 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     token = _open_record.set(record)
     try:
         record.start() if is_first_process() else record.join()
+        say_beginning(record)
         yield record
     except BaseException as error:
         _end_with(record, error)
+        record.release()
+        add_what_to_do(error, record)
         raise
     else:
         if not record.is_done and record.facts.get("status", "running") == "running":

@@ -3,8 +3,10 @@
 import os
 import platform
 import subprocess
+from contextlib import suppress
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from kindling.config import project
@@ -39,4 +41,16 @@ def versions() -> dict[str, str]:
 
 
 def hardware() -> dict[str, Any]:
-    return {"host": platform.node(), "platform": platform.platform(), "cores": os.cpu_count()}
+    machine = {"host": platform.node(), "platform": platform.platform(), "processor": processor()}
+    return {**machine, "cores": os.cpu_count()}
+
+
+@cache
+def processor() -> str:
+    """The name of the CPU; "" if the system does not tell."""
+    # Python knows it nowhere but on a Mac.
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor()

@@ -1,6 +1,5 @@
 """Which run `resume` means, and which settings may differ from those that it was started with."""
 
-import sys
 import time
 from datetime import datetime
 from functools import cache
@@ -14,6 +13,7 @@ from kindling.config.left_out import leave_out
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_config
+from kindling.process import terminal
 from kindling.run_folders.lock import is_held
 from kindling.run_folders.saved_run import ORIGIN, run_of, saved_config
 
@@ -144,17 +144,18 @@ def saved_config_to_resume(folder: Path, given: dict[str, Any]) -> dict[str, Any
     if not given["resume"]:
         raise ConfigError(f"run folder: given {folder}, which holds a run; give a new one, or resume= it")
     saved = saved_config(folder)
-    refuse_changes(saved, given, strict=given["resume_strict"], command=_command(folder))
+    refuse_changes(saved, given, strict=given["resume_strict"], command=command_to_resume(folder, f"resume={folder}"))
     return saved
 
 
-def _command(folder: Path) -> str:
-    """The command by which a run goes on; "" if it does not say, or says what nobody would type."""
+def command_to_resume(folder: Path, resume: str) -> str:
+    """The command by which a run goes on, with `resume` at its end; "" if run.json has none that one would type."""
     said = (run_of(folder) or {}).get("command")
-    words = [each for each in str(said or "").split(" ") if not each.startswith("resume=")]
+    origins = tuple(f"{key}=" for key in ("resume", *ORIGIN))
+    words = [each for each in str(said or "").split(" ") if not each.startswith(origins)]
     if not words[0].endswith(".py") or len(str(said)) > LONGEST_COMMAND or not str(said).isprintable():
         return ""
-    return " ".join(["python", *words, f"resume={folder}"])
+    return " ".join(["python", *words, resume])
 
 
 @cache
@@ -164,16 +165,13 @@ def newest_unfinished(experiment_folder: Path) -> list[Path]:
     for file in experiment_folder.glob("*/run.json"):
         facts = run_of(file.parent)
         if facts is None and any(file.parent.glob("checkpoints/*.ckpt")):
-            print(f"warning: {file}: cannot be read; its run is left out", file=sys.stderr)
+            terminal.say(f"warning: {file}: cannot be read; its run is left out")
         if facts and facts["status"] not in ("finished", "pruned") and not is_held(file.parent):
             found.append((_instant(facts.get("started_at")), file.parent.name, file.parent))
     newest_first = sorted(found, reverse=True)
     if newest_first and newest_first[0][0] > time.time() + AHEAD_S:
         folder = newest_first[0][-1]
-        print(
-            f"warning: {folder}: started later than now by the clock; if it is not the newest, resume=FOLDER",
-            file=sys.stderr,
-        )
+        terminal.say(f"warning: {folder}: started later than now by the clock; if it is not the newest, resume=FOLDER")
     return [folder for *_, folder in newest_first]
 
 
@@ -196,7 +194,7 @@ def goes_on_with(folder: Path, given: DictConfig) -> bool:
     try:
         saved = saved_config(folder)
     except ConfigError as error:
-        print(f"warning: {str(error).removeprefix('resume: ')}; this run is left out", file=sys.stderr)
+        terminal.say(f"warning: {str(error).removeprefix('resume: ')}; this run is left out")
         return False
     try:
         now = redact_config(OmegaConf.to_container(config, resolve=True))

@@ -18,6 +18,7 @@ from kindling.process import signals
 from kindling.run_folders.record import RunRecord
 from kindling.training.anomaly import anomalies_in_one_line
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
+from kindling.training.machine import device_of
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.rollback import advice, can_roll_back, culprit
@@ -39,6 +40,7 @@ def fit(build: Build, run: RunRecord, cfg: DictConfig) -> Parts:
         if rollbacks:
             run.update(rollbacks=rollbacks)
         parts = build(start, rollbacks)
+        run.update(**device_of(parts.trainer))
         tracking.begin(parts.trainer.loggers, run)
         deadline = limit_time(parts.trainer, deadline)
         try:

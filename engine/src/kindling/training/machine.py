@@ -1,15 +1,19 @@
-"""What this machine cannot do of a config; asked when torch is loaded, before anything is built."""
+"""What this machine cannot do of a config, asked when torch is loaded, before anything is built; what a run is on."""
 
+import math
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
 from kindling.config.rules.trainer_rules import HALF
+from kindling.run_folders.provenance import processor
 
 # Layers that a GPU can only compute in changing order.
 UNORDERED = (
@@ -25,6 +29,22 @@ UNORDERED = (
     nn.ReplicationPad2d,
     nn.CTCLoss,
 )
+
+
+def device_of(trainer: Trainer) -> dict[str, Any]:
+    """What a run computes on, and how exactly, as run.json has it."""
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    return {"device": f"{device} ({name})" if name else str(device), "precision": str(trainer.precision)}
+
+
+def in_words(trainer: Trainer) -> str:
+    """The same for the terminal, with the batches of an epoch."""
+    found, batches = device_of(trainer), trainer.num_training_batches
+    threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+    processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
+    length = "" if math.isinf(batches) else f"; {batches} batches an epoch"
+    return f"{found['device']}{threads}{processes}, precision {found['precision']}{length}"
 
 
 def faults(config: Config) -> list[Fault]:

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_leaves
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config.rules.callback_rules import OF_VALIDATION, shipped
-from kindling.console import report, warn
+from kindling.console import warn
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples
 from kindling.errors import ConfigError, DataError, counted, one_to
@@ -76,12 +76,12 @@ def warn_of_rare_logs(trainer: Trainer) -> None:
         return
     every: int = trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
     batches = trainer.num_training_batches
-    if trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
-        # The doctor, or a line of the data, says why there are few.
-        say, given = (report, "is") if every in shipped("trainer", "log_every_n_steps") else (warn, "given")
-        say(
-            f"trainer.log_every_n_steps: {given} {every}, and an epoch has {counted(batches, 'batch')}, so that "
-            f"some epochs log no step; allowed: {one_to(batches)}"
+    # Of a value that nobody has chosen nothing is said: the epochs are logged in any case.
+    is_chosen = every not in shipped("trainer", "log_every_n_steps")
+    if is_chosen and trainer.loggers and batches < every and not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        warn(
+            f"trainer.log_every_n_steps: given {every}, and an epoch has {counted(batches, 'batch')}, so that some "
+            f"epochs log no step; allowed: {one_to(batches)}"
         )
 
 

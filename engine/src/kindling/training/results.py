@@ -5,15 +5,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Trainer
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from kindling.checkpoints.checkpoint import config_of
-from kindling.console import report
+from kindling.config import project
+from kindling.config.composition import in_sweep
+from kindling.console import report, shown
 from kindling.loggers import tracking
+from kindling.run_folders.best import best_file
+from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import flatten
+from kindling.training.task import Task
 
+# Commands that take a trained model; those of inputs need a task that reads them.
+EVALUATE, OF_INPUTS = "evaluate.py run={}", ("predict.py run={} input=...", "serve.py run={}")
 # What TensorBoard's HPARAMS shows.
 COMPARED = ("seed", "task", "data", "model", "init", "optimizer", "scheduler", "mix", "trainer")
 
@@ -69,14 +77,39 @@ def stopped_early(trainer: Trainer) -> str | None:
     return f"after {epochs}{of} epoch{'s' * (of != '' or epochs != 1)}: {reason}"
 
 
+def reached_limit(trainer: Trainer) -> str | None:
+    """The setting that ended training; None if it ended before, as of a debug= that needs no more."""
+    steps, epochs, done = trainer.max_steps, trainer.max_epochs, trainer.current_epoch
+    if steps is not None and 0 <= steps <= trainer.global_step:
+        return f"after {steps} step{'s' * (steps != 1)}: trainer.max_steps"
+    if epochs and 0 < epochs <= done:
+        return f"after {done} epoch{'s' * (done != 1)}: trainer.max_epochs"
+    return None
+
+
 def end_of(trainer: Trainer) -> dict[str, Any]:
     """What run.json holds of how training ended, which is also said."""
     best, stopped = best_score(trainer), stopped_early(trainer)
-    if stopped:
-        report("training stopped early, %s", stopped)
+    ended = stopped or reached_limit(trainer)
+    if ended:
+        report("training %s %s", "stopped early," if stopped else "ended", ended)
     if best and best["epoch"] is not None:
-        report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"] + 1)
-    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped}
+        report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"])
+    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
+
+
+def say_next(run: RunRecord, task: LightningModule, loggers: list[Logger]) -> None:
+    """What one would type next, where somebody has typed this run."""
+    if not HydraConfig.initialized() or in_sweep():
+        return
+    reads_inputs = isinstance(task, Task) and type(task).processor is not Task.processor
+    commands = [EVALUATE, *OF_INPUTS * reads_inputs] if best_file(run.folder).is_file() else []
+    there = [each for each in commands if (project.current().root / each.partition(" ")[0]).is_file()]
+    lines = [f"python {each}".format(shown(run.folder)) for each in there]
+    if any(isinstance(logger, TensorBoardLogger) for logger in loggers):
+        lines.append(f"tensorboard --logdir {shown(Path(run.config['paths']['logs']))}")
+    for number, line in enumerate(lines):
+        report("%s%s", "      " if number else "next: ", line)
 
 
 def named_best(trainer: Trainer) -> str | None:

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import Logger
 from kindling.checkpoints import resume_files
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.checkpoints.limits import refuse_passed_limits
-from kindling.console import report
+from kindling.console import report, shown
 from kindling.errors import CheckpointError, ConfigError
 from kindling.lightning_internals.loggers import hide_later_events
 from kindling.process.ranks import is_first_process
@@ -31,7 +31,7 @@ def starting_point(run: RunRecord) -> Saved | None:
             saved = fork(Path(run.config["fork"]).expanduser(), run)
     if saved is None:
         if run.saved_config is not None:
-            report("resume: %s has no checkpoint yet; it starts over", run.folder)
+            report("resume: %s has no checkpoint yet; it starts over", shown(run.folder))
         return None
     if PROGRESS not in saved.content:
         raise CheckpointError(
@@ -43,7 +43,9 @@ def starting_point(run: RunRecord) -> Saved | None:
         resume_files.set_damaged_aside(run.folder, saved.path)
         resume_files.bring_back(saved.path)
     progress, step = saved.content[PROGRESS], saved.content["global_step"]
-    report("goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, run.folder)
+    report(
+        "goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, shown(run.folder)
+    )
     return saved
 
 
