@@ -30,6 +30,12 @@ ENTRIES = "train|evaluate|predict|export|serve"
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
 COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
+# In the right column of its tables; a sweep and what needs a run that is not there are left out.
+SETTINGS = [
+    code
+    for row in re.findall(r"^\| .+ \| (.+) \|$", (ROOT / "docs" / "coming_from.md").read_text("utf-8"), re.MULTILINE)
+    for code in re.findall(r"`((?!python|sweep=|resume=l|\w+\.py )[^`<(]*=[^`<(]*)`", row)
+]
 
 
 def removed(text: str) -> list[str]:
@@ -53,7 +59,8 @@ def places(tmp_path: Path) -> dict[str, str]:
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
-    code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows)": "torch.nn.Identity"}
+    code = {"my_task": "regression", r"my_project\.lit\.module\.LitModule": "kindling.training.task.Task"}
+    code[r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)"] = "torch.nn.Identity"
     return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}
 
 
@@ -78,6 +85,16 @@ def test_a_command_that_is_shown_composes(command, places, tmp_path):
         check = Check(composer, sweep=True)
         refuse(check.run(overrides))
     assert check.configs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_that_stand_for_those_of_another_tool_compose(settings, places, tmp_path):
+    for shown, place in places.items():
+        settings = re.sub(shown, place, settings)
+    if gone := removed(settings):
+        pytest.skip(f"{gone[0]} is no longer there")
+    assert compose([*shlex.split(settings), f"paths.logs={tmp_path / 'logs'}"])
 
 
 def test_a_newcomer_reaches_a_trained_model_by_line_20():
