@@ -25,7 +25,7 @@ ROOT = project.current().root
 GROUPS = ConfigFiles(ROOT / "configs").groups
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(ROOT.glob("docs/*.md"))
-FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+FILES = [*sorted(ROOT.glob("*.md")), ROOT / "data" / "README.md", *DOCS]
 ENTRIES = "train|evaluate|predict|export|serve"
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
 COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
@@ -59,8 +59,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
-    code = {"my_task": "regression", r"my_project\.lit\.module\.LitModule": "kindling.training.task.Task"}
-    code[r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)"] = "torch.nn.Identity"
+    code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)": "torch.nn.Identity"}
     return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}
 
 

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its files and commands, in their order, in a copy of the project."""
+"""docs/tutorial.md and README: their files and commands, in their order, in a copy of the project."""
 
 import ast
 import os
@@ -16,8 +16,9 @@ import yaml
 from kindling.config import project
 
 HERE = project.current()
-PAGE = HERE.root / "docs" / "tutorial.md"
+TUTORIAL, README = HERE.root / "docs" / "tutorial.md", HERE.root / "README.md"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+FILE = re.compile(r"^# ([\w/]+\.(?:py|yaml))\n", re.MULTILINE)
 COPIED = ("src", "configs", "tests", "scripts")
 
 
@@ -28,11 +29,12 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks() -> list[Block]:
+def blocks(page: Path) -> list[Block]:
+    """Those of a page in their order; a block of several files is several."""
     found = []
-    for language, text in BLOCK.findall(PAGE.read_text(encoding="utf-8")):
-        first, _, rest = text.partition("\n")
-        found.append(Block("", text) if language == "bash" else Block(first.removeprefix("# "), rest))
+    for language, text in BLOCK.findall(page.read_text(encoding="utf-8")):
+        files = FILE.split(text)[1:]
+        found += [Block("", text)] if language == "bash" else map(Block, files[::2], files[1::2])
     return found
 
 
@@ -50,8 +52,10 @@ def written(root: Path, block: Block) -> None:
     (root / block.file).write_text(block.text, encoding="utf-8")
 
 
-def test_the_files_of_the_tutorial_are_code_and_configs_of_the_classes_that_it_shows():
-    files = {block.file: block.text for block in blocks() if block.file}
+@pytest.mark.parametrize("page", [TUTORIAL, README], ids=lambda page: page.name)
+def test_the_files_of_a_page_are_code_and_configs_of_the_classes_that_it_shows(page):
+    files = {block.file: block.text for block in blocks(page) if block.file}
+    assert len(files) >= 6
     classes = {each.name: each for file in files for each in classes_of(file, files[file])}
     for file, text in files.items():
         assert (HERE.root / file).parent.is_dir(), file
@@ -61,29 +65,44 @@ def test_the_files_of_the_tutorial_are_code_and_configs_of_the_classes_that_it_s
             assert f"src/{module.replace('.', '/')}.py" in files
             init = next((each for each in classes[name].body if isinstance(each, ast.FunctionDef)), None)
             if init and init.name == "__init__":
-                assert [each.arg for each in init.args.args[1:]] == [key for key in config if key != "_target_"]
+                named = [each.arg for each in init.args.args[1:]]
+                assert named == [key for key in config if key in named or not (init.args.kwarg or key == "_target_")]
 
 
 def classes_of(file: str, text: str) -> list[ast.ClassDef]:
     return [each for each in ast.parse(text).body if isinstance(each, ast.ClassDef)] if file.endswith(".py") else []
 
 
+def in_copy(root: Path, line: str) -> str:
+    """What a command prints."""
+    path = os.pathsep.join(map(str, (root / "src", HERE.root / "engine" / "src", *filter(None, sys.path))))
+    places = {"PYTHONPATH": path, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    environment, started = os.environ | places | {"OMP_NUM_THREADS": "1"}, time.monotonic()
+    done = subprocess.run(["bash", "-c", line], cwd=root, env=environment, capture_output=True, text=True)
+    print(f"{time.monotonic() - started:4.0f} s  {line}", flush=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
 @pytest.mark.slow
 def test_every_block_of_the_tutorial_runs_in_its_order(copy):
     """Prints the seconds of each command: pytest -s -m slow tests/test_tutorial.py"""
-    path = os.pathsep.join(map(str, (copy / "src", HERE.root / "engine" / "src", *filter(None, sys.path))))
-    places = {"PYTHONPATH": path, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    environment = os.environ | places | {"OMP_NUM_THREADS": "1"}
-    for block in blocks():
+    said = ""
+    for block in blocks(TUTORIAL):
         if block.file:
             written(copy, block)
             continue
         for line in block.text.splitlines():
             runs = re.search(r"logs/\w+/(?=<run>)", line)
             newest = max((copy / runs[0]).iterdir(), key=lambda run: run.stat().st_mtime).name if runs else ""
-            started = time.monotonic()
-            command = ["bash", "-c", line.replace("<run>", newest)]
-            done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True)
-            print(f"{time.monotonic() - started:4.0f} s  {line}", flush=True)
-            assert done.returncode == 0, done.stdout + done.stderr
-    assert "7" in done.stdout
+            said = in_copy(copy, line.replace("<run>", newest))
+    assert "7" in said
+
+
+@pytest.mark.slow
+def test_the_model_the_data_and_the_task_of_the_readme_train_together(copy):
+    for block in blocks(README):
+        if block.file:
+            written(copy, block)
+    (line,) = re.findall(r"^    (python train\.py task=my_task .+)$", README.read_text("utf-8"), re.MULTILINE)
+    assert "test" in in_copy(copy, f"{line} trainer.max_epochs=2")
