@@ -1,6 +1,7 @@
-"""docs/tutorial.md and README: their files and commands, in their order, in a copy of the project."""
+"""docs/tutorial.md, README and the notebook: their files and commands, in their order, in a copy of the project."""
 
 import ast
+import json
 import os
 import re
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -106,3 +107,24 @@ def test_the_model_the_data_and_the_task_of_the_readme_train_together(copy):
             written(copy, block)
     (line,) = re.findall(r"^    (python train\.py task=my_task .+)$", README.read_text("utf-8"), re.MULTILINE)
     assert "test" in in_copy(copy, f"{line} trainer.max_epochs=2")
+
+
+def test_the_notebook_is_python_and_holds_no_outputs():
+    for cell in cells():
+        ast.parse("".join(cell["source"]))
+        assert cell["outputs"] == []
+        assert cell["execution_count"] is None
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_its_first_cell_to_its_last(copy):
+    code = "\n".join("".join(cell["source"]) for cell in cells())
+    (copy / "explore.py").write_text(code, encoding="utf-8")
+    said = in_copy(copy, "MPLBACKEND=agg python explore.py")
+    assert re.search(r"^\d+ of 1000 test images are wrong$", said, re.MULTILINE)
+
+
+def cells() -> list[dict[str, Any]]:
+    """Those of code."""
+    notebook = json.loads((HERE.root / "notebooks" / "explore.ipynb").read_text(encoding="utf-8"))
+    return [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
