@@ -59,6 +59,10 @@ golden: $(READY) ## accept changed configs: write tests/golden anew, then read t
 schema: $(READY) ## write .schema anew: what editors know of the YAML files
 	$(BIN)/python scripts/make_schema.py
 
+notebook: $(READY) ## run notebooks/explore.ipynb from its first cell to its last
+	@$(BIN)/python -c 'import ipykernel, nbclient' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]' --constraint constraints.txt
+	$(BIN)/jupyter execute notebooks/explore.ipynb
+
 check-configs: $(READY) ## every recipe with every data set and every model that fits
 	$(BIN)/python scripts/check_configs.py
 
@@ -81,4 +85,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema check-configs faults contracts audit clean
+.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean

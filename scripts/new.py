@@ -37,7 +37,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         source = source_of(KINDS[kind], like, here) if like else starter(kind)
         if kind == "experiment" and not like:
             base = fits.chosen_by(here.configs / "train.yaml")
-            source = source._replace(config=with_parts(source.config, parts_of(parts_in(given)), base))
+            source = source._replace(config=with_parts(source.config, parts_of(parts_in(given), base["task"]), base))
         files = written(KINDS[kind], name, source, here)
         write(files)
     except (ConfigError, OSError, SyntaxError, yaml.YAMLError) as error:

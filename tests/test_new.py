@@ -332,6 +332,15 @@ def test_a_recipe_names_the_task_the_data_and_the_model_that_are_asked_for(copy)
     assert "task" not in recipe_of(copy, "zq_base"), "that of train.yaml"
 
 
+def test_a_recipe_of_new_data_and_a_new_model_has_the_task_of_the_main_config_though_others_fit(copy):
+    """A task that refers to nothing of the data fits any."""
+    config_of(copy, "task", "zq_any").write_text("_target_: x.Y\n")
+    config_of(copy, "data", "zq_data").write_text("_target_: x.Y\nnum_classes: 3\n")
+    config_of(copy, "model", "zq_model").write_text("_target_: x.Y\nn: ${data.num_classes}\n")
+    assert add(copy, "experiment zq_thing_2 --data zq_data --model zq_model") == 0
+    assert recipe_of(copy, "zq_thing_2") == {"data": "zq_data", "model": "zq_model"}
+
+
 def test_a_recipe_of_a_module_that_takes_no_net_and_no_optimizer_asks_for_none(copy):
     with_own_kind(copy)
     assert add(copy, "experiment zq_thing_2 --task zq_alone --data zq_own_data") == 0

@@ -25,11 +25,18 @@ ROOT = project.current().root
 GROUPS = ConfigFiles(ROOT / "configs").groups
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DOCS = sorted(ROOT.glob("docs/*.md"))
-FILES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+FILES = [*sorted(ROOT.glob("*.md")), *ROOT.glob("data/README.md"), *DOCS]
+SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 ENTRIES = "train|evaluate|predict|export|serve"
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
 COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
+# In the right column of its tables; a sweep and what needs a run that is not there are left out.
+SETTINGS = [
+    code
+    for row in re.findall(r"^\| .+ \| (.+) \|$", (ROOT / "docs" / "coming_from.md").read_text("utf-8"), re.MULTILINE)
+    for code in re.findall(r"`((?!python|sweep=|resume=l|\w+\.py )[^`<(]*=[^`<(]*)`", row)
+]
 
 
 def removed(text: str) -> list[str]:
@@ -53,7 +60,7 @@ def places(tmp_path: Path) -> dict[str, str]:
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
     (run / "run.json").write_text('{"status": "interrupted"}')
-    code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows)": "torch.nn.Identity"}
+    code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)": "torch.nn.Identity"}
     return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}
 
 
@@ -78,6 +85,16 @@ def test_a_command_that_is_shown_composes(command, places, tmp_path):
         check = Check(composer, sweep=True)
         refuse(check.run(overrides))
     assert check.configs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_settings_that_stand_for_those_of_another_tool_compose(settings, places, tmp_path):
+    for shown, place in places.items():
+        settings = re.sub(shown, place, settings)
+    if gone := removed(settings):
+        pytest.skip(f"{gone[0]} is no longer there")
+    assert compose([*shlex.split(settings), f"paths.logs={tmp_path / 'logs'}"])
 
 
 def test_a_newcomer_reaches_a_trained_model_by_line_20():
@@ -105,6 +122,37 @@ def test_a_link_to_a_file_or_to_a_heading_that_is_not_there_is_found(tmp_path):
     (tmp_path / "there.md").write_text("# What it's for\n")
     (tmp_path / "a.md").write_text("[](there.md) [b](there.md#what-its-for) [c](gone.md) [d](there.md#gone) [e](#gone)")
     assert dead_links(tmp_path / "a.md") == ["gone.md", "there.md#gone", "#gone"]
+
+
+def test_each_technique_is_tested_where_the_page_says():
+    wrong, page = [], (ROOT / "docs" / "techniques.md").read_text("utf-8")
+    for command, file in re.findall(r"^\| .+? \| `python train\.py (.+?)`.*\| `([\w/]+\.py)` \|$", page, re.MULTILINE):
+        chosen = [word for word in shlex.split(command) if not re.match("-m|(experiment|weights)=", word)]
+        tested = (ROOT / file).read_text("utf-8") if (ROOT / file).is_file() else ""
+        keys = [re.split(r"[.~]", word.partition("=")[0])[-1] for word in chosen]
+        wrong += [] if removed(command) or any(key in tested for key in keys) else [(command, file)]
+    assert wrong == []
+
+
+def test_the_page_of_settings_names_options_that_are_there_and_all_of_the_engines():
+    rows = re.findall(r"^\| (`\w+`(?:, `\w+`)*) \| (.+) \|$", SETTINGS_PAGE, re.MULTILINE)
+    shown = {group: row for groups, row in rows for group in re.findall(r"\w+", groups)}
+    own = ("experiment", "task", "data", "model")
+    for group in GROUPS:
+        options = {each for each in GROUPS[group] if not each.startswith("_")}
+        named = set(re.findall(r"`(\w+)`", shown[group]))
+        assert group in own or group == "metrics" or options <= named | {"none"}, group
+
+
+def test_a_default_in_brackets_behind_a_setting_of_serve_is_that_of_its_config():
+    text = (ROOT / "docs" / "serving.md").read_text("utf-8")
+    config = yaml.safe_load((ROOT / "configs" / "serve.yaml").read_text("utf-8"))
+    units = {"": 1, " million": 10**6, " MiB": 2**20}
+    found = re.findall(r"`(\w+)` \(([\d,]+)( million| MiB|)(?!\.)\b", text)
+    assert len(found) == 11
+    assert {name: int(number.replace(",", "")) * units[unit] for name, number, unit in found} == {
+        name: config[name] for name, *_ in found
+    }
 
 
 def test_every_target_of_make_is_described():

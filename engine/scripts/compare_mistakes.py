@@ -1,4 +1,4 @@
-"""Give twenty mistakes to train.py and to a plain Hydra app on the same configs, side by side.
+"""Give twenty mistakes to train.py and to a plain Hydra app on the configs of the engine's tests, side by side.
 
     python engine/scripts/compare_mistakes.py --write    into wrong-configs.md, else only print: four minutes
 
@@ -13,8 +13,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-PROJECT = Path(__file__).resolve().parents[2]
-DOCUMENT = PROJECT / "engine" / "docs" / "wrong-configs.md"
+ENGINE = Path(__file__).resolve().parents[1]
+DOCUMENT = ENGINE / "docs" / "wrong-configs.md"
 MISTAKES = (
     ["optimzer.lr=0.1"],
     ["optimizer.lrr=0.1"],
@@ -23,9 +23,9 @@ MISTAKES = (
     ["+trainer.max_epoch=3"],
     ["optimizer.amsgrad=true"],
     ["+optimizer.lr=0.1"],
-    ["model=resnt"],
+    ["model=linaer"],
     ["modle=cnn"],
-    ["model=cifar10"],
+    ["model=letters"],
     ["data.batch_size=abc"],
     ["data.batch_size=0"],
     ["optimizer.lr=-1"],
@@ -35,12 +35,14 @@ MISTAKES = (
     ["paths.logs='my runs"],
     ["seed=0,1,2"],
     ["monitor=val/acuracy"],
-    ["optimzer.lr=0.1", "data.batch_size=abc", "model=resnt"],
+    ["optimzer.lr=0.1", "data.batch_size=abc", "model=linaer"],
 )
 PLAIN = """
 import hydra
 from kindling.cli import resolvers
+from kindling.config import project
 
+project.use({root!r})
 resolvers.register()
 
 @hydra.main(version_base="1.3", config_path={configs!r}, config_name="train")
@@ -60,13 +62,17 @@ class Answer(NamedTuple):
 
 
 def main() -> None:
+    sys.path.insert(0, str(ENGINE / "tests"))
+    # A project that is the same in each fork; importing it makes it.
+    from bench_root import PROJECT
+
     with tempfile.TemporaryDirectory() as folder:
         plain = Path(folder) / "plain.py"
-        plain.write_text(PLAIN.format(configs=str(PROJECT / "configs"), folder=folder))
+        plain.write_text(PLAIN.format(root=str(PROJECT), configs=str(PROJECT / "configs"), folder=folder))
         rows = []
         for mistake in MISTAKES:
-            ours = answer([str(PROJECT / "train.py"), *mistake], folder)
-            theirs = answer([str(plain), *mistake], folder)
+            ours = answer([str(PROJECT / "train.py"), *mistake], folder, PROJECT)
+            theirs = answer([str(plain), *mistake], folder, PROJECT)
             rows.append(f"| `{' '.join(mistake)}` | {shown(ours)} | {shown(theirs)} |")
             print(rows[-1], flush=True)
     if "--write" in sys.argv:
@@ -75,9 +81,9 @@ def main() -> None:
         DOCUMENT.write_text(re.sub(r"\| given .*", lambda _: table + "\n", text, flags=re.DOTALL), encoding="utf-8")
 
 
-def answer(command: list[str], folder: str) -> Answer:
+def answer(command: list[str], folder: str, project: Path) -> Answer:
     done = subprocess.run([sys.executable, *command], cwd=folder, capture_output=True, text=True)
-    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).replace(str(PROJECT), ".").replace(folder, ".")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr).replace(str(project), ".").replace(folder, ".")
     return Answer(done.returncode, [line.strip() for line in text.splitlines() if line.strip()])
 
 

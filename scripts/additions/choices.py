@@ -32,8 +32,12 @@ def option_faults(given: Mapping[str, str], here: Project) -> list[Fault]:
     ]
 
 
-def parts_of(given: Mapping[str, str]) -> Chosen:
+def parts_of(given: Mapping[str, str], task: str | None) -> Chosen:
     """A task, data and a model for a recipe: of the first recipe that has what is given, else the only ones that fit.
+
+    Args:
+        given: those that are asked for.
+        task: taken if none is asked for and several fit.
 
     Raises:
         ConfigError: what is given does not go together, or leaves a choice.
@@ -47,6 +51,8 @@ def parts_of(given: Mapping[str, str]) -> Chosen:
     fitting = [Chosen(*each) for each in product(*every) if fits.go_together(*each)]
     if not fitting:
         raise ConfigError(str(misfit(given)))
+    if "task" not in given:
+        fitting = [each for each in fitting if each.task == task] or fitting
     left = {part: sorted({getattr(each, part) for each in fitting}) for part in fits.PARTS}
     faults = [Fault(f"--{part}", "nothing", ", ".join(names)) for part, names in left.items() if len(names) > 1]
     if faults:
