@@ -12,7 +12,8 @@ from kindling.cli.entry import compose
 from kindling.data.class_report import per_class, summary
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate
-from kindling.images.plots import plot_mistakes, save
+from kindling.files.picture import save
+from kindling.images.plots import plot_mistakes
 from kindling.training.keep_outputs import KeepOutputs, join, on_cpu
 
 

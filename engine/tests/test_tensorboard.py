@@ -31,9 +31,10 @@ from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.errors import Interrupted
 from kindling.images.fake import FakeImages
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.plots import plot_mistakes
 from kindling.images.training_images import pixels
 from kindling.images.validation_pictures import ValidationPictures, in_order
 from kindling.testing.runs import FAST, Run, rows_of, same_weights

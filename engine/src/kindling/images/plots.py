@@ -1,4 +1,4 @@
-"""Pictures of an evaluation."""
+"""Pictures of images, and of a range test."""
 
 from pathlib import Path
 
@@ -6,36 +6,14 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kindling.files.whole_file import write_whole
+from kindling.files.picture import save
 from kindling.images.images import Images
 
 NUM_MISTAKES = 36
-# The names of more classes would overlap.
-MAX_NAMED_CLASSES = 40
 # Mistakes in each row of the picture.
 COLUMNS = 6
 # Inches, for a mistake and the line above it.
 CELL_SIZE = (1.6, 1.9)
-
-
-def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str]) -> Figure:
-    """Rows are true classes, columns predicted ones; shades are shares of the row, numbers are images."""
-    num_classes = len(classes)
-    counts = (labels * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2).view(num_classes, -1)
-    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-
-    side = min(4 + 0.35 * num_classes, 16)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{int(counts.trace())} of {len(labels)} right")
-    if num_classes <= MAX_NAMED_CLASSES:
-        axes.set_xticks(range(num_classes), classes, rotation=90, parse_math=False)
-        axes.set_yticks(range(num_classes), classes, parse_math=False)
-        for row, column in counts.nonzero().tolist():
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
-    return figure
 
 
 def plot_mistakes(
@@ -69,11 +47,6 @@ def plot_mistakes(
 def drawable(image: Tensor) -> Tensor:
     """(H, W, C) -> (H, W, 3) or (H, W): the first channel, if there are neither one nor three."""
     return image if image.shape[-1] == 3 else image[..., 0]
-
-
-def save(figure: Figure, file: Path) -> None:
-    with write_whole(file, "wb") as stream:
-        figure.savefig(stream, format="png", dpi=120)
 
 
 def plot_rates(rates: list[float], losses: list[float], marked: dict[str, float], file: Path) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
-from kindling.data.class_report import per_class, summary
+from kindling.data.class_report import per_class, print_classes, summary
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.data.processor import Evaluated
+from kindling.files.picture import save
 from kindling.images.images import Images
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes, save
+from kindling.images.plots import plot_mistakes
 
 log = logging.getLogger(__name__)
 
@@ -22,4 +24,6 @@ def report(evaluated: Evaluated, classes: list[str], folder: Path) -> dict[str, 
         save(plot_mistakes(evaluated.examples, logits, labels, classes), folder / "mistakes.png")
     else:
         log.info("mistakes.png is left out: the %s split is neither ImageTensors nor ImageFiles", evaluated.split)
-    return {**summary(logits, labels, evaluated.split), "classes": per_class(logits, labels, classes)}
+    numbers = per_class(logits, labels, classes)
+    print_classes(logits, labels, numbers)
+    return {**summary(logits, labels, evaluated.split), "classes": numbers}

@@ -7,9 +7,10 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from kindling.callbacks.drawing import TensorBoardCallback, current_step, tensorboards, writers
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.images.datamodule import Splits
 from kindling.images.keep_logits import KeepLogits, has_logits
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.plots import plot_mistakes
 from kindling.images.training_images import leave_out_without_images
 from kindling.lightning_internals.results import gather
 from kindling.ranges import NotNegativeInt, PositiveInt
