@@ -57,6 +57,9 @@ def test_the_best_epoch_is_marked_in_each_panel_and_named_in_that_of_its_metric(
         assert any(line.get_linestyle() == "--" and list(line.get_xdata()) == [19, 19] for line in axes.lines)
     words = [text.get_text() for text in panels[0].get_legend().get_texts()]
     assert words[-1] == "best: val/loss 0.6 in epoch 2", "counted from 1, as the terminal does"
+    settings = {"monitor": "val/f1", "monitor_mode": "max"}
+    cut = plot_curves(read_curves(folder), {"status": "interrupted", "best": None, "settings": settings}, "run").axes
+    assert cut[1].get_legend().get_texts()[-1].get_text() == "best: val/f1 0.3"
     without = plot_curves(read_curves(folder), {"status": "failed"}, "run").axes
     assert not any(line.get_linestyle() == "--" for line in without[0].lines)
 

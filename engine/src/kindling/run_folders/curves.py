@@ -88,13 +88,22 @@ def plot_curves(curves: Curves, facts: Mapping[str, Any], title: str) -> "Figure
     more = len(panels) - len(shown)
     left_out = f"; {more} further metrics are in metrics.csv" if more else ""
     figure.suptitle(f"{title}: {facts.get('status', '')}{left_out}", fontsize=11, parse_math=False)
-    best = best_point(curves, facts.get("best") or {})
+    best = best_point(curves, facts.get("best") or best_so_far(curves, facts.get("settings") or {}))
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     for axes, (name, metrics) in zip(grid.flat, shown.items(), strict=False):
         _plot_panel(axes, name, {metric: curves[metric] for metric in metrics}, best)
     for empty in grid.flat[len(shown) :]:
         empty.remove()
     return figure
+
+
+def best_so_far(curves: Curves, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a run that has not come to its end, which alone writes it down."""
+    points = curves.get(str(settings.get("monitor")), [])
+    pick = {"min": min, "max": max}.get(str(settings.get("monitor_mode")))
+    if not points or pick is None:
+        return {}
+    return {"monitor": settings["monitor"], "score": pick(value for _, value in points)}
 
 
 def best_point(curves: Curves, best: Mapping[str, Any]) -> tuple[str, int, float, str] | None:
