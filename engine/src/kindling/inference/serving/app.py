@@ -18,6 +18,7 @@ from kindling.inference.serving.gate import PATHS, error_response, methods_of
 from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
 from kindling.inference.serving.model import Served
+from kindling.inference.serving.pixels import pictures_of
 from kindling.inference.serving.rows import written
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.streams import stream
@@ -73,6 +74,9 @@ def _predicting(
         if isinstance(model.processor, ImageProcessor):
             classes = model.processor.classes
             predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
+            if request.query_params.get("seen") == "true" and job.inputs is not None:
+                pictures = await asyncio.to_thread(pictures_of, job.inputs)
+                predictions = [each | {"seen": seen} for each, seen in zip(predictions, pictures, strict=True)]
         else:
             # Many rows would hold up the other requests.
             predictions = await asyncio.to_thread(written, outputs, model.processor)
@@ -113,7 +117,9 @@ def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return pages.docs(openapi(request))
+        current = models.current if request.state.has_key else None
+        address = pages.address_of(request.url.scheme, request.headers.get("host"))
+        return pages.docs(openapi(request), address, described.example(current and current.processor))
 
 
 def _loaded(models: Models) -> Served:
@@ -145,7 +151,8 @@ def _prediction(row: list[float], classes: Sequence[str], top_k: int | None) -> 
 
 
 def _about(model: Served, limits: Limits) -> dict[str, Any]:
-    about = {"version": VERSION, "model": model.id, "format": model.format, "kind": model.kind}
+    about = {"version": VERSION, "model": model.id, "name": model.name, "metrics": dict(model.metrics)}
+    about |= {"format": model.format, "kind": model.kind}
     bounds = {name: getattr(limits, name) for name in described.LIMITS[model.kind]}
     if isinstance(model.processor, ImageProcessor):
         names = ("classes", "image_size", "channels")

@@ -7,6 +7,7 @@ from pathlib import Path
 from kindling.errors import CheckpointError
 from kindling.inference import model_folder
 from kindling.inference.model_folder import DESCRIPTION, FILES
+from kindling.inference.origin import shown, source
 from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import Served
@@ -62,7 +63,8 @@ class Source:
             _limit_torch(threads)
         self._warn_of_another_checkpoint(folder, described.about.get("checkpoint_sha256"))
         identity = described.sha256[:ID_LENGTH]
-        return Served(identity, described.format, described.make_processor(), run, replace(described, about={}))
+        processor, (name, metrics) = described.make_processor(), shown(described.about)
+        return Served(identity, described.format, processor, run, replace(described, about={}), name, metrics)
 
     def refuse_missing(self) -> None:
         """
@@ -112,7 +114,11 @@ def _open_checkpoint(given: str, threads: int | None) -> Served:
     _limit_torch(threads)
     path = checkpoint.find(given)
     with blamed_on(path):
-        task = rebuild(checkpoint.load(path), path)
-        identity = model_folder.sha256_of(path)[:ID_LENGTH]
+        saved = checkpoint.load(path)
+        task = rebuild(saved, path)
         processor = needed_processor_of(task, path)
-        return Served(identity, "checkpoint", processor, runtime_of(net_of(task, path), processor, device_of("auto")))
+        about = source(path, saved[checkpoint.DESCRIPTION]["config"])
+        runtime = runtime_of(net_of(task, path), processor, device_of("auto"))
+        name, metrics = shown(about)
+        identity = about["checkpoint_sha256"][:ID_LENGTH]
+        return Served(identity, "checkpoint", processor, runtime, name=name, metrics=metrics)
