@@ -810,7 +810,7 @@ FAULTS = [
         "found[: len(share)] = share",
     ),
     Fault(
-        "engine/src/kindling/images/plots.py",
+        "engine/src/kindling/data/confusion.py",
         "labels * num_classes + logits.argmax(1)",
         "labels + num_classes * logits.argmax(1)",
     ),

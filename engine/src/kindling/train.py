@@ -110,7 +110,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
         run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
         metrics: dict[str, float] = run.facts["metrics"]
-        log_settings(loggers, run.config, metrics, trainer.global_step)
+        log_settings(loggers, run.config)
         if trainer.is_global_zero:
             print_note(task)
             print_results(metrics, "run folder", run.folder)

@@ -11,7 +11,8 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.console import report
-from kindling.loggers import tracking
+from kindling.loggers import tensorboard_run, tracking
+from kindling.process.ranks import is_first_process
 from kindling.run_folders.resumption import flatten
 
 # What TensorBoard's HPARAMS shows.
@@ -92,7 +93,7 @@ def final_metrics(trainer: Trainer) -> dict[str, float]:
     return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
 
 
-def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+def log_settings(loggers: list[Logger], config: dict[str, Any]) -> None:
     """Give the loggers the settings; TensorBoard's HPARAMS tab shows them beside the final metrics."""
     settings = {}
     for key, value in flatten({section: config[section] for section in COMPARED}).items():
@@ -103,9 +104,9 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Its table hides all but five, so tests come first.
-            shown = dict(reversed(metrics.items()))
-            logger.log_hyperparams(settings, shown, step)
+            # Other processes have no file.
+            if is_first_process():
+                tensorboard_run.log_settings(logger, settings)
         elif not isinstance(logger, tracking.Tracker):
             # A tracker has had them all.
             logger.log_hyperparams(settings)

@@ -178,8 +178,12 @@ def an_average_can_begin(config: Config) -> Iterator[Fault]:
 
 def pictures_have_a_board(config: Config) -> Iterator[Fault]:
     loggers = (get(config, "logger") or {}).values()
-    board = any("TensorBoard" in str(each.get("_target_")) for each in loggers if isinstance(each, dict))
-    drawing = [] if board else named(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
+    targets = [str(each.get("_target_")) for each in loggers if isinstance(each, dict)]
+    board = any("TensorBoard" in target for target in targets)
+    # Trackers take pictures too.
+    tracked = any(re.search("WandbRun|MLflowRun", target) for target in targets)
+    of_tensorboard = "Histograms|Graph" if tracked else "TrainingImages|ValidationPictures|Histograms|Graph"
+    drawing = [] if board else named(config, of_tensorboard)
     if drawing and "logger" in config:
         given = f"no TensorBoard for {', '.join(drawing)}"
         yield Fault("logger", given, "default or tensorboard; else they draw nothing", warning=True)

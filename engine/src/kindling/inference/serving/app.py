@@ -10,6 +10,7 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from kindling.data.processor import Processor
 from kindling.images.processor import ImageProcessor
 from kindling.inference.serving import described, pages
 from kindling.inference.serving.batching import Batcher, Job
@@ -102,10 +103,13 @@ async def _outputs(job: Job, limits: Limits) -> np.ndarray:
 
 
 def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
-    def openapi(request: Request) -> dict[str, Any]:
+    def processor(request: Request) -> Processor | None:
         """Of the model that answers, for those who may ask it."""
         current = models.current if request.state.has_key else None
-        return described.openapi(app.openapi(), current and current.processor, limits)
+        return current and current.processor
+
+    def openapi(request: Request) -> dict[str, Any]:
+        return described.openapi(app.openapi(), processor(request), limits)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -117,9 +121,8 @@ def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        current = models.current if request.state.has_key else None
         address = pages.address_of(request.url.scheme, request.headers.get("host"))
-        return pages.docs(openapi(request), address, described.example(current and current.processor))
+        return pages.docs(openapi(request), address, described.example(processor(request)))
 
 
 def _loaded(models: Models) -> Served:
