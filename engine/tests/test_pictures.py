@@ -1,11 +1,16 @@
 """The numbers that are drawn and printed of an evaluation; what a picture looks like, a person judges."""
 
+from pathlib import Path
+
 import numpy as np
 import torch
 from torch.nn.functional import one_hot
 
 from kindling.data.class_report import MAX_SHOWN, per_class, table_of
 from kindling.data.confusion import MAX_NAMED_CLASSES, plot_confusion_matrix, shortened
+from kindling.debug.find_lr import smoothed
+from kindling.images.images import ImageTensors
+from kindling.images.plots import plot_mistakes, plot_rates
 
 LABELS = torch.tensor([0] * 100 + [1] * 50 + [2] * 4)
 PREDICTED = torch.tensor([0] * 99 + [1] + [1] * 48 + [0] * 2 + [2] * 2 + [0] * 2)
@@ -70,3 +75,25 @@ def test_a_table_of_many_classes_says_what_it_leaves_out():
     assert [row[0] for row in cells_of(table)][:2] == ["[b]7", "[b]8"]
     assert table.row_count == MAX_SHOWN
     assert table.caption == f"{MAX_SHOWN} of 30 classes; metrics.json has them all"
+
+
+def test_mistakes_of_a_folder_are_shown_with_the_names_of_their_files(monkeypatch):
+    shown = []
+    monkeypatch.setattr("matplotlib.axes.Axes.text", lambda self, x, y, text, **_: shown.append(text))
+    paths = [Path("data/cat/1.png"), Path("data/cat/$a_photo_taken_in_the_year_2024_of_a_cat.jpeg")]
+    labels = torch.tensor([0, 0])
+    files = ImageTensors(torch.zeros(2, 4, 4, 1, dtype=torch.uint8), labels, paths)
+    plot_mistakes(files, torch.tensor([[0.0, 2.0], [0.0, 1.0]]), labels, ["cat", "dog"])
+    assert shown == ["cat → dog  0.88\n1.png", "cat → dog  0.73\n$a_photo_take…_of_a_cat.jpeg"]
+
+
+def test_a_range_test_draws_a_smooth_curve_over_the_raw_one(tmp_path, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr("kindling.images.plots.save", lambda figure, file: drawn.update(axes=figure.axes[0]))
+    losses = [2.0 + (-1) ** step * 0.2 - 0.01 * step for step in range(100)]
+    rates = [10 ** (-5 + step / 20) for step in range(100)]
+    plot_rates(rates, losses, smoothed(losses, 3.0).tolist(), {"given": 0.01}, tmp_path / "lr_find.png")
+    raw, smooth, given = drawn["axes"].lines
+    assert raw.get_ydata().tolist() == losses
+    assert np.abs(np.diff(smooth.get_ydata())).max() < 0.02 < np.abs(np.diff(raw.get_ydata())).max()
+    assert given.get_label() == "given: 0.01"

@@ -85,10 +85,10 @@ def worst_confusions(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
     return [f"most often confused: {', '.join(said)}"] if said else []
 
 
-def shortened(name: str) -> str:
+def shortened(name: str, longest: int = LONGEST) -> str:
     """With its end, in which numbered names differ."""
-    half = LONGEST // 2
-    return name if len(name) <= LONGEST else f"{name[: half - 1]}…{name[-half:]}"
+    half = longest // 2
+    return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 
 def _percent(part: float, whole: float) -> str:
