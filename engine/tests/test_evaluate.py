@@ -51,6 +51,7 @@ def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
     assert found.items() <= report.items()
     assert len(report["classes"]) == 10
     assert sum(row["images"] for row in report["classes"].values()) == 64
+    assert len([*folder.glob("example_*.png")]) == 10, "one of each class, for the page of a server"
     for name in ("confusion_matrix.png", "mistakes.png"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 200

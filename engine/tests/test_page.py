@@ -15,7 +15,11 @@ SIZE = 8
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("page")
-    with serving(home / "log", f"model={write_model(home / 'model', size=SIZE)}") as found:
+    write_model(home / "run" / "export" / "onnx", size=SIZE)
+    evaluation = home / "run" / "evaluation" / "test"
+    evaluation.mkdir(parents=True)
+    (evaluation / "example_00.png").write_bytes(png(90, SIZE))
+    with serving(home / "log", f"run={home / 'run'}") as found:
         yield found
 
 
@@ -65,6 +69,12 @@ def test_a_drawing_is_answered_while_it_is_drawn_with_bars_of_all_classes(page):
     expect(page.locator("#results strong")).to_have_count(0)
     page.get_by_role("button", name="What is it?").click()
     expect(page.get_by_role("alert")).to_have_text("There is no drawing yet.")
+
+
+def test_an_example_is_answered_by_a_click(page, server):
+    page.get_by_role("button", name="example 1").click()
+    (expected,) = server.probabilities(png(90, SIZE))
+    expect(page.locator("#results strong")).to_have_text(max(expected, key=expected.get))
 
 
 def test_a_dropped_image_is_answered_as_over_http(page, server):

@@ -124,6 +124,18 @@ def test_an_image_is_given_back_as_the_net_sees_it_if_that_is_asked_for(server):
     assert "seen" not in server.predict(png(3)).json()["predictions"][0]
 
 
+def test_examples_are_images_of_the_evaluation_of_the_run_and_nothing_else(tmp_path, server):
+    folder = tmp_path / "run" / "evaluation" / "test"
+    folder.mkdir(parents=True)
+    (folder / "example_01.png").write_bytes(png(1))
+    (folder / "example_00.png").write_bytes(png(0))
+    (folder / "example_02.png").write_bytes(b"no picture")
+    (tmp_path / "secret").write_bytes(png(2))
+    (folder / "example_03.png").symlink_to(tmp_path / "secret")
+    assert Source(tmp_path / "run", None, None).examples() == [png(0), png(1)]
+    assert server.get("/examples").json() == {"images": []}, "an exported model alone has none"
+
+
 def test_the_model_says_its_name_and_what_it_is_worth(server):
     assert {key: server.get("/model").json()[key] for key in ABOUT} == ABOUT
 

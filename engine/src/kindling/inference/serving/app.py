@@ -1,6 +1,7 @@
 """The routes: what can be asked, and how the answers look. FastAPI writes openapi.json from them."""
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -48,6 +49,10 @@ def make_app(
     @app.get("/model", summary="The model that answers, and the limits of a request", responses=described.MODEL)
     async def model(request: Request) -> Response:
         return _json(_about(_loaded(models), limits))
+
+    @app.get("/examples", summary="Images to try the model on", responses=described.EXAMPLES)
+    async def examples() -> Response:
+        return _json({"images": await asyncio.to_thread(_examples, models)})
 
     @app.get("/metrics", summary="Counters for Prometheus", responses=described.METRICS)
     async def counters() -> Response:
@@ -123,6 +128,14 @@ def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
     async def docs(request: Request) -> Response:
         address = pages.address_of(request.url.scheme, request.headers.get("host"))
         return pages.docs(openapi(request), address, described.example(processor(request)))
+
+
+def _examples(models: Models) -> list[str]:
+    """In base64; none if the files are gone or somebody else's."""
+    try:
+        return [base64.b64encode(each).decode() for each in models.source.examples()]
+    except (OSError, ValueError):
+        return []
 
 
 def _loaded(models: Models) -> Served:

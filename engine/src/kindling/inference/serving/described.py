@@ -27,6 +27,7 @@ LIMITS: Mapping[Kind, tuple[str, ...]] = {
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_STRINGS = {"type": "array", "items": _TEXT}
 _TEXTS = {"type": "array", "items": {"type": "string", "format": "byte"}, "minItems": 1}
 
 
@@ -43,6 +44,12 @@ _KEY: Responses = {401: _of("No valid API key", _ERROR)}
 _LOADING: Responses = {503: _of("The model is not loaded yet", _ERROR)}
 HEALTH: Responses = {200: _of("It is", _object({"status": {"const": "ok"}})), **_LOADING}
 METRICS: Responses = {200: {"description": "Text", "content": {"text/plain": {"schema": _TEXT}}}, **_KEY}
+EXAMPLES: Responses = {
+    200: _of(
+        "Files in base64, of the evaluation of the run that is served; none without one", _object({"images": _STRINGS})
+    ),
+    **_KEY,
+}
 _COLUMNS = {"type": "array", "items": _object({"name": _TEXT})}
 MODEL: Responses = {
     200: _of(

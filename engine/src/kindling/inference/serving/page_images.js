@@ -53,6 +53,20 @@ function show(answer, blobs, elapsed) {
   took(elapsed, answer.latency_ms);
 }
 
+async function showExamples() {
+  const { images } = await ask("examples");
+  find("examples").replaceChildren(...images.map((image, index) => {
+    const button = element("button"), name = `example ${index + 1}`;
+    button.append(element("img", "", { src: `data:image/png;base64,${image}`, alt: name }));
+    button.addEventListener("click", () => {
+      const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
+      predict([new File([bytes], name, { type: "image/png" })]);
+    });
+    return button;
+  }));
+  find("examples-section").hidden = !images.length;
+}
+
 find("files").addEventListener("change", (event) => {
   const chosen = [...event.target.files];
   event.target.value = "";

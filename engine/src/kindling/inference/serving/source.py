@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kindling.errors import CheckpointError
+from kindling.files.foreign_file import read_bytes
 from kindling.inference import model_folder
 from kindling.inference.model_folder import DESCRIPTION, FILES
 from kindling.inference.origin import shown, source
@@ -14,6 +15,8 @@ from kindling.inference.serving.model import Served
 from kindling.run_folders.best import best_file
 
 log = logging.getLogger(__name__)
+MOST_EXAMPLES, MOST_OF_EXAMPLE = 12, 1_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
 # Digits of a checksum.
 ID_LENGTH = 12
 
@@ -78,6 +81,15 @@ class Source:
         run = self.run or (self.ckpt and self.ckpt.absolute().parent.parent)
         if run and not self.exported():
             refuse_without_processor(run)
+
+    def examples(self) -> list[bytes]:
+        """Images of the run's own evaluation, as PNG, to try the model on; none before `evaluate.py run=`."""
+        if self.run is None:
+            return []
+        home = self.run.resolve()
+        files = sorted(self.run.glob("evaluation/*/example_*.png"))[:MOST_EXAMPLES]
+        found = [read_bytes(file, MOST_OF_EXAMPLE) for file in files if file.resolve().is_relative_to(home)]
+        return [each for each in found if each.startswith(PNG)]
 
     def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
         best = best_file(self.run) if self.run else None
