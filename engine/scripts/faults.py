@@ -809,6 +809,11 @@ FAULTS = [
         "found[rank :: trainer.world_size] = share",
         "found[: len(share)] = share",
     ),
+    Fault("engine/src/kindling/data/confusion.py", "is_hit | (counts == 0)", "is_hit"),
+    Fault("engine/src/kindling/run_folders/curves.py", "(folder / TRIAL_FILE).exists() or not", "not"),
+    Fault("engine/src/kindling/run_folders/lifecycle.py", "not is_open and not record.is_done", "not record.is_done"),
+    Fault("engine/src/kindling/inference/serving/source.py", " if file.resolve().is_relative_to(home)", ""),
+    Fault("engine/src/kindling/debug/data.py", "        before += [contents]", "        before = [contents]"),
     Fault(
         "engine/src/kindling/data/confusion.py",
         "labels * num_classes + logits.argmax(1)",
@@ -816,7 +821,11 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/callbacks/drawing.py", "(trainer.current_epoch + 1) %", "trainer.current_epoch %"),
     Fault("engine/src/kindling/callbacks/timings.py", "current_step(trainer) - 1", "current_step(trainer)"),
-    Fault("engine/src/kindling/config/rules/callback_rules.py", "drawing = [] if board else", "drawing ="),
+    Fault(
+        "engine/src/kindling/config/rules/callback_rules.py",
+        'if drawing and "TensorBoard" not in targets and',
+        "if drawing and",
+    ),
     Fault("engine/src/kindling/images/doctor/training_rules.py", "least >= 0 and off_one < ROUNDING", "off_one < 0"),
     Fault("engine/src/kindling/images/doctor/seen.py", " if each.requires_grad}", "}"),
     Fault(

@@ -36,6 +36,10 @@ def lines_of(axes) -> dict[str, list[tuple[float, float]]]:
     return {name: list(map(tuple, line.get_xydata())) for name, line in lines.items() if "/" in name or name == "norm"}
 
 
+def last_word(axes) -> str:
+    return axes.get_legend().get_texts()[-1].get_text()
+
+
 def test_train_val_and_test_of_a_metric_share_a_panel_and_equal_rates_a_line(folder):
     panels = plot_curves(read_curves(folder), {"status": "finished", "best": BEST}, "$cnn$").axes
     assert [axes.get_title() for axes in panels] == ["loss", "f1", "learning rate", "norm"]
@@ -55,11 +59,10 @@ def test_the_best_epoch_is_marked_in_each_panel_and_named_in_that_of_its_metric(
     panels = plot_curves(read_curves(folder), {"status": "finished", "best": BEST}, "run").axes
     for axes in panels:
         assert any(line.get_linestyle() == "--" and list(line.get_xdata()) == [19, 19] for line in axes.lines)
-    words = [text.get_text() for text in panels[0].get_legend().get_texts()]
-    assert words[-1] == "best: val/loss 0.6 in epoch 2", "counted from 1, as the terminal does"
+    assert last_word(panels[0]) == "best: val/loss 0.6 in epoch 2", "counted from 1, as the terminal does"
     settings = {"monitor": "val/f1", "monitor_mode": "max"}
     cut = plot_curves(read_curves(folder), {"status": "interrupted", "best": None, "settings": settings}, "run").axes
-    assert cut[1].get_legend().get_texts()[-1].get_text() == "best: val/f1 0.3"
+    assert last_word(cut[1]) == "best: val/f1 0.3"
     without = plot_curves(read_curves(folder), {"status": "failed"}, "run").axes
     assert not any(line.get_linestyle() == "--" for line in without[0].lines)
 

@@ -37,7 +37,7 @@ def test_recall_stands_at_the_row_ends_and_precision_at_the_foot():
 
 def test_one_mistake_in_a_hundred_is_shaded_like_a_mistake():
     (axes,) = plot_confusion_matrix(LOGITS, LABELS, CLASSES).axes
-    hits, mistakes = (image.get_array() for image in axes.images)
+    hits, mistakes = (np.ma.asarray(image.get_array()) for image in axes.images)
     assert np.argwhere(~mistakes.mask).tolist() == [[0, 1], [1, 0], [2, 0]], "cells without mistakes stay white"
     shades = axes.images[1].to_rgba(mistakes)
     assert (1 - shades[0, 1, :3]).max() > 0.25, "almost white"

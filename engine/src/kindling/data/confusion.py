@@ -75,7 +75,7 @@ def _shade(axes: Axes, counts: np.ndarray) -> None:
 def worst_confusions(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
     """One line on the pairs of classes (true, predicted) that are confused most often; none without mistakes."""
     mistakes = counts * ~np.eye(len(counts), dtype=bool)
-    order = np.argsort(-mistakes, axis=None, kind="stable")[:NUM_WORST].tolist()
+    order: list[int] = np.argsort(-mistakes, axis=None, kind="stable")[:NUM_WORST].tolist()
     pairs = [divmod(place, len(counts)) for place in order]
     said = [
         f"{shortened(classes[row])} → {shortened(classes[column])} ({mistakes[row, column]})"

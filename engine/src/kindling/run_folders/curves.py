@@ -127,7 +127,7 @@ def _plot_panel(axes: "Axes", name: str, curves: Curves, best: tuple[str, int, f
         colour = f"C{len(seen) - 1}" if name == RATE else COLOURS[stage_of(metric)[0]]
         is_of_steps = metric.endswith("_step")
         marker = "." if len(points) <= MAX_MARKED and not is_of_steps else ""
-        line = {"linewidth": 0.8, "alpha": 0.4} if is_of_steps else {"linewidth": 1.6, "marker": marker}
+        line: dict[str, Any] = {"linewidth": 0.8, "alpha": 0.4} if is_of_steps else {"linewidth": 1.6, "marker": marker}
         if stage_of(metric)[0] == "test":
             line = {"linewidth": 0, "marker": "*", "markersize": 9}
         label = f"{metric} {points[-1][1]:.4g}"

@@ -178,13 +178,11 @@ def an_average_can_begin(config: Config) -> Iterator[Fault]:
 
 def pictures_have_a_board(config: Config) -> Iterator[Fault]:
     loggers = (get(config, "logger") or {}).values()
-    targets = [str(each.get("_target_")) for each in loggers if isinstance(each, dict)]
-    board = any("TensorBoard" in target for target in targets)
+    targets = " ".join(str(each.get("_target_")) for each in loggers if isinstance(each, dict))
     # Trackers take pictures too.
-    tracked = any(re.search("WandbRun|MLflowRun", target) for target in targets)
-    of_tensorboard = "Histograms|Graph" if tracked else "TrainingImages|ValidationPictures|Histograms|Graph"
-    drawing = [] if board else named(config, of_tensorboard)
-    if drawing and "logger" in config:
+    pictures = "" if re.search("WandbRun|MLflowRun", targets) else "|TrainingImages|ValidationPictures"
+    drawing = named(config, f"Histograms|Graph{pictures}")
+    if drawing and "TensorBoard" not in targets and "logger" in config:
         given = f"no TensorBoard for {', '.join(drawing)}"
         yield Fault("logger", given, "default or tensorboard; else they draw nothing", warning=True)
 
