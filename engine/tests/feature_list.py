@@ -139,6 +139,7 @@ FEATURES: dict[str, Feature] = {
         DEBUG,
     ),
     "debug=gradcheck": Feature(["debug=gradcheck"], says(r"gradients: all \d+ are right"), DEBUG),
+    "debug=data": Feature(["debug=data"], says(r"classes, rarest first"), DEBUG),
     "debug=shapes": Feature(["debug=shapes"], says(r"FLOPs for the batch"), DEBUG),
     "debug=memory": Feature(["debug=memory"], says(r"\* B MiB"), DEBUG),
     "debug=profile": Feature(

@@ -32,6 +32,7 @@ from kindling.inference.serving.limits import Limits
 
 CLASSES = ["zero", "one", "two"]
 SIZE = 4
+ABOUT = {"name": "small", "metrics": {"test/loss": 0.5, "test/accuracy": 0.875}}
 # Small ones, which a test reaches.
 LIMITS = Limits(
     max_batch=4,
@@ -75,7 +76,7 @@ def write_model(folder: Path, seed: int = 0, channels: int = 1, size: int = SIZE
 
 def describe(folder: Path, processor: Processor, *, preprocessing: bool = False) -> Path:
     checksum = sha256_of(folder / "model.onnx")
-    ModelFolder("onnx", processor.as_dict(), preprocessing, checksum, {"path": str(folder)}).write(folder)
+    ModelFolder("onnx", processor.as_dict(), preprocessing, checksum, ABOUT | {"path": str(folder)}).write(folder)
     return folder
 
 

@@ -34,6 +34,7 @@ GROUPS = {
     "logger": ["csv", "default", "mlflow", "none", "tensorboard", "wandb"],
     "debug": [
         "anomaly",
+        "data",
         "fast",
         "find_batch_size",
         "find_lr",

@@ -12,7 +12,8 @@ from kindling.cli.entry import compose
 from kindling.data.class_report import per_class, summary
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate
-from kindling.images.plots import plot_mistakes, save
+from kindling.files.picture import save
+from kindling.images.plots import plot_mistakes
 from kindling.training.keep_outputs import KeepOutputs, join, on_cpu
 
 
@@ -50,6 +51,7 @@ def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
     assert found.items() <= report.items()
     assert len(report["classes"]) == 10
     assert sum(row["images"] for row in report["classes"].values()) == 64
+    assert len([*folder.glob("example_*.png")]) == 10, "one of each class, for the page of a server"
     for name in ("confusion_matrix.png", "mistakes.png"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 200

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 import fake_trackers
@@ -158,12 +159,14 @@ def test_no_secret_reaches_a_tracker(fakes, train_run, monkeypatch):
     assert (private.x_disable_meta, private.disable_git, private.console) == (True, True, "off")
 
 
-def test_wandb_stays_offline_and_goes_on_with_its_id(fakes, train_run, stop_at):
+def test_wandb_stays_offline_says_how_to_upload_and_goes_on_with_its_id(fakes, train_run, stop_at, caplog):
+    caplog.set_level("INFO")
     stopped = stop_at(11, "logger=wandb", EVERY_STEP, "optimizer.lr=0.02")
     run = train_run("logger=wandb", EVERY_STEP, "optimizer.lr=0.02", f"resume={stopped.paths.run}")
     first, second = fakes.WandbRun.runs
     assert first.id == second.id == run.folder.name
     assert second.given["resume"] == "allow"
+    assert f"to upload this run: wandb sync {run.folder}/wandb/offline-*" in caplog.text
     assert first.given["mode"] == "offline"
     assert first.given["dir"] == str(run.folder)
     assert first.settings["optimizer.lr"] == 0.02
@@ -174,6 +177,19 @@ def test_wandb_stays_offline_and_goes_on_with_its_id(fakes, train_run, stop_at):
     assert second.summary["best/val/loss"] == pytest.approx(
         json.loads((run.folder / "run.json").read_text())["best"]["score"]
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("logger", ["wandb", "mlflow"])
+def test_trackers_get_the_pictures_of_a_run(fakes, train_run, tmp_path, logger):
+    train_run("callbacks=tensorboard", f"logger={logger}", "trainer.max_epochs=1", "optimizer.lr=1e-6")
+    if logger == "wandb":
+        found = {tag: row[tag][0] for row in fakes.WandbRun.runs[-1].rows for tag in row if isinstance(row[tag], list)}
+    else:
+        (run,) = fakes.MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db").runs.values()
+        found = {tag: each[0].value for tag, each in run.data.history.items() if isinstance(each[0].value, np.ndarray)}
+    assert found.keys() == {"train/images", "val/mistakes", "val/confusion_matrix"}
+    assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in found.values())
 
 
 def test_the_jobs_of_a_sweep_are_named_after_it():

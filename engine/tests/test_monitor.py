@@ -174,11 +174,11 @@ def test_only_the_steps_that_are_looked_at_have_hooks(train_run, monkeypatch):
     run = train_run(*LOOK, *SMALL, every, "data.batch_size=8", "trainer.max_steps=5", LOG, *NO_BEST)
     assert [number > 0 for number in hooks] == [True, False, True, False, True]
     curves = EventAccumulator(str(run.folder / "tensorboard")).Reload()
-    assert [point.step for point in curves.Scalars("gradients/net.head")] == [0, 2, 4]
+    assert [point.step for point in curves.Scalars("watched/gradients/net.head")] == [0, 2, 4]
 
 
 def test_gradients_of_a_window_are_looked_at_once_summed(train_run):
     halves = ["data.batch_size=8", "trainer.accumulate_grad_batches=2", "trainer.max_steps=2", LOG, *NO_BEST]
     run = train_run(*LOOK, *SMALL, *halves)
     curves = EventAccumulator(str(run.folder / "tensorboard")).Reload()
-    assert [point.step for point in curves.Scalars("gradients/net.head")] == [0, 1]
+    assert [point.step for point in curves.Scalars("watched/gradients/net.head")] == [0, 1]

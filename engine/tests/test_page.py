@@ -15,7 +15,11 @@ SIZE = 8
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     home = tmp_path_factory.mktemp("page")
-    with serving(home / "log", f"model={write_model(home / 'model', size=SIZE)}") as found:
+    write_model(home / "run" / "export" / "onnx", size=SIZE)
+    evaluation = home / "run" / "evaluation" / "test"
+    evaluation.mkdir(parents=True)
+    (evaluation / "example_00.png").write_bytes(png(90, SIZE))
+    with serving(home / "log", f"run={home / 'run'}") as found:
         yield found
 
 
@@ -25,14 +29,15 @@ def page(browser, server):
         yield found
 
 
-def draw(page: Page) -> None:
+def draw(page: Page, *, lift: bool = True) -> None:
     box = page.locator("#canvas").bounding_box()
     assert box
     page.mouse.move(box["x"] + 60, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(box["x"] + 200, box["y"] + 60, steps=5)
     page.mouse.move(box["x"] + 110, box["y"] + 230, steps=5)
-    page.mouse.up()
+    if lift:
+        page.mouse.up()
 
 
 def drop(page: Page, name: str, content: bytes) -> None:
@@ -48,9 +53,13 @@ def drop(page: Page, name: str, content: bytes) -> None:
     page.dispatch_event("#drop", "drop", {"dataTransfer": event})
 
 
-def test_a_drawing_is_answered_with_bars_of_all_classes(page):
-    draw(page)
+def test_a_drawing_is_answered_while_it_is_drawn_with_bars_of_all_classes(page):
+    expect(page.locator("#title")).to_have_text("Try small")
+    expect(page.locator("#about")).to_have_text("87.5 % of the test set right · 3 classes · 8 × 8 grey")
+    draw(page, lift=False)
     expect(page.locator("#results strong")).to_be_visible()
+    assert page.get_by_alt_text("the image as the net sees it").evaluate("image => image.naturalWidth") == SIZE
+    page.mouse.up()
     shares = page.locator("#results progress").evaluate_all("bars => bars.map(bar => bar.value)")
     assert len(shares) == 3
     assert sum(shares) == pytest.approx(1, abs=1e-5)
@@ -60,6 +69,12 @@ def test_a_drawing_is_answered_with_bars_of_all_classes(page):
     expect(page.locator("#results strong")).to_have_count(0)
     page.get_by_role("button", name="What is it?").click()
     expect(page.get_by_role("alert")).to_have_text("There is no drawing yet.")
+
+
+def test_an_example_is_answered_by_a_click(page, server):
+    page.get_by_role("button", name="example 1").click()
+    (expected,) = server.probabilities(png(90, SIZE))
+    expect(page.locator("#results strong")).to_have_text(max(expected, key=expected.get))
 
 
 def test_a_dropped_image_is_answered_as_over_http(page, server):

@@ -474,6 +474,9 @@ def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
         )
     board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
     assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""
+    tracker = {"wandb": {"_target_": "kindling.loggers.wandb_run.WandbRun"}}
+    answer = told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=tracker)
+    assert "given no TensorBoard for callbacks.histograms, callbacks.graph;" in answer
     assert told(callback_rules.pictures_have_a_board, callbacks=eyes("gradient_norm", "timings"), logger={}) == ""
 
 

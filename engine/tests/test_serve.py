@@ -41,7 +41,7 @@ from kindling.inference.serving.pixels import pixels_of
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.source import Source
 from kindling.serve import _key, _listen
-from serving import CLASSES, LIMITS, PROJECT, SIZE, base64_of, files, png, serving, write_model
+from serving import ABOUT, CLASSES, LIMITS, PROJECT, SIZE, base64_of, files, png, serving, write_model
 
 KEY = "a key of this test alone"
 
@@ -113,6 +113,31 @@ def test_a_prediction_is_that_of_the_model_to_the_bit(server, folder):
     assert answer["version"] == 1
     assert answer["model"] == server.get("/model").json()["model"]
     assert answer["latency_ms"] > 0
+
+
+def test_an_image_is_given_back_as_the_net_sees_it_if_that_is_asked_for(server):
+    coloured = np.arange(16, dtype=np.uint8).reshape(4, 4, 1).repeat(3, 2)
+    Image.fromarray(coloured).save(file := io.BytesIO(), "png")
+    answer = server.client.post("/predict?seen=true", files=files(file.getvalue())).json()
+    seen = Image.open(io.BytesIO(base64.b64decode(answer["predictions"][0]["seen"])))
+    assert np.array_equal(np.array(seen), coloured[..., 0]), "in the one channel that it takes"
+    assert "seen" not in server.predict(png(3)).json()["predictions"][0]
+
+
+def test_examples_are_images_of_the_evaluation_of_the_run_and_nothing_else(tmp_path, server):
+    folder = tmp_path / "run" / "evaluation" / "test"
+    folder.mkdir(parents=True)
+    (folder / "example_01.png").write_bytes(png(1))
+    (folder / "example_00.png").write_bytes(png(0))
+    (folder / "example_02.png").write_bytes(b"no picture")
+    (tmp_path / "secret").write_bytes(png(2))
+    (folder / "example_03.png").symlink_to(tmp_path / "secret")
+    assert Source(tmp_path / "run", None, None).examples() == [png(0), png(1)]
+    assert server.get("/examples").json() == {"images": []}, "an exported model alone has none"
+
+
+def test_the_model_says_its_name_and_what_it_is_worth(server):
+    assert {key: server.get("/model").json()[key] for key in ABOUT} == ABOUT
 
 
 def test_a_form_and_json_give_the_same_answers_in_the_order_of_the_images(server):
@@ -199,6 +224,8 @@ def test_pages_load_nothing_from_elsewhere(server):
         assert not re.findall(r"""(?:src|href)=["']?(?:https?:|//)""", answer.text)
     for path in server.get("/openapi.json").json()["paths"]:
         assert f" {path}</code>" in server.get("/docs").text
+    assert f"curl -F image=@digit.png {server.address}/predict" in server.get("/docs").text, "to be copied"
+    assert "&quot;class&quot;: &quot;zero&quot;" in server.get("/docs").text
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,9 @@
 """serve.py for rows and for texts: what it answers and refuses, and that nobody's text is drawn for nobody."""
 
 import asyncio
+import html
 import json
+import re
 import signal
 import socket
 import threading
@@ -176,7 +178,9 @@ def test_the_schema_of_rows_says_their_columns_and_fits_the_answers(rows):
     assert about["kind"] == "rows"
     assert about["inputs"][0] == {"name": "age", "type": "integer", "unit": "years", "low": 0, "high": 120}
     assert about["limits"] == {"max_rows": 50, "max_body_bytes": 10485760, "timeout_s": 10.0}
-    assert "curl -H" in rows.get("/docs").text
+    page = html.unescape(rows.get("/docs").text)
+    (request,) = re.findall(r"-d '(.*)' http", page)
+    assert post(rows, json.loads(request)).status_code == 200
 
 
 def test_without_the_key_the_schema_names_no_column(home, of_rows):

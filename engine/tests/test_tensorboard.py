@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,24 +19,28 @@ from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from tensorboard.compat.proto.graph_pb2 import GraphDef
-from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
+from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
 from torch.utils.tensorboard._utils import figure_to_image
 from torchvision.utils import make_grid
 
 from bench.tasks.classification import Classification
-from kindling.callbacks.drawing import TensorBoardCallback
+from kindling.callbacks.drawing import TensorBoardCallback, show
 from kindling.callbacks.gradients import unscaled_gradients
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.errors import Interrupted
 from kindling.images.fake import FakeImages
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.plots import plot_mistakes
 from kindling.images.training_images import pixels
 from kindling.images.validation_pictures import ValidationPictures, in_order
+from kindling.loggers.csv import MetricsCSV
+from kindling.loggers.tensorboard_run import LAYERS, TensorBoardRun, layout_of, log_settings
 from kindling.testing.runs import FAST, Run, rows_of, same_weights
 from kindling.train import train
 from kindling.training.task import Task
@@ -47,6 +52,7 @@ AUGMENT = (
 )
 OFTEN = ["callbacks.histograms.every_n_epochs=1", "callbacks.validation_pictures.every_n_epochs=1"]
 ON = ["callbacks=tensorboard", "logger=default", *OFTEN]
+LAYOUT = "custom_scalars__config__"
 FIRST, SECOND = 7, 15  # last steps of two epochs
 
 
@@ -55,10 +61,10 @@ class Value(NamedTuple):
     value: Any
 
 
-def values_of(run: Run) -> dict[str, list[Value]]:
+def values_of(run: Run, name: str = "tensorboard") -> dict[str, list[Value]]:
     """What the event files hold, by tag; graphs as graph."""
     found: dict[str, list[Value]] = {}
-    for file in sorted((run.folder / "tensorboard").glob("events*")):
+    for file in sorted((run.folder / name).glob("events*")):
         for event in LegacyEventFileLoader(str(file)).Load():
             if event.graph_def:
                 found.setdefault("graph", []).append(Value(event.step, GraphDef.FromString(event.graph_def)))
@@ -75,7 +81,9 @@ def kinds_of(found: dict[str, list[Value]]) -> dict[str, int]:
     """How many tags there are of each kind, without scalars."""
     kinds: dict[str, int] = {}
     for tag, values in found.items():
-        if tag == "graph" or (tag[0] != "_" and values[0].value.WhichOneof("value") != "simple_value"):
+        if tag == "graph" or (
+            tag[0] != "_" and tag != LAYOUT and values[0].value.WhichOneof("value") != "simple_value"
+        ):
             kinds[tag.split("/")[0]] = kinds.get(tag.split("/")[0], 0) + 1
     return kinds
 
@@ -405,7 +413,7 @@ def test_a_resumed_run_shows_each_picture_once_and_ends_with_the_same_bits(train
     steps = []
     for run in (whole, resumed):
         board = EventAccumulator(str(run.folder / "tensorboard"), size_guidance={"tensors": 0}).Reload()
-        tags = [tag for tag in board.Tags()["tensors"] if tag[0] != "_"]
+        tags = [tag for tag in board.Tags()["tensors"] if tag[0] != "_" and tag != LAYOUT]
         steps.append({tag: [event.step for event in board.Tensors(tag)] for tag in tags})
     assert steps[0] == steps[1]
     assert len(values_of(resumed)["graph"]) == 1
@@ -420,12 +428,53 @@ def test_what_the_clock_decides_is_shown_and_not_in_the_table_of_metrics(drawn, 
     assert "timings" not in json.dumps(drawn.metrics)
 
 
-def test_the_first_metrics_of_hparams_are_those_of_the_test(found):
-    (experiment,) = found["_hparams_/experiment"]
-    content = HParamsPluginData.FromString(experiment.value.metadata.plugin_data.content)
-    names = [each.name.tag for each in content.experiment.metric_infos]
-    assert names[:2] == ["test/accuracy", "test/loss"]
-    assert set(names[2:]) == {"val/loss", "val/accuracy", "train/loss", "train/accuracy"}
+def test_hparams_shows_first_what_differs_between_runs(tmp_path):
+    contents = {}
+    for seed in (0, 1):
+        logger = TensorBoardRun(tmp_path, name="", version=str(seed), default_hp_metric=False)
+        log_settings(logger, {"data": "Fake", "model": "CNN", "model.sizes": [1, 2], "seed": seed})
+        logger.finalize("success")
+        found = values_of(Run(None, tmp_path, {}), str(seed))
+        contents[str(seed)] = {
+            tag: value.value.metadata.plugin_data.content for tag, (value,) in found.items() if tag[0] == "_"
+        }
+    experiment = Context(SimpleNamespace(data_provider=None)).experiment_from_metadata(None, "", False, contents, [])
+    infos = [(info.name, info.differs) for info in experiment.hparam_infos]
+    assert infos == [("seed", True), ("data", False), ("model", False), ("model.sizes", False)]
+
+
+def test_train_val_and_test_of_a_metric_share_a_chart_and_the_layers_of_a_kind_another(found):
+    charts = layout_of(["val/loss", "train/loss", "train/loss_step", "val_f1", "watched/gradients/a", "lr-SGD"])
+    assert {title: list(each) for title, each in charts.items()} == {
+        "train, val and test": ["loss", "f1"],
+        "layers": ["gradients"],
+    }
+    ((pattern,),) = [charts["train, val and test"]["loss"][1]]
+    shown = [name for name in ("train/loss", "val_loss", "test/loss", "train/loss_step") if re.match(pattern, name)]
+    assert shown == ["train/loss", "val_loss", "test/loss"]
+
+    layout = Layout.FromString(make_ndarray(found[LAYOUT][-1].value.tensor).item())
+    assert [chart.title for chart in layout.category[0].chart] == ["loss", "accuracy", "grad_norm"]
+
+
+def test_curves_of_layers_come_behind_those_of_the_run():
+    assert sorted(["val/loss", "train/loss", LAYERS]) == ["train/loss", "val/loss", LAYERS]
+
+
+def test_a_picture_reaches_every_logger_that_takes_pictures(tmp_path):
+    board, taken = TensorBoardRun(tmp_path, name="", version="tensorboard"), []
+    tracker = SimpleNamespace(log_picture=lambda *given: taken.append(given))
+    trainer: Any = SimpleNamespace(is_global_zero=True, loggers=[board, tracker, MetricsCSV(str(tmp_path))])
+    image = torch.arange(24, dtype=torch.uint8).view(3, 2, 4)
+    show(trainer, "val/mistakes", image, 5)
+    board.finalize("success")
+    ((tag, given, step),) = taken
+    assert (tag, step) == ("val/mistakes", 5)
+    np.testing.assert_array_equal(given, image.permute(1, 2, 0))
+    (value,) = values_of(Run(None, tmp_path, {}))["val/mistakes"]
+    np.testing.assert_array_equal(image_of(value), given)
+    show(SimpleNamespace(is_global_zero=False, loggers=[tracker]), "val/mistakes", image, 5)  # pyright: ignore[reportArgumentType]
+    assert len(taken) == 1, "one process alone"
 
 
 def test_the_shares_of_several_processes_are_put_in_the_order_of_the_images(monkeypatch):

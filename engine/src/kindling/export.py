@@ -32,10 +32,10 @@ from kindling.images import decoding
 from kindling.inference import model_folder
 from kindling.inference.exporting import formats, int8, parity, timing
 from kindling.inference.exporting.exported_graph import signature_of
-from kindling.inference.exporting.origin import run_folder, source
 from kindling.inference.exporting.readme import readme
 from kindling.inference.exporting.trained import Trained
 from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
+from kindling.inference.origin import run_folder, source
 from kindling.inference.predicting.tables import encodable
 from kindling.inference.processors import needed_processor_of
 from kindling.inference.runtimes import open_file
@@ -74,7 +74,13 @@ def export(cfg: DictConfig) -> dict[str, float]:
             facts = write_model(trained, cfg, folder)
             found = prove(trained, cfg, folder)
             facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
-            described = describe(carried, cfg, folder, source(path) | facts, preprocessing=preprocessing)
+            described = describe(
+                carried,
+                cfg,
+                folder,
+                source(path, saved[checkpoint.DESCRIPTION]["config"]) | facts,
+                preprocessing=preprocessing,
+            )
             described.write(folder)
             with write_whole(folder / "README.md") as stream:
                 stream.write(readme(described, str(found)))

@@ -118,7 +118,7 @@ def conclude(parts: Parts, run: RunRecord) -> dict[str, float]:
     data, task, loggers, trainer = parts
     run.update(data_fingerprint=getattr(data, "fingerprint", None), threads=torch.get_num_threads())
     metrics: dict[str, float] = run.facts["metrics"]
-    log_settings(loggers, run.config, metrics, trainer.global_step)
+    log_settings(loggers, run.config)
     if trainer.is_global_zero:
         print_note(task)
         print_results(metrics, "run folder", run.folder)

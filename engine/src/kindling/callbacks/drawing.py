@@ -1,10 +1,11 @@
-"""What the callbacks that draw into TensorBoard share."""
+"""What the callbacks that draw into TensorBoard and trackers share."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
 
 from kindling.console import warn
 from kindling.errors import one_line
@@ -13,11 +14,12 @@ from kindling.training.observer import Observer
 
 # The import would slow each start by 0.1 s.
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoardCallback(Observer):
-    """Draws into every TensorBoardLogger of the trainer; without one it does nothing.
+    """Draws into every TensorBoardLogger of the trainer; pictures into trackers too. Without any it does nothing.
 
     Args:
         every_n_epochs: between two drawings; None for as few as there can be.
@@ -42,7 +44,7 @@ class TensorBoardCallback(Observer):
 
     def leave_out(self, trainer: Trainer, why: str) -> None:
         """Draw nothing of this run, and say so once."""
-        if tensorboards(trainer) and not self._is_left_out:
+        if boards(trainer) and not self._is_left_out:
             warn(f"{type(self).__name__}: left out: {why}")
         self._is_left_out = True
 
@@ -54,6 +56,26 @@ class TensorBoardCallback(Observer):
 def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
     """The same number in every process."""
     return [logger for logger in trainer.loggers if isinstance(logger, TensorBoardLogger)]
+
+
+def boards(trainer: Trainer) -> list[Any]:
+    """The loggers that take pictures: TensorBoard and, by `log_picture`, trackers."""
+    return [each for each in trainer.loggers if isinstance(each, TensorBoardLogger) or hasattr(each, "log_picture")]
+
+
+def show(trainer: Trainer, tag: str, picture: "Tensor | Figure", step: int) -> None:
+    """Give each board a picture: an image (C, H, W) uint8, or a figure; in the first process alone."""
+    if not trainer.is_global_zero or not boards(trainer):
+        return
+    # The import would slow each start by 0.1 s.
+    from torch.utils.tensorboard._utils import figure_to_image
+
+    image = picture.numpy() if isinstance(picture, Tensor) else figure_to_image(picture)
+    for logger in boards(trainer):
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_image(tag, image, step)
+        else:
+            logger.log_picture(tag, image.transpose(1, 2, 0), step)
 
 
 def writers(trainer: Trainer) -> "list[SummaryWriter]":

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from kindling.callbacks.activations import Recorder, has_parameters
 from kindling.console import warn
+from kindling.loggers.tensorboard_run import LAYERS
 from kindling.ranges import NotNegative, Positive, PositiveInt, Probability
 from kindling.training.divergence import not_finite
 from kindling.training.observer import Observer
@@ -76,7 +77,8 @@ class LayerMonitor(Observer):
         # Not into metrics.csv, with its column for each number.
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.log_metrics(values, trainer.global_step)
+                named = {f"{LAYERS}/{tag}": value for tag, value in values.items()}
+                logger.log_metrics(named, trainer.global_step)
 
     def _report(self, key: str, message: str) -> None:
         if key not in self._reported:

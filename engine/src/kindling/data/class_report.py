@@ -3,12 +3,17 @@
 from collections.abc import Sequence
 
 import torch
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 from torch import Tensor
 from torchmetrics.functional import classification
 
 # Bins of the calibration error.
 NUM_BINS = 15
 TOP_K = (3, 5)
+# Rows of the table that is printed.
+MAX_SHOWN = 20
 
 
 def summary(logits: Tensor, labels: Tensor, split: str) -> dict[str, float]:
@@ -37,3 +42,30 @@ def per_class(
         name: {**dict(zip(("precision", "recall", "f1"), values if n else [None] * 3, strict=True)), counted: n}
         for name, values, n in zip(classes, columns, counts.tolist(), strict=True)
     }
+
+
+def print_classes(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> None:
+    """A table of what `per_class` gives, worst F1 first, with the class that each is most often taken for."""
+    Console().print(table_of(logits, labels, numbers))
+
+
+def table_of(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> Table:
+    names = list(numbers)
+    measured = [place for place, name in enumerate(names) if numbers[name]["f1"] is not None]
+    worst = sorted(measured, key=lambda place: numbers[names[place]]["f1"] or 0.0)
+    headers = list(numbers[names[0]])
+    table = Table("class", *headers, "taken for", title="classes, worst first")
+    for place in worst[:MAX_SHOWN]:
+        wrong = logits[labels == place].argmax(1)
+        counts = wrong[wrong != place].bincount(minlength=len(names))
+        taken_for = f"{names[counts.argmax()]} ({counts.max()})" if counts.any() else ""
+        values = [f"{each:.4f}" if isinstance(each, float) else str(each) for each in numbers[names[place]].values()]
+        # A name such as [bold] is no markup.
+        table.add_row(*map(Text, [names[place], *values, taken_for]))
+    left_out = []
+    if len(worst) > MAX_SHOWN:
+        left_out.append(f"{MAX_SHOWN} of {len(worst)} classes; metrics.json has them all")
+    if len(measured) < len(names):
+        left_out.append(f"{len(names) - len(measured)} of {len(names)} classes have no {headers[-1]} here")
+    table.caption = "\n".join(left_out) or None
+    return table

@@ -106,7 +106,7 @@ class RowsProcessor(Processor):
         from kindling.data.rows_report import report_classes, report_numbers
 
         if self.classes:
-            return report_classes(evaluated, self.classes)
+            return report_classes(evaluated, self.classes, folder)
         names = [column.name for column in self._outputs]
         return report_numbers(evaluated, names, self.output_mean, self.output_std, folder)
 

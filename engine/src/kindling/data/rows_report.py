@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from kindling.data.class_report import per_class, summary
+from kindling.data.class_report import per_class, print_classes, summary
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.data.processor import Evaluated, as_number
 from kindling.errors import DataError
-from kindling.files.whole_file import write_whole
+from kindling.files.picture import save
 
 # Of highest error, in metrics.json.
 NUM_WORST = 10
@@ -19,10 +20,13 @@ NUM_WORST = 10
 SIDE = 5.0
 
 
-def report_classes(evaluated: Evaluated, classes: Sequence[str]) -> dict[str, Any]:
-    """Numbers of logits (N, K) and labels (N,)."""
+def report_classes(evaluated: Evaluated, classes: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Numbers of logits (N, K) and labels (N,); the confusion matrix as a picture."""
     logits, labels = torch.from_numpy(evaluated.outputs), torch.from_numpy(evaluated.targets)
-    return {**summary(logits, labels, evaluated.split), "classes": per_class(logits, labels, classes, "rows")}
+    save(plot_confusion_matrix(logits, labels, classes), folder / "confusion_matrix.png")
+    numbers = per_class(logits, labels, classes, "rows")
+    print_classes(logits, labels, numbers)
+    return {**summary(logits, labels, evaluated.split), "classes": numbers}
 
 
 def report_numbers(
@@ -38,8 +42,7 @@ def report_numbers(
         in_columns(each, names, what) * scale + shift
         for each, what in ((evaluated.outputs, "outputs"), (evaluated.targets, "targets"))
     )
-    with write_whole(folder / "predictions.png", "wb") as stream:
-        plot_predictions(outputs, targets, names).savefig(stream, format="png", dpi=120)
+    save(plot_predictions(outputs, targets, names), folder / "predictions.png")
     errors = outputs - targets
     found: dict[str, Any] = {}
     for place, name in enumerate(names):

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from annotated_types import Ge
 from lightning.pytorch import LightningModule, Trainer
+from torch import Tensor
 
 from kindling.console import warn
 from kindling.errors import KindlingError, counted
@@ -31,6 +32,8 @@ PATIENCE = 3
 WIDTH = 4.0
 # The share of the descent that counts as most.
 DESCENT = 0.8
+# Times the first loss, up to which the picture shows.
+HIGHEST = 1.5
 # Below this share of the first loss it has learnt.
 LEARNT = 0.95
 # With fewer steps an epoch, or in all, it suggests several times too much.
@@ -111,7 +114,8 @@ class FindLR(Observer):
         with write_whole(self.folder / "lr_find.json") as stream:
             json.dump(facts, stream)
         picture = self.folder / "lr_find.png"
-        plot_rates(self.rates, self.losses, {"suggested": suggested, "given": self._given}, picture)
+        marked = {"suggested": suggested, "given": self._given}
+        plot_rates(self.rates, self.losses, smoothed(self.losses, HIGHEST * self.losses[0]).tolist(), marked, picture)
         # Other modules have rates of their own.
         key = "optimizer.lr" if isinstance(pl_module, Task) and pl_module.optimizer else "lr"
         log.info("the range test suggests %s=%g; its curve: %s", key, suggested, picture)
@@ -141,6 +145,15 @@ def has_diverged(losses: list[float]) -> bool:
     return not math.isfinite(losses[-1]) or (len(far) == PATIENCE and all(far))
 
 
+def smoothed(losses: list[float], most: float) -> Tensor:
+    """Of each step (N,), by a bell over the steps around it; what diverges counts as `most`."""
+    steps = torch.arange(len(losses), dtype=torch.float64)
+    # Losses that diverge would drown the rest.
+    values = steps.new_tensor(losses).nan_to_num(most, most).clamp(max=most)
+    weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
+    return weights @ values / weights.sum(1)
+
+
 def suggest(rates: list[float], losses: list[float]) -> float:
     """A third of the way, by logarithm, through the rates at which the loss has made most of its descent.
 
@@ -149,12 +162,7 @@ def suggest(rates: list[float], losses: list[float]) -> float:
     Raises:
         KindlingError: no rate has lowered the loss.
     """
-    start = losses[0]
-    steps = torch.arange(len(losses), dtype=torch.float64)
-    # Losses that diverge would drown the rest.
-    values = steps.new_tensor(losses).nan_to_num(start, start).clamp(max=start)
-    weights = torch.exp(-0.5 * ((steps[:, None] - steps) / WIDTH) ** 2)
-    curve = weights @ values / weights.sum(1)
+    start, curve = losses[0], smoothed(losses, losses[0])
     lowest = curve.min()
     if lowest > LEARNT * start:
         raise KindlingError(

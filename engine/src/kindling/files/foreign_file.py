@@ -12,6 +12,15 @@ def read_text(path: Path, most: int) -> str:
         OSError: it is a pipe, a device or a folder, or cannot be read.
         ValueError: it holds more than `most` bytes, or is no UTF-8.
     """
+    return read_bytes(path, most).decode()
+
+
+def read_bytes(path: Path, most: int) -> bytes:
+    """
+    Raises:
+        OSError: it is a pipe, a device or a folder, or cannot be read.
+        ValueError: it holds more than `most` bytes.
+    """
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "is no regular file", str(path))
     # A pipe that took its place by now would be waited for.
@@ -20,4 +29,4 @@ def read_text(path: Path, most: int) -> str:
         content = stream.read(most + 1) or b""
     if len(content) > most:
         raise ValueError(f"{path} holds more than {most:,} bytes")
-    return content.decode()
+    return content

@@ -1,68 +1,59 @@
-"""Pictures of an evaluation."""
+"""Pictures of images, and of a range test."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from kindling.files.whole_file import write_whole
+from kindling.data.confusion import shortened
+from kindling.files.picture import save
 from kindling.images.images import Images
 
 NUM_MISTAKES = 36
-# The names of more classes would overlap.
-MAX_NAMED_CLASSES = 40
 # Mistakes in each row of the picture.
 COLUMNS = 6
-# Inches, for a mistake and the line above it.
+# Characters of a file name.
+LONGEST_FILE = 28
+# Inches, for an image and the lines above it.
 CELL_SIZE = (1.6, 1.9)
-
-
-def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: list[str]) -> Figure:
-    """Rows are true classes, columns predicted ones; shades are shares of the row, numbers are images."""
-    num_classes = len(classes)
-    counts = (labels * num_classes + logits.argmax(1)).bincount(minlength=num_classes**2).view(num_classes, -1)
-    shares = counts / counts.sum(1, keepdim=True).clamp_min(1)
-
-    side = min(4 + 0.35 * num_classes, 16)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.subplots()
-    axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true", title=f"{int(counts.trace())} of {len(labels)} right")
-    if num_classes <= MAX_NAMED_CLASSES:
-        axes.set_xticks(range(num_classes), classes, rotation=90, parse_math=False)
-        axes.set_yticks(range(num_classes), classes, parse_math=False)
-        for row, column in counts.nonzero().tolist():
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(int(counts[row, column])), ha="center", va="center", color=colour, fontsize=8)
-    return figure
 
 
 def plot_mistakes(
     images: Images, logits: Tensor, labels: Tensor, classes: list[str], num_mistakes: int = NUM_MISTAKES
 ) -> Figure:
-    """The wrongly classified images of highest loss, each with its true and its predicted class."""
+    """The wrongly classified images of highest loss, each with its true and its predicted class, and its file."""
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     losses = losses.nan_to_num(torch.inf)
     losses[logits.argmax(1) == labels] = -1
     worst = [i for i in losses.argsort(descending=True)[:num_mistakes].tolist() if losses[i] >= 0]
-    rows = max(1, -(-len(worst) // COLUMNS))
-    width, height = CELL_SIZE[0] * COLUMNS, CELL_SIZE[1] * rows + 0.6
+    cells = []
+    for index in worst:
+        probability, predicted = logits[index].softmax(0).max(0)
+        text = f"{shortened(classes[labels[index]])} → {shortened(classes[predicted])}  {probability:.2f}"
+        file = f"\n{shortened(images.paths[index].name, LONGEST_FILE)}" if images.paths is not None else ""
+        cells.append((images[index], text + file))
+    return plot_grid(cells, "true → predicted, with the probability it gave" if worst else "no mistakes")
+
+
+def plot_grid(cells: Sequence[tuple[Tensor, str]], title: str, columns: int = COLUMNS) -> Figure:
+    """Images (H, W, C) uint8, row by row, each below its text of one or two lines."""
+    rows = max(1, -(-len(cells) // columns))
+    width, height = CELL_SIZE[0] * columns, CELL_SIZE[1] * rows + 0.6
     figure = Figure(figsize=(width, height))
-    figure.suptitle("true → predicted, with the probability it gave" if worst else "no mistakes")
+    figure.suptitle(title, parse_math=False)
 
     # Axes for each image would take five times longer.
-    axes = figure.add_axes((0, 0, 1, 1 - 0.6 / height), xlim=(0, COLUMNS), ylim=(rows, 0))
+    axes = figure.add_axes((0, 0, 1, 1 - 0.6 / height), xlim=(0, columns), ylim=(rows, 0))
     axes.set_axis_off()
-    for position, index in enumerate(worst):
-        top, left = divmod(position, COLUMNS)
+    for position, (image, text) in enumerate(cells):
+        top, left = divmod(position, columns)
         place = (left + 0.05, left + 0.95, top + 0.95, top + 0.2)
-        axes.imshow(drawable(images[index]).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
-        probability, predicted = logits[index].softmax(0).max(0)
-        text = f"{classes[labels[index]]} → {classes[predicted]}  {probability:.2f}"
+        axes.imshow(drawable(image).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
         # A $ in a name would start a formula.
-        axes.text(left + 0.5, top + 0.15, text, ha="center", fontsize=8, parse_math=False)
-    axes.set(xlim=(0, COLUMNS), ylim=(rows, 0))
+        axes.text(left + 0.5, top + 0.17, text, ha="center", fontsize=7 if "\n" in text else 8, parse_math=False)
+    axes.set(xlim=(0, columns), ylim=(rows, 0))
     return figure
 
 
@@ -71,20 +62,18 @@ def drawable(image: Tensor) -> Tensor:
     return image if image.shape[-1] == 3 else image[..., 0]
 
 
-def save(figure: Figure, file: Path) -> None:
-    with write_whole(file, "wb") as stream:
-        figure.savefig(stream, format="png", dpi=120)
-
-
-def plot_rates(rates: list[float], losses: list[float], marked: dict[str, float], file: Path) -> None:
-    """Loss by learning rate, with some rates marked by name."""
+def plot_rates(
+    rates: list[float], losses: list[float], smooth: list[float], marked: dict[str, float], file: Path
+) -> None:
+    """Loss by learning rate, as it was and smoothed, with some rates marked by name."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
-    axes.plot(rates, losses, color="0.3", linewidth=1)
+    axes.plot(rates, losses, color="0.7", linewidth=0.8, label="loss of the step")
+    axes.plot(rates, smooth, color="0.2", linewidth=2, label="smoothed")
     for index, (name, rate) in enumerate(marked.items()):
         axes.axvline(rate, color=f"C{index}", linestyle="--", label=f"{name}: {rate:g}")
     # Losses that diverge would press the rest flat.
-    highest = 1.5 * max(losses[:10])
-    axes.set(xscale="log", xlabel="learning rate", ylabel="loss of the step", ylim=(0, highest))
+    highest = max(1.5 * max(losses[:10]), 1.05 * max(smooth))
+    axes.set(xscale="log", xlabel="learning rate", ylabel="loss", ylim=(0, highest))
     axes.legend()
     save(figure, file)

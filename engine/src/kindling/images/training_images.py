@@ -7,7 +7,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 from torchvision.utils import make_grid
 
-from kindling.callbacks.drawing import TensorBoardCallback, current_step, writers
+from kindling.callbacks.drawing import TensorBoardCallback, boards, current_step, show
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.loader import Batch
 from kindling.ranges import PositiveInt
@@ -32,13 +32,12 @@ class TrainingImages(TensorBoardCallback):
         epoch = trainer.current_epoch
         if batch_idx or (epoch and (not self.every_n_epochs or epoch % self.every_n_epochs)):
             return
-        if writers(trainer):
+        if boards(trainer):
             self.attempt(self._draw, trainer, batch)
 
     def _draw(self, trainer: Trainer, batch: Batch) -> None:
         grid = make_grid(pixels(trainer, batch[0][: self.num_images]))
-        for writer in writers(trainer):
-            writer.add_image("train/images", grid, current_step(trainer))
+        show(trainer, "train/images", grid, current_step(trainer))
 
 
 def leave_out_without_images(callback: TensorBoardCallback, trainer: Trainer) -> None:

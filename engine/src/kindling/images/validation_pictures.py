@@ -4,12 +4,12 @@ from typing import Any
 
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
-from kindling.callbacks.drawing import TensorBoardCallback, current_step, tensorboards, writers
+from kindling.callbacks.drawing import TensorBoardCallback, boards, current_step, show, writers
+from kindling.data.confusion import plot_confusion_matrix
 from kindling.images.datamodule import Splits
 from kindling.images.keep_logits import KeepLogits, has_logits
-from kindling.images.plots import plot_confusion_matrix, plot_mistakes
+from kindling.images.plots import plot_mistakes
 from kindling.images.training_images import leave_out_without_images
 from kindling.lightning_internals.results import gather
 from kindling.ranges import NotNegativeInt, PositiveInt
@@ -41,7 +41,7 @@ class ValidationPictures(TensorBoardCallback):
         leave_out_without_images(self, trainer)
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and tensorboards(trainer):
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and boards(trainer):
             self._kept, self._step = KeepLogits(), current_step(trainer)
 
     def on_validation_batch_end(
@@ -67,17 +67,16 @@ class ValidationPictures(TensorBoardCallback):
             return
         logits, labels = in_order(trainer, kept.logits), in_order(trainer, kept.labels)
         splits: Splits = trainer.datamodule.splits  # pyright: ignore[reportAttributeAccessIssue]
-        for writer in writers(trainer):
-            self._write(writer, splits, logits, labels)
-
-    def _write(self, writer: SummaryWriter, splits: Splits, logits: Tensor, labels: Tensor) -> None:
+        # Gathering takes all processes, drawing one.
+        if not trainer.is_global_zero:
+            return
         classes = list(splits.classes)
         if self.num_mistakes:
             figure = plot_mistakes(splits.val, logits, labels, classes, self.num_mistakes)
-            writer.add_figure("val/mistakes", figure, self._step)
+            show(trainer, "val/mistakes", figure, self._step)
         if self.confusion_matrix:
-            writer.add_figure("val/confusion_matrix", plot_confusion_matrix(logits, labels, classes), self._step)
-        if self.pr_curves:
+            show(trainer, "val/confusion_matrix", plot_confusion_matrix(logits, labels, classes), self._step)
+        for writer in writers(trainer) if self.pr_curves else ():
             for name, positive, probability in zip(classes, range(len(classes)), logits.softmax(1).T, strict=True):
                 writer.add_pr_curve(f"val/{name}", labels == positive, probability, self._step)
 

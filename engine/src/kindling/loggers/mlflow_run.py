@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from mlflow import MlflowClient  # pyright: ignore[reportMissingImports]  an extra
@@ -113,6 +114,11 @@ class MLflowRun(MLFlowLogger):
             self._has_failed, self._written_at = True, self._written_at + WAIT_S
             return
         self._held = []
+
+    @rank_zero_only
+    def log_picture(self, tag: str, image: np.ndarray, step: int) -> None:
+        """An image (H, W, C) uint8."""
+        self._mlflow_client.log_image(self.run_id, image, key=tag, step=step)
 
     def _log(self, **entries: list[Any]) -> None:
         for kind, listed in entries.items():

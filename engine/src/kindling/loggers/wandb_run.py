@@ -1,10 +1,14 @@
 """Runs side by side in Weights & Biases; imported only when it is chosen."""
 
+import shlex
 from typing import Any
 
+import numpy as np
 import wandb  # pyright: ignore[reportMissingImports]  an extra
 from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
 
+from kindling.console import report
 from kindling.loggers.tracking import name_of
 
 # W&B would keep the command line, the diff and the terminal's text, with the secrets in them.
@@ -47,3 +51,10 @@ class WandbRun(WandbLogger):
         if best:
             run.summary[f"best/{best['monitor']}"] = best["score"]
         run.finish(exit_code=0 if status in ("finished", "pruned") else 1)
+        if self._wandb_init["mode"] == "offline":
+            report("W&B: to upload this run: wandb sync %s/wandb/offline-*", shlex.quote(self._wandb_init["dir"]))
+
+    @rank_zero_only
+    def log_picture(self, tag: str, image: np.ndarray, step: int) -> None:
+        """An image (H, W, C) uint8."""
+        self.log_image(tag, [image], step)

@@ -12,6 +12,7 @@ from kindling.config.left_out import leave_out
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
 from kindling.process.ranks import is_first_process, stamp
+from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.words import add_what_to_do, say_beginning
@@ -55,8 +56,16 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         if not record.is_done and record.facts.get("status", "running") == "running":
             record.end("finished")
     finally:
+        _draw_curves(record)
         record.release()
         _open_record.reset(token)
+
+
+def _draw_curves(record: RunRecord) -> None:
+    """Of a run that has ended and said so: what it costs delays no status."""
+    is_open = record.facts.get("status", "running") == "running"
+    if is_first_process() and not is_open and not record.is_done and not in_sweep():
+        curves.draw(record.folder)
 
 
 def _refuse_one_folder_for_a_sweep(record: RunRecord) -> None:

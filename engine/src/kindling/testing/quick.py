@@ -7,15 +7,19 @@ from omegaconf import DictConfig
 
 from kindling.config import project
 from kindling.config.composition import Composer
+from kindling.run_folders import curves
 
 _composed: dict[tuple[str, ...], DictConfig] = {}
 _compose = Composer.compose
+# For a test of it.
+draw_curves = curves.draw
 
 
 def install() -> None:
-    """Compose the same command line once, and leave out what guards against a loss of power."""
+    """Compose the same command line once, draw no curves, and leave out what guards against a loss of power."""
     Composer.compose = _compose_once
     os.fsync = lambda fd: None
+    curves.draw = lambda folder: None
 
 
 def _compose_once(self: Composer, lines: Sequence[str]) -> DictConfig:

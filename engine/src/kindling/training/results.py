@@ -14,7 +14,8 @@ from kindling.checkpoints.checkpoint import config_of
 from kindling.config import project
 from kindling.config.composition import in_sweep
 from kindling.console import report, shown
-from kindling.loggers import tracking
+from kindling.loggers import tensorboard_run, tracking
+from kindling.process.ranks import is_first_process
 from kindling.run_folders.best import best_file
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import flatten
@@ -125,7 +126,7 @@ def final_metrics(trainer: Trainer) -> dict[str, float]:
     return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
 
 
-def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[str, float], step: int) -> None:
+def log_settings(loggers: list[Logger], config: dict[str, Any]) -> None:
     """Give the loggers the settings; TensorBoard's HPARAMS tab shows them beside the final metrics."""
     settings = {}
     for key, value in flatten({section: config[section] for section in COMPARED}).items():
@@ -136,9 +137,9 @@ def log_settings(loggers: list[Logger], config: dict[str, Any], metrics: dict[st
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
-            # Its table hides all but five, so tests come first.
-            shown = dict(reversed(metrics.items()))
-            logger.log_hyperparams(settings, shown, step)
+            # Other processes have no file.
+            if is_first_process():
+                tensorboard_run.log_settings(logger, settings)
         elif not isinstance(logger, tracking.Tracker):
             # A tracker has had them all.
             logger.log_hyperparams(settings)

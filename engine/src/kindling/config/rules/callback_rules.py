@@ -178,9 +178,11 @@ def an_average_can_begin(config: Config) -> Iterator[Fault]:
 
 def pictures_have_a_board(config: Config) -> Iterator[Fault]:
     loggers = (get(config, "logger") or {}).values()
-    board = any("TensorBoard" in str(each.get("_target_")) for each in loggers if isinstance(each, dict))
-    drawing = [] if board else named(config, r"TrainingImages|ValidationPictures|Histograms|Graph")
-    if drawing and "logger" in config:
+    targets = " ".join(str(each.get("_target_")) for each in loggers if isinstance(each, dict))
+    # Trackers take pictures too.
+    pictures = "" if re.search("WandbRun|MLflowRun", targets) else "|TrainingImages|ValidationPictures"
+    drawing = named(config, f"Histograms|Graph{pictures}")
+    if drawing and "TensorBoard" not in targets and "logger" in config:
         given = f"no TensorBoard for {', '.join(drawing)}"
         yield Fault("logger", given, "default or tensorboard; else they draw nothing", warning=True)
 

@@ -1,6 +1,7 @@
 """The routes: what can be asked, and how the answers look. FastAPI writes openapi.json from them."""
 
 import asyncio
+import base64
 import json
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,6 +11,7 @@ import numpy as np
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
+from kindling.data.processor import Processor
 from kindling.images.processor import ImageProcessor
 from kindling.inference.serving import described, pages
 from kindling.inference.serving.batching import Batcher, Job
@@ -18,6 +20,7 @@ from kindling.inference.serving.gate import PATHS, error_response, methods_of
 from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
 from kindling.inference.serving.model import Served
+from kindling.inference.serving.pixels import pictures_of
 from kindling.inference.serving.rows import written
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.streams import stream
@@ -47,6 +50,10 @@ def make_app(
     async def model(request: Request) -> Response:
         return _json(_about(_loaded(models), limits))
 
+    @app.get("/examples", summary="Images to try the model on", responses=described.EXAMPLES)
+    async def examples() -> Response:
+        return _json({"images": await asyncio.to_thread(_examples, models)})
+
     @app.get("/metrics", summary="Counters for Prometheus", responses=described.METRICS)
     async def counters() -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE)
@@ -73,6 +80,9 @@ def _predicting(
         if isinstance(model.processor, ImageProcessor):
             classes = model.processor.classes
             predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
+            if request.query_params.get("seen") == "true" and job.inputs is not None:
+                pictures = await asyncio.to_thread(pictures_of, job.inputs)
+                predictions = [each | {"seen": seen} for each, seen in zip(predictions, pictures, strict=True)]
         else:
             # Many rows would hold up the other requests.
             predictions = await asyncio.to_thread(written, outputs, model.processor)
@@ -98,10 +108,13 @@ async def _outputs(job: Job, limits: Limits) -> np.ndarray:
 
 
 def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
-    def openapi(request: Request) -> dict[str, Any]:
+    def processor(request: Request) -> Processor | None:
         """Of the model that answers, for those who may ask it."""
         current = models.current if request.state.has_key else None
-        return described.openapi(app.openapi(), current and current.processor, limits)
+        return current and current.processor
+
+    def openapi(request: Request) -> dict[str, Any]:
+        return described.openapi(app.openapi(), processor(request), limits)
 
     @app.get("/", include_in_schema=False)
     async def page() -> Response:
@@ -113,7 +126,16 @@ def _add_pages(app: FastAPI, models: Models, limits: Limits) -> None:
 
     @app.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> Response:
-        return pages.docs(openapi(request))
+        address = pages.address_of(request.url.scheme, request.headers.get("host"))
+        return pages.docs(openapi(request), address, described.example(processor(request)))
+
+
+def _examples(models: Models) -> list[str]:
+    """In base64; none if the files are gone or somebody else's."""
+    try:
+        return [base64.b64encode(each).decode() for each in models.source.examples()]
+    except (OSError, ValueError):
+        return []
 
 
 def _loaded(models: Models) -> Served:
@@ -145,7 +167,8 @@ def _prediction(row: list[float], classes: Sequence[str], top_k: int | None) -> 
 
 
 def _about(model: Served, limits: Limits) -> dict[str, Any]:
-    about = {"version": VERSION, "model": model.id, "format": model.format, "kind": model.kind}
+    about = {"version": VERSION, "model": model.id, "name": model.name, "metrics": dict(model.metrics)}
+    about |= {"format": model.format, "kind": model.kind}
     bounds = {name: getattr(limits, name) for name in described.LIMITS[model.kind]}
     if isinstance(model.processor, ImageProcessor):
         names = ("classes", "image_size", "channels")

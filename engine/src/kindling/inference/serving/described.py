@@ -1,15 +1,20 @@
 """What openapi.json and /docs say of the routes: of a prediction, what the processor of the model says."""
 
 import copy
+import json
+import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from kindling.data.processor import Column, Kind, Processor
+from kindling.images.processor import ImageProcessor
 from kindling.inference.serving.limits import Limits
 
 Responses = dict[int | str, dict[str, Any]]
 TITLE = "Kindling"
+# Of the first classes, in an example.
+SHARES = (0.9, 0.07, 0.03)
 PREDICT = "What the model makes of an input"
 # What a request holds, by kind.
 NOUNS: Mapping[Kind, str] = {"image": "images", "rows": "rows", "text": "texts"}
@@ -22,6 +27,7 @@ LIMITS: Mapping[Kind, tuple[str, ...]] = {
 _TEXT = {"type": "string"}
 _NUMBER = {"type": "number"}
 _FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_STRINGS = {"type": "array", "items": _TEXT}
 _TEXTS = {"type": "array", "items": {"type": "string", "format": "byte"}, "minItems": 1}
 
 
@@ -38,6 +44,12 @@ _KEY: Responses = {401: _of("No valid API key", _ERROR)}
 _LOADING: Responses = {503: _of("The model is not loaded yet", _ERROR)}
 HEALTH: Responses = {200: _of("It is", _object({"status": {"const": "ok"}})), **_LOADING}
 METRICS: Responses = {200: {"description": "Text", "content": {"text/plain": {"schema": _TEXT}}}, **_KEY}
+EXAMPLES: Responses = {
+    200: _of(
+        "Files in base64, of the evaluation of the run that is served; none without one", _object({"images": _STRINGS})
+    ),
+    **_KEY,
+}
 _COLUMNS = {"type": "array", "items": _object({"name": _TEXT})}
 MODEL: Responses = {
     200: _of(
@@ -47,6 +59,8 @@ MODEL: Responses = {
                 {
                     "version": {"const": 1},
                     "model": _TEXT,
+                    "name": _TEXT,
+                    "metrics": {"type": "object", "additionalProperties": _NUMBER},
                     "format": _TEXT,
                     "kind": {"enum": list(NOUNS)},
                     "limits": {"type": "object", "additionalProperties": _NUMBER},
@@ -73,6 +87,47 @@ REFUSED: Responses = {
     503: _of("The queue is full, or the model is not loaded yet; Retry-After says when", _ERROR),
     504: _of("No answer in time", _ERROR),
 }
+
+
+@dataclass(frozen=True)
+class Example:
+    """A request in JSON and its answer, as /docs shows them."""
+
+    request: dict[str, Any]
+    answer: str
+    takes_files: bool = False
+    is_streamed: bool = False
+
+
+def example(processor: Processor | None) -> Example:
+    """Of a model, with its own names and made-up numbers; None for one that is not known."""
+    if processor and processor.kind == "text":
+        answer = (
+            'data: {"text": "..."}\n\nevent: end\ndata: {"version": 1, "model": "...", "pieces": 1, "latency_ms": 2.0}'
+        )
+        return Example({"prompt": "..."}, answer, is_streamed=True)
+    predictions: list[dict[str, Any]] = [{"...": "..."}]
+    request: dict[str, Any] = {"images": ["<base64>"]}
+    if isinstance(processor, ImageProcessor):
+        shares = dict(zip(processor.classes, SHARES, strict=False))
+        first, share = next(iter(shares.items()))
+        predictions = [{"class": first, "probability": share, "probabilities": shares}]
+    elif processor:
+        request = {"rows": [{column.name: plausible(column) for column in processor.inputs}]}
+        predictions = [{column.name: plausible(column) for column in processor.outputs}]
+    told = {"version": 1, "model": "df25714b84ab", "request_id": "4be33f90b76975a0"}
+    lines = [f"{json.dumps({key: value})[1:-1]}," for key, value in told.items()]
+    lines += [f'"predictions": {json.dumps(predictions, ensure_ascii=False)},', '"latency_ms": 2.0']
+    takes_files = processor is None or processor.kind == "image"
+    return Example(request, "{" + "\n ".join(lines) + "}", takes_files)
+
+
+def plausible(column: Column) -> Any:
+    """A value that it may have."""
+    if column.choices:
+        return column.choices[0]
+    low, high = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
+    return min(max(0.0, low), high)
 
 
 def openapi(base: dict[str, Any], processor: Processor | None, limits: Limits) -> dict[str, Any]:
@@ -106,6 +161,7 @@ def _images(processor: Processor, limits: Limits) -> Said:
         "application/json": {"schema": _object({"images": _TEXTS})},
     }
     body = {"description": "Image files in a form, under any name, or in JSON as base64.", "content": content}
+    body["description"] += " /predict?seen=true also gives each image as the net sees it: seen, a PNG in base64."
     shares = {"type": "object", "additionalProperties": _NUMBER}
     prediction = _object({"class": _TEXT, "probability": _NUMBER, "probabilities": shares})
     responses: Responses = {

@@ -20,7 +20,7 @@ from kindling.inference.serving.visitors import MAY_ASK, Hosts, headers_for
 # They need no key, and say nothing of the model without it.
 OPEN = ("/", "/health", "/docs", "/openapi.json")
 # Others are counted together: anybody may invent them.
-PATHS = frozenset((*OPEN, "/predict", "/model", "/metrics"))
+PATHS = frozenset((*OPEN, "/predict", "/model", "/examples", "/metrics"))
 # A page of another origin asks first whether it may.
 POST_ALONE = ("/predict",)
 VALID_ID = re.compile(r"[\w.:-]{1,64}", re.ASCII)

@@ -1,19 +1,20 @@
 """A model in memory, and how it is warmed before it answers."""
 
-import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from kindling.data.processor import Column, Kind, Processor
+from kindling.data.processor import Kind, Processor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import CheckpointError, DataError, one_line
 from kindling.images.processor import ImageProcessor
 from kindling.inference.model_folder import MOST_VALUES, ModelFolder
 from kindling.inference.runtimes import Runtime, within
+from kindling.inference.serving.described import plausible
 
 # What the sum of probabilities may be off.
 TOLERANCE = 1e-3
@@ -29,6 +30,8 @@ class Served:
         processor: how an input is read and an output written.
         run: of images, pixels (N, H, W, C) uint8 -> probabilities (N, K); else what is read -> what is written.
         described: what else decides on an answer.
+        name: for people; "" if it is not known.
+        metrics: what it is worth, such as test/accuracy.
     """
 
     id: str
@@ -36,6 +39,8 @@ class Served:
     processor: Processor
     run: Runtime
     described: ModelFolder | None = None
+    name: str = ""
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def kind(self) -> Kind:
@@ -85,17 +90,10 @@ def _example(processor: Processor, size: int) -> np.ndarray | None:
         # Texts are computed one by one; the longest is the slowest.
         return np.zeros((1, processor.block if size > 1 else 1), dtype=np.int64)
     try:
-        read: Any = processor.read({column.name: _plausible(column) for column in processor.inputs})
+        read: Any = processor.read({column.name: plausible(column) for column in processor.inputs})
     except DataError:
         return None
     return np.stack([read] * size)
-
-
-def _plausible(column: Column) -> Any:
-    if column.choices:
-        return column.choices[0]
-    low, high = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
-    return min(max(0.0, low), high)
 
 
 def _misfit(processor: Processor, found: np.ndarray, inputs: np.ndarray) -> str:

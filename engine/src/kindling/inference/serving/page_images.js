@@ -17,7 +17,7 @@ async function predict(blobs) {
     const form = new FormData();
     blobs.forEach((blob, index) => form.append("image", blob, `image-${index}`));
     const started = performance.now();
-    const answer = await ask("predict", { method: "POST", body: form }, blobs.map((blob) => blob.name));
+    const answer = await ask("predict?seen=true", { method: "POST", body: form }, blobs.map((blob) => blob.name));
     if (mine !== turn) return;
     if (!limits) connect();
     say("");
@@ -42,12 +42,29 @@ function show(answer, blobs, elapsed) {
     words.append(element("strong", prediction.class), element("span", percent(prediction.probability)));
     if (blobs[index].name) words.append(element("br"), element("span", blobs[index].name));
     const picture = element("img", "", { src: urls.at(-1), alt: blobs[index].name || "your drawing" });
-    picture.addEventListener("error", () => picture.remove());  // a kind that this browser does not show
-    head.append(picture, words);
+    const given = element("div"), seen = element("div");
+    given.append(picture, blobs[index].name ? "your image" : "your drawing");
+    picture.addEventListener("error", () => given.remove());  // a kind that this browser does not show
+    seen.append(element("img", "", { src: `data:image/png;base64,${prediction.seen}`, alt: "the image as the net sees it" }), "as the net sees it");
+    head.append(given, seen, words);
     figure.append(head, barsOf(prediction.probabilities));
     find("results").append(figure);
   });
   took(elapsed, answer.latency_ms);
+}
+
+async function showExamples() {
+  const { images } = await ask("examples");
+  find("examples").replaceChildren(...images.map((image, index) => {
+    const button = element("button"), name = `example ${index + 1}`;
+    button.append(element("img", "", { src: `data:image/png;base64,${image}`, alt: name }));
+    button.addEventListener("click", () => {
+      const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
+      predict([new File([bytes], name, { type: "image/png" })]);
+    });
+    return button;
+  }));
+  find("examples-section").hidden = !images.length;
 }
 
 find("files").addEventListener("change", (event) => {
@@ -71,8 +88,9 @@ addEventListener("paste", (event) => {
   else if (event.target !== find("key")) say("There is no image in the clipboard.");
 });
 
+const LIVE_MS = 150;  // between two questions while somebody draws
 const HINT = find("pen").textContent;
-let isEmpty = true, last = null, cursor = { x: 140, y: 140 }, isDown = false, before = null, wait = 0;
+let isAsking = false, isEmpty = true, last = null, cursor = { x: 140, y: 140 }, isDown = false, before = null, wait = 0;
 function wipe() {
   pen.fillStyle = "#000";
   pen.fillRect(0, 0, 280, 280);
@@ -103,12 +121,21 @@ function showCursor() {
   Object.assign(pen, { strokeStyle: isDown ? "#ff7b2e" : "#8fb4ff", lineWidth: 3 });
   pen.stroke();
 }
+async function askWhileDrawing() {
+  if (isAsking || !last) return;
+  isAsking = true;
+  await Promise.all([sendDrawing(), new Promise((done) => setTimeout(done, LIVE_MS))]);
+  isAsking = false;
+}
 function askDrawing() {
   clearTimeout(wait);
   hideCursor();
   if (isEmpty) { clearResults(); return say("There is no drawing yet."); }
+  sendDrawing();
+}
+function sendDrawing() {
   const text = atob(canvas.toDataURL("image/png").split(",")[1]);  // toBlob may wait for an idle moment
-  predict([new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type: "image/png" })]);
+  return predict([new Blob([Uint8Array.from(text, (letter) => letter.charCodeAt(0))], { type: "image/png" })]);
 }
 canvas.addEventListener("pointerdown", (event) => {
   if (event.button || last) return;  // the first finger, the left button
@@ -123,6 +150,7 @@ canvas.addEventListener("pointermove", (event) => {
   const next = { ...place(event), pointer: event.pointerId };
   line(last, next);
   last = next;
+  askWhileDrawing();
 });
 for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, (event) => {
   if (last?.pointer !== event.pointerId) return;

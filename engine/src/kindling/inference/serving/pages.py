@@ -5,29 +5,27 @@ import hashlib
 import html
 import json
 import re
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from fastapi import Response
 
+from kindling.inference.serving.described import Example
+
 PAGE = Path(__file__).with_name("page.html")
 # What it does for inputs of each kind.
 KINDS = ("page_images.js", "page_rows.js", "page_text.js")
+# Beside that of the page.
 STYLE = (
-    ":root{color-scheme:light dark}body{font:1rem/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;"
-    "padding:0 1rem}code,pre{font-family:ui-monospace,monospace;overflow-wrap:anywhere}pre{white-space:pre-wrap;"
-    "border:1px solid #8886;border-radius:8px;padding:.75rem}td,th{text-align:left;padding:.1rem 1rem .1rem 0}"
+    "h2{font-size:1.05rem}main{max-width:46rem}section{margin-top:1rem}code,pre{font-family:ui-monospace,monospace;"
+    "overflow-wrap:anywhere}pre+h2{margin-top:1rem}pre{white-space:pre-wrap;margin:0;padding:.75rem;border-radius:10px;background:var(--ground)}"
+    "td,th{text-align:left;vertical-align:top;padding:.1rem 1rem .1rem 0}p{margin:.5rem 0}"
 )
 JSON = "-H 'Content-Type: application/json' -d"
-EXAMPLES = {
-    "images": f"""curl -F image=@digit.png http://HOST/predict
-curl -F image=@a.png -F image=@b.png http://HOST/predict
-curl {JSON} '{{"images": ["<base64>"]}}' http://HOST/predict""",
-    "rows": f'curl {JSON} \'{{"rows": [{{"<column>": 1}}]}}\' http://HOST/predict',
-    "prompt": f'curl -N {JSON} \'{{"prompt": "..."}}\' http://HOST/predict',
-}
-MODEL = "curl -H 'X-API-Key: ...' http://HOST/model"
+# A Host that needs no quotes in a shell.
+PLAIN_HOST = re.compile(r"[\w.:\[\]-]+", re.ASCII)
 
 
 @cache
@@ -36,26 +34,51 @@ def try_out() -> Response:
     return _page(PAGE.read_text(encoding="utf-8").replace("/* kinds */", programs))
 
 
-def docs(openapi: dict[str, Any]) -> Response:
-    """The routes of openapi.json, as plain HTML: FastAPI's own page would load its program from elsewhere."""
-    parts = [f"<h1>{html.escape(openapi['info']['title'])}</h1>"]
+def docs(openapi: dict[str, Any], address: str, example: Example) -> Response:
+    """The routes of openapi.json, as plain HTML: FastAPI's own page would load its program from elsewhere.
+
+    Args:
+        openapi: what openapi.json says.
+        address: of the server, as it was asked.
+        example: a request and its answer.
+    """
+    parts = [f"<header><h1>{html.escape(openapi['info']['title'])}: the routes</h1>"]
+    parts.append('<p id=about><a href="./">try the model</a> · <a href="openapi.json">openapi.json</a></p></header>')
+    parts.append(f"<section><h2>From a shell</h2>{_code(_commands(address, example))}")
+    parts.append(f"<h2>An answer</h2>{_code(example.answer)}</section>")
     for path, methods in openapi["paths"].items():
         for method, about in methods.items():
-            parts.append(
-                f"<h2><code>{method.upper()} {html.escape(path)}</code></h2><p>{html.escape(about['summary'])}"
-            )
-            kinds = about.get("requestBody", {}).get("content", {})
-            parts.extend(f"<br>takes <code>{html.escape(kind)}</code>" for kind in kinds)
+            name = f"<code>{method.upper()} {html.escape(path)}</code>"
+            parts.append(f"<section><h2>{name}</h2><p>{html.escape(about['summary'])}")
+            body = about.get("requestBody", {})
+            parts.extend(f"<br>takes <code>{html.escape(kind)}</code>" for kind in body.get("content", {}))
+            parts.append(f"<p>{html.escape(body.get('description', ''))}" if body else "")
             rows = about["responses"].items()
             cells = "".join(f"<tr><th>{code}<td>{html.escape(each['description'])}" for code, each in rows)
-            parts.append(f"<table>{cells}</table>")
-    taken = json.dumps(openapi["paths"]["/predict"]["post"]["requestBody"])
-    shown = [example for word, example in EXAMPLES.items() if f'"{word}"' in taken]
-    examples = "\n".join([*shown, MODEL])
-    parts.append(f"<h2>From a shell</h2><pre>{html.escape(examples)}</pre>")
-    parts.append('<p><a href="openapi.json">openapi.json</a> · <a href="./">try it</a>')
-    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>API</title><style>{STYLE}</style>"
-    return _page(f'{head}<meta name=viewport content="width=device-width">{"".join(parts)}')
+            parts.append(f"<table>{cells}</table></section>")
+    head = f"<!doctype html><html lang=en><meta charset=utf-8><title>API</title><style>{_style()}{STYLE}</style>"
+    return _page(f'{head}<meta name=viewport content="width=device-width"><main>{"".join(parts)}</main>')
+
+
+def address_of(scheme: str, host: str | None) -> str:
+    """As a client has asked it, so that the commands can be copied."""
+    return f"{scheme}://{host if host and PLAIN_HOST.fullmatch(host) else 'HOST'}"
+
+
+def _commands(address: str, example: Example) -> str:
+    asked, shown = f"{address}/predict", json.dumps(example.request, ensure_ascii=False)
+    by_json = f"curl {'-N ' if example.is_streamed else ''}{JSON} {shlex.quote(shown)} {asked}"
+    files = [f"curl -F image=@digit.png {asked}", f"curl -F image=@a.png -F image=@b.png {asked}"]
+    return "\n".join([*(files if example.takes_files else ()), by_json, f"curl -H 'X-API-Key: ...' {address}/model"])
+
+
+def _code(text: str) -> str:
+    return f"<pre>{html.escape(text)}</pre>"
+
+
+@cache
+def _style() -> str:
+    return PAGE.read_text(encoding="utf-8").partition("<style>")[2].partition("</style>")[0]
 
 
 def _page(text: str) -> Response:

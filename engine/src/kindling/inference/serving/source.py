@@ -5,14 +5,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kindling.errors import CheckpointError
+from kindling.files.foreign_file import read_bytes
 from kindling.inference import model_folder
 from kindling.inference.model_folder import DESCRIPTION, FILES
+from kindling.inference.origin import shown, source
 from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import Served
 from kindling.run_folders.best import best_file
 
 log = logging.getLogger(__name__)
+MOST_EXAMPLES, MOST_OF_EXAMPLE = 12, 1_000_000
+PNG = b"\x89PNG\r\n\x1a\n"
 # Digits of a checksum.
 ID_LENGTH = 12
 
@@ -62,7 +66,8 @@ class Source:
             _limit_torch(threads)
         self._warn_of_another_checkpoint(folder, described.about.get("checkpoint_sha256"))
         identity = described.sha256[:ID_LENGTH]
-        return Served(identity, described.format, described.make_processor(), run, replace(described, about={}))
+        processor, (name, metrics) = described.make_processor(), shown(described.about)
+        return Served(identity, described.format, processor, run, replace(described, about={}), name, metrics)
 
     def refuse_missing(self) -> None:
         """
@@ -76,6 +81,15 @@ class Source:
         run = self.run or (self.ckpt and self.ckpt.absolute().parent.parent)
         if run and not self.exported():
             refuse_without_processor(run)
+
+    def examples(self) -> list[bytes]:
+        """Images of the run's own evaluation, as PNG, to try the model on; none before `evaluate.py run=`."""
+        if self.run is None:
+            return []
+        home = self.run.resolve()
+        files = sorted(self.run.glob("evaluation/*/example_*.png"))[:MOST_EXAMPLES]
+        found = [read_bytes(file, MOST_OF_EXAMPLE) for file in files if file.resolve().is_relative_to(home)]
+        return [each for each in found if each.startswith(PNG)]
 
     def _warn_of_another_checkpoint(self, folder: Path, exported: object) -> None:
         best = best_file(self.run) if self.run else None
@@ -112,7 +126,11 @@ def _open_checkpoint(given: str, threads: int | None) -> Served:
     _limit_torch(threads)
     path = checkpoint.find(given)
     with blamed_on(path):
-        task = rebuild(checkpoint.load(path), path)
-        identity = model_folder.sha256_of(path)[:ID_LENGTH]
+        saved = checkpoint.load(path)
+        task = rebuild(saved, path)
         processor = needed_processor_of(task, path)
-        return Served(identity, "checkpoint", processor, runtime_of(net_of(task, path), processor, device_of("auto")))
+        about = source(path, saved[checkpoint.DESCRIPTION]["config"])
+        runtime = runtime_of(net_of(task, path), processor, device_of("auto"))
+        name, metrics = shown(about)
+        identity = about["checkpoint_sha256"][:ID_LENGTH]
+        return Served(identity, "checkpoint", processor, runtime, name=name, metrics=metrics)
