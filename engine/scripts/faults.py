@@ -381,6 +381,8 @@ FAULTS = [
         "            os.kill(pid, signal.SIGTERM)\n        for",
         "            pass\n        for",
     ),
+    Fault("engine/src/kindling/sweeps/objectives.py", "(-1 if better", "(1 if better"),
+    Fault("engine/src/kindling/run_folders/trials.py", "if _number(row.get(monitor)) == score", ""),
     Fault("engine/src/kindling/sweeps/recipe.py", "if loader.repository.group_exists(each.key_or_group)", "if False"),
     Fault("engine/src/kindling/config/check/keys.py", "if there and override.is_add() and", "if False and"),
     Fault("engine/src/kindling/config/check/lacking.py", "fault.lacks in required or", ""),

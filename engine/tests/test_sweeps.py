@@ -16,15 +16,16 @@ from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer, to_plain
-from kindling.config.space import param_of, points
+from kindling.config.space import Grid, param_of
 from kindling.errors import ConfigError
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
 from kindling.run_folders.trials import Trial, read_trials
-from kindling.sweeps import sampling
 from kindling.sweeps.jobs import death
+from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
 from kindling.sweeps.pruning import pruning_of
+from kindling.sweeps.sampling import ask
 from kindling.sweeps.settings import ordered
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
@@ -32,10 +33,8 @@ from kindling.testing.runs import FAST
 SETTINGS = {"sampler": "tpe", "seed": 0, "n_jobs": 1, "start": [], "monitor": "val/loss", "better": "min"}
 
 
-def ask(*arguments: Any) -> dict[str, Any]:
-    values = sampling.ask(*arguments)
-    assert values is not None
-    return values
+def points(space: list[Any]) -> list[dict[str, Any] | None]:
+    return [Grid(space).point(number) for number in range(Grid(space).size)]
 
 
 def space_of(*lines: str, **when: Any) -> list[Any]:
@@ -62,7 +61,8 @@ def test_a_grid_has_the_points_of_hydras_product():
         dict(zip(("seed", "optimizer.lr", "model.hidden"), point, strict=True))
         for point in product(["0", "0", "1"], ["0.1", "0.2"], ["[8]", "[16,8]"])
     ]
-    assert list(points(space)) == expected
+    assert points(space) == expected
+    assert Grid(space).point(len(expected)) is None
 
 
 def test_a_parameter_is_there_only_under_its_condition(tmp_path):
@@ -78,7 +78,7 @@ def test_a_condition_is_a_value_and_stands_behind_what_it_names():
     space = space_of(*lines, **{"optimizer.lr": {"trainer.deterministic": True, "seed": 1.0}})
     found = ordered(space)
     assert [param.key for param in found] == ["trainer.deterministic", "seed", "optimizer.lr"]
-    assert len(list(points(found))) == 5
+    assert len(points(found)) == Grid(found).size == 5
 
 
 @pytest.mark.parametrize(
@@ -151,6 +151,55 @@ def test_a_trial_that_is_worse_than_others_were_is_pruned(tmp_path, pruner, own,
     assert is_worse(pruner, better, "val/loss", [sign * value for value in own], others) == expected
 
 
+def test_a_trial_has_each_objective_where_what_is_monitored_was_best(tmp_path):
+    trial = trial_of(tmp_path / "0", {}, 0.5, 0.25, 0.3)
+    (tmp_path / "0" / "metrics.csv").write_text("step,val/loss,val/f1\n0,0.5,0.9\n1,,\n1,0.25,0.7\n2,0.3,nan\n")
+    earlier = [{"timings": {"total_s": 3.5}}, {"timings": {}}]
+    trial.facts = {
+        "status": "finished",
+        "best": {"monitor": "val/loss", "score": 0.25},
+        "num_parameters": 10,
+        "timings": {"fit_s": 2.0, "total_s": 9},
+        "earlier": earlier,
+    }
+    names = ("val/loss", "val/f1", "parameters", "seconds", "val/other")
+    assert [trial.value(name) for name in names] == [0.25, 0.7, 10, 5.5, None]
+    trial.outcome = {"state": "failed"}
+    assert {trial.value(name) for name in names} == {None}
+
+
+def test_the_front_holds_what_nothing_beats_in_all_objectives(tmp_path):
+    values = [(3, 0.7), (1, 0.7), (2, 0.9), (1, 0.5), (5, 0.95), (1, 0.7)]
+    trials = []
+    for number, (size, accuracy) in enumerate(values):
+        trials.append(trial_of(tmp_path / str(number), {}, accuracy))
+        best = {"monitor": "val/accuracy", "score": accuracy}
+        trials[-1].facts = {"status": "finished", "best": best, "num_parameters": size}
+    trials.append(Trial(tmp_path / "6", {}, facts={"status": "failed"}))
+    found = front_of(trials, {"val/accuracy": "max", "parameters": "min"})
+    assert [trial.number for trial in found] == [4, 2, 1]
+    assert [trial.number for trial in front_of(trials, {"val/accuracy": "max"})] == [4]
+    assert [trial.number for trial in front_of(trials, {"parameters": "min"})] == [1]
+    assert front_of(trials[6:], {"parameters": "min"}) == []
+
+
+def test_what_is_asked_for_several_objectives_depends_on_all_of_them(tmp_path):
+    space = space_of("optimizer.lr=interval(0,1)")
+    settings = SETTINGS | {"objectives": {"val/loss": "min", "parameters": "min"}}
+    before = [
+        trial_of(tmp_path / str(number), {"optimizer.lr": str(number / 12)}, 0.1 + 0.5 * (number / 12))
+        for number in range(12)
+    ]
+
+    def asked(size: int) -> list[float]:
+        for number, trial in enumerate(before):
+            (trial.facts or {})["num_parameters"] = size * number
+        return [float(ask(settings, space, number, before)["optimizer.lr"]) for number in range(12, 20)]
+
+    assert asked(0) == asked(0)
+    assert sum(asked(0)) < sum(asked(-1))
+
+
 def test_the_check_looks_at_each_value_and_not_at_the_product():
     lines = [f"{key}={','.join(map(str, range(1, 11)))}" for key in ("seed", "data.batch_size", "trainer.max_epochs")]
     with Composer("train") as composer:
@@ -163,6 +212,31 @@ def test_the_check_looks_at_each_value_and_not_at_the_product():
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "sweep.objectives=[val/loss]"],
+            "sweep.objectives: given ..val/loss..; allowed: null, or such as {val/accuracy: max, parameters: min}",
+        ),
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "sweep.objectives={test/accuracy:max}"],
+            "sweep.objectives.test/accuracy: given what no validation logs; allowed: parameters, seconds, val/acc",
+        ),
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "sweep.objectives={val/accuracy:min}"],
+            "sweep.objectives.val/accuracy: given min; allowed: max",
+        ),
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "sweep.objectives={val/loss:min,seconds:min}", "sweep.pruner=median"],
+            "sweep.pruner: given median with sweep.objectives=val/loss,seconds; allowed: null; a trial is only ended",
+        ),
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "callbacks=none"],
+            "callbacks.best_checkpoint: given none in a sweep; allowed: one that is kept",
+        ),
+        (
+            ["-m", "sweep=optuna", "seed=0,1", "logger=none", "sweep.pruner=asha"],
+            "logger: given none that writes metrics.csv, which sweep.pruner reads; allowed: logger=csv or",
+        ),
+        (["-m", "sweep=optuna", "seed=0,1", "train=false"], "train: given false in a sweep; allowed: true"),
         (["sweep=optuna", "seed=0"], "sweep: given tpe; allowed: null in a single run; -m"),
         (["-m", "sweep=optuna", "seed=0"], "sweep: given no setting with several values; allowed: seed=0,1,2, or an"),
         (["-m", "sweep=grid", "seed=interval(0,1)"], "seed: given interval.0,1.; allowed: values with commas"),

@@ -1,6 +1,6 @@
 """The space of a sweep: what each setting may be, in Hydra's syntax of sweeps, and under which condition."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -113,16 +113,47 @@ def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, 
     return Param(key, text, (), low, high, log, whole, when)
 
 
-def points(space: Sequence[Param]) -> Iterator[Values]:
-    """The points of a grid, the last parameter running fastest, as Hydra's sweeper has them."""
+class Grid:
+    """The points of a space without intervals, the last parameter running fastest, as Hydra's sweeper has them.
 
-    def below(index: int, values: Values) -> Iterator[Values]:
-        if index == len(space):
-            yield values
-        elif not space[index].is_active(values):
-            yield from below(index + 1, values)
-        else:
-            for choice in space[index].choices:
-                yield from below(index + 1, {**values, space[index].key: choice})
+    Args:
+        space: each parameter behind those that its condition names.
+    """
 
-    return below(0, {})
+    def __init__(self, space: Sequence[Param]):
+        self.space = space
+        self._named = {key for param in space for key, _ in param.when}
+        self._sizes: dict[tuple[int, tuple[tuple[str, Any], ...]], int] = {}
+        self.size = self._below(0, {})
+
+    def point(self, number: int) -> Values | None:
+        """The values of a point; None if there are not so many."""
+        if number >= self.size:
+            return None
+        values: Values = {}
+        for index, param in enumerate(self.space):
+            if param.is_active(values):
+                for choice in param.choices:
+                    below = self._below(index + 1, values | {param.key: choice})
+                    if number < below:
+                        values[param.key] = choice
+                        break
+                    number -= below
+        return values
+
+    def _below(self, index: int, values: Values) -> int:
+        """How many points begin with the values of the parameters before one."""
+        if index == len(self.space):
+            return 1
+        known = index, tuple((key, value) for key, value in values.items() if key in self._named)
+        if known not in self._sizes:
+            param = self.space[index]
+            # Of what no condition names, each choice has as many.
+            if not param.is_active(values):
+                self._sizes[known] = self._below(index + 1, values)
+            elif param.key in self._named:
+                each = (self._below(index + 1, values | {param.key: choice}) for choice in param.choices)
+                self._sizes[known] = sum(each)
+            else:
+                self._sizes[known] = len(param.choices) * self._below(index + 1, values)
+        return self._sizes[known]

@@ -26,7 +26,7 @@ def is_worse(pruner: str, better: str, monitor: str, own: Sequence[float], other
     """
     study = optuna.create_study(direction=direction(better))
     for trial in others:
-        study.add_trial(frozen(trial, (), monitor, rungs(trial.reports(monitor))))
+        study.add_trial(frozen(trial, (), {monitor: better}, rungs(trial.reports(monitor))))
     running = study.ask()
     for step, value in enumerate(own):
         running.report(value, step)

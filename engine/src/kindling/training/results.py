@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch.nn.parameter import is_lazy
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.console import report
@@ -76,7 +77,9 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
         report("training stopped early, %s", stopped)
     if best and best["epoch"] is not None:
         report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"] + 1)
-    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped}
+    sizes = (each.numel() for each in trainer.lightning_module.parameters() if not is_lazy(each))
+    ended = {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped}
+    return ended | {"num_parameters": sum(sizes)}
 
 
 def named_best(trainer: Trainer) -> str | None:

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.logged import FACTS, logged, without_loader
 from kindling.config.plain import Config, get
+from kindling.config.rules.callback_rules import OF_VALIDATION
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "asha", "patience")
@@ -42,6 +44,52 @@ def a_sweep_has_something_to_compare(config: Config) -> Iterator[Fault]:
     monitor = get(config, "monitor")
     if _sweep(config) and (monitor is None or str(monitor).startswith("test")):
         yield Fault("monitor", f"{'null' if monitor is None else monitor} in a sweep", "a metric of validation")
+
+
+def objectives_can_be_compared(config: Config) -> Iterator[Fault]:
+    objectives, allowed = _sweep(config).get("objectives"), "null, or such as {val/accuracy: max, parameters: min}"
+    if objectives is None:
+        return
+    if not isinstance(objectives, dict) or not objectives:
+        yield Fault("sweep.objectives", str(objectives), allowed)
+        return
+    names, may_log_more = logged(config)
+    ways: dict[str, str] = dict.fromkeys(FACTS, "min") | {n: way for n, way in names.items() if OF_VALIDATION.match(n)}
+    for name, way in objectives.items():
+        path, right = f"sweep.objectives.{name}", ways.get(without_loader(str(name)))
+        if right is None and not (may_log_more and OF_VALIDATION.match(str(name))):
+            yield Fault(path, "what no validation logs", listed(ways), nearest(str(name), ways))
+        elif way not in ("min", "max"):
+            yield Fault(path, str(way), "min or max", right or "")
+        elif right and way != right:
+            yield Fault(path, way, right)
+
+
+def one_objective_is_pruned_by(config: Config) -> Iterator[Fault]:
+    sweep, monitor = _sweep(config), get(config, "monitor")
+    objectives = sweep.get("objectives")
+    if sweep.get("pruner") and isinstance(objectives, dict) and list(objectives) != [monitor]:
+        given = f"{sweep['pruner']} with sweep.objectives={','.join(map(str, objectives))}"
+        yield Fault("sweep.pruner", given, "null; a trial is only ended early by one objective, which is monitor")
+
+
+def a_trial_records_what_is_compared(config: Config) -> Iterator[Fault]:
+    sweep, monitor = _sweep(config), get(config, "monitor")
+    if not sweep:
+        return
+    best, table = get(config, "callbacks.best_checkpoint"), get(config, "logger.csv")
+    if get(config, "train") is False:
+        yield Fault("train", "false in a sweep", "true; it compares what is trained")
+    elif not isinstance(best, dict) or best.get("save_top_k") == 0 or not get(config, "trainer.enable_checkpointing"):
+        yield Fault("callbacks.best_checkpoint", "none in a sweep", "one that is kept; a trial is worth its best")
+    elif best.get("monitor") != monitor:
+        given = f"{best.get('monitor')} in a sweep with monitor={monitor}"
+        yield Fault("callbacks.best_checkpoint.monitor", given, "the same")
+    objectives = sweep.get("objectives")
+    others = [name for name in (objectives if isinstance(objectives, dict) else ()) if name not in (monitor, *FACTS)]
+    needs = "sweep.pruner" if sweep.get("pruner") else f"sweep.objectives.{others[0]}" if others else ""
+    if needs and not table:
+        yield Fault("logger", f"none that writes metrics.csv, which {needs} reads", "logger=csv or logger=default")
 
 
 def a_sweep_begins_with_settings(config: Config) -> Iterator[Fault]:
@@ -90,5 +138,8 @@ RULES = (
     a_sweep_has_a_folder_of_its_own,
     trials_are_resumed_as_themselves,
     what_prunes_is_measured_on_validation,
+    objectives_can_be_compared,
+    one_objective_is_pruned_by,
+    a_trial_records_what_is_compared,
     a_trial_is_recorded,
 )
