@@ -1,12 +1,21 @@
 """The space of a sweep: what each setting may be, in Hydra's syntax of sweeps, and under which condition."""
 
+import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
+from hydra.errors import HydraException
 
 Values = dict[str, Any]
+# Each is known to a grid and to a sampler.
+MOST_VALUES = 10_000
+# Of more numbers, only the least and the largest are checked.
+MOST_CHECKED = 32
+TAGGED = "tag(log, interval(smaller, larger))"
 
 
 class EmptyError(ValueError):
@@ -50,7 +59,9 @@ class Param(NamedTuple):
         return (str(int(number)) if self.whole else text) if fits else None
 
     def edges(self) -> list[str]:
-        """The values to be checked before the first trial: all choices, or both ends of an interval."""
+        """The values to be checked before the first trial: all choices, or both ends of an interval or of many."""
+        if len(self.choices) > MOST_CHECKED and all(map(_is_number, self.choices)):
+            return [min(self.choices, key=float), max(self.choices, key=float)]
         if self.choices:
             return list(self.choices)
         return [str(int(end) if self.whole else end) for end in (self.low, self.high)]
@@ -60,7 +71,24 @@ def text_of(value: Any) -> str:
     """A value as in an override."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{text_of(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text_of, value))}]"
+    if not isinstance(value, str):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    with suppress(HydraException):
+        parsed = _parsed(value)
+        if not isinstance(parsed, Sweep) and plain(parsed) == value:
+            return value
+    escaped = value.replace("\\", "\\\\") if value.endswith("\\") else value
+    return "'" + escaped.replace("'", "\\'") + "'"
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
 
 
 def plain(value: Any) -> Any:
@@ -93,16 +121,22 @@ def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _interval(key, text, value, condition)
-    choices = tuple(override.sweep_string_iterator())
+    choices = tuple(islice(override.sweep_string_iterator(), MOST_VALUES + 1))
     if not choices:
         raise EmptyError("at least one value")
-    if isinstance(value, RangeSweep) and "log" in value.tags:
-        raise ValueError("tag(log, interval(...)), or values with commas between")
+    if len(choices) > MOST_VALUES:
+        raise ValueError(
+            f"at most {MOST_VALUES} values; int(interval(first, last)) with sweep=random or optuna for more"
+        )
+    if isinstance(value, Sweep) and value.tags:
+        raise ValueError(f"{TAGGED}, or values with commas between")
     return Param(key, text, choices, when=condition)
 
 
 def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, Any], ...]) -> Param:
     low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
+    if value.tags - {"log", "int", "float"}:
+        raise ValueError(TAGGED)
     whole = "int" in value.tags or (
         isinstance(value.start, int) and isinstance(value.end, int) and "float" not in value.tags
     )

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from kindling.sweeps.claims import Claims
 from kindling.sweeps.jobs import Forks, death
 from kindling.sweeps.objectives import front_of, objectives_of
 from kindling.sweeps.recipe import recipe
-from kindling.sweeps.settings import described, refuse_other_starts, refuse_other_sweep, settings_of, space_of
+from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
 # Between two looks at the processes.
 LOOK_S = 0.02
@@ -58,7 +58,7 @@ class Sweep:
     def __init__(self, loader: Any, context: Any, task: Any, config: DictConfig, arguments: Sequence[str]):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.settings = settings_of(config)
-        self.space, self.fixed = space_of(loader, self.settings, arguments)
+        self.space, self.fixed = read_command(loader, self.settings, arguments)
         self.objectives = objectives_of(self.settings)
         self.most: int = self.settings["n_trials"]
         if self.settings["sampler"] == "grid":
@@ -70,14 +70,16 @@ class Sweep:
         self.ended_s: list[float] = []
         self.started = time.monotonic()
 
-    def run(self) -> None:
+    def run(self, load: Callable[[], None]) -> None:
         """
+        Args:
+            load: imports once what all trials need.
+
         Raises:
             ConfigError: the folder holds another sweep.
             KindlingError: trials have failed.
             Interrupted: a signal came, or the time is over; all trials that ran can be gone on with.
         """
-        refuse_other_starts(self.space, self.settings["start"])
         self.folder.mkdir(parents=True, exist_ok=True)
         # Looked for first, since another process writes sweep.json before it makes one.
         begun = self.trials.folders()
@@ -92,6 +94,7 @@ class Sweep:
             )
         else:
             write_sweep(self.folder, description)
+        load()
         self._say_begin(self.trials.read())
         try:
             while self._start_some() or self.running:

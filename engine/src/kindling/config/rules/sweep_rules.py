@@ -21,10 +21,10 @@ def numbers_of_a_sweep_fit(config: Config) -> Iterator[Fault]:
         value = sweep.get(key, least)
         may_be_null = key == "n_trials" and sweep.get("sampler") == "grid"
         if not (value is None and may_be_null) and not (type(value) is int and value >= least):
-            yield Fault(f"sweep.{key}", str(value), f"a whole number of {least} or more{', or null' * may_be_null}")
+            yield Fault(f"sweep.{key}", _shown(value), f"a whole number of {least} or more{', or null' * may_be_null}")
     share = sweep.get("max_failed", 0)
     if not _is_number(share) or not 0 <= share <= 1:
-        yield Fault("sweep.max_failed", str(share), "a share, from 0 to 1")
+        yield Fault("sweep.max_failed", _shown(share), "a share, from 0 to 1")
     for key in ("trial_hours", "hours"):
         value = sweep.get(key)
         if value is not None and not (_is_number(value) and value > 0):
@@ -95,7 +95,7 @@ def a_trial_records_what_is_compared(config: Config) -> Iterator[Fault]:
 def a_sweep_begins_with_settings(config: Config) -> Iterator[Fault]:
     start = _sweep(config).get("start", [])
     if not isinstance(start, list) or not all(isinstance(each, dict) for each in start):
-        yield Fault("sweep.start", str(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
+        yield Fault("sweep.start", _shown(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
 
 
 def a_sweep_has_a_folder_of_its_own(config: Config) -> Iterator[Fault]:
@@ -123,7 +123,12 @@ def a_trial_is_recorded(config: Config) -> Iterator[Fault]:
 
 def _sweep(config: Config) -> dict[str, Any]:
     found = get(config, "sweep")
-    return found if isinstance(found, dict) else {}
+    # A recipe may have settings for a sweep that was not asked for.
+    return found if isinstance(found, dict) and "sampler" in found else {}
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _is_number(value: Any) -> bool:
