@@ -5,8 +5,11 @@ import os
 import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
 
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
@@ -18,13 +21,21 @@ from kindling.run_folders.trials import Trial, read_trials
 from kindling.sweeps.jobs import death
 from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
-from kindling.sweeps.pruning import pruning_of
+from kindling.sweeps.pruning import Pruning, pruned, pruning_of
 from kindling.sweeps.sampling import ask
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
 from test_sweep_space import space_of
 
 SETTINGS = {"sampler": "tpe", "seed": 0, "n_jobs": 1, "start": [], "monitor": "val/loss", "better": "min"}
+
+
+class Unchanging(BoringModel):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", 1.0)
+
+    def on_validation_epoch_end(self) -> None:
+        pass
 
 
 def trial_of(folder: Path, params: dict[str, str], *values: float, status: str = "finished") -> Trial:
@@ -73,6 +84,8 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
         ("median", [1.0, 0.1], False),
         ("asha", [1.0, 0.9], True),
         ("asha", [1.0, 0.01], False),
+        ("hyperband", [1.0, 0.9], True),
+        ("hyperband", [1.0, 0.01], False),
         ("patience", [1.0, *[1.1] * 6], True),
         ("patience", [1.0, *[1.1] * 3], False),
     ],
@@ -81,7 +94,38 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
 def test_a_trial_that_is_worse_than_others_were_is_pruned(tmp_path, pruner, own, expected, better):
     sign = 1 if better == "min" else -1
     others = [trial_of(tmp_path / str(number), {}, sign * 1.0, sign * (0.1 + 0.1 * number)) for number in range(5)]
-    assert is_worse(pruner, better, "val/loss", [sign * value for value in own], others) == expected
+    values = [sign * value for value in own]
+    assert is_worse(pruner, better, "val/loss", 5, values, others, 2) == expected
+
+
+def test_hyperband_begins_later_for_some_trials_whatever_others_there_are(tmp_path):
+    others = [trial_of(tmp_path / str(number), {}, 1.0, 0.1, 0.1, 0.1) for number in range(0, 40, 3)]
+    numbers = [number for number in range(40) if number % 3]
+    ended = {
+        number: [is_worse("hyperband", "min", "val/loss", number, [1.0, 0.9, 0.9, 0.9][:k], others, 9) for k in (2, 4)]
+        for number in numbers
+    }
+    assert {tuple(each) for each in ended.values()} == {(True, True), (False, True), (False, False)}
+    again = [is_worse("hyperband", "min", "val/loss", number, [1.0, 0.9], others, 9) for number in numbers]
+    assert again == [each[0] for each in ended.values()]
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers", "ignore:.*litlogger"
+)
+def test_no_trial_is_ended_before_the_least_epochs_and_one_that_was_stays_so_if_it_is_killed(tmp_path):
+    (tmp_path / "0").mkdir()
+    pruning = Pruning(tmp_path / "0", "val/loss", "min", "median")
+    pruning._is_worse = lambda trainer: True
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    few = {"limit_train_batches": 1, "limit_val_batches": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    trainer = Trainer(accelerator="cpu", min_epochs=3, max_epochs=5, callbacks=[pruning], **quiet, **few)
+    trainer.fit(Unchanging())
+    assert trainer.current_epoch == 3
+    assert pruned(trainer) == "after validation 3: val/loss 1 is worse than others were (median)"
+    resumed = Pruning(tmp_path / "0", "val/loss", "min", "median")
+    resumed.load_state_dict(pruning.state_dict())
+    assert resumed.reason == pruning.reason
 
 
 def test_a_trial_has_each_objective_where_what_is_monitored_was_best(tmp_path):

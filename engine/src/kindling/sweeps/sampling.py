@@ -87,9 +87,7 @@ def _suggest(trial: optuna.Trial, param: Param) -> Any:
     return trial.suggest_float(param.key, param.low, param.high, log=param.log)
 
 
-def frozen(
-    trial: Trial, space: Sequence[Param], objectives: Mapping[str, str], rungs: Mapping[str, float] | None = None
-) -> FrozenTrial:
+def frozen(trial: Trial, space: Sequence[Param], objectives: Mapping[str, str]) -> FrozenTrial:
     """A trial as Optuna knows it; parameters outside of the space, such as defaults, are left out."""
     params, known = {}, {}
     for param in space:
@@ -104,14 +102,7 @@ def frozen(
         state = TrialState.FAIL
     if state is TrialState.PRUNED:
         values = list(reports.values())[-1:] or None
-    return create_trial(
-        state=state,
-        values=values,
-        params=params,
-        distributions=known,
-        intermediate_values=reports,
-        system_attrs=dict(rungs or {}),
-    )
+    return create_trial(state=state, values=values, params=params, distributions=known, intermediate_values=reports)
 
 
 def distribution_of(param: Param) -> distributions.BaseDistribution:

@@ -10,7 +10,7 @@ from kindling.config.plain import Config, get
 from kindling.config.rules.callback_rules import OF_VALIDATION
 
 SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("median", "asha", "patience")
+PRUNERS = ("median", "asha", "hyperband", "patience")
 # What is a whole number, and from where on.
 WHOLE = {"n_trials": 1, "n_jobs": 1, "seed": 0}
 
