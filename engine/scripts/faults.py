@@ -369,7 +369,7 @@ FAULTS = [
     Fault("engine/src/kindling/config/check/jobs.py", "<= MOST_JOBS:", "<= 10**9:"),
     Fault("engine/src/kindling/sweeps/sampling.py", '[settings["seed"], number]', '[settings["seed"]]'),
     Fault("engine/src/kindling/sweeps/sampling.py", "    for trial in before:", "    for trial in before[:0]:"),
-    Fault("engine/src/kindling/sweeps/pruners.py", "    for trial in others:", "    for trial in others[:0]:"),
+    Fault("engine/src/kindling/sweeps/pruners.py", "elif each in by_number:", "elif False:"),
     Fault("engine/src/kindling/sweeps/sweep.py", "refuse_other_sweep(str(self.folder), before, description)", "pass"),
     Fault(
         "engine/src/kindling/sweeps/sweep.py",
@@ -381,6 +381,10 @@ FAULTS = [
         "            os.kill(pid, signal.SIGTERM)\n        for",
         "            pass\n        for",
     ),
+    Fault(
+        "engine/src/kindling/sweeps/claims.py", "return trial is None or trial.state", "return trial and trial.state"
+    ),
+    Fault("engine/src/kindling/sweeps/claims.py", "if int(folder.name) >= self.most:", "if False:"),
     Fault("engine/src/kindling/sweeps/pruning.py", "if loops.may_stop(trainer) and", "if"),
     Fault("engine/src/kindling/sweeps/pruners.py", "made.number = each", "pass"),
     Fault("engine/src/kindling/config/params.py", "not any(key in left for key, _ in param.when)", "True"),

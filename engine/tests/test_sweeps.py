@@ -1,6 +1,7 @@
 """Sweeps whose trials are asked for: which they are, what came of them, and the same command again."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -10,14 +11,17 @@ from typing import Any
 import pytest
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
+from omegaconf import OmegaConf
 
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.composition import to_plain
+from kindling.run_folders.lock import CLAIM, RunLock
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
-from kindling.run_folders.trials import Trial, read_trials
+from kindling.run_folders.trials import Trial, Trials, read_trials, write_trial
+from kindling.sweeps.claims import Claims
 from kindling.sweeps.jobs import death
 from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
@@ -42,7 +46,8 @@ def trial_of(folder: Path, params: dict[str, str], *values: float, status: str =
     folder.mkdir(parents=True)
     rows = [f"{number},{value}" for number, value in enumerate(values)]
     (folder / "metrics.csv").write_text("\n".join(["step,val/loss", *rows, ""]))
-    return Trial(folder, params, facts={"status": status, "best": {"score": min(values)}})
+    best = {"score": min(values, default=None)}
+    return Trial(folder, params, facts={"status": status, "best": best})
 
 
 def sweep(tmp_path: Path, *arguments: str) -> Done:
@@ -116,11 +121,13 @@ def test_hyperband_begins_later_for_some_trials_whatever_others_there_are(tmp_pa
 def test_no_trial_is_ended_before_the_least_epochs_and_one_that_was_stays_so_if_it_is_killed(tmp_path):
     (tmp_path / "0").mkdir()
     pruning = Pruning(tmp_path / "0", "val/loss", "min", "median")
-    pruning._is_worse = lambda trainer: True
+    asked_in = []
+    pruning._is_worse = lambda trainer: not asked_in.append(trainer.current_epoch)
     quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
     few = {"limit_train_batches": 1, "limit_val_batches": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
     trainer = Trainer(accelerator="cpu", min_epochs=3, max_epochs=5, callbacks=[pruning], **quiet, **few)
     trainer.fit(Unchanging())
+    assert asked_in == [2]
     assert trainer.current_epoch == 3
     assert pruned(trainer) == "after validation 3: val/loss 1 is worse than others were (median)"
     resumed = Pruning(tmp_path / "0", "val/loss", "min", "median")
@@ -183,6 +190,32 @@ def test_a_sweep_that_cannot_be_is_refused_in_one_line_before_it_has_a_folder(tm
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "logs").exists()
+
+
+def claim_until(end: Any, claimed: Any, folder: Path) -> None:
+    RunLock(folder, CLAIM).acquire()
+    claimed.set()
+    end.wait(20)
+
+
+def test_a_trial_of_another_process_is_waited_for_and_taken_up_if_that_dies(tmp_path):
+    write_trial(trial_of(tmp_path / "0", {"seed": "1"}))
+    trial_of(tmp_path / "1", {}, 0.5)
+    (tmp_path / "1" / "trial.json").write_text('{"params": {}, "outcome": {"state": "failed"}}')
+    (tmp_path / "2").mkdir()
+    claims = Claims(Trials(tmp_path), OmegaConf.create(), SETTINGS | {"sampler": "grid"}, space_of("seed=0,1"), 2)
+    context = multiprocessing.get_context("fork")
+    end, claimed = context.Event(), context.Event()
+    other = context.Process(target=claim_until, args=(end, claimed, tmp_path / "0"))
+    other.start()
+    assert claimed.wait(20)
+    assert claims.next() is None
+    assert claims.elsewhere() == [0]
+    other.kill()
+    other.join()
+    trial, claim = claims.next() or pytest.fail("nothing was left")
+    claim.release()
+    assert (trial.number, trial.params) == (0, {"seed": "1"})
 
 
 def test_the_same_command_again_goes_on_and_another_space_is_refused(tmp_path):
@@ -277,7 +310,7 @@ def test_only_a_sweep_that_names_a_pruner_prunes_whoever_wrote_its_file(tmp_path
 def test_a_sweep_killed_anywhere_has_the_trials_of_one_that_was_not(tmp_path):
     import sweeps
 
-    assert sweeps.compare(tmp_path, sweeps=2, kills=3, seed=5) == 0
+    assert sweeps.compare(tmp_path, sweeps=2, seed=5) == 0
 
 
 @pytest.mark.slow

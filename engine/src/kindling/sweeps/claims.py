@@ -48,6 +48,15 @@ class Claims:
                     claim.release()
         return self._new()
 
+    def elsewhere(self) -> list[int]:
+        """The trials that have not ended: where `next` finds none, those that other processes work on."""
+        numbers = [int(folder.name) for folder in self.trials.folders() if int(folder.name) < self.most]
+        return [number for number in numbers if self._is_open(number)]
+
+    def _is_open(self, number: int) -> bool:
+        trial = self.trials.of(self.trials.folder / str(number))
+        return trial is None or trial.state == "open"
+
     def _new(self) -> tuple[Trial, RunLock] | None:
         while True:
             taken = {int(folder.name) for folder in self.trials.folders()}

@@ -16,6 +16,7 @@ from kindling.config.space import Grid
 from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
+from kindling.process.cores import available_cores
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
@@ -25,8 +26,8 @@ from kindling.sweeps.objectives import front_of, objectives_of
 from kindling.sweeps.recipe import recipe
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
-# Between two looks at the processes.
-LOOK_S = 0.02
+# Between two looks at the processes, and at what others may have left.
+LOOK_S, LOOK_FOR_TRIALS_S = 0.02, 1.0
 
 
 class Running(NamedTuple):
@@ -68,6 +69,7 @@ class Sweep:
         self.forks = Forks(loader, context, task, config, self.settings["n_jobs"])
         self.running: dict[int, Running] = {}
         self.ended_s: list[float] = []
+        self.waits_for: list[int] = []
         self.started = time.monotonic()
 
     def run(self, load: Callable[[], None]) -> None:
@@ -97,7 +99,7 @@ class Sweep:
         load()
         self._say_begin(self.trials.read())
         try:
-            while self._start_some() or self.running:
+            while self._start_some() or self._are_elsewhere():
                 self._wait()
         except BaseException:
             self._stop()
@@ -117,13 +119,22 @@ class Sweep:
             self.running[pid] = Running(trial, place, claim, time.monotonic())
         return bool(self.running)
 
+    def _are_elsewhere(self) -> bool:
+        """Whether other processes work on the last trials; of one that dies, this one goes on with the trial."""
+        left = self.claims.elsewhere()
+        if left and not self.waits_for:
+            print(f"sweep: waiting for other processes, which run {words.numbered(left)}", flush=True)
+        self.waits_for = left
+        return bool(left)
+
     def _wait(self) -> None:
-        """Until a trial has ended, or the time is over.
+        """Until a trial has ended, others may have left one, or the time is over.
 
         Raises:
             Interrupted: the time of the sweep is over.
         """
-        while True:
+        until = time.monotonic() + LOOK_FOR_TRIALS_S
+        while time.monotonic() < until or len(self.running) == self.settings["n_jobs"]:
             for pid in list(self.running):
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
@@ -168,7 +179,8 @@ class Sweep:
         if len(failed) > max(2, self.settings["max_failed"] * self.most):
             raise KindlingError(
                 f"sweep: {len(failed)} of {len(trials)} trials failed, which is more than sweep.max_failed="
-                f"{self.settings['max_failed']} of {self.most}: {words.failures(trials)}"
+                f"{self.settings['max_failed']} of {self.most}: {words.failures(trials)}; "
+                "to try them again remove their folders, to go on raise sweep.max_failed"
             )
 
     def _stop(self) -> None:
@@ -183,6 +195,11 @@ class Sweep:
     def _say_begin(self, trials: Sequence[Trial]) -> None:
         done = f"; {words.counts(trials)}" if trials else ""
         print(f"sweep: {self.most} trials in {self.folder}{done}", flush=True)
+        jobs, cores = self.settings["n_jobs"], available_cores()
+        if jobs > cores:
+            print(
+                f"sweep: {jobs} trials at a time share {cores} cores; sweep.n_jobs={cores} would be quicker", flush=True
+            )
 
     def _conclude(self) -> None:
         """

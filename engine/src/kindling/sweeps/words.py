@@ -50,6 +50,11 @@ def result(trial: Trial, objectives: Mapping[str, str]) -> str:
     return f"{trial.state}{f', {reason}' if reason else ''}"
 
 
+def numbered(numbers: Sequence[int]) -> str:
+    """As "trial 3" or "trials 3, 5"."""
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
+
+
 def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
