@@ -192,6 +192,28 @@ def test_a_sweep_that_cannot_be_is_refused_in_one_line_before_it_has_a_folder(tm
     assert not (tmp_path / "logs").exists()
 
 
+def test_the_defaults_are_recorded_as_the_space_spells_them(tmp_path):
+    (tmp_path / "0").mkdir()
+    config = OmegaConf.create({"model": {"hidden": [128, 64], "norm": None}, "test": True, "seed": 1, "mode": "a b"})
+    config.hydra = {"runtime": {"choices": {"optimizer": "sgd"}}}
+    space = space_of(
+        "model.hidden=[8],[128,64]", "model.norm=null,batch", "test=true,false", "optimizer=adamw,sgd", "mode='a b',c"
+    )
+    (seed,) = space_of("seed=1,2", seed={"optimizer": "sgd"})
+    claims = Claims(Trials(tmp_path), config, SETTINGS | {"start": [{}]}, [*space, seed], 1)
+    trial, claim = claims.next() or pytest.fail("nothing was left")
+    claim.release()
+    assert trial.params == {
+        "model.hidden": "[128,64]",
+        "model.norm": "null",
+        "test": "True",
+        "optimizer": "sgd",
+        "mode": "'a b'",
+        "seed": "1",
+    }
+    assert trial.overrides == []
+
+
 def claim_until(end: Any, claimed: Any, folder: Path) -> None:
     RunLock(folder, CLAIM).acquire()
     claimed.set()

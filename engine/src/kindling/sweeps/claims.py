@@ -9,7 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.space import Param
+from kindling.config.composition import to_plain
+from kindling.config.space import Param, text_of
 from kindling.errors import InUseError, KindlingError
 from kindling.run_folders.lock import CLAIM, RunLock, is_held
 from kindling.run_folders.trials import Trial, Trials, write_trial
@@ -92,8 +93,9 @@ class Claims:
             if param.key not in params and param.is_active({**found, **params}):
                 key = param.key.lstrip("+")
                 chosen = OmegaConf.select(self.config, f"hydra.runtime.choices.{key}")
-                value = chosen if chosen is not None else OmegaConf.select(self.config, key)
-                found[param.key] = str(value)
+                value = chosen if chosen is not None else to_plain(OmegaConf.select(self.config, key))
+                # As the space has it, so that a sampler learns from it.
+                found[param.key] = param.spelled(value) or text_of(value)
         return found
 
 
