@@ -78,6 +78,7 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
     assert asked != ask(settings, space, 13, before)
     assert asked != ask(settings | {"seed": 1}, space, 12, before)
     assert (asked == ask(settings, space, 12, before[:3])) == (sampler == "random")
+    assert asked["model.hidden"] in ("[8]", "[16]")
     assert 1e-4 <= float(asked["optimizer.lr"]) <= 1
     assert 8 <= int(asked["data.batch_size"]) <= 64
 

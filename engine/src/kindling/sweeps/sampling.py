@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kindling.config.extras import optional
-from kindling.config.space import Grid, Param, Values, text_of
+from kindling.config.space import Grid, Param, Values
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import objectives_of, values_of
 
@@ -46,7 +46,7 @@ def ask(settings: Mapping[str, Any], space: Sequence[Param], number: int, before
     values: Values = {}
     for param in space:
         if param.is_active(values):
-            values[param.key] = text_of(_suggest(asked, param))
+            values[param.key] = str(_suggest(asked, param))
     return values
 
 
