@@ -381,9 +381,7 @@ FAULTS = [
         "            os.kill(pid, signal.SIGTERM)\n        for",
         "            pass\n        for",
     ),
-    Fault(
-        "engine/src/kindling/sweeps/claims.py", "return trial is None or trial.state", "return trial and trial.state"
-    ),
+    Fault("engine/src/kindling/sweeps/claims.py", 'return trial is None or trial.state == "open"', "return False"),
     Fault("engine/src/kindling/sweeps/claims.py", "if int(folder.name) >= self.most:", "if False:"),
     Fault("engine/src/kindling/sweeps/pruning.py", "if loops.may_stop(trainer) and", "if"),
     Fault("engine/src/kindling/sweeps/pruners.py", "made.number = each", "pass"),
