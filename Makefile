@@ -35,6 +35,9 @@ test-crash: $(READY) ## kill, damage, change and resume thousands of runs: about
 test-features: $(READY) ## every feature with three recipes and five foreign modules: works, or why not; about 20 minutes
 	$(BIN)/python engine/tests/features.py cnn diabetes gpt
 
+test-sweeps: $(READY) ## kill sweeps anywhere and give them again: about ten minutes
+	$(BIN)/python engine/tests/sweeps.py
+
 test-gpu: $(READY) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
@@ -85,4 +88,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean

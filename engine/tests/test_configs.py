@@ -45,7 +45,7 @@ GROUPS = {
         "profile",
         "shapes",
     ],
-    "sweep": ["grid", "optuna", "random"],
+    "sweep": ["grid", "none", "optuna", "random"],
     "experiment": ["cnn", "mlp", "next", "sign", "silent", "speed", "sum"],
 }
 

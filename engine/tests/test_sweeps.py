@@ -1,68 +1,58 @@
 """Sweeps whose trials are asked for: which they are, what came of them, and the same command again."""
 
 import json
+import multiprocessing
 import os
-import re
 import shutil
 import signal
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import pytest
+from lightning.pytorch import Trainer
+from lightning.pytorch.demos.boring_classes import BoringModel
+from omegaconf import OmegaConf
 
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.config.check.command_line import Check
-from kindling.config.composition import Composer, to_plain
-from kindling.config.space import param_of, points
-from kindling.errors import ConfigError
+from kindling.config.composition import to_plain
+from kindling.run_folders.lock import CLAIM, RunLock
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
-from kindling.run_folders.trials import Trial, read_trials
-from kindling.sweeps import sampling
+from kindling.run_folders.trials import Trial, Trials, read_trials, write_trial
+from kindling.sweeps.claims import Claims
 from kindling.sweeps.jobs import death
+from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
-from kindling.sweeps.pruning import pruning_of
-from kindling.sweeps.settings import ordered
+from kindling.sweeps.pruning import Pruning, pruned, pruning_of
+from kindling.sweeps.sampling import ask
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
+from test_sweep_space import space_of
 
 SETTINGS = {"sampler": "tpe", "seed": 0, "n_jobs": 1, "start": [], "monitor": "val/loss", "better": "min"}
 
 
-def ask(*arguments: Any) -> dict[str, Any]:
-    values = sampling.ask(*arguments)
-    assert values is not None
-    return values
+class Unchanging(BoringModel):
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val/loss", 1.0)
 
-
-def space_of(*lines: str, **when: Any) -> list[Any]:
-    with Composer("train") as composer:
-        overrides = [composer.parse(line) for line in lines]
-        return [param_of(each, when.get(each.key_or_group)) for each in overrides]
+    def on_validation_epoch_end(self) -> None:
+        pass
 
 
 def trial_of(folder: Path, params: dict[str, str], *values: float, status: str = "finished") -> Trial:
     folder.mkdir(parents=True)
     rows = [f"{number},{value}" for number, value in enumerate(values)]
     (folder / "metrics.csv").write_text("\n".join(["step,val/loss", *rows, ""]))
-    return Trial(folder, params, facts={"status": status, "best": {"score": min(values)}})
+    best = {"score": min(values, default=None)}
+    return Trial(folder, params, facts={"status": status, "best": best})
 
 
 def sweep(tmp_path: Path, *arguments: str) -> Done:
     small = ["model=mlp", "test=false", "logger=csv", "sweep.start=[]", f"paths.logs={tmp_path}/logs"]
     return Fork(tmp_path, "train.py", "-m", *FAST, *small, *arguments).result()
-
-
-def test_a_grid_has_the_points_of_hydras_product():
-    space = space_of("seed=0,0,1", "optimizer.lr=choice(0.1,0.2)", "model.hidden=[8],[16,8]")
-    expected = [
-        dict(zip(("seed", "optimizer.lr", "model.hidden"), point, strict=True))
-        for point in product(["0", "0", "1"], ["0.1", "0.2"], ["[8]", "[16,8]"])
-    ]
-    assert list(points(space)) == expected
 
 
 def test_a_parameter_is_there_only_under_its_condition(tmp_path):
@@ -71,47 +61,6 @@ def test_a_parameter_is_there_only_under_its_condition(tmp_path):
     asked = [ask(SETTINGS | {"sampler": "random"}, space, number, []) for number in range(20)]
     assert {values["optimizer"] for values in asked} == {"adamw", "sgd"}
     assert all(("optimizer.momentum" in values) == (values["optimizer"] == "sgd") for values in asked)
-
-
-def test_a_condition_is_a_value_and_stands_behind_what_it_names():
-    lines = ("optimizer.lr=0.1,0.2", "trainer.deterministic=true,false", "seed=1,2")
-    space = space_of(*lines, **{"optimizer.lr": {"trainer.deterministic": True, "seed": 1.0}})
-    found = ordered(space)
-    assert [param.key for param in found] == ["trainer.deterministic", "seed", "optimizer.lr"]
-    assert len(list(points(found))) == 5
-
-
-@pytest.mark.parametrize(
-    ("when", "said"),
-    [
-        ({"sead": 1}, "optimizer.lr: when: given sead; allowed: seed; did you mean seed"),
-        ({"seed": 5}, "optimizer.lr: when: seed: given 5; allowed: 1,2"),
-        ({"optimizer.lr": 0.1}, "when: given optimizer.lr; allowed: seed"),
-    ],
-)
-def test_a_condition_that_can_never_be_is_refused(when, said):
-    with pytest.raises(ConfigError, match=said):
-        ordered(space_of("optimizer.lr=0.1,0.2", "seed=1,2", **{"optimizer.lr": when}))
-
-
-@pytest.mark.parametrize(
-    ("line", "value", "text"),
-    [
-        ("x=true,false", True, "True"),
-        ("x=0,1", True, None),
-        ("x=null,1.0", 1, "1.0"),
-        ("x=null,1.0", None, "null"),
-        ("x=[0.9,0.99],[0.8]", [0.9, 0.99], "[0.9,0.99]"),
-        ("x={a:1,b:[c]},{a:2}", {"a": 1, "b": ["c"]}, "{a:1,b:[c]}"),
-        ("x='a b','c,d'", "c,d", "'c,d'"),
-        ("x=int(interval(1,8))", 4.0, "4"),
-        ("x=int(interval(1,8))", 4.5, None),
-        ("x=interval(1,8)", "nan", None),
-    ],
-)
-def test_a_trial_to_begin_with_has_the_values_and_not_their_spelling(line, value, text):
-    (param,) = space_of(line)
-    assert param.spelled(value) == text
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
@@ -129,6 +78,7 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
     assert asked != ask(settings, space, 13, before)
     assert asked != ask(settings | {"seed": 1}, space, 12, before)
     assert (asked == ask(settings, space, 12, before[:3])) == (sampler == "random")
+    assert asked["model.hidden"] in ("[8]", "[16]")
     assert 1e-4 <= float(asked["optimizer.lr"]) <= 1
     assert 8 <= int(asked["data.batch_size"]) <= 64
 
@@ -140,6 +90,8 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
         ("median", [1.0, 0.1], False),
         ("asha", [1.0, 0.9], True),
         ("asha", [1.0, 0.01], False),
+        ("hyperband", [1.0, 0.9], True),
+        ("hyperband", [1.0, 0.01], False),
         ("patience", [1.0, *[1.1] * 6], True),
         ("patience", [1.0, *[1.1] * 3], False),
     ],
@@ -148,54 +100,145 @@ def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alon
 def test_a_trial_that_is_worse_than_others_were_is_pruned(tmp_path, pruner, own, expected, better):
     sign = 1 if better == "min" else -1
     others = [trial_of(tmp_path / str(number), {}, sign * 1.0, sign * (0.1 + 0.1 * number)) for number in range(5)]
-    assert is_worse(pruner, better, "val/loss", [sign * value for value in own], others) == expected
+    values = [sign * value for value in own]
+    assert is_worse(pruner, better, "val/loss", 5, values, others, 2) == expected
 
 
-def test_the_check_looks_at_each_value_and_not_at_the_product():
-    lines = [f"{key}={','.join(map(str, range(1, 11)))}" for key in ("seed", "data.batch_size", "trainer.max_epochs")]
-    with Composer("train") as composer:
-        check = Check(composer, sweep=True)
-        problems = check.run(["sweep=optuna", "optimizer.lr=interval(-1,1)", *lines])
-    assert [str(problem) for problem in problems] == ["optimizer.lr: given -1.0; allowed: 0 or more"]
-    assert len(check.configs) == 1 + 3 * 9 + 1
+def test_hyperband_begins_later_for_some_trials_whatever_others_there_are(tmp_path):
+    others = [trial_of(tmp_path / str(number), {}, 1.0, 0.1, 0.1, 0.1) for number in range(0, 40, 3)]
+    numbers = [number for number in range(40) if number % 3]
+    ended = {
+        number: [is_worse("hyperband", "min", "val/loss", number, [1.0, 0.9, 0.9, 0.9][:k], others, 9) for k in (2, 4)]
+        for number in numbers
+    }
+    assert {tuple(each) for each in ended.values()} == {(True, True), (False, True), (False, False)}
+    again = [is_worse("hyperband", "min", "val/loss", number, [1.0, 0.9], others, 9) for number in numbers]
+    assert again == [each[0] for each in ended.values()]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["sweep=optuna", "seed=0"], "sweep: given tpe; allowed: null in a single run; -m"),
-        (["-m", "sweep=optuna", "seed=0"], "sweep: given no setting with several values; allowed: seed=0,1,2, or an"),
-        (["-m", "sweep=grid", "seed=interval(0,1)"], "seed: given interval.0,1.; allowed: values with commas"),
-        (["-m", "sweep=optuna", "seed=0,1", "sweep.n_trials=null"], "sweep.n_trials: given None; allowed: a whole"),
-        (["-m", "sweep=optuna", "seed=0,1", "sweep.pruner=medain"], "sweep.pruner: given medain; allowed: .*median"),
-        (["-m", "sweep=grid", "seed=0,1", "monitor=null"], "monitor: given null in a sweep; allowed: a metric of val"),
-        (
-            ["-m", "sweep=grid", "sweep.params={seed:0}"],
-            "sweep.params: given {seed:0}; allowed: the settings themselves",
-        ),
-        (
-            ["-m", "sweep=grid", "seed=0,1", "sweep.name='../x'"],
-            "sweep.name: given '../x'; allowed: a name of a folder",
-        ),
-        (["-m", "sweep=grid", "seed=0,1", "resume=/x"], "resume: given /x in a sweep; allowed: null; each trial"),
-        (
-            ["-m", "sweep=grid", "seed=0,1", "sweep.pruner=asha", "monitor=train/loss"],
-            "monitor: given train/loss with sweep.pruner=asha; allowed: a metric of validation",
-        ),
-        (["-m", "sweep=grid", "seed=0,1", "trainer.fast_dev_run=true"], "fast_dev_run: given true in a sweep; allowed"),
-        (["-m", "sweep=optuna", "optimizer.lr=interval(2,1)"], "lr: given interval.2,1.; allowed: interval.smaller"),
-        (
-            ["-m", "sweep=optuna", "seed=range(1,1)"],
-            "range.1,1., which is nothing; allowed: at least one",
-        ),
-    ],
+@pytest.mark.filterwarnings(
+    "ignore:.*LeafSpec:FutureWarning", "ignore:.*does not have many workers", "ignore:.*litlogger"
 )
-def test_a_sweep_that_cannot_be_is_refused_before_it_begins(tmp_path, arguments, said):
+def test_no_trial_is_ended_before_the_least_epochs_and_one_that_was_stays_so_if_it_is_killed(tmp_path):
+    (tmp_path / "0").mkdir()
+    pruning = Pruning(tmp_path / "0", "val/loss", "min", "median")
+    asked_in = []
+    pruning._is_worse = lambda trainer: not asked_in.append(trainer.current_epoch)
+    quiet = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary"), False)
+    few = {"limit_train_batches": 1, "limit_val_batches": 1, "num_sanity_val_steps": 0, "log_every_n_steps": 1}
+    trainer = Trainer(accelerator="cpu", min_epochs=3, max_epochs=5, callbacks=[pruning], **quiet, **few)
+    trainer.fit(Unchanging())
+    assert asked_in == [2]
+    assert trainer.current_epoch == 3
+    assert pruned(trainer) == "after validation 3: val/loss 1 is worse than others were (median)"
+    resumed = Pruning(tmp_path / "0", "val/loss", "min", "median")
+    resumed.load_state_dict(pruning.state_dict())
+    assert resumed.reason == pruning.reason
+
+
+def test_a_trial_has_each_objective_where_what_is_monitored_was_best(tmp_path):
+    trial = trial_of(tmp_path / "0", {}, 0.5, 0.25, 0.3)
+    (tmp_path / "0" / "metrics.csv").write_text("step,val/loss,val/f1\n0,0.5,0.9\n1,,\n1,0.25,0.7\n2,0.3,nan\n")
+    earlier = [{"timings": {"total_s": 3.5}}, {"timings": {}}]
+    trial.facts = {
+        "status": "finished",
+        "best": {"monitor": "val/loss", "score": 0.25},
+        "num_parameters": 10,
+        "timings": {"fit_s": 2.0, "total_s": 9},
+        "earlier": earlier,
+    }
+    names = ("val/loss", "val/f1", "parameters", "seconds", "val/other")
+    assert [trial.value(name) for name in names] == [0.25, 0.7, 10, 5.5, None]
+    trial.outcome = {"state": "failed"}
+    assert {trial.value(name) for name in names} == {None}
+
+
+def test_the_front_holds_what_nothing_beats_in_all_objectives(tmp_path):
+    values = [(3, 0.7), (1, 0.7), (2, 0.9), (1, 0.5), (5, 0.95), (1, 0.7)]
+    trials = []
+    for number, (size, accuracy) in enumerate(values):
+        trials.append(trial_of(tmp_path / str(number), {}, accuracy))
+        best = {"monitor": "val/accuracy", "score": accuracy}
+        trials[-1].facts = {"status": "finished", "best": best, "num_parameters": size}
+    trials.append(Trial(tmp_path / "6", {}, facts={"status": "failed"}))
+    found = front_of(trials, {"val/accuracy": "max", "parameters": "min"})
+    assert [trial.number for trial in found] == [4, 2, 1]
+    assert [trial.number for trial in front_of(trials, {"val/accuracy": "max"})] == [4]
+    assert [trial.number for trial in front_of(trials, {"parameters": "min"})] == [1]
+    assert front_of(trials[6:], {"parameters": "min"}) == []
+
+
+def test_what_is_asked_for_several_objectives_depends_on_all_of_them(tmp_path):
+    space = space_of("optimizer.lr=interval(0,1)")
+    settings = SETTINGS | {"objectives": {"val/loss": "min", "parameters": "min"}}
+    before = [
+        trial_of(tmp_path / str(number), {"optimizer.lr": str(number / 12)}, 0.1 + 0.5 * (number / 12))
+        for number in range(12)
+    ]
+
+    def asked(size: int) -> list[float]:
+        for number, trial in enumerate(before):
+            (trial.facts or {})["num_parameters"] = size * number
+        return [float(ask(settings, space, number, before)["optimizer.lr"]) for number in range(12, 20)]
+
+    assert asked(0) == asked(0)
+    assert sum(asked(0)) < sum(asked(-1))
+
+
+def test_a_sweep_that_cannot_be_is_refused_in_one_line_before_it_has_a_folder(tmp_path):
+    arguments = ("-m", "sweep=optuna", "seed=0,1", "sweep.objectives={test/accuracy:max}")
     done = Fork(tmp_path, "train.py", *arguments, f"paths.logs={tmp_path}/logs").result()
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
-    assert re.search(said, done.stderr), done.stderr
     assert not (tmp_path / "logs").exists()
+
+
+def test_the_defaults_are_recorded_as_the_space_spells_them(tmp_path):
+    (tmp_path / "0").mkdir()
+    config = OmegaConf.create({"model": {"hidden": [128, 64], "norm": None}, "test": True, "seed": 1, "mode": "a b"})
+    config.hydra = {"runtime": {"choices": {"optimizer": "sgd"}}}
+    space = space_of(
+        "model.hidden=[8],[128,64]", "model.norm=null,batch", "test=true,false", "optimizer=adamw,sgd", "mode='a b',c"
+    )
+    (seed,) = space_of("seed=1,2", seed={"optimizer": "sgd"})
+    claims = Claims(Trials(tmp_path), config, SETTINGS | {"start": [{}]}, [*space, seed], 1)
+    trial, claim = claims.next() or pytest.fail("nothing was left")
+    claim.release()
+    assert trial.params == {
+        "model.hidden": "[128,64]",
+        "model.norm": "null",
+        "test": "True",
+        "optimizer": "sgd",
+        "mode": "'a b'",
+        "seed": "1",
+    }
+    assert trial.overrides == []
+
+
+def claim_until(end: Any, claimed: Any, folder: Path) -> None:
+    RunLock(folder, CLAIM).acquire()
+    claimed.set()
+    end.wait(20)
+
+
+def test_a_trial_of_another_process_is_waited_for_and_taken_up_if_that_dies(tmp_path):
+    write_trial(trial_of(tmp_path / "0", {"seed": "1"}))
+    trial_of(tmp_path / "1", {}, 0.5)
+    (tmp_path / "1" / "trial.json").write_text('{"params": {}, "outcome": {"state": "failed"}}')
+    (tmp_path / "2").mkdir()
+    claims = Claims(Trials(tmp_path), OmegaConf.create(), SETTINGS | {"sampler": "grid"}, space_of("seed=0,1"), 2)
+    context = multiprocessing.get_context("fork")
+    end, claimed = context.Event(), context.Event()
+    other = context.Process(target=claim_until, args=(end, claimed, tmp_path / "0"))
+    other.start()
+    assert claimed.wait(20)
+    assert claims.next() is None
+    assert claims.elsewhere() == [0]
+    other.kill()
+    other.join()
+    trial, claim = claims.next() or pytest.fail("nothing was left")
+    claim.release()
+    assert (trial.number, trial.params) == (0, {"seed": "1"})
 
 
 def test_the_same_command_again_goes_on_and_another_space_is_refused(tmp_path):
@@ -290,7 +333,7 @@ def test_only_a_sweep_that_names_a_pruner_prunes_whoever_wrote_its_file(tmp_path
 def test_a_sweep_killed_anywhere_has_the_trials_of_one_that_was_not(tmp_path):
     import sweeps
 
-    assert sweeps.compare(tmp_path, sweeps=2, kills=3, seed=5) == 0
+    assert sweeps.compare(tmp_path, sweeps=2, seed=5) == 0
 
 
 @pytest.mark.slow

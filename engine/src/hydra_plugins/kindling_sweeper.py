@@ -14,17 +14,20 @@ class KindlingSweeper(Sweeper):
         self.context, self.task, self.composed = hydra_context, task_function, config
 
     def sweep(self, arguments: Sequence[str]) -> Any:
-        from kindling.process.start_and_end import importing
         from kindling.sweeps.sweep import Sweep
 
-        # Once for all trials, which are forked.
-        with importing():
-            import torch
+        return Sweep(self.context.config_loader, self.context, self.task, self.composed, arguments).run(_load)
 
-            import kindling.train  # noqa: F401
-        # A process that has computed with several threads could not be forked.
-        torch.set_num_threads(1)
-        return Sweep(self.context.config_loader, self.context, self.task, self.composed, arguments).run()
+
+def _load() -> None:
+    from kindling.process.start_and_end import importing
+
+    with importing():
+        import torch
+
+        import kindling.train  # noqa: F401
+    # A process that has computed with several threads could not be forked.
+    torch.set_num_threads(1)
 
 
 ConfigStore.instance().store(

@@ -17,6 +17,8 @@ LOSSES = ("val/loss", "val_loss", "valid_loss", "validation_loss", "val.loss")
 LIGHTNING = ("lightning", "pytorch_lightning", "torch", "torchmetrics")
 # Lightning logs these itself.
 ALWAYS = ("epoch", "step")
+# What a sweep may compare beside metrics: facts of run.json.
+FACTS = ("parameters", "seconds")
 
 
 class Logged(NamedTuple):

@@ -1,12 +1,21 @@
 """The space of a sweep: what each setting may be, in Hydra's syntax of sweeps, and under which condition."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import islice
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from hydra.core.override_parser.types import IntervalSweep, Override, Sweep
+from hydra.errors import HydraException
 
 Values = dict[str, Any]
+# Each is known to a grid and to a sampler.
+MOST_VALUES = 10_000
+# Of more numbers, only the least and the largest are checked.
+MOST_CHECKED = 32
+TAGGED = "tag(log, interval(smaller, larger))"
 
 
 class EmptyError(ValueError):
@@ -50,7 +59,9 @@ class Param(NamedTuple):
         return (str(int(number)) if self.whole else text) if fits else None
 
     def edges(self) -> list[str]:
-        """The values to be checked before the first trial: all choices, or both ends of an interval."""
+        """The values to be checked before the first trial: all choices, or both ends of an interval or of many."""
+        if len(self.choices) > MOST_CHECKED and all(map(_is_number, self.choices)):
+            return [min(self.choices, key=float), max(self.choices, key=float)]
         if self.choices:
             return list(self.choices)
         return [str(int(end) if self.whole else end) for end in (self.low, self.high)]
@@ -60,7 +71,24 @@ def text_of(value: Any) -> str:
     """A value as in an override."""
     if value is None:
         return "null"
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{key}:{text_of(each)}' for key, each in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(text_of, value))}]"
+    if not isinstance(value, str):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    with suppress(HydraException):
+        parsed = _parsed(value)
+        if not isinstance(parsed, Sweep) and plain(parsed) == value:
+            return value
+    escaped = value.replace("\\", "\\\\") if value.endswith("\\") else value
+    return "'" + escaped.replace("'", "\\'") + "'"
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return math.isfinite(float(text))
+    return False
 
 
 def plain(value: Any) -> Any:
@@ -93,16 +121,22 @@ def param_of(override: Override, when: Mapping[str, Any] | None = None) -> Param
     value = override.value()
     if isinstance(value, IntervalSweep):
         return _interval(key, text, value, condition)
-    choices = tuple(override.sweep_string_iterator())
+    choices = tuple(islice(override.sweep_string_iterator(), MOST_VALUES + 1))
     if not choices:
         raise EmptyError("at least one value")
-    if isinstance(value, RangeSweep) and "log" in value.tags:
-        raise ValueError("tag(log, interval(...)), or values with commas between")
+    if len(choices) > MOST_VALUES:
+        raise ValueError(
+            f"at most {MOST_VALUES} values; int(interval(first, last)) with sweep=random or optuna for more"
+        )
+    if isinstance(value, Sweep) and value.tags:
+        raise ValueError(f"{TAGGED}, or values with commas between")
     return Param(key, text, choices, when=condition)
 
 
 def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, Any], ...]) -> Param:
     low, high, log = float(value.start or 0), float(value.end or 0), "log" in value.tags
+    if value.tags - {"log", "int", "float"}:
+        raise ValueError(TAGGED)
     whole = "int" in value.tags or (
         isinstance(value.start, int) and isinstance(value.end, int) and "float" not in value.tags
     )
@@ -113,16 +147,47 @@ def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, 
     return Param(key, text, (), low, high, log, whole, when)
 
 
-def points(space: Sequence[Param]) -> Iterator[Values]:
-    """The points of a grid, the last parameter running fastest, as Hydra's sweeper has them."""
+class Grid:
+    """The points of a space without intervals, the last parameter running fastest, as Hydra's sweeper has them.
 
-    def below(index: int, values: Values) -> Iterator[Values]:
-        if index == len(space):
-            yield values
-        elif not space[index].is_active(values):
-            yield from below(index + 1, values)
-        else:
-            for choice in space[index].choices:
-                yield from below(index + 1, {**values, space[index].key: choice})
+    Args:
+        space: each parameter behind those that its condition names.
+    """
 
-    return below(0, {})
+    def __init__(self, space: Sequence[Param]):
+        self.space = space
+        self._named = {key for param in space for key, _ in param.when}
+        self._sizes: dict[tuple[int, tuple[tuple[str, Any], ...]], int] = {}
+        self.size = self._below(0, {})
+
+    def point(self, number: int) -> Values | None:
+        """The values of a point; None if there are not so many."""
+        if number >= self.size:
+            return None
+        values: Values = {}
+        for index, param in enumerate(self.space):
+            if param.is_active(values):
+                for choice in param.choices:
+                    below = self._below(index + 1, values | {param.key: choice})
+                    if number < below:
+                        values[param.key] = choice
+                        break
+                    number -= below
+        return values
+
+    def _below(self, index: int, values: Values) -> int:
+        """How many points begin with the values of the parameters before one."""
+        if index == len(self.space):
+            return 1
+        known = index, tuple((key, value) for key, value in values.items() if key in self._named)
+        if known not in self._sizes:
+            param = self.space[index]
+            # Of what no condition names, each choice has as many.
+            if not param.is_active(values):
+                self._sizes[known] = self._below(index + 1, values)
+            elif param.key in self._named:
+                each = (self._below(index + 1, values | {param.key: choice}) for choice in param.choices)
+                self._sizes[known] = sum(each)
+            else:
+                self._sizes[known] = len(param.choices) * self._below(index + 1, values)
+        return self._sizes[known]

@@ -71,6 +71,18 @@ def may_stop(trainer: Trainer) -> bool:
     return trainer.fit_loop._can_stop_early
 
 
+def validations(trainer: Trainer) -> int:
+    """How many a run has that is not ended early, at least 1; to be asked while it trains."""
+    batches = max(1, int(min(trainer.num_training_batches, 10**9)))
+    epochs = trainer.max_epochs if trainer.max_epochs and trainer.max_epochs > 0 else 1000
+    if trainer.max_steps > 0:
+        epochs = min(epochs, trainer.max_steps * trainer.accumulate_grad_batches / batches)
+    every = trainer.val_check_batch  # pyright: ignore[reportAttributeAccessIssue]
+    by_batches = epochs * batches / every if every and trainer.check_val_every_n_epoch is None else 0
+    by_epochs = epochs / (trainer.check_val_every_n_epoch or 1) * max(1, batches // every if every else 1)
+    return max(1, int(by_batches or by_epochs))
+
+
 def epoch_has_ended(trainer: Trainer) -> bool:
     """Whether all batches of the epoch are done."""
     return trainer.fit_loop.epoch_loop._num_ready_batches_reached()

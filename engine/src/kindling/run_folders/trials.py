@@ -3,13 +3,16 @@
 import csv
 import json
 import math
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from kindling.config.logged import FACTS
 from kindling.errors import ConfigError
 from kindling.files.foreign_file import read_text
 from kindling.files.whole_file import write_whole
@@ -64,24 +67,80 @@ class Trial:
             return None
         return float(score)
 
+    def value(self, name: str) -> float | None:
+        """A metric, at the validation at which what was monitored was best; or one of FACTS.
+
+        None unless the trial finished with such a number.
+        """
+        score = self.score
+        if name in FACTS:
+            found = self._fact(name) if self.state == "finished" else None
+        elif score is None or name == (self.facts or {})["best"].get("monitor", name):
+            found = score
+        else:
+            monitor = (self.facts or {})["best"]["monitor"]
+            found = next((_number(row.get(name)) for row in self._rows if _number(row.get(monitor)) == score), None)
+        return found if found is not None and math.isfinite(found) else None
+
+    def _fact(self, name: str) -> float | None:
+        facts = self.facts or {}
+        if name == "parameters":
+            return _number(facts.get("num_parameters"))
+        attempts = [each.get("timings") or {} for each in (*facts.get("earlier", []), facts) if isinstance(each, dict)]
+        # An attempt that was interrupted has its total alone.
+        return sum(_number(each.get("fit_s", each.get("total_s"))) or 0.0 for each in attempts)
+
     def reports(self, monitor: str) -> list[float]:
         """What was monitored, at each validation."""
+        return [value for row in self._rows if (value := _number(row.get(monitor))) is not None]
+
+    @cached_property
+    def _rows(self) -> list[dict[str, str]]:
         try:
-            table = csv.DictReader(StringIO(read_text(self.folder / "metrics.csv", MOST_OF_METRICS)))
-            return [float(value) for row in table if (value := row.get(monitor))]
+            return list(csv.DictReader(StringIO(read_text(self.folder / "metrics.csv", MOST_OF_METRICS))))
         except (OSError, ValueError, csv.Error):
             return []
 
 
+def _number(value: Any) -> float | None:
+    try:
+        return None if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError):
+        return None
+
+
+class Trials:
+    """The trials of a sweep; what has ended is read once.
+
+    Args:
+        folder: of the sweep.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._ended: dict[str, Trial] = {}
+
+    def read(self) -> list[Trial]:
+        """Those that have been asked for, in the order of their numbers."""
+        return [trial for folder in self.folders() if (trial := self.of(folder))]
+
+    def folders(self) -> list[Path]:
+        """Those that are claimed, with a trial or without."""
+        with os.scandir(self.folder) as found:
+            names = [each.name for each in found if NUMBER.fullmatch(each.name) and each.is_dir()]
+        return [self.folder / name for name in sorted(names, key=int)]
+
+    def of(self, folder: Path) -> Trial | None:
+        """None if the folder was claimed, and nothing asked for yet."""
+        trial = self._ended.get(folder.name) or read_trial(folder)
+        if trial and trial.state != "open":
+            self._ended[folder.name] = trial
+        return trial
+
+
 def read_trials(sweep: Path) -> list[Trial]:
     """The trials that have been asked for, in the order of their numbers."""
-    return [trial for folder in trial_folders(sweep) if (trial := read_trial(folder))]
-
-
-def trial_folders(sweep: Path) -> list[Path]:
-    """Those that are claimed, with a trial or without."""
-    found = [each for each in sweep.iterdir() if NUMBER.fullmatch(each.name) and each.is_dir()]
-    return sorted(found, key=lambda each: int(each.name))
+    return Trials(sweep).read()
 
 
 def read_trial(folder: Path) -> Trial | None:

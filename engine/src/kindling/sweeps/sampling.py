@@ -3,14 +3,14 @@
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from kindling.config.extras import optional
-from kindling.config.space import Param, Values, points, text_of
+from kindling.config.space import Grid, Param, Values
 from kindling.run_folders.trials import Trial
+from kindling.sweeps.objectives import objectives_of, values_of
 
 try:
     import optuna
@@ -24,28 +24,29 @@ optuna.logging.set_verbosity(optuna.logging.ERROR)
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
-def ask(settings: Mapping[str, Any], space: Sequence[Param], number: int, before: Sequence[Trial]) -> Values | None:
-    """The parameters of a trial as texts; None if the grid has no such point.
+def ask(settings: Mapping[str, Any], space: Sequence[Param], number: int, before: Sequence[Trial]) -> Values:
+    """The parameters of a trial as texts.
 
     Args:
-        settings: of the sweep: sampler, seed, n_jobs, start, better, monitor.
-        number: of the trial.
+        settings: of the sweep: sampler, seed, n_jobs, start, better, monitor, objectives.
+        number: of the trial; of a grid, below its size.
         before: all other trials.
     """
     if settings["sampler"] == "grid":
-        return next(islice(points(space), number, None), None)
+        return Grid(space).point(number) or {}
     if number < len(settings["start"]):
         return start_values(space, settings["start"][number])
     with may_change():
         sampler = _sampler(settings, number, space)
-    study = optuna.create_study(direction=direction(settings["better"]), sampler=sampler)
+    objectives = objectives_of(settings)
+    study = optuna.create_study(directions=list(map(direction, objectives.values())), sampler=sampler)
     for trial in before:
-        study.add_trial(frozen(trial, space, settings["monitor"]))
+        study.add_trial(frozen(trial, space, objectives))
     asked = study.ask()
     values: Values = {}
     for param in space:
         if param.is_active(values):
-            values[param.key] = text_of(_suggest(asked, param))
+            values[param.key] = str(_suggest(asked, param))
     return values
 
 
@@ -86,7 +87,7 @@ def _suggest(trial: optuna.Trial, param: Param) -> Any:
     return trial.suggest_float(param.key, param.low, param.high, log=param.log)
 
 
-def frozen(trial: Trial, space: Sequence[Param], monitor: str, rungs: Mapping[str, float] | None = None) -> FrozenTrial:
+def frozen(trial: Trial, space: Sequence[Param], objectives: Mapping[str, str]) -> FrozenTrial:
     """A trial as Optuna knows it; parameters outside of the space, such as defaults, are left out."""
     params, known = {}, {}
     for param in space:
@@ -94,19 +95,14 @@ def frozen(trial: Trial, space: Sequence[Param], monitor: str, rungs: Mapping[st
         value = _value(trial.params.get(param.key), param)
         if value is not None and distribution._contains(distribution.to_internal_repr(value)):
             params[param.key], known[param.key] = value, distribution
-    state = STATES.get(trial.state, TrialState.RUNNING)
-    if trial.state == "finished" and trial.score is None:
+    state, values = STATES.get(trial.state, TrialState.RUNNING), values_of(trial, objectives)
+    # Only one objective can be followed while a trial runs.
+    reports = dict(enumerate(trial.reports(*objectives))) if len(objectives) == 1 else {}
+    if state is TrialState.COMPLETE and values is None:
         state = TrialState.FAIL
-    reports = dict(enumerate(trial.reports(monitor)))
-    values = {TrialState.COMPLETE: trial.score, TrialState.PRUNED: next(reversed(reports.values()), None)}
-    return create_trial(
-        state=state,
-        value=values.get(state),
-        params=params,
-        distributions=known,
-        intermediate_values=reports,
-        system_attrs=dict(rungs or {}),
-    )
+    if state is TrialState.PRUNED:
+        values = list(reports.values())[-1:] or None
+    return create_trial(state=state, values=values, params=params, distributions=known, intermediate_values=reports)
 
 
 def distribution_of(param: Param) -> distributions.BaseDistribution:

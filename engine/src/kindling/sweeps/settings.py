@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.fault import Fault, nearest
-from kindling.config.space import Param, param_of, text_of
+from kindling.config.params import space_of
+from kindling.config.space import Param
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_text
 
@@ -21,63 +22,23 @@ def settings_of(config: DictConfig) -> dict[str, Any]:
     return {**settings, "monitor": config.monitor, "better": config.monitor_mode}
 
 
-def space_of(loader: Any, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[Param], list[str]]:
-    """The parameters, and the overrides that each trial has; the command line's come last, and count.
+def read_command(loader: Any, settings: Mapping[str, Any], arguments: Sequence[str]) -> tuple[list[Param], list[str]]:
+    """The parameters, and the overrides that each trial has.
 
     Raises:
         ConfigError: a parameter is none.
     """
     parser = OverridesParser.create(config_loader=loader)
-    overrides = [each for each in parser.parse_overrides(list(arguments)) if not is_of_the_sweep(each.key_or_group)]
-    given = {each.get_key_element() for each in overrides}
-    space = []
-    for key, value in settings["params"].items():
-        if key not in given:
-            text, when = (value["space"], value.get("when")) if isinstance(value, dict) else (value, None)
-            override = parser.parse_override(f"{key}={text}")
-            override.config_loader = loader
-            space.append(param_of(override, when))
-    try:
-        space += [param_of(each) for each in overrides if each.is_sweep_override()]
-    except ValueError as error:
-        raise ConfigError(f"sweep: given a setting without a space; allowed: {error}") from None
-    for param in space:
-        if redact_text(f"{param.key}={param.text}") != f"{param.key}={param.text}":
-            raise ConfigError(
-                f"sweep: given {param.key}, a secret, as a setting with several values; allowed: one value"
-            )
-    if not space:
-        raise ConfigError("sweep: given no setting with several values; allowed: seed=0,1,2, or an interval")
-    return ordered(space), [str(each.input_line) for each in overrides if not each.is_sweep_override()]
 
+    def parse(line: str) -> Override:
+        override = parser.parse_override(line)
+        # glob(*) asks the loader for options.
+        override.config_loader = loader
+        return override
 
-def ordered(space: Sequence[Param]) -> list[Param]:
-    """The parameters, each behind those that its condition names.
-
-    Raises:
-        ConfigError: a condition names none, or what it never is.
-    """
-    by_key = {param.key: param for param in space}
-    found: dict[str, Param] = {}
-    left = [param._replace(when=tuple(_condition(param.key, each, by_key) for each in param.when)) for param in space]
-    while left:
-        ready = next((param for param in left if all(key in found for key, _ in param.when)), None)
-        if ready is None:
-            raise ConfigError(f"sweep.params: {', '.join(param.key for param in left)}: when: each waits for another")
-        left.remove(ready)
-        found[ready.key] = ready
-    return list(found.values())
-
-
-def _condition(of: str, condition: tuple[str, Any], space: Mapping[str, Param]) -> tuple[str, str]:
-    key, value = condition
-    choices = {name: param for name, param in space.items() if param.choices and name != of}
-    if key not in choices:
-        raise ConfigError(str(Fault(f"sweep.params: {of}: when", key, ", ".join(choices), nearest(key, choices))))
-    spelled = choices[key].spelled(value)
-    if spelled is None:
-        raise ConfigError(str(Fault(f"sweep.params: {of}: when: {key}", text_of(value), choices[key].text)))
-    return key, spelled
+    overrides = [each for each in map(parse, arguments) if not is_of_the_sweep(each.key_or_group)]
+    space = space_of(parse, settings, overrides)
+    return space, [str(each.input_line) for each in overrides if not each.is_sweep_override()]
 
 
 def is_of_the_sweep(key: str) -> bool:
@@ -89,21 +50,6 @@ def described(settings: Mapping[str, Any], space: Sequence[Param], fixed: Sequen
     kept = {key: value for key, value in settings.items() if key not in FREE}
     params = {param.key: " when ".join([param.text, *map("=".join, param.when)]) for param in space}
     return {"params": params, "overrides": sorted(map(redact_text, fixed)), **kept}
-
-
-def refuse_other_starts(space: Sequence[Param], starts: Sequence[Mapping[str, Any]]) -> None:
-    """
-    Raises:
-        ConfigError: a trial to begin with is not in the space.
-    """
-    params = {param.key: param for param in space}
-    for start in starts:
-        for key, value in start.items():
-            if key not in params:
-                near = nearest(key, params)
-                raise ConfigError(str(Fault(f"sweep.start: {key}", str(value), ", ".join(params), near)))
-            if params[key].spelled(value) is None:
-                raise ConfigError(str(Fault(f"sweep.start: {key}", text_of(value), params[key].text)))
 
 
 def refuse_other_sweep(folder: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:

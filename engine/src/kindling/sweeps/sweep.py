@@ -2,38 +2,32 @@
 
 import os
 import signal
+import sys
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
-from itertools import count
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from rich.console import Console
 
 from kindling.config import project
-from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError
+from kindling.config.space import Grid
+from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
-from kindling.run_folders.lock import CLAIM, RunLock, is_held
-from kindling.run_folders.trials import (
-    SWEEP_FILE,
-    Trial,
-    read_sweep,
-    read_trial,
-    read_trials,
-    trial_folders,
-    write_sweep,
-    write_trial,
-)
+from kindling.process.cores import available_cores
+from kindling.run_folders.lock import RunLock
+from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
+from kindling.sweeps.claims import Claims
 from kindling.sweeps.jobs import Forks, death
+from kindling.sweeps.objectives import front_of, objectives_of
 from kindling.sweeps.recipe import recipe
-from kindling.sweeps.settings import described, refuse_other_starts, refuse_other_sweep, settings_of, space_of
+from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
-# Between two looks at the processes.
-LOOK_S = 0.02
+# Between two looks at the processes, and at what others may have left.
+LOOK_S, LOOK_FOR_TRIALS_S = 0.02, 1.0
 
 
 class Running(NamedTuple):
@@ -65,24 +59,32 @@ class Sweep:
     def __init__(self, loader: Any, context: Any, task: Any, config: DictConfig, arguments: Sequence[str]):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.settings = settings_of(config)
-        self.space, self.fixed = space_of(loader, self.settings, arguments)
-        self.config = config
+        self.space, self.fixed = read_command(loader, self.settings, arguments)
+        self.objectives = objectives_of(self.settings)
+        self.most: int = self.settings["n_trials"]
+        if self.settings["sampler"] == "grid":
+            self.most = min(self.most or sys.maxsize, Grid(self.space).size)
+        self.trials = Trials(self.folder)
+        self.claims = Claims(self.trials, config, self.settings, self.space, self.most)
         self.forks = Forks(loader, context, task, config, self.settings["n_jobs"])
         self.running: dict[int, Running] = {}
         self.ended_s: list[float] = []
+        self.waits_for: list[int] = []
         self.started = time.monotonic()
 
-    def run(self) -> None:
+    def run(self, load: Callable[[], None]) -> None:
         """
+        Args:
+            load: imports once what all trials need.
+
         Raises:
             ConfigError: the folder holds another sweep.
             KindlingError: trials have failed.
             Interrupted: a signal came, or the time is over; all trials that ran can be gone on with.
         """
-        refuse_other_starts(self.space, self.settings["start"])
         self.folder.mkdir(parents=True, exist_ok=True)
         # Looked for first, since another process writes sweep.json before it makes one.
-        begun = trial_folders(self.folder)
+        begun = self.trials.folders()
         description = described(self.settings, self.space, self.fixed)
         before = read_sweep(self.folder)
         if before is not None:
@@ -94,9 +96,10 @@ class Sweep:
             )
         else:
             write_sweep(self.folder, description)
-        self._say_begin(read_trials(self.folder))
+        load()
+        self._say_begin(self.trials.read())
         try:
-            while self._start_some() or self.running:
+            while self._start_some() or self._are_elsewhere():
                 self._wait()
         except BaseException:
             self._stop()
@@ -106,7 +109,8 @@ class Sweep:
     def _start_some(self) -> bool:
         """Start as many trials as there are places; whether there is anything to wait for."""
         while len(self.running) < self.settings["n_jobs"]:
-            claimed = self._next()
+            self._refuse_further_failures()
+            claimed = self.claims.next()
             if claimed is None:
                 break
             trial, claim = claimed
@@ -115,90 +119,22 @@ class Sweep:
             self.running[pid] = Running(trial, place, claim, time.monotonic())
         return bool(self.running)
 
-    def _next(self) -> tuple[Trial, RunLock] | None:
-        """A trial that nobody works on: one that was begun, or a new one; None if there is none left."""
-        self._refuse_further_failures()
-        for folder in trial_folders(self.folder):
-            found = read_trial(folder)
-            if found is None and self._is_beyond(int(folder.name)):
-                continue
-            if found is None or found.state == "open":
-                claim = self._claimed(folder)
-                # Meanwhile another process may have ended it.
-                found = read_trial(folder)
-                if claim and (found is None or found.state == "open"):
-                    return found or self._asked(folder), claim
-                if claim:
-                    claim.release()
-        return self._new()
-
-    def _is_beyond(self, number: int) -> bool:
-        """Whether a folder is none of this sweep's trials: those that it asks for have no such number."""
-        if self.settings["sampler"] == "grid":
-            return self._params(number) is None
-        return number >= self.settings["n_trials"]
-
-    def _new(self) -> tuple[Trial, RunLock] | None:
-        most = self.settings["n_trials"]
-        while True:
-            taken = {int(folder.name) for folder in trial_folders(self.folder)}
-            number = next(each for each in count() if each not in taken)
-            ended = most is not None and number >= most
-            if ended or (self.settings["sampler"] == "grid" and self._params(number) is None):
-                return None
-            folder = self.folder / str(number)
-            if not folder.is_dir() and os.path.lexists(folder):
-                raise KindlingError(f"{folder}: is no folder, and stands where a trial's is to be; move it away")
-            with suppress(FileExistsError):
-                # Whoever makes the folder has the trial.
-                folder.mkdir()
-                claim = self._claimed(folder)
-                if claim:
-                    return self._asked(folder), claim
-
-    def _claimed(self, folder: Path) -> RunLock | None:
-        """None if another process has it, or its run still lives."""
-        if is_held(folder, CLAIM) or is_held(folder):
-            return None
-        claim = RunLock(folder, CLAIM)
-        try:
-            claim.acquire()
-        except InUseError:
-            return None
-        return claim
-
-    def _params(self, number: int) -> dict[str, Any] | None:
-        from kindling.sweeps.sampling import ask
-
-        others = [trial for trial in read_trials(self.folder) if trial.number != number]
-        return ask(self.settings, self.space, number, others)
-
-    def _asked(self, folder: Path) -> Trial:
-        """The trial of a folder that was just claimed, written into it."""
-        params = self._params(int(folder.name)) or {}
-        overrides = [f"{key}={value}" for key, value in params.items()]
-        trial = Trial(folder, {**self._defaults(params), **params}, overrides)
-        write_trial(trial)
-        return trial
-
-    def _defaults(self, params: Mapping[str, Any]) -> dict[str, str]:
-        """What the config has of the settings that a trial to begin with leaves alone."""
-        found: dict[str, str] = {}
-        for param in self.space:
-            if param.key not in params and param.is_active({**found, **params}):
-                key = param.key.lstrip("+")
-                chosen = OmegaConf.select(self.config, f"hydra.runtime.choices.{key}")
-                value = chosen if chosen is not None else OmegaConf.select(self.config, key)
-                found[param.key] = str(value)
-        return found
+    def _are_elsewhere(self) -> bool:
+        """Whether other processes work on the last trials; of one that dies, this one goes on with the trial."""
+        left = self.claims.elsewhere()
+        if left and not self.waits_for:
+            print(f"sweep: waiting for other processes, which run {words.numbered(left)}", flush=True)
+        self.waits_for = left
+        return bool(left)
 
     def _wait(self) -> None:
-        """Until a trial has ended, or the time is over.
+        """Until a trial has ended, others may have left one, or the time is over.
 
         Raises:
             Interrupted: the time of the sweep is over.
         """
-        while True:
+        until = time.monotonic() + LOOK_FOR_TRIALS_S
+        while time.monotonic() < until or len(self.running) == self.settings["n_jobs"]:
             for pid in list(self.running):
                 ended, status = os.waitpid(pid, os.WNOHANG)
                 if ended:
@@ -225,27 +161,26 @@ class Sweep:
             write_trial(trial)
         running.claim.release()
         self.ended_s.append(time.monotonic() - running.started)
-        print(words.line(trial, read_trials(self.folder), self.settings, self._left_s()), flush=True)
+        print(words.line(trial, self.trials.read(), self.settings, self._left_s()), flush=True)
 
     def _left_s(self) -> float | None:
-        most = self.settings["n_trials"]
-        if most is None or not self.ended_s:
+        if not self.ended_s:
             return None
-        left = most - sum(trial.state != "open" for trial in read_trials(self.folder))
-        return left * sum(self.ended_s) / len(self.ended_s) / self.settings["n_jobs"] if left else None
+        left = self.most - sum(trial.state != "open" for trial in self.trials.read())
+        return left * sum(self.ended_s) / len(self.ended_s) / self.settings["n_jobs"] if left > 0 else None
 
     def _refuse_further_failures(self) -> None:
         """
         Raises:
             KindlingError: more trials have failed than may.
         """
-        trials = read_trials(self.folder)
+        trials = self.trials.read()
         failed = [trial for trial in trials if trial.state == "failed"]
-        most = self.settings["n_trials"] or len(trials)
-        if len(failed) > max(2, self.settings["max_failed"] * most):
+        if len(failed) > max(2, self.settings["max_failed"] * self.most):
             raise KindlingError(
                 f"sweep: {len(failed)} of {len(trials)} trials failed, which is more than sweep.max_failed="
-                f"{self.settings['max_failed']} of {most}: {words.failures(trials)}"
+                f"{self.settings['max_failed']} of {self.most}: {words.failures(trials)}; "
+                "to try them again remove their folders, to go on raise sweep.max_failed"
             )
 
     def _stop(self) -> None:
@@ -258,30 +193,34 @@ class Sweep:
         self.running.clear()
 
     def _say_begin(self, trials: Sequence[Trial]) -> None:
-        most = self.settings["n_trials"]
         done = f"; {words.counts(trials)}" if trials else ""
-        print(f"sweep: {'a grid' if most is None else f'{most} trials'} in {self.folder}{done}", flush=True)
+        print(f"sweep: {self.most} trials in {self.folder}{done}", flush=True)
+        jobs, cores = self.settings["n_jobs"], available_cores()
+        if jobs > cores:
+            print(
+                f"sweep: {jobs} trials at a time share {cores} cores; sweep.n_jobs={cores} would be quicker", flush=True
+            )
 
     def _conclude(self) -> None:
         """
         Raises:
             KindlingError: trials have failed.
         """
-        trials = read_trials(self.folder)
+        trials = self.trials.read()
         Console(width=100, highlight=False).print(words.table(trials, self.settings))
-        best = words.best_of(trials, self.settings["better"])
-        if best is not None:
-            said = f"trial {best.number}, {self.settings['monitor']} {best.score:.5g}"
-            print(f"best: {said}: {words.chosen(best)}")
-            self._write_recipe(best, said)
+        front = front_of(trials, self.objectives)
+        for trial in front:
+            said = f"trial {trial.number}, {words.values(trial, self.objectives)}"
+            print(f"best: {said}: {words.chosen(trial)}")
+            self._write_recipe(trial, said, "best" if len(self.objectives) == 1 else f"best_{trial.number}")
         print(f"sweep: {words.counts(trials)}; {self.folder}", flush=True)
         failed = sum(trial.state == "failed" for trial in trials)
         if failed:
             raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
 
-    def _write_recipe(self, best: Trial, said: str) -> None:
+    def _write_recipe(self, best: Trial, said: str, name: str) -> None:
         title = f"The best of {self.folder.name}: {said}"
-        file = self.folder / "best.yaml"
+        file = self.folder / f"{name}.yaml"
         with write_whole(file) as stream:
             stream.write(redact_text(recipe(self.forks.loader, [*self.fixed, *best.overrides], title)))
         print(f"as an experiment: cp {file} {project.current().configs}/experiment/")

@@ -7,29 +7,25 @@ from typing import Any
 from rich.table import Table
 
 from kindling.run_folders.trials import Trial
+from kindling.sweeps.objectives import front_of, losses_of, objectives_of
 
 MOST_SHOWN = 20
 
 
-def best_of(trials: Sequence[Trial], better: str) -> Trial | None:
-    scored = [trial for trial in trials if trial.score is not None]
-    return min(scored, key=lambda trial: rank(trial, better), default=None)
-
-
-def rank(trial: Trial, better: str) -> tuple[bool, float, int]:
-    """The order of a table: the best first, and those without a number last."""
-    score = trial.score
-    return score is None, (-score if better == "max" else score) if score is not None else 0.0, trial.number
+def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
+    """The order of a table: the best by the first objective first, and those without a number last."""
+    losses = losses_of(trial, objectives)
+    return losses is None, losses or [], trial.number
 
 
 def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], left_s: float | None) -> str:
-    best = best_of(trials, settings["better"])
-    what = result(trial, settings["monitor"])
-    parts = [f"trial {trial.number}: {chosen(trial)}: {what}"]
-    if best is not None and best.number != trial.number:
-        parts.append(f"best {best.score:.5g}, trial {best.number}")
-    elif best is not None:
-        parts.append("the best so far")
+    objectives = objectives_of(settings)
+    front = front_of(trials, objectives)
+    parts = [f"trial {trial.number}: {chosen(trial)}: {result(trial, objectives)}"]
+    if any(best.number == trial.number for best in front):
+        parts.append("the best so far" if len(objectives) == 1 else "none better so far")
+    elif len(objectives) == 1 and front:
+        parts.append(f"best {values(front[0], objectives, named=False)}, trial {front[0].number}")
     if left_s is not None:
         parts.append(f"about {duration(left_s)} left")
     return "; ".join(parts)
@@ -39,11 +35,24 @@ def chosen(trial: Trial) -> str:
     return " ".join(trial.overrides) or "the defaults"
 
 
-def result(trial: Trial, monitor: str) -> str:
+def values(trial: Trial, objectives: Mapping[str, str], *, named: bool = True) -> str:
+    """The value for each objective."""
+    found = ((name, trial.value(name)) for name in objectives)
+    shown = ((name, "nothing" if value is None else f"{value:.5g}") for name, value in found)
+    return ", ".join(f"{name} {value}" if named else value for name, value in shown)
+
+
+def result(trial: Trial, objectives: Mapping[str, str]) -> str:
     if trial.state == "finished":
-        return f"{monitor} {trial.score:.5g}" if trial.score is not None else f"no {monitor}"
+        missing = [name for name in objectives if trial.value(name) is None]
+        return f"no {', no '.join(missing)}" if missing else values(trial, objectives)
     reason = trial.reason.splitlines()[0] if trial.reason else ""
     return f"{trial.state}{f', {reason}' if reason else ''}"
+
+
+def numbered(numbers: Sequence[int]) -> str:
+    """As "trial 3" or "trials 3, 5"."""
+    return f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}"
 
 
 def duration(seconds: float) -> str:
@@ -54,11 +63,13 @@ def duration(seconds: float) -> str:
 
 def table(trials: Sequence[Trial], settings: Mapping[str, Any]) -> Table:
     """The trials, best first."""
-    found = Table("trial", settings["monitor"], "settings", "", box=None, pad_edge=False)
-    ordered = sorted(trials, key=lambda trial: rank(trial, settings["better"]))
+    objectives = objectives_of(settings)
+    found = Table("trial", *objectives, "settings", "", box=None, pad_edge=False)
+    ordered = sorted(trials, key=lambda trial: rank(trial, objectives))
     for trial in ordered[:MOST_SHOWN]:
-        score = "" if trial.score is None else f"{trial.score:.5g}"
-        found.add_row(str(trial.number), score, chosen(trial), "" if trial.score is not None else result(trial, ""))
+        numbers = [trial.value(name) for name in objectives]
+        shown = ["" if number is None else f"{number:.5g}" for number in numbers]
+        found.add_row(str(trial.number), *shown, chosen(trial), result(trial, objectives) if None in numbers else "")
     return found
 
 

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from torch.nn.parameter import is_lazy
 
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config import project
@@ -96,7 +97,9 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
         report("training %s %s", "stopped early," if stopped else "ended", ended)
     if best and best["epoch"] is not None:
         report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"])
-    return {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
+    sizes = (each.numel() for each in trainer.lightning_module.parameters() if not is_lazy(each))
+    facts = {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
+    return facts | {"num_parameters": sum(sizes)}
 
 
 def say_next(run: RunRecord, task: LightningModule, loggers: list[Logger]) -> None:

@@ -24,6 +24,7 @@ from kindling.config.check.jobs import jobs
 from kindling.config.check.lacking import by_file
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.several import clash
+from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
@@ -49,9 +50,6 @@ def refuse(problems: Sequence[Problem]) -> None:
         raise type(problem)(lines)
 
 
-NO_SAMPLER = ("sweep=null", "sweep=grid")
-
-
 class Check:
     """Finds what is wrong with the overrides of configs/<name>.yaml.
 
@@ -73,23 +71,20 @@ class Check:
         self.left_out: dict[str, str] = {}
         # Settings of classes in whose place others are asked for.
         self.former = Former(self.files)
-        self._has_params = False
-        # Whether `sweep` is chosen, which knows intervals too.
-        self._is_sampled = False
         # By parameter of a sweep: what it is there under.
         self._when: dict[str, list[Override]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
 
     def run(self, lines: Sequence[str]) -> list[Problem]:
         """The problems of a command line; of a sweep, those of all its jobs."""
-        self._is_sampled = any(line.startswith("sweep=") and line not in NO_SAMPLER for line in lines)
         overrides = [override for line in lines if (override := self._parsed(line))]
         in_files = list(self.files.faults(self.composer.name))
         for fault in in_files:
             self._add(fault)
-        if not in_files:
-            for job in self._jobs(overrides):
-                self._check_job(job)
+        if not in_files and self.sweep:
+            self._check_sweep(overrides)
+        elif not in_files:
+            self._check_job(overrides)
         for fault in self.former.differing():
             self._add(fault)
         return list(self.problems.values())
@@ -118,15 +113,32 @@ class Check:
             several = f"-m {line} for a sweep, {key}=[{value}] for a list"
             text = quoted(key, value, self.composer.parse)
             fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
-        elif override.is_sweep_override() and not (override.is_discrete_sweep() or self._is_sampled):
-            allowed = "values with commas between, choice(...), range(...) or glob(*); interval(...) with sweep=optuna"
-            fault = Fault(key, value, allowed)
         if fault:
             self._add(fault)
         return None if fault else override
 
+    def _check_sweep(self, overrides: list[Override]) -> None:
+        """Check the jobs, once it is known what the YAML files add to the command line."""
+        are_read = not self.problems
+        each = self._jobs(overrides)
+        config = self._compose(self._chosen(each[0])[1]) if each else None
+        if config is not None and are_read:
+            space = SpaceCheck(config, overrides, self._parsed, self._add)
+            self._when = space.when
+            single = [override for override in overrides if not override.is_sweep_override()]
+            each = self._jobs([*single, *space.several])
+            overrides = space.several
+        for job in each:
+            self._check_job(job)
+        self.problems = condensed(self.problems.values(), overrides)
+
+    def _chosen(self, overrides: list[Override]) -> tuple[list[Override], tuple[str, ...]]:
+        """The choices of groups, and the lines of those that are there."""
+        chosen = [override for override in overrides if self._is_group(override.key_or_group)]
+        return chosen, tuple(str(override.input_line) for override in chosen if self._option_fits(override))
+
     def _jobs(self, overrides: list[Override]) -> list[list[Override]]:
-        """The overrides of each job of a sweep that is to be checked; of a single run, its own."""
+        """The overrides of each job of a sweep that is to be checked."""
         each = [self._values(override) if override.is_sweep_override() else [override] for override in overrides]
         return jobs(each, self._when)
 
@@ -141,20 +153,17 @@ class Check:
             return []
 
     def _check_job(self, overrides: list[Override]) -> None:
-        chosen = [override for override in overrides if self._is_group(override.key_or_group)]
-        lines = tuple(str(override.input_line) for override in chosen if self._option_fits(override))
+        chosen, lines = self._chosen(overrides)
         config = self._compose(lines)
         if config is None:
             return
-        params = self._sweeper_params(config, overrides)
-        if params:
-            for job in self._jobs([*params, *overrides]):
-                self._check_job(job)
+        if not self.sweep and OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN:
+            self.sweep = True
+            self._check_sweep(overrides)
             return
-        if config.get("sweep") and not self.sweep:
-            self._add(
-                Fault("sweep", str(config.sweep.get("sampler")), "null in a single run; -m sweep=... for a sweep")
-            )
+        chosen_for_many = chosen_sweep(config)
+        if chosen_for_many not in (None, "none") and not self.sweep:
+            self._add(Fault("sweep", chosen_for_many, "sweep=none for a single run, or -m for a sweep"))
         useless = [each for each in overrides if each not in chosen and self._is_useless(config, each, lines)]
         applied = [each for each in overrides if each not in (*chosen, *useless) and self._apply(config, each)]
         self.configs.append(config)
@@ -180,24 +189,6 @@ class Check:
             by_path.setdefault(str(problem).partition(":")[0], problem)
         for problem in by_path.values():
             self._add(self._placed(problem, config, lines, applied))
-
-    def _sweeper_params(self, config: DictConfig, overrides: list[Override]) -> list[Override]:
-        """What a YAML file sweeps over, given once; the command line's values come first."""
-        sweeps = self.sweep or OmegaConf.select(config, "hydra.mode") == RunMode.MULTIRUN
-        place = "sweep" if OmegaConf.select(config, "sweep.params") else "hydra.sweeper"
-        params = OmegaConf.select(config, f"{place}.params") if sweeps and not self._has_params else None
-        self._has_params = True
-        given = {override.key_or_group for override in overrides}
-        self.sweep = sweeps
-        found = []
-        for key, value in (params or {}).items():
-            text, when = (value.get("space"), value.get("when", {})) if isinstance(value, DictConfig) else (value, {})
-            override = None if key in given else self._parsed(f"{key}={text}")
-            if override:
-                found.append(override)
-            if override and when:
-                self._when[str(key)] = [each for name, it in when.items() if (each := self._parsed(f"{name}={it}"))]
-        return found
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
         try:

@@ -105,7 +105,8 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
     parent = _deepest(config, key)
     rest = key.removeprefix(f"{parent}.") if parent else key
     first, _, deeper = rest.partition(".")
-    every = [path for path in paths(config) if not path.startswith("hydra.") or key.startswith("hydra")]
+    hidden = ("sweep.params.",) if key.startswith("hydra") else ("hydra.", "sweep.params.")
+    every = [path for path in paths(config) if not path.startswith(hidden)]
     last = key.rpartition(".")[2]
     same_name = [path for path in every if path.rpartition(".")[2] == last]
     siblings = [*_children(config, parent), *(arguments_of(config, parent) if parent else groups)]

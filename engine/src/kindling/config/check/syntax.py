@@ -13,6 +13,11 @@ from kindling.config.fault import Fault, nearest
 CLOSING = {"[": "]", "{": "}", "(": ")"}
 OPENING = "\"'[{("
 FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "int", "float", "str", "bool")
+TAKE = {
+    "interval": "interval(smaller, larger), of numbers",
+    "range": "range(first, last), of numbers",
+    "choice": "values with commas between, such as null,[8]",
+}
 EXAMPLE = "key=value, such as optimizer.lr=0.01"
 Parse = Callable[[str], Any]
 
@@ -33,7 +38,10 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
         near = nearest(unknown[1], FUNCTIONS)
         meant = value.replace(unknown[1], near, 1) if near else ""
         return Fault(key, value, f"the functions {', '.join(FUNCTIONS)}, or a quoted text", meant and f"{key}={meant}")
-    if re.match(r"\w+\(", value):
+    function = re.match(r"\w+(?=\()", value)
+    if function and "mismatch type" in reason and function[0] in TAKE:
+        return Fault(key, value, TAKE[function[0]])
+    if function:
         return Fault(key, value, f"{' '.join(reason.partition(': ')[2].split()) or reason}")
     return Fault(key, value, "letters, digits and / - \\ + . $ % * @ ? | : without a quote", quoted(key, value, parse))
 

@@ -5,10 +5,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.logged import FACTS, logged, without_loader
 from kindling.config.plain import Config, get
+from kindling.config.rules.callback_rules import OF_VALIDATION
 
 SAMPLERS = ("tpe", "random", "grid")
-PRUNERS = ("median", "asha", "patience")
+PRUNERS = ("median", "asha", "hyperband", "patience")
 # What is a whole number, and from where on.
 WHOLE = {"n_trials": 1, "n_jobs": 1, "seed": 0}
 
@@ -19,10 +21,10 @@ def numbers_of_a_sweep_fit(config: Config) -> Iterator[Fault]:
         value = sweep.get(key, least)
         may_be_null = key == "n_trials" and sweep.get("sampler") == "grid"
         if not (value is None and may_be_null) and not (type(value) is int and value >= least):
-            yield Fault(f"sweep.{key}", str(value), f"a whole number of {least} or more{', or null' * may_be_null}")
+            yield Fault(f"sweep.{key}", _shown(value), f"a whole number of {least} or more{', or null' * may_be_null}")
     share = sweep.get("max_failed", 0)
     if not _is_number(share) or not 0 <= share <= 1:
-        yield Fault("sweep.max_failed", str(share), "a share, from 0 to 1")
+        yield Fault("sweep.max_failed", _shown(share), "a share, from 0 to 1")
     for key in ("trial_hours", "hours"):
         value = sweep.get(key)
         if value is not None and not (_is_number(value) and value > 0):
@@ -44,10 +46,56 @@ def a_sweep_has_something_to_compare(config: Config) -> Iterator[Fault]:
         yield Fault("monitor", f"{'null' if monitor is None else monitor} in a sweep", "a metric of validation")
 
 
+def objectives_can_be_compared(config: Config) -> Iterator[Fault]:
+    objectives, allowed = _sweep(config).get("objectives"), "null, or such as {val/accuracy: max, parameters: min}"
+    if objectives is None:
+        return
+    if not isinstance(objectives, dict) or not objectives:
+        yield Fault("sweep.objectives", str(objectives), allowed)
+        return
+    names, may_log_more = logged(config)
+    ways: dict[str, str] = dict.fromkeys(FACTS, "min") | {n: way for n, way in names.items() if OF_VALIDATION.match(n)}
+    for name, way in objectives.items():
+        path, right = f"sweep.objectives.{name}", ways.get(without_loader(str(name)))
+        if right is None and not (may_log_more and OF_VALIDATION.match(str(name))):
+            yield Fault(path, "what no validation logs", listed(ways), nearest(str(name), ways))
+        elif way not in ("min", "max"):
+            yield Fault(path, str(way), "min or max", right or "")
+        elif right and way != right:
+            yield Fault(path, way, right)
+
+
+def one_objective_is_pruned_by(config: Config) -> Iterator[Fault]:
+    sweep, monitor = _sweep(config), get(config, "monitor")
+    objectives = sweep.get("objectives")
+    if sweep.get("pruner") and isinstance(objectives, dict) and list(objectives) != [monitor]:
+        given = f"{sweep['pruner']} with sweep.objectives={','.join(map(str, objectives))}"
+        yield Fault("sweep.pruner", given, "null; a trial is only ended early by one objective, which is monitor")
+
+
+def a_trial_records_what_is_compared(config: Config) -> Iterator[Fault]:
+    sweep, monitor = _sweep(config), get(config, "monitor")
+    if not sweep:
+        return
+    best, table = get(config, "callbacks.best_checkpoint"), get(config, "logger.csv")
+    if get(config, "train") is False:
+        yield Fault("train", "false in a sweep", "true; it compares what is trained")
+    elif not isinstance(best, dict) or best.get("save_top_k") == 0 or not get(config, "trainer.enable_checkpointing"):
+        yield Fault("callbacks.best_checkpoint", "none in a sweep", "one that is kept; a trial is worth its best")
+    elif best.get("monitor") != monitor:
+        given = f"{best.get('monitor')} in a sweep with monitor={monitor}"
+        yield Fault("callbacks.best_checkpoint.monitor", given, "the same")
+    objectives = sweep.get("objectives")
+    others = [name for name in (objectives if isinstance(objectives, dict) else ()) if name not in (monitor, *FACTS)]
+    needs = "sweep.pruner" if sweep.get("pruner") else f"sweep.objectives.{others[0]}" if others else ""
+    if needs and not table:
+        yield Fault("logger", f"none that writes metrics.csv, which {needs} reads", "logger=csv or logger=default")
+
+
 def a_sweep_begins_with_settings(config: Config) -> Iterator[Fault]:
     start = _sweep(config).get("start", [])
     if not isinstance(start, list) or not all(isinstance(each, dict) for each in start):
-        yield Fault("sweep.start", str(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
+        yield Fault("sweep.start", _shown(start), "a list of settings, such as [{}, {optimizer.lr: 0.1}]")
 
 
 def a_sweep_has_a_folder_of_its_own(config: Config) -> Iterator[Fault]:
@@ -75,7 +123,12 @@ def a_trial_is_recorded(config: Config) -> Iterator[Fault]:
 
 def _sweep(config: Config) -> dict[str, Any]:
     found = get(config, "sweep")
-    return found if isinstance(found, dict) else {}
+    # A recipe may have settings for a sweep that was not asked for.
+    return found if isinstance(found, dict) and "sampler" in found else {}
+
+
+def _shown(value: Any) -> str:
+    return "null" if value is None else str(value)
 
 
 def _is_number(value: Any) -> bool:
@@ -90,5 +143,8 @@ RULES = (
     a_sweep_has_a_folder_of_its_own,
     trials_are_resumed_as_themselves,
     what_prunes_is_measured_on_validation,
+    objectives_can_be_compared,
+    one_objective_is_pruned_by,
+    a_trial_records_what_is_compared,
     a_trial_is_recorded,
 )
