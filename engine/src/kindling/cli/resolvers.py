@@ -100,8 +100,10 @@ def kept(key: str, today: int, *, _root_: DictConfig) -> int:
 
 
 def register() -> None:
-    for resolver in (run_folder, sweep_folder, log_file, image_folder, kept):
+    for resolver in (run_folder, log_file, image_folder, kept):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # A launcher's processes get it with the config, and do not make one of their own.
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("loss_of", lambda task: logged.loss_of(str(task)), replace=True)
     OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)
