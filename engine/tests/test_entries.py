@@ -94,7 +94,7 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
 def test_several_processes_in_a_sweep_are_refused(tmp_path):
     done = Fork(tmp_path, "train.py", "-m", *FAST, "trainer=ddp_cpu", "seed=0,1", f"paths.logs={tmp_path}").result()
     assert done.returncode == 2
-    assert "each of which would run the whole sweep; allowed: 1" in done.stderr
+    assert "each of which would run the whole sweep; allowed: 1, or sweep=grid" in done.stderr
 
 
 @pytest.mark.parametrize(("signum", "code"), some([(signal.SIGINT, 130), (signal.SIGTERM, 143)], (signal.SIGTERM, 143)))

@@ -20,10 +20,12 @@ class KindlingSweeper(Sweeper):
     def sweep(self, arguments: Sequence[str]) -> Any:
         from kindling.sweeps.sweep import Sweep
 
-        return Sweep(self.context.config_loader, self.context, self.task, self.composed, arguments).run(_load)
+        loader = self.context.config_loader
+        return Sweep(loader, self.context, self.task, prepare, self.composed, arguments).run()
 
 
-def _load() -> None:
+def prepare() -> None:
+    """Import once what all trials that are forked from this process need."""
     from kindling.process.start_and_end import importing
 
     with importing():
