@@ -1,4 +1,4 @@
-"""A trial in a process: forked, with everything imported; a command of its own; or what a launcher of Hydra's starts."""
+"""A trial in a process: forked, with everything imported; a command of its own; or what a launcher of Hydra starts."""
 
 import os
 import signal
@@ -17,6 +17,7 @@ from kindling.process import parent
 from kindling.process.signals import ENDING
 from kindling.sweeps.commands import command_of, environment_of, needs_a_command, quoted
 from kindling.sweeps.launchers import cancel_jobs, is_own, launcher_of
+from kindling.sweeps.shared import share
 
 OUTPUT, MOST_OF_OUTPUT = "output.txt", 10_000_000
 
@@ -45,7 +46,7 @@ class Jobs:
         gpus: Sequence[str] = (),
     ):
         self.loader, self.context, self.task, self.prepare = loader, context, task, prepare
-        self.config, self.gpus = config, gpus
+        self.config, self.gpus, self.is_prepared = config, gpus, False
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         size = max(1, len(cores) // num)
         # By place: which cores a trial has; of more trials than cores, some share one.
@@ -75,7 +76,10 @@ class Jobs:
             command = command_of(self.config, folder, overrides)
             environment = environment_of(self.gpus[place] if self.gpus else None)
             return lambda: os.execve(command[0], command, environment)
-        self.prepare()
+        if not self.is_prepared:
+            self.is_prepared = True
+            self.prepare()
+            share(config)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = int(folder.name)
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder.parent), folder.name
