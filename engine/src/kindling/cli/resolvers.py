@@ -1,7 +1,9 @@
 """The functions that the YAML files call as ${name:arguments}."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -90,13 +92,17 @@ def kept(key: str, today: int, *, _root_: DictConfig) -> int:
     """A version of what a setting means: that of the run which resume= or fork= goes on with, else today's."""
     given = Path(str(_root_.paths.run if _root_.get("resume") else _root_.get("fork") or "")).expanduser()
     folder = given if given.is_dir() else given.parent.parent
-    if not (folder / "config.yaml").is_file():
-        return today
     try:
-        return flatten(saved_config(folder)).get(key, today)
-    except ConfigError:
+        return _saved(folder, (folder / "config.yaml").stat().st_mtime_ns).get(key, today)
+    except (OSError, ConfigError):
         # It is refused elsewhere.
         return today
+
+
+@lru_cache(maxsize=4)
+def _saved(folder: Path, changed_ns: int) -> dict[str, Any]:
+    """The settings of a run, which several versions are looked up in."""
+    return flatten(saved_config(folder))
 
 
 def register() -> None:

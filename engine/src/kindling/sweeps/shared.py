@@ -12,6 +12,7 @@ from kindling.config.check.composed import check_config
 from kindling.config.composition import to_plain
 from kindling.config.targets import check_targets
 from kindling.errors import KindlingError
+from kindling.run_folders.provenance import versions
 
 # What a class imports when it is used.
 IMPORTED_LATE = {"lightning.pytorch.loggers.TensorBoardLogger": "torch.utils.tensorboard"}
@@ -35,6 +36,7 @@ def share(config: DictConfig) -> None:
             import_module(target.rpartition(".")[0])
             if target in IMPORTED_LATE:
                 import_module(IMPORTED_LATE[target])
+    versions()
     # Else each trial's first collection copies the memory of all of it.
     gc.freeze()
 
