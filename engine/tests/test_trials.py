@@ -13,10 +13,11 @@ from omegaconf import OmegaConf
 
 from kindling.config.composition import Composer
 from kindling.config.rules.sweep_rules import gpus_of_trials_are_named
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, KindlingError
 from kindling.process import gpus, ranks
 from kindling.run_folders.trials import read_trials
 from kindling.sweeps.commands import command_of, environment_of, gpus_of, needs_a_command
+from kindling.sweeps.grid import naming_launcher
 from kindling.sweeps.jobs import Jobs
 from kindling.sweeps.launchers import OWN
 from kindling.testing.commands import Fork, wait_for
@@ -153,3 +154,12 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"
+
+
+def test_a_launcher_that_fails_itself_is_named_and_is_no_mistake_of_the_settings():
+    with pytest.raises(KindlingError, match="^sweep: int ended: ChildProcessError: killed; the folders") as raised:
+        with naming_launcher(3):
+            raise ChildProcessError("killed")
+    assert raised.value.exit_code == 1
+    with pytest.raises(ConfigError, match="^optimizer.lr"), naming_launcher(3):
+        raise ConfigError("optimizer.lr: given x")

@@ -43,14 +43,15 @@ class GridSweeper(BasicSweeper):
         super().validate_batch_is_legal(batch[:MOST_COMPOSED])
 
     def sweep(self, arguments: list[str]) -> Any:
-        from kindling.sweeps.grid import refuse_failed
+        from kindling.sweeps.grid import naming_launcher, refuse_failed
 
         jobs: list[Any] = []
         launcher: Any = self.launcher
         launch = launcher.launch
 
         def launch_all(*batch: Any, **first: Any) -> list[Any]:
-            jobs.extend(launch(*batch, **first))
+            with naming_launcher(launcher):
+                jobs.extend(launch(*batch, **first))
             # Of what it gets, Hydra raises the first failure.
             return []
 
