@@ -133,7 +133,7 @@ def test_the_folder_of_a_sweep_is_the_same_in_each_process_that_gets_its_config(
 
 def test_the_jobs_of_a_large_grid_are_not_all_composed_before_the_first(monkeypatch):
     composed = []
-    kind = Plugins.instance().class_name_to_class["hydra_plugins.kindling_sweeper.GridSweeper"]
+    kind: Any = Plugins.instance().class_name_to_class["hydra_plugins.kindling_sweeper.GridSweeper"]
     monkeypatch.setattr(kind.__base__, "validate_batch_is_legal", lambda self, batch: composed.extend(batch))
     kind(max_batch_size=None).validate_batch_is_legal([["seed=0"]] * 100_000)
     assert len(composed) == 200
@@ -157,9 +157,11 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
 
 
 def test_a_launcher_that_fails_itself_is_named_and_is_no_mistake_of_the_settings():
-    with pytest.raises(KindlingError, match="^sweep: int ended: ChildProcessError: killed; the folders") as raised:
-        with naming_launcher(3):
-            raise ChildProcessError("killed")
+    with (
+        pytest.raises(KindlingError, match=r"^sweep: int ended: ChildProcessError: killed; ") as raised,
+        naming_launcher(3),
+    ):
+        raise ChildProcessError("killed")
     assert raised.value.exit_code == 1
-    with pytest.raises(ConfigError, match="^optimizer.lr"), naming_launcher(3):
+    with pytest.raises(ConfigError, match=r"^optimizer\.lr"), naming_launcher(3):
         raise ConfigError("optimizer.lr: given x")

@@ -51,7 +51,7 @@ class Jobs:
         size = max(1, len(cores) // num)
         # By place: which cores a trial has; of more trials than cores, some share one.
         self.shares = [[cores[(place * size + each) % len(cores)] for each in range(size)] for place in range(num)]
-        self.launcher = None if is_own(config) else launcher_of(context, task, config)
+        self.launcher: Any = None if is_own(config) else launcher_of(context, task, config)
 
     def start(self, folder: Path, overrides: Sequence[str], place: int) -> int:
         """Start a trial and return the id of its process."""

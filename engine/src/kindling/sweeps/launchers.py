@@ -25,7 +25,7 @@ def launcher_of(context: Any, task: Any, config: DictConfig) -> Any:
 
 def cancel_jobs() -> None:
     """End what submitit has started, which would go on, or wait in a queue, without its sweep."""
-    submitit = sys.modules.get("submitit")
+    submitit: Any = sys.modules.get("submitit")
     # The launcher does not give its jobs away.
     for each in gc.get_objects() if submitit else ():
         if isinstance(each, submitit.Job):
