@@ -9,7 +9,7 @@ except ModuleNotFoundError as error:
     raise SystemExit(f"error: {error.name} is not installed; run `make setup` and use .venv/bin/python") from None
 
 
-def main(cfg: DictConfig) -> dict[str, float]:
+def main(cfg: DictConfig) -> float | None:
     from kindling.run_folders.lifecycle import recorded
 
     # run.json exists even if an import fails.
@@ -18,7 +18,8 @@ def main(cfg: DictConfig) -> dict[str, float]:
         with importing():
             from kindling.train import train
 
-        return train(cfg)
+        # What a sweeper of Hydra's goes by.
+        return train(cfg).get(cfg.monitor)
 
 
 if __name__ == "__main__":

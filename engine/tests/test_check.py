@@ -183,6 +183,15 @@ def test_the_options_of_hydras_own_groups_are_known(problems):
     assert [line.rpartition("did you mean ")[2] for line in errors] == ["basic?", "hydra/launcher?"]
 
 
+def test_a_launcher_that_is_not_installed_names_its_extra(problems, monkeypatch):
+    monkeypatch.setattr(Composer, "options", lambda self, group: ["basic"])
+    (error,), _ = problems("hydra/launcher=joblib")
+    assert error == (
+        "hydra/launcher: given joblib, which is not installed; allowed: basic; "
+        "or pip install -e './engine[launchers]' -c constraints.txt"
+    )
+
+
 @pytest.fixture
 def configs(tmp_path):
     """A copy of the configs, to spoil."""

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import pty
+import re
 import runpy
 import secrets
 import signal
@@ -63,6 +64,13 @@ def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path
     (failed,) = tmp_path.glob("sweeps/*/2/train.log")
     assert "at least one stage" in failed.read_text()
     assert "Traceback" not in done.stderr
+    said, *lines = done.stderr.splitlines()[-3:]
+    assert said == "error: sweep: 2 of 6 jobs failed"
+    for number, line in zip("23", lines, strict=True):
+        assert re.fullmatch(
+            rf"error: job {number}: model.channels: .*at least one.*; with model.channels=\[\] .*", line
+        ), line
+    assert secret not in done.stderr
 
 
 def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
@@ -87,7 +95,7 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
 def test_several_processes_in_a_sweep_are_refused(tmp_path):
     done = Fork(tmp_path, "train.py", "-m", *FAST, "trainer=ddp_cpu", "seed=0,1", f"paths.logs={tmp_path}").result()
     assert done.returncode == 2
-    assert "each of which would run the whole sweep; allowed: 1" in done.stderr
+    assert "each of which would run the whole sweep; allowed: 1, or sweep=grid" in done.stderr
 
 
 @pytest.mark.parametrize(("signum", "code"), some([(signal.SIGINT, 130), (signal.SIGTERM, 143)], (signal.SIGTERM, 143)))

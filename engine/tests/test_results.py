@@ -73,3 +73,11 @@ def test_a_resumed_run_does_not_repeat_why_it_had_stopped_before(train_run):
 def test_a_run_that_never_validated_says_that_its_last_weights_are_tested(train_run, caplog):
     train_run("trainer.max_steps=1", "data.num_images=128", "data.batch_size=32")
     assert "warning: test: val/loss was never known, as nothing was validated in time; the last weights" in caplog.text
+
+
+def test_a_training_gives_the_best_value_of_what_was_monitored_and_not_the_last(train_run):
+    run = train_run("trainer.max_epochs=2", "+optimizer.maximize=true", "test=false")
+    losses = [float(row["val/loss"]) for row in rows_of(run) if row["val/loss"]]
+    assert min(losses) < losses[-1]
+    assert run.metrics["val/loss"] == pytest.approx(min(losses))
+    assert record_of(run)["metrics"]["val/loss"] == pytest.approx(losses[-1])

@@ -6,13 +6,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks.measured import PROJECT
-from benchmarks.table import Row, least
+from benchmarks.table import ROUNDS, Row, least
 
 TRAIN = str(PROJECT / "train.py")
 SHORT = ["model=mlp", "trainer.max_epochs=1", "trainer.limit_train_batches=20"]
@@ -84,23 +86,35 @@ def start() -> list[Row]:
 
 
 def sweep() -> list[Row]:
-    """Eight tiny jobs in Hydra's multirun against eight processes."""
+    """Eight tiny jobs in one sweep, Hydra's and ours, against processes of their own: CPU seconds and wall seconds."""
+    eight, ours = "seed=0,1,2,3,4,5,6,7", ("-m", "sweep=random", "optimizer.lr=interval(0.001,0.01)")
     with tempfile.TemporaryDirectory() as folder:
-        tiny = [TRAIN, *TINY, f"paths.logs={folder}"]
-        seconds = least(
+        tiny, names = [TRAIN, *TINY], count()
+
+        def spent(*further: str) -> Spent:
+            return spend(*tiny, f"paths.logs={folder}/{next(names)}", *further)
+
+        found = least_of_each(
             {
-                "one process": lambda: wall(*tiny),
-                "one job": lambda: wall(*tiny, "-m", "seed=0"),
-                "eight jobs": lambda: wall(*tiny, "-m", "seed=0,1,2,3,4,5,6,7"),
+                "one process": lambda: spent(),
+                "hydra 1": lambda: spent("-m", "seed=0"),
+                "hydra 8": lambda: spent("-m", eight),
+                "forked 1": lambda: spent(*ours, "sweep.n_trials=1"),
+                "forked 8": lambda: spent(*ours, "sweep.n_trials=8"),
             }
         )
-    further = (seconds["eight jobs"] - seconds["one job"]) / 7
-    return [
-        Row("a tiny run in a process of its own", seconds["one process"], "s"),
-        Row("eight of them in one sweep", seconds["eight jobs"], "s"),
-        Row("each further job of a sweep", further, "s"),
-        Row("each further job, against a process", further / seconds["one process"], "times", "<= 0.06"),
-    ]
+    one = found["one process"]
+    rows = [Row("a tiny run in a process of its own", one.cpu_s, "CPU s"), Row("the same", one.wall_s, "s")]
+    for name, what in (("hydra", "without sweep="), ("forked", "with sweep=random")):
+        first, all_ = found[f"{name} 1"], found[f"{name} 8"]
+        cpu_s, wall_s = (all_.cpu_s - first.cpu_s) / 7, (all_.wall_s - first.wall_s) / 7
+        rows += [
+            Row(f"each further job {what}", cpu_s, "CPU s"),
+            Row("the same", wall_s, "s"),
+            Row("CPU seconds against a process", cpu_s / one.cpu_s, "times", "<= 0.06"),
+            Row("wall seconds against a process", wall_s / one.wall_s, "times"),
+        ]
+    return rows
 
 
 def compiled() -> list[Row]:
@@ -145,6 +159,32 @@ def wall(*arguments: str, code: int | None = 0) -> float:
     if code is not None and done.returncode != code:
         sys.exit(f"{arguments} ended with {done.returncode}:\n{done.stderr}")
     return seconds
+
+
+class Spent(NamedTuple):
+    """What a command took, with all processes that it waited for."""
+
+    cpu_s: float
+    wall_s: float
+
+
+def spend(*arguments: str) -> Spent:
+    """Run a Python command to its end."""
+    started, process = time.perf_counter(), subprocess.Popen([sys.executable, *arguments], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"{arguments} ended with {process.returncode}")
+    return Spent(usage.ru_utime + usage.ru_stime, time.perf_counter() - started)
+
+
+def least_of_each(variants: dict[str, Callable[[], Spent]]) -> dict[str, Spent]:
+    """The least CPU seconds and the least wall seconds of each variant, over rounds in which each has its turn."""
+    found: dict[str, list[Spent]] = {name: [] for name in variants}
+    for _ in range(ROUNDS):
+        for name, measure in variants.items():
+            found[name].append(measure())
+    return {name: Spent(*map(min, zip(*each, strict=True))) for name, each in found.items()}
 
 
 def until_instant(*arguments: str) -> float:

@@ -1,10 +1,14 @@
-"""The sweeper of `sweep=grid`, `random` and `optuna`; Hydra imports each file here at each start, so nothing heavy."""
+"""The sweepers of a sweep with `sweep=` and without; Hydra imports each file here at each start, so nothing heavy."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
+
+# Jobs that are composed before the first one runs; each further one is when its turn comes.
+MOST_COMPOSED = 200
 
 
 class KindlingSweeper(Sweeper):
@@ -16,10 +20,12 @@ class KindlingSweeper(Sweeper):
     def sweep(self, arguments: Sequence[str]) -> Any:
         from kindling.sweeps.sweep import Sweep
 
-        return Sweep(self.context.config_loader, self.context, self.task, self.composed, arguments).run(_load)
+        loader = self.context.config_loader
+        return Sweep(loader, self.context, self.task, prepare, self.composed, arguments).run()
 
 
-def _load() -> None:
+def prepare() -> None:
+    """Import once what all trials that are forked from this process need."""
     from kindling.process.start_and_end import importing
 
     with importing():
@@ -30,9 +36,34 @@ def _load() -> None:
     torch.set_num_threads(1)
 
 
-ConfigStore.instance().store(
-    group="hydra/sweeper",
-    name="kindling",
-    node={"_target_": "hydra_plugins.kindling_sweeper.KindlingSweeper"},
-    provider="kindling",
-)
+class GridSweeper(BasicSweeper):
+    """Hydra's own sweeper, which also runs the jobs behind one that fails, and says at the end which have failed."""
+
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        super().validate_batch_is_legal(batch[:MOST_COMPOSED])
+
+    def sweep(self, arguments: list[str]) -> Any:
+        from kindling.sweeps.grid import naming_launcher, refuse_failed
+
+        jobs: list[Any] = []
+        launcher: Any = self.launcher
+        launch = launcher.launch
+
+        def launch_all(*batch: Any, **first: Any) -> list[Any]:
+            with naming_launcher(launcher):
+                jobs.extend(launch(*batch, **first))
+            # Of what it gets, Hydra raises the first failure.
+            return []
+
+        launcher.launch = launch_all
+        super().sweep(arguments)
+        refuse_failed(jobs)
+        return [jobs]
+
+
+for name, node in (
+    ("kindling", {"_target_": "hydra_plugins.kindling_sweeper.KindlingSweeper"}),
+    # In the place of Hydra's own.
+    ("basic", BasicSweeperConf(_target_="hydra_plugins.kindling_sweeper.GridSweeper")),
+):
+    ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="kindling")

@@ -37,7 +37,15 @@ from kindling.training.initialisation import initialise
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
-from kindling.training.results import best_checkpoint, end_of, final_metrics, log_settings, say_next, untested_best
+from kindling.training.results import (
+    best_checkpoint,
+    end_of,
+    final_metrics,
+    log_settings,
+    say_next,
+    untested_best,
+    worth,
+)
 from kindling.training.schedule import Schedule, schedule_for
 from kindling.training.start import hide_void_events
 from kindling.training.task import Task
@@ -48,7 +56,7 @@ BUILT_FROM_NODES = {"optimizer", "scheduler", "mix", "metrics"}
 
 
 def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Path | None = None) -> dict[str, float]:
-    """Train and test as the config says; returns the final metrics, such as test/accuracy.
+    """Train and test as the config says; returns the final metrics, such as test/accuracy, and the best `monitor`.
 
     Args:
         cfg: as `kindling.compose` gives it.
@@ -74,7 +82,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         refuse(machine.faults(run.config))
         if run.is_done:
             report("resume: %s has finished; nothing is left to do", shown(run.folder))
-            return run.facts["metrics"]
+            return worth(run.facts)
         torch.set_float32_matmul_precision(cfg.float32_matmul_precision)
         build = partial(build_parts, cfg, run.config, given)
         if cfg.train:
@@ -85,7 +93,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             if worse:
                 report("pruned %s", worse)
                 run.end("pruned", worse)
-                return run.facts["metrics"]
+                return worth(run.facts)
         else:
             data, task, loggers, trainer = build(None, [])
             tracking.begin(trainer.loggers, run)
@@ -123,7 +131,7 @@ def conclude(parts: Parts, run: RunRecord) -> dict[str, float]:
         print_note(task)
         print_results(metrics, "run folder", run.folder)
         say_next(run, task, loggers)
-    return metrics
+    return worth(run.facts)
 
 
 def print_note(task: LightningModule) -> None:

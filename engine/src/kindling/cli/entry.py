@@ -4,6 +4,7 @@ import logging
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,14 @@ def _take_full_trace() -> bool:
 
 
 def _job(task: Callable[[DictConfig], Any], full_trace: bool) -> Callable[[DictConfig], Any]:
-    """A task whose errors are reported before Hydra does it."""
+    """A task whose errors are reported before Hydra does it; a launcher may send it to another process."""
+    root = project.current().root
 
     def job(cfg: DictConfig) -> Any:
+        project.use(root)
+        if threading.current_thread() is threading.main_thread():
+            signals.install()
+        parent.end_with_launcher()
         logging.captureWarnings(True)
         streams.drop_unwritable(1)
 

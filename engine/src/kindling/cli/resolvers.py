@@ -1,6 +1,7 @@
 """The functions that the YAML files call as ${name:arguments}."""
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +98,25 @@ def kept(key: str, today: Any, *before: Any, _root_: DictConfig) -> Any:
     """
     given = Path(str(_root_.paths.run if _root_.get("resume") else _root_.get("fork") or "")).expanduser()
     folder = given if given.is_dir() else given.parent.parent
-    if not (folder / "config.yaml").is_file():
-        return today
     try:
-        return flatten(saved_config(folder)).get(key, *(before or (today,)))
-    except ConfigError:
+        saved = _saved(folder, (folder / "config.yaml").stat().st_mtime_ns)
+        return saved.get(key, *(before or (today,)))
+    except (OSError, ConfigError):
         # It is refused elsewhere.
         return today
 
 
+@lru_cache(maxsize=4)
+def _saved(folder: Path, changed_ns: int) -> dict[str, Any]:
+    """The settings of a run, which several versions are looked up in."""
+    return flatten(saved_config(folder))
+
+
 def register() -> None:
-    for resolver in (run_folder, sweep_folder, log_file, image_folder, kept):
+    for resolver in (run_folder, log_file, image_folder, kept):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    # A launcher's processes get it with the config, and do not make one of their own.
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
     OmegaConf.register_new_resolver("better", better, replace=True)
     OmegaConf.register_new_resolver("loss_of", lambda task: logged.loss_of(str(task)), replace=True)
     OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)

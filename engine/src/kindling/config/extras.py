@@ -10,6 +10,7 @@ EXTRAS = {
     "export": ("onnx", "onnxscript", "onnxruntime"),
     "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "sweep": ("optuna",),
+    "launchers": ("hydra_joblib_launcher", "hydra_submitit_launcher"),
     "parquet": ("pyarrow",),
     "heic": ("pillow_heif",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),

@@ -1,81 +1,116 @@
-"""A trial as a forked process, which starts with everything imported."""
+"""A trial in a process: forked, with everything imported; a command of its own; or what a launcher of Hydra starts."""
 
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from hydra.core.utils import JobStatus, run_job, setup_globals
+from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
-from kindling.errors import Interrupted
+from kindling.errors import Interrupted, one_line
 from kindling.files.foreign_file import read_text
 from kindling.process import parent
+from kindling.process.signals import ENDING
+from kindling.sweeps.commands import command_of, environment_of, needs_a_command, quoted
+from kindling.sweeps.launchers import cancel_jobs, is_own, launcher_of
+from kindling.sweeps.shared import share
 
 OUTPUT, MOST_OF_OUTPUT = "output.txt", 10_000_000
 
 
-class Forks:
+class Jobs:
     """Starts trials.
 
     Args:
         loader: composes the config of a trial.
         context: Hydra's.
         task: of the command.
+        prepare: imports what forked trials need.
         config: of the sweep.
-        num_jobs: trials at a time.
+        num: trials at a time.
+        gpus: what each of them sees as CUDA_VISIBLE_DEVICES; none if that stays as it is.
     """
 
-    def __init__(self, loader: Any, context: Any, task: Any, config: DictConfig, num_jobs: int):
-        self.loader, self.context, self.task, self.config = loader, context, task, config
+    def __init__(
+        self,
+        loader: Any,
+        context: Any,
+        task: Any,
+        prepare: Callable[[], None],
+        config: DictConfig,
+        num: int,
+        gpus: Sequence[str] = (),
+    ):
+        self.loader, self.context, self.task, self.prepare = loader, context, task, prepare
+        self.config, self.gpus, self.is_prepared = config, gpus, False
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-        size = max(1, len(cores) // num_jobs)
-        # By place: which cores a trial has for its own.
-        self.shares = [cores[place * size : (place + 1) * size] for place in range(num_jobs)]
+        size = max(1, len(cores) // num)
+        # By place: which cores a trial has; of more trials than cores, some share one.
+        self.shares = [[cores[(place * size + each) % len(cores)] for each in range(size)] for place in range(num)]
+        self.launcher: Any = None if is_own(config) else launcher_of(context, task, config)
 
     def start(self, folder: Path, overrides: Sequence[str], place: int) -> int:
         """Start a trial and return the id of its process."""
-        config = self._config(folder, overrides)
+        run = self._way(folder, overrides, place)
         sys.stdout.flush()
         sys.stderr.flush()
+        # A signal in the copy would otherwise stop the sweep's other trials, as if it were the sweep.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
-        if pid:
-            return pid
-        os._exit(self._run(folder, config, place))
+        if pid == 0:
+            os._exit(self._run(run, folder, place, before))
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        return pid
 
-    def _config(self, folder: Path, overrides: Sequence[str]) -> DictConfig:
+    def _way(self, folder: Path, overrides: Sequence[str], place: int) -> Callable[[], JobReturn]:
+        """What is to be done in the process of a trial."""
+        if self.launcher:
+            into = [f"hydra.sweep.dir={quoted(folder.parent)}", f"hydra.sweep.subdir={folder.name}", "resume=auto"]
+            return lambda: self.launcher.launch([[*overrides, *into]], initial_job_idx=int(folder.name))[0]
         config = self.loader.load_sweep_config(self.config, list(overrides))
+        if self.gpus or needs_a_command(config):
+            command = command_of(self.config, folder, overrides)
+            environment = environment_of(self.gpus[place] if self.gpus else None)
+            return lambda: os.execve(command[0], command, environment)
+        if not self.is_prepared:
+            self.is_prepared = True
+            self.prepare()
+            share(config)
         with open_dict(config):
             config.hydra.job.id = config.hydra.job.num = int(folder.name)
             config.hydra.sweep.dir, config.hydra.sweep.subdir = str(folder.parent), folder.name
             # It goes on if it was begun.
             config.resume = "auto"
-        return config
+        return lambda: run_job(
+            hydra_context=self.context,
+            task_function=self.task,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
 
-    def _run(self, folder: Path, config: DictConfig, place: int) -> int:
+    def _run(self, run: Callable[[], JobReturn], folder: Path, place: int, mask: Iterable[Any]) -> int:
         """The exit code of a trial, in its own process."""
         code = 1
         try:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             parent.die_with(os.getppid(), signal.SIGTERM)
             if self.shares[place]:
                 os.sched_setaffinity(0, self.shares[place])
             _write_into(folder / OUTPUT)
             setup_globals()
-            done = run_job(
-                hydra_context=self.context,
-                task_function=self.task,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            done = run()
             code = 0 if done.status is JobStatus.COMPLETED else 1
         except Interrupted as interrupted:
+            if self.launcher:
+                cancel_jobs()
             code = interrupted.exit_code
         except BaseException as error:
-            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+            print(f"error: {type(error).__name__}: {one_line(error)}", file=sys.stderr)
         with suppress(OSError, ValueError):
             sys.stdout.flush()
             sys.stderr.flush()

@@ -13,7 +13,7 @@ from kindling.errors import ConfigError
 from kindling.files.redaction import redact_text
 
 # What a sweep may go on with under other values.
-FREE = ("name", "params", "n_trials", "n_jobs", "max_failed", "trial_hours", "hours")
+FREE = ("name", "params", "n_trials", "n_jobs", "gpus", "max_failed", "trial_hours", "hours")
 
 
 def settings_of(config: DictConfig) -> dict[str, Any]:

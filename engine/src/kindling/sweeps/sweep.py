@@ -21,7 +21,8 @@ from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
 from kindling.sweeps.claims import Claims
-from kindling.sweeps.jobs import Forks, death
+from kindling.sweeps.commands import gpus_of
+from kindling.sweeps.jobs import Jobs, death
 from kindling.sweeps.objectives import front_of, objectives_of
 from kindling.sweeps.recipe import recipe
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
@@ -52,31 +53,42 @@ class Sweep:
         loader: composes the config of a trial.
         context: Hydra's.
         task: of the command.
+        prepare: imports what forked trials need.
         config: of the sweep.
         arguments: the overrides of the command line.
     """
 
-    def __init__(self, loader: Any, context: Any, task: Any, config: DictConfig, arguments: Sequence[str]):
+    def __init__(
+        self,
+        loader: Any,
+        context: Any,
+        task: Any,
+        prepare: Callable[[], None],
+        config: DictConfig,
+        arguments: Sequence[str],
+    ):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.settings = settings_of(config)
         self.space, self.fixed = read_command(loader, self.settings, arguments)
+        if not any(each.startswith("sweep=") for each in arguments):
+            # A recipe has chosen it, and its trials are single runs.
+            self.fixed.append("sweep=none")
         self.objectives = objectives_of(self.settings)
         self.most: int = self.settings["n_trials"]
         if self.settings["sampler"] == "grid":
             self.most = min(self.most or sys.maxsize, Grid(self.space).size)
         self.trials = Trials(self.folder)
         self.claims = Claims(self.trials, config, self.settings, self.space, self.most)
-        self.forks = Forks(loader, context, task, config, self.settings["n_jobs"])
+        gpus = gpus_of(self.settings)
+        self.settings["n_jobs"] = len(gpus) or self.settings["n_jobs"]
+        self.jobs = Jobs(loader, context, task, prepare, config, self.settings["n_jobs"], gpus)
         self.running: dict[int, Running] = {}
         self.ended_s: list[float] = []
         self.waits_for: list[int] = []
         self.started = time.monotonic()
 
-    def run(self, load: Callable[[], None]) -> None:
+    def run(self) -> None:
         """
-        Args:
-            load: imports once what all trials need.
-
         Raises:
             ConfigError: the folder holds another sweep.
             KindlingError: trials have failed.
@@ -96,7 +108,6 @@ class Sweep:
             )
         else:
             write_sweep(self.folder, description)
-        load()
         self._say_begin(self.trials.read())
         try:
             while self._start_some() or self._are_elsewhere():
@@ -115,7 +126,7 @@ class Sweep:
                 break
             trial, claim = claimed
             place = min(set(range(self.settings["n_jobs"])) - {each.place for each in self.running.values()})
-            pid = self.forks.start(trial.folder, [*self.fixed, *trial.overrides], place)
+            pid = self.jobs.start(trial.folder, [*self.fixed, *trial.overrides], place)
             self.running[pid] = Running(trial, place, claim, time.monotonic())
         return bool(self.running)
 
@@ -222,5 +233,5 @@ class Sweep:
         title = f"The best of {self.folder.name}: {said}"
         file = self.folder / f"{name}.yaml"
         with write_whole(file) as stream:
-            stream.write(redact_text(recipe(self.forks.loader, [*self.fixed, *best.overrides], title)))
+            stream.write(redact_text(recipe(self.jobs.loader, [*self.fixed, *best.overrides], title)))
         print(f"as an experiment: cp {file} {project.current().configs}/experiment/")

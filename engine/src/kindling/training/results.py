@@ -1,6 +1,7 @@
 """What a trained run is worth: its best checkpoint, its metrics, and the settings beside them."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +128,12 @@ def final_metrics(trainer: Trainer) -> dict[str, float]:
     """The last value of each metric of an epoch, such as val/loss."""
     of_epochs = (name for name in trainer.callback_metrics if not name.endswith("_step"))
     return {name: trainer.callback_metrics[name].item() for name in of_epochs if not name.startswith("lr-")}
+
+
+def worth(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The metrics of a run.json, with the best value of what was monitored in the place of its last."""
+    best = facts.get("best")
+    return {**facts["metrics"], **({best["monitor"]: best["score"]} if best and best["monitor"] else {})}
 
 
 def log_settings(loggers: list[Logger], config: dict[str, Any]) -> None:

@@ -44,7 +44,7 @@ def build_trainer(
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(
             f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
-            "sweep; allowed: 1; run the jobs one by one"
+            "sweep; allowed: 1, or sweep=grid without a launcher, which runs each as a command of its own"
         )
     if trainer.world_size > 1 and cfg.on_nan == "rollback":
         raise ConfigError(f"on_nan: given rollback with {trainer.world_size} processes; allowed: stop")

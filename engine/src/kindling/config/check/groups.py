@@ -10,6 +10,8 @@ from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import Untaken, untaken, value
 
+# Options of hydra/launcher that an extra brings.
+OF_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
 # Groups whose files set keys of any other.
 RECIPES = ("experiment", "debug")
@@ -78,4 +80,7 @@ def hydra_misfit(composer: Composer, group: str, option: object) -> Fault | None
     if not options:
         groups = [f"hydra/{name}" for name in HYDRA_GROUPS]
         return Fault(group, "a group that is not there", listed(groups), nearest(group, groups))
+    if option in OF_LAUNCHERS and option not in options:
+        install = "pip install -e './engine[launchers]' -c constraints.txt"
+        return Fault(group, f"{option}, which is not installed", f"{listed(options)}; or {install}")
     return None if option in options else Fault(group, repr(option), listed(options), nearest(str(option), options))

@@ -2,6 +2,8 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -154,8 +156,13 @@ def patience_can_run_out(config: Config) -> Iterator[Fault]:
 def shipped(group: str, *keys: str) -> list[Any]:
     """What the files of a group say, which nobody has chosen."""
     files = (project.current().configs / group).glob("*.yaml")
-    nodes = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in files]
+    nodes = [_read(file, file.stat().st_mtime_ns) for file in files]
     return [get(node, ".".join(keys)) for node in nodes if isinstance(node, dict)]
+
+
+@cache
+def _read(file: Path, changed_ns: int) -> Any:
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def _parent(config: Config, path: str) -> Any:

@@ -1,6 +1,7 @@
 """What settings of a sweep make no sense; what a rule is, stands in run_rules.py."""
 
 import math
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ from kindling.config.rules.callback_rules import OF_VALIDATION
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "asha", "hyperband", "patience")
+GPU = re.compile(r"[0-9]+|(GPU|MIG)-[\w/-]+")
 # What is a whole number, and from where on.
 WHOLE = {"n_trials": 1, "n_jobs": 1, "seed": 0}
 
@@ -121,6 +123,18 @@ def a_trial_is_recorded(config: Config) -> Iterator[Fault]:
         yield Fault("trainer.fast_dev_run", "true in a sweep", "false; debug=fast for a short one")
 
 
+def gpus_of_trials_are_named(config: Config) -> Iterator[Fault]:
+    gpus = _sweep(config).get("gpus")
+    if gpus is None:
+        return
+    names = gpus if isinstance(gpus, list) else [None]
+    each = [part for name in names for part in (str(name).split(",") if type(name) in (int, str) else [""])]
+    if not names or len(set(each)) < len(each) or not all(GPU.fullmatch(part) for part in each):
+        yield Fault("sweep.gpus", str(gpus), "null, or GPUs, each once, such as [0, 1] or ['0,1', '2,3']")
+    elif get(config, "trainer.accelerator") == "cpu":
+        yield Fault("sweep.gpus", f"{gpus} with trainer.accelerator=cpu", "null, or another accelerator")
+
+
 def _sweep(config: Config) -> dict[str, Any]:
     found = get(config, "sweep")
     # A recipe may have settings for a sweep that was not asked for.
@@ -147,4 +161,5 @@ RULES = (
     one_objective_is_pruned_by,
     a_trial_records_what_is_compared,
     a_trial_is_recorded,
+    gpus_of_trials_are_named,
 )

@@ -1,0 +1,50 @@
+"""What forked trials share: done once in the process that they are forked from, so that none of them has to."""
+
+import gc
+from collections.abc import Iterator
+from contextlib import suppress
+from importlib import import_module
+from typing import Any
+
+from omegaconf import DictConfig, open_dict
+
+from kindling.config.check.composed import check_config
+from kindling.config.composition import to_plain
+from kindling.config.targets import check_targets
+from kindling.errors import KindlingError
+from kindling.run_folders.provenance import versions
+
+# What a class imports when it is used.
+IMPORTED_LATE = {"lightning.pytorch.loggers.TensorBoardLogger": "torch.utils.tensorboard"}
+
+
+def share(config: DictConfig) -> None:
+    """Import the classes of a trial, and read their sources for the check; nothing is built.
+
+    Args:
+        config: of the trial, checked once more in its own process.
+    """
+    config = config.copy()
+    with open_dict(config):
+        config.pop("hydra", None)
+    # A trial that cannot be fails in its own process.
+    with suppress(KindlingError, ImportError):
+        check_config(config)
+        plain = to_plain(config)
+        check_targets(plain, "")
+        for target in set(_targets(plain)):
+            import_module(target.rpartition(".")[0])
+            if target in IMPORTED_LATE:
+                import_module(IMPORTED_LATE[target])
+    versions()
+    # Else each trial's first collection copies the memory of all of it.
+    gc.freeze()
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, dict):
+        if isinstance(node.get("_target_"), str):
+            yield node["_target_"]
+        node = list(node.values())
+    for each in node if isinstance(node, list) else ():
+        yield from _targets(each)
