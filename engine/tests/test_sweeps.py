@@ -64,6 +64,13 @@ def test_a_parameter_is_there_only_under_its_condition(tmp_path):
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_choice_is_asked_for_as_it_was_given(sampler):
+    space = space_of("seed=1,2", "test=true,false", "model.hidden=[8],[16]", "experiment_name='1','a b'")
+    asked = ask(SETTINGS | {"sampler": sampler}, space, 3, [])
+    assert all(asked[param.key] in param.choices for param in space)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_what_is_asked_depends_on_the_number_the_seed_and_the_trials_before_alone(tmp_path, sampler):
     space = space_of(
         "optimizer.lr=tag(log,interval(1e-4,1))", "model.hidden=[8],[16]", "data.batch_size=int(interval(8,64))"
