@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from omegaconf import OmegaConf
 
+import kindling.sweeps.pictures
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
 from kindling.config import project

@@ -3,13 +3,11 @@
 import argparse
 import json
 import math
-import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.console import Console
 from rich.table import Table
 
 from kindling.cli.outcome import BROKEN_PIPE
@@ -17,16 +15,18 @@ from kindling.config import project
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams
 from kindling.run_folders.listing import FACTS, Row, chosen, refuse_unknown, rows_of, text_of
-from kindling.run_folders.trials import read_sweep, read_trials
-from kindling.sweeps import words
+from kindling.run_folders.trials import Trial, read_sweep, read_trials
+from kindling.sweeps import table, words
+from kindling.sweeps.objectives import front_of, objectives_of
 
-# Columns of a terminal that is none.
-WIDE = 200
+NO_PICTURES = "none; fewer than two trials have finished with a number"
 EPILOG = """examples:
   python runs.py ls                                            all runs below logs/
   python runs.py ls logs/cnn --where status=finished --sort val/accuracy --reverse
   python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json
-  python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first"""
+  python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first
+  python runs.py sweep logs/sweeps/cnn_optuna --plots          and pictures of them, into its folder
+  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,6 +68,9 @@ def parser() -> argparse.ArgumentParser:
     listed.set_defaults(verb=ls)
     shown = verbs.add_parser("sweep", help="the trials of a sweep")
     shown.add_argument("folder", type=Path, help="of the sweep")
+    shown.add_argument("--json", action="store_true", help="a JSON list of the trials, with all settings")
+    shown.add_argument("--plots", action="store_true", help="draw history, importance, slices, parallel coordinates")
+    shown.add_argument("--db", type=Path, metavar="FILE", help="write a study of Optuna, for optuna-dashboard")
     shown.set_defaults(verb=sweep)
     return found
 
@@ -89,7 +92,7 @@ def ls(given: argparse.Namespace) -> None:
         listed = [{name: _finite(value) for name, value in {**row.facts, **row.others}.items()} for row in rows]
         print(json.dumps(listed, indent=2))
         return
-    _print(_table(rows, [*FACTS[:-1], *columns, "reason"]))
+    table.show(_table(rows, [*FACTS[:-1], *columns, "reason"]))
     left_out = len(every) - len(rows)
     print(f"{len(rows)} runs in {folder}{f'; {left_out} left out by --where' if left_out else ''}")
 
@@ -100,10 +103,10 @@ def _finite(value: Any) -> Any:
 
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
-    table = Table(*columns, box=None, pad_edge=False)
+    found = Table(*columns, box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(_line(row[name]) for name in columns))
-    return table
+        found.add_row(*(_line(row[name]) for name in columns))
+    return found
 
 
 def _line(value: Any) -> str:
@@ -113,16 +116,56 @@ def _line(value: Any) -> str:
 def sweep(given: argparse.Namespace) -> None:
     """
     Raises:
+        ConfigError: the folder holds no sweep, or a file cannot be written.
+    """
+    settings, trials = sweep_settings(given.folder), read_trials(given.folder)
+    if given.json:
+        print(json.dumps(table.as_json(trials, settings), indent=2))
+    else:
+        _show_sweep(given.folder, settings, trials)
+    # Optuna and matplotlib are imported only where they are needed.
+    if given.plots:
+        from kindling.sweeps.pictures import draw
+
+        files = draw(given.folder, settings, trials)
+        said = f"in {files[0].parent}: {', '.join(file.name for file in files)}" if files else NO_PICTURES
+        print(f"pictures: {said}", file=sys.stderr if given.json else sys.stdout)
+    if given.db:
+        from kindling.sweeps.study import write_db
+
+        write_db(given.db, given.folder, settings, trials)
+        print(f"optuna-dashboard sqlite:///{given.db}", file=sys.stderr if given.json else sys.stdout)
+
+
+def sweep_settings(folder: Path) -> dict[str, Any]:
+    """What sweep.json of a folder holds.
+
+    Raises:
         ConfigError: the folder holds no sweep.
     """
-    settings = read_sweep(given.folder) if given.folder.is_dir() else None
-    if settings is None or not {"monitor", "better"} <= settings.keys():
-        raise ConfigError(f"folder: given {given.folder}, which holds no sweep; allowed: a folder below logs/sweeps")
-    trials = read_trials(given.folder)
-    _print(words.table(trials, settings))
-    print(f"{words.counts(trials) or 'no trial yet'}; {given.folder}")
+    settings = read_sweep(folder) if folder.is_dir() else None
+    if settings is None or not _is_sweep(settings):
+        raise ConfigError(f"folder: given {folder}, which holds no sweep; allowed: a folder below logs/sweeps")
+    return settings
 
 
-def _print(table: Table) -> None:
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else WIDE
-    Console(width=width, highlight=False, markup=False).print(table)
+def _is_sweep(settings: dict[str, Any]) -> bool:
+    """Whether a sweep.json, which somebody else may have written, says what the trials are compared by."""
+    objectives, known = settings.get("objectives"), (settings.get("better"), isinstance(settings.get("monitor"), str))
+    ways = list(objectives.values()) if isinstance(objectives, dict) else []
+    are_right = objectives is None or (ways and all(way in ("min", "max") for way in ways))
+    return known in (("min", True), ("max", True)) and isinstance(settings.get("params"), dict) and bool(are_right)
+
+
+def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial]) -> None:
+    if trials:
+        table.show(table.table(trials, settings, columns=table.width()))
+    for line in table.reasons(trials):
+        table.show(line)
+    objectives = objectives_of(settings)
+    front = front_of(trials, objectives)
+    for trial in front if len(objectives) == 1 else ():
+        print(f"best: trial {trial.number}, {words.values(trial, objectives)}: {text_of(words.chosen(trial))}")
+    if front and len(objectives) > 1:
+        print(f"none is better in all than trials {', '.join(str(trial.number) for trial in front)}")
+    print(f"{words.counts(trials) or 'no trial yet'}; {folder}")

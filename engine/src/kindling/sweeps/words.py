@@ -1,15 +1,11 @@
-"""What a sweep prints: a line for each trial, and a table at the end."""
+"""What a sweep prints: a line for each trial, and what came of all."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich.table import Table
-
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
-
-MOST_SHOWN = 20
 
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
@@ -59,18 +55,6 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
-
-
-def table(trials: Sequence[Trial], settings: Mapping[str, Any]) -> Table:
-    """The trials, best first."""
-    objectives = objectives_of(settings)
-    found = Table("trial", *objectives, "settings", "", box=None, pad_edge=False)
-    ordered = sorted(trials, key=lambda trial: rank(trial, objectives))
-    for trial in ordered[:MOST_SHOWN]:
-        numbers = [trial.value(name) for name in objectives]
-        shown = ["" if number is None else f"{number:.5g}" for number in numbers]
-        found.add_row(str(trial.number), *shown, chosen(trial), result(trial, objectives) if None in numbers else "")
-    return found
 
 
 def counts(trials: Sequence[Trial]) -> str:
