@@ -16,7 +16,7 @@ from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams
 from kindling.run_folders.listing import FACTS, Row, chosen, refuse_unknown, rows_of, text_of
 from kindling.run_folders.trials import Trial, read_sweep, read_trials
-from kindling.sweeps import table, words
+from kindling.sweeps import confirmation, table, words
 from kindling.sweeps.objectives import front_of, objectives_of
 
 NO_PICTURES = "none; fewer than two trials have finished with a number"
@@ -26,7 +26,8 @@ EPILOG = """examples:
   python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json
   python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first
   python runs.py sweep logs/sweeps/cnn_optuna --plots          and pictures of them, into its folder
-  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db"""
+  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db
+  python runs.py confirm logs/sweeps/cnn_optuna seeds=5        its best trial against the defaults, over new seeds"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -40,22 +41,22 @@ def main(file: str, arguments: Sequence[str]) -> int:
     try:
         project.check_origin(project.use(Path(file).resolve().parent))
         given = parser().parse_args(arguments)
-        verb: Callable[[argparse.Namespace], None] = given.verb
-        verb(given)
+        verb: Callable[[argparse.Namespace], int | None] = given.verb
+        code = verb(given)
         sys.stdout.flush()
     except BrokenPipeError:
         return BROKEN_PIPE
     except KindlingError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
-    return 0
+    return code or 0
 
 
 def parser() -> argparse.ArgumentParser:
     found = _Parser(
         prog="runs.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    verbs = found.add_subparsers(required=True, metavar="ls|sweep")
+    verbs = found.add_subparsers(required=True, metavar="ls|sweep|confirm")
     listed = verbs.add_parser("ls", help="runs with their status, settings and metrics")
     listed.add_argument("folder", nargs="?", type=Path, help="in which runs are looked for; by default logs/")
     listed.add_argument("--columns", default="", help="settings and metrics, with commas between")
@@ -72,6 +73,10 @@ def parser() -> argparse.ArgumentParser:
     shown.add_argument("--plots", action="store_true", help="draw history, importance, slices, parallel coordinates")
     shown.add_argument("--db", type=Path, metavar="FILE", help="write a study of Optuna, for optuna-dashboard")
     shown.set_defaults(verb=sweep)
+    confirmed = verbs.add_parser("confirm", help="a trial of a sweep against the defaults, over new seeds")
+    confirmed.add_argument("folder", type=Path, help="of the sweep")
+    confirmed.add_argument("overrides", nargs="*", help="seeds=5, trial=NUMBER, and settings of both, as for train.py")
+    confirmed.set_defaults(verb=confirm)
     return found
 
 
@@ -169,3 +174,34 @@ def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial])
     if front and len(objectives) > 1:
         print(f"none is better in all than trials {', '.join(str(trial.number) for trial in front)}")
     print(f"{words.counts(trials) or 'no trial yet'}; {folder}")
+
+
+def confirm(given: argparse.Namespace) -> int:
+    """The exit code: that of a command that could not run to its end; 1 if a run has failed.
+
+    Raises:
+        ConfigError: the folder holds no sweep, or no trial of this kind.
+    """
+    settings, trials = sweep_settings(given.folder), read_trials(given.folder)
+    numbers = {"seeds": 5, "trial": None}
+    more = [each for each in given.overrides if each.partition("=")[0] not in numbers]
+    for override in given.overrides:
+        name, _, value = override.partition("=")
+        if name in numbers:
+            least = 2 if name == "seeds" else 0
+            if not value.isdecimal() or int(value) < least:
+                raise ConfigError(f"{name}: given {value}; allowed: a whole number of {least} or more")
+            numbers[name] = int(value)
+    seeds = numbers["seeds"] or 0
+    winner = confirmation.winner_of(settings, trials, numbers["trial"])
+    arms = confirmation.arms_of(given.folder, settings, winner, more)
+    first_seed, failed = confirmation.first_seed_of(trials), 0
+    for arm in arms:
+        if not arm.is_done(seeds):
+            print(f"confirm: {arm.title}, {seeds} seeds", flush=True)
+            code = confirmation.run(confirmation.command_of(arm, seeds, first_seed))
+            if code not in (0, 1):
+                return code
+        failed += sum(trial.state == "failed" for trial in arm.ended(seeds).values())
+    print("\n".join(confirmation.report(arms, settings, winner, seeds)))
+    return int(failed > 0)
