@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from rich.table import Table
-
 from kindling.cli.outcome import BROKEN_PIPE
 from kindling.config import project
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams
-from kindling.run_folders.listing import FACTS, Row, chosen, refuse_unknown, rows_of, text_of
+from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
 from kindling.run_folders.trials import Trial, read_sweep, read_trials
 from kindling.sweeps import confirmation, table, words
 from kindling.sweeps.objectives import front_of, objectives_of
 
+# Characters of a cell.
+LONGEST = 100
 NO_PICTURES = "none; fewer than two trials have finished with a number"
 EPILOG = """examples:
   python runs.py ls                                            all runs below logs/
@@ -90,16 +90,23 @@ def ls(given: argparse.Namespace) -> None:
         raise ConfigError(f"folder: given {folder}, which is no folder; allowed: one with runs in it")
     every = list(rows_of(folder))
     columns = [name for name in given.columns.split(",") if name]
-    for name in columns:
-        refuse_unknown("--columns", name, every)
+    refuse_unknown("--columns", columns, every)
     rows = chosen(every, given.where, given.sort, reverse=given.reverse)
     if given.json:
-        listed = [{name: _finite(value) for name, value in {**row.facts, **row.others}.items()} for row in rows]
+        listed = [{name: _finite(value) for name, value in {**row.others, **row.facts}.items()} for row in rows]
         print(json.dumps(listed, indent=2))
         return
-    table.show(_table(rows, [*FACTS[:-1], *columns, "reason"]))
-    left_out = len(every) - len(rows)
-    print(f"{len(rows)} runs in {folder}{f'; {left_out} left out by --where' if left_out else ''}")
+    cells = {name: [_line(row[name], name) for row in rows] for name in [*FACTS[:-1], *columns, "reason"]}
+    # Most runs have no reason, and many no best.
+    cells = {name: column for name, column in cells.items() if name not in ("best", "reason") or any(column)}
+    by_worth = ["run", *columns, *(name for name in ("status", "reason", "started", "best") if name in cells)]
+    left_out = table.show_fitting(cells, list(dict.fromkeys(by_worth)))
+    hidden = len(every) - len(rows)
+    parts = [f"{len(rows)} run{'s' * (len(rows) != 1)} in {folder}"]
+    parts += [f"{hidden} left out by --where"] * bool(hidden)
+    named = ", ".join(left_out[:3]) + (f" and {len(left_out) - 3} more" if len(left_out) > 3 else "")
+    parts += [f"no room for {named}, which --json has"] * bool(left_out)
+    print("; ".join(parts))
 
 
 def _finite(value: Any) -> Any:
@@ -107,15 +114,12 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _table(rows: Sequence[Row], columns: Sequence[str]) -> Table:
-    found = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        found.add_row(*(_line(row[name]) for name in columns))
-    return found
-
-
-def _line(value: Any) -> str:
-    return text_of(value).partition("\n")[0][:100]
+def _line(value: Any, name: str) -> str:
+    """One line of a terminal."""
+    first, _, more = text_of(value).partition("\n")
+    # A time is shown to the minute.
+    text = first[:16].replace("T", " ") if name == "started" else first
+    return f"{text[:LONGEST]}…" if more or len(text) > LONGEST else text
 
 
 def sweep(given: argparse.Namespace) -> None:
