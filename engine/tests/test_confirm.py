@@ -13,6 +13,8 @@ import pytest
 from bench_root import PROJECT
 from kindling import runs
 from kindling.config import project
+from kindling.config.check.command_line import Check, refuse
+from kindling.config.composition import Composer
 from kindling.run_folders.trials import read_sweep, read_trials
 from kindling.sweeps import confirmation
 from kindling.sweeps.confirmation import Arm, compared, p_of
@@ -113,7 +115,7 @@ def test_other_settings_or_more_seeds_are_not_taken_for_done(tmp_path):
 
 
 def test_the_seeds_are_above_those_of_the_sweep(tmp_path):
-    sweep = write_sweep(tmp_path / "s", some())
+    sweep = write_sweep(tmp_path / "s", some(), overrides=["model=mlp"])
     file = sweep / "0" / "run.json"
     assert confirmation.first_seed_of(read_trials(sweep)) == 1_000_000
     file.write_text(json.dumps(json.loads(file.read_text()) | {"seed": 2_000_000}))
@@ -121,6 +123,10 @@ def test_the_seeds_are_above_those_of_the_sweep(tmp_path):
     project.use(PROJECT)
     command = confirmation.command_of(arms(sweep)[0], 5, 2_000_001)
     assert {"seed=int(interval(2000001,1000000000))", "sweep.n_trials=5", "sweep=random"} < set(command)
+    with Composer("train") as composer:
+        check = Check(composer, sweep=True)
+        refuse(check.run([*command[3:], f"paths.logs={tmp_path}"]))
+    assert [config.seed for config in check.configs] == [2_000_001, 1_000_000_000]
 
 
 @pytest.mark.parametrize(

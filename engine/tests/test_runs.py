@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -127,6 +129,12 @@ def test_numbers_of_any_size_are_sorted_and_compared(capsys, tmp_path):
     assert [line.split()[0] for line in lines[1:-1]] == ["e", "c", "a", "d", "b"]
     _, lines, _ = listed(capsys, "ls", tmp_path, "--where", "x>1", "--where", "hidden=[1,2]", "--json")
     assert [row["run"] for row in json.loads("\n".join(lines))] == ["a", "c", "d"]
+
+
+def test_a_list_of_runs_waits_for_no_heavy_import():
+    heavy = "hydra", "omegaconf", "torch", "optuna", "matplotlib"
+    code = f"import sys, kindling.runs; print([each for each in {heavy} if each in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 @pytest.mark.slow

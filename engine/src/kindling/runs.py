@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from kindling.cli.outcome import BROKEN_PIPE
 from kindling.config import project
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams
@@ -45,6 +44,9 @@ def main(file: str, arguments: Sequence[str]) -> int:
         code = verb(given)
         sys.stdout.flush()
     except BrokenPipeError:
+        # It takes Hydra, and so half of the time of a list.
+        from kindling.cli.outcome import BROKEN_PIPE
+
         return BROKEN_PIPE
     except KindlingError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
