@@ -105,11 +105,15 @@ def test_a_setting_is_called_by_the_shortest_end_that_no_other_has():
     assert list(table.short_names(keys).values()) == short
 
 
-def test_of_several_objectives_the_front_is_marked(capsys, tmp_path):
-    folder = write_sweep(tmp_path / "s", some(), objectives={"val/loss": "min", "parameters": "min"})
+def test_of_several_objectives_the_front_is_marked_and_comes_first(capsys, tmp_path):
+    trials = [*some(), (some()[0][0], "finished", [0.9])]
+    folder = write_sweep(tmp_path / "s", trials, objectives={"val/loss": "min", "parameters": "min"})
     _, lines, _ = shown(capsys, folder)
-    assert [line.split()[:3] for line in lines[:2]] == [["trial", "val/loss", "parameters"], ["3", "0.3", "997"]]
-    assert [line.split()[-1] for line in lines[1:3]] == ["front", "[16,8]"]
+    assert lines[0].split()[:3] == ["trial", "val/loss", "parameters"]
+    assert [(line.split()[:3], line.split()[-1]) for line in lines[1:4]] == [
+        *((["3", "0.3", "997"], "front"), (["8", "0.9", "992"], "front"), (["0", "0.4", "1000"], "[16,8]"))
+    ]
+    assert lines[-2] == "none is better in all than trials 3, 8"
 
 
 def test_json_has_all_trials_with_all_settings(capsys, tmp_path):
