@@ -154,7 +154,7 @@ def test_what_cannot_be_confirmed_is_one_line(capsys, tmp_path, arguments, more,
 
 
 def test_the_defaults_are_not_confirmed_against_themselves(capsys, tmp_path):
-    sweep = write_sweep(tmp_path / "s", [({}, "finished", [0.1])])
+    sweep = write_sweep(tmp_path / "s", [({"seed": 1}, "finished", [0.1])])
     code, _, error = confirm(capsys, sweep)
     assert code == 2
     assert error.startswith("error: confirm: trial 0 are the defaults; allowed: another trial")

@@ -116,6 +116,12 @@ def test_of_several_objectives_the_front_is_marked_and_comes_first(capsys, tmp_p
     assert lines[-2] == "none is better in all than trials 3, 8"
 
 
+def test_of_seeds_none_is_the_best_and_the_spread_is_said(capsys, tmp_path):
+    trials = [({"seed": number}, "finished", [loss]) for number, loss in enumerate([0.1, 0.2, 0.3])]
+    _, lines, _ = shown(capsys, write_sweep(tmp_path / "s", trials, params={"seed": "0,1,2"}))
+    assert lines[-2:] == ["mean ± standard deviation: val/loss 0.2 ± 0.1", f"3 finished; {tmp_path / 's'}"]
+
+
 def test_json_has_all_trials_with_all_settings(capsys, tmp_path):
     _, lines, _ = shown(capsys, write_sweep(tmp_path / "s", some()), "--json")
     trials = json.loads("\n".join(lines))

@@ -14,7 +14,7 @@ from kindling.process import streams
 from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
 from kindling.run_folders.trials import Trial, read_sweep, read_trials
 from kindling.sweeps import confirmation, table, words
-from kindling.sweeps.objectives import front_of, objectives_of
+from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
 
 # Characters of a cell.
 LONGEST = 100
@@ -174,7 +174,9 @@ def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial])
     for line in table.reasons(trials):
         table.show(line)
     objectives = objectives_of(settings)
-    front = front_of(trials, objectives)
+    front = [] if is_over_seeds(settings) else front_of(trials, objectives)
+    if is_over_seeds(settings):
+        print(words.over_seeds(trials, objectives))
     for trial in front if len(objectives) == 1 else ():
         print(f"best: trial {trial.number}, {words.values(trial, objectives)}: {text_of(words.chosen(trial))}")
     if front and len(objectives) > 1:

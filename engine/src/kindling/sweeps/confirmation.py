@@ -76,7 +76,7 @@ def winner_of(settings: Mapping[str, Any], trials: Sequence[Trial], number: int 
         raise ConfigError(
             f"confirm: given trial={number}, which has not finished; allowed: a finished one, such as {numbers}"
         )
-    if not chosen.overrides:
+    if all(map(_is_seed, chosen.overrides)):
         raise ConfigError(
             f"confirm: trial {chosen.number} are the defaults; allowed: another trial, as by trial=NUMBER"
         )

@@ -22,7 +22,7 @@ from kindling.sweeps import table, words
 from kindling.sweeps.claims import Claims
 from kindling.sweeps.commands import gpus_of
 from kindling.sweeps.jobs import Jobs, death
-from kindling.sweeps.objectives import front_of, objectives_of
+from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
 from kindling.sweeps.recipe import recipe
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
@@ -222,16 +222,21 @@ class Sweep:
         table.show(table.table(trials, description, MOST_SHOWN, table.width()))
         if len(trials) > MOST_SHOWN:
             print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {self.folder}")
-        front = front_of(trials, self.objectives)
-        for trial in front:
-            said = f"trial {trial.number}, {words.values(trial, self.objectives)}"
-            print(f"best: {said}: {words.chosen(trial)}")
-            self._write_recipe(trial, said, "best" if len(self.objectives) == 1 else f"best_{trial.number}")
-        self._draw(description, trials)
+        if is_over_seeds(description):
+            print(words.over_seeds(trials, self.objectives), flush=True)
+        else:
+            self._show_best(trials)
+            self._draw(description, trials)
         print(f"sweep: {words.counts(trials)}; {self.folder}", flush=True)
         failed = sum(trial.state == "failed" for trial in trials)
         if failed:
             raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
+
+    def _show_best(self, trials: Sequence[Trial]) -> None:
+        for trial in front_of(trials, self.objectives):
+            said = f"trial {trial.number}, {words.values(trial, self.objectives)}"
+            print(f"best: {said}: {words.chosen(trial)}")
+            self._write_recipe(trial, said, "best" if len(self.objectives) == 1 else f"best_{trial.number}")
 
     def _draw(self, description: Mapping[str, Any], trials: Sequence[Trial]) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
 
 from kindling.run_folders.trials import Trial
@@ -55,6 +56,13 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def over_seeds(trials: Sequence[Trial], objectives: Mapping[str, str]) -> str:
+    """The mean and the spread of trials that differ in their seeds alone, of which none is the best."""
+    found = {name: [value for trial in trials if (value := trial.value(name)) is not None] for name in objectives}
+    shown = [f"{name} {fmean(of):.5g} ± {stdev(of):.2g}" for name, of in found.items() if len(of) > 1]
+    return f"mean ± standard deviation: {', '.join(shown)}" if shown else "fewer than two numbers"
 
 
 def counts(trials: Sequence[Trial]) -> str:
