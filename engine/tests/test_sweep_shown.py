@@ -148,6 +148,37 @@ def test_a_sweep_without_results_has_words_instead_of_pictures(capsys, tmp_path)
     ]
 
 
+@pytest.mark.slow
+def test_whatever_the_trials_hold_is_drawn_and_is_a_study(capsys, tmp_path):
+    odd = {
+        "a\x1b[2J$x^": "1,2",
+        "few": "tag(log,interval(0.1,1))",
+        "many": ",".join(map(str, range(300))),
+        "none": None,
+    }
+    values = [("1", "-5"), ("2", "nan"), ("3", "0.0"), ("$", "0.5"), ("\x1b[31m", "1e999"), ("1", "x")]
+    trials = [
+        ({"a\x1b[2J$x^": text, "few": number, "many": 7}, "finished", [float(place)])
+        for place, (text, number) in enumerate(values)
+    ]
+    folder = write_sweep(tmp_path / "s", [*trials, ({}, "finished", [10**400])], params=odd)
+    code, lines, error = shown(capsys, folder, "--plots", "--db", tmp_path / "a.db")
+    assert (code, error) == (0, "")
+    assert "\x1b" not in "".join(lines)
+    code, lines, _ = shown(capsys, write_sweep(tmp_path / "t", trials, params={}), "--plots")
+    assert (code, lines[-1].split(": ")[-1]) == (0, "history.png")
+
+
+def test_a_default_outside_of_the_space_is_no_parameter_for_optuna(tmp_path):
+    from kindling.sweeps.sampling import frozen
+    from kindling.sweeps.study import space_of
+
+    params = {"optimizer.weight_decay": "tag(log,interval(1e-6,1))"}
+    folder = write_sweep(tmp_path / "s", [({"optimizer.weight_decay": 0.0}, "finished", [1.0])], params=params)
+    (trial,) = read_trials(folder)
+    assert frozen(trial, space_of({"params": params}, []), {"val/loss": "min"}).params == {}
+
+
 def many(num: int) -> list[tuple[dict[str, Any], str, Any]]:
     eights = product(range(num // 8), some())
     return [(params | {"optimizer.lr": 0.01 / (1 + eight)}, status, found) for eight, (params, status, found) in eights]

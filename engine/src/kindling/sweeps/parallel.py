@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from kindling.config.space import Param
 from kindling.run_folders.trials import Trial
-from kindling.sweeps.plots import Plotted, cut, position
+from kindling.sweeps.plots import Plotted, named_choices, position
 
 # The best trials are dark.
 COLOURS = {"min": "viridis", "max": "viridis_r"}
@@ -86,7 +86,7 @@ def _value(param: Param, trial: Trial) -> float:
 
 def scale_of(param: Param, shown: Plotted) -> Scale:
     if param.choices:
-        named = tuple((float(place), cut(text)) for place, text in enumerate(param.choices))
+        named = tuple((float(place), text) for place, text in named_choices(param).items())
         return Scale(0, len(param.choices) - 1, False, named)
     # Trials to begin with may lie outside.
     there = [value for trial in shown.trials if not math.isnan(value := _value(param, trial))]

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from kindling.config.space import Param
+from kindling.run_folders.listing import text_of
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of
 from kindling.sweeps.table import short_names
@@ -21,10 +22,12 @@ FAR = 50
 COLUMNS = 4
 # From how many trials on an importance is more than a hint.
 MANY = 50
-# Characters of a value.
-LONGEST = 16
+# Characters of a value, and of a name.
+LONGEST, LONGEST_NAME = 16, 24
 # Characters of all values side by side.
 WIDEST = 24
+# Choices that an axis names.
+MOST_CHOICES = 12
 # Numbers of more trials would overlap.
 MOST_NAMED = 25
 
@@ -71,7 +74,8 @@ def plotted(objective: str, better: str, space: Sequence[Param], trials: Sequenc
             state = {"finished": "no number", "open": "not ended"}.get(trial.state, trial.state)
             others.setdefault(state, []).append(trial.number)
     scores = [score for score in found.values() if score is not None]
-    return Plotted(objective, better, space, scored, scores, others, short_names([param.key for param in space]))
+    labels = {key: cut(short, LONGEST_NAME) for key, short in short_names([param.key for param in space]).items()}
+    return Plotted(cut(objective, LONGEST_NAME), better, space, scored, scores, others, labels)
 
 
 def history(shown: Plotted) -> Figure:
@@ -104,7 +108,9 @@ def importances(importance: Mapping[str, float], num_trials: int) -> Figure:
     axes = figure.subplots()
     bars = axes.barh(range(len(ordered)), [share for _, share in ordered], color="C0")
     axes.bar_label(bars, [f"{share:.2f}" for _, share in ordered], padding=3, fontsize=9)
-    axes.set_yticks(range(len(ordered)), [cut(key.lstrip("+"), 40) for key, _ in ordered], parse_math=False)
+    axes.set_yticks(
+        range(len(ordered)), [cut(key.lstrip("+"), 2 * LONGEST_NAME) for key, _ in ordered], parse_math=False
+    )
     axes.set(xlim=(0, 1.1 * ordered[-1][1] or 1), xlabel="share of the importance (PED-ANOVA)")
     doubt = "; of so few, a hint at most" if num_trials < MANY else ""
     axes.set_title(f"what sets the best of {num_trials} finished trials apart{doubt}", fontsize=10)
@@ -126,8 +132,8 @@ def front(objectives: Mapping[str, str], trials: Sequence[Trial]) -> Figure:
         for trial in best[:MOST_NAMED]:
             place = (trial.value(across), trial.value(up))
             axes.annotate(str(trial.number), place, (4, 4), textcoords="offset points", fontsize=8)
-        axes.set_xlabel(f"{across} ({objectives[across]})", parse_math=False)
-        axes.set_ylabel(f"{up} ({objectives[up]})", parse_math=False)
+        axes.set_xlabel(f"{cut(across, LONGEST_NAME)} ({objectives[across]})", parse_math=False)
+        axes.set_ylabel(f"{cut(up, LONGEST_NAME)} ({objectives[up]})", parse_math=False)
     for axes in grid.flat[len(pairs) :]:
         axes.set_axis_off()
     figure.legend(
@@ -163,9 +169,9 @@ def _slice(axes: Axes, shown: Plotted, param: Param) -> None:
         across = [value + 0.25 * _spread(number) for value, number in zip(across, numbers, strict=True)]
         is_wide = sum(map(len, param.choices)) > WIDEST
         turned: dict[str, Any] = {"rotation": 30, "ha": "right"} if is_wide else {}
-        names = list(map(cut, param.choices))
-        axes.set_xticks(range(len(names)), names, parse_math=False, fontsize=8, **turned)
-        axes.set_xlim(-0.5, len(names) - 0.5)
+        named = named_choices(param)
+        axes.set_xticks(list(named), list(named.values()), parse_math=False, fontsize=8, **turned)
+        axes.set_xlim(-0.5, len(param.choices) - 0.5)
     else:
         axes.set_xscale("log" if param.log else "linear")
         # All of the interval is shown, also where no trial was.
@@ -185,7 +191,15 @@ def _spread(number: int) -> float:
     return 2 * ((number * 0.618) % 1) - 1
 
 
+def named_choices(param: Param) -> dict[int, str]:
+    """By their places, the choices that an axis names: all, or evenly chosen ones of many."""
+    step = -(-len(param.choices) // MOST_CHOICES)
+    return {place: cut(param.choices[place]) for place in range(0, len(param.choices), step)}
+
+
 def cut(text: str, longest: int = LONGEST) -> str:
+    """As much as an axis has room for, without what is no letter."""
+    text = text_of(" ".join(text.split()))
     return text if len(text) <= longest else f"{text[: longest - 1]}…"
 
 

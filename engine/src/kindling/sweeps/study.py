@@ -1,6 +1,7 @@
 """A sweep as a study of Optuna: in memory for its importances, or as a file for optuna-dashboard."""
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -91,6 +92,8 @@ def importances_of(study: optuna.Study) -> dict[str, float]:
     with may_change():
         # At least five of the best, as its authors advise.
         share = min(0.5, max(0.1, 5 / len(finished)))
+        # Of trials that are all the same, for one.
+        warnings.simplefilter("ignore", UserWarning)
         judge = optuna.importance.PedAnovaImportanceEvaluator(target_quantile=share)
         return dict(optuna.importance.get_param_importances(study, evaluator=judge))
 
