@@ -4,32 +4,27 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
 
-from kindling.config import project
 from kindling.config.space import Grid
-from kindling.errors import ConfigError, Interrupted, KindlingError, one_line
-from kindling.files.redaction import redact_text
-from kindling.files.whole_file import write_whole
+from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.process.cores import available_cores
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
-from kindling.sweeps import table, words
+from kindling.sweeps import words
 from kindling.sweeps.claims import Claims
 from kindling.sweeps.commands import gpus_of
+from kindling.sweeps.ending import conclude
 from kindling.sweeps.jobs import Jobs, death
-from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
-from kindling.sweeps.recipe import recipe
+from kindling.sweeps.objectives import objectives_of
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
 # Between two looks at the processes, and at what others may have left.
 LOOK_S, LOOK_FOR_TRIALS_S = 0.02, 1.0
-# Rows of the table at the end.
-MOST_SHOWN = 20
 
 
 class Running(NamedTuple):
@@ -116,7 +111,7 @@ class Sweep:
         except BaseException:
             self._stop()
             raise
-        self._conclude()
+        conclude(self.folder, self.trials.read(), self.jobs.loader, self.fixed)
 
     def _start_some(self) -> bool:
         """Start as many trials as there are places; whether there is anything to wait for."""
@@ -212,45 +207,3 @@ class Sweep:
             print(
                 f"sweep: {jobs} trials at a time share {cores} cores; sweep.n_jobs={cores} would be quicker", flush=True
             )
-
-    def _conclude(self) -> None:
-        """
-        Raises:
-            KindlingError: trials have failed.
-        """
-        trials, description = self.trials.read(), read_sweep(self.folder) or {}
-        table.show(table.table(trials, description, MOST_SHOWN, table.width()))
-        if len(trials) > MOST_SHOWN:
-            print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {self.folder}")
-        if is_over_seeds(description):
-            print(words.over_seeds(trials, self.objectives), flush=True)
-        else:
-            self._show_best(trials)
-            self._draw(description, trials)
-        print(f"sweep: {words.counts(trials)}; {self.folder}", flush=True)
-        failed = sum(trial.state == "failed" for trial in trials)
-        if failed:
-            raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
-
-    def _show_best(self, trials: Sequence[Trial]) -> None:
-        for trial in front_of(trials, self.objectives):
-            said = f"trial {trial.number}, {words.values(trial, self.objectives)}"
-            print(f"best: {said}: {words.chosen(trial)}")
-            self._write_recipe(trial, said, "best" if len(self.objectives) == 1 else f"best_{trial.number}")
-
-    def _draw(self, description: Mapping[str, Any], trials: Sequence[Trial]) -> None:
-        try:
-            from kindling.sweeps.pictures import draw
-
-            if draw(self.folder, description, trials):
-                print(f"pictures: {self.folder / 'plots'}")
-        except Exception as error:
-            # What the trials have found does not depend on it.
-            print(f"warning: no pictures of the sweep: {one_line(error)}", flush=True)
-
-    def _write_recipe(self, best: Trial, said: str, name: str) -> None:
-        title = f"The best of {self.folder.name}: {said}"
-        file = self.folder / f"{name}.yaml"
-        with write_whole(file) as stream:
-            stream.write(redact_text(recipe(self.jobs.loader, [*self.fixed, *best.overrides], title)))
-        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
