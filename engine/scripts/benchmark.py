@@ -12,6 +12,8 @@
     python engine/scripts/benchmark.py data            batches against torchvision and PIL
     python engine/scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
+    python engine/scripts/benchmark.py pruning         32 trials of experiment=cnn with pruning against without
+    python engine/scripts/benchmark.py runs            `runs.py ls` over 500 runs
     python engine/scripts/benchmark.py compile         the second run with torch.compile against the first
     python engine/scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
     python engine/scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
@@ -42,6 +44,7 @@ from benchmarks import (
     recipes,
     resume,
     serving,
+    sweeps,
     techniques,
     tensorboard,
 )
@@ -60,6 +63,8 @@ TABLES = {
     "data": data.data,
     "start": commands.start,
     "sweep": commands.sweep,
+    "pruning": sweeps.pruning,
+    "runs": sweeps.runs,
     "compile": commands.compiled,
     "memory": commands.memory,
     "profile": profiles.profile,

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,7 +49,7 @@ def test_each_run_is_listed_with_its_status_and_what_is_broken_is_listed_as_such
         *(["cnn/0", "finished"], ["cnn/1", "finished"], ["cnn/2", "finished"], ["cnn/3", "failed"]),
         *(["old/broken", "unreadable"], ["sweeps/cnn_grid/0", "killed"]),
     ]
-    assert lines[4].endswith("RuntimeError: of")
+    assert lines[4].endswith("RuntimeError: of…")
     assert lines[-1] == f"6 runs in {logs}"
 
 
@@ -87,8 +89,8 @@ def test_json_has_all_settings_and_metrics(capsys, logs):
         (["ls", "{logs}", "--columns", "optimiser.lr"], "did you mean optimizer.lr?"),
         (["ls", "{logs}", "--where", "status"], "error: --where: given status; allowed: a column, one of >= <= != = >"),
         (["sweep", "{logs}"], "error: folder: given {logs}, which holds no sweep; allowed: a folder below logs/sweeps"),
-        (["lst"], "error: argument ls|sweep: invalid choice: 'lst'"),
-        ([], "error: the following arguments are required: ls|sweep; see python runs.py --help"),
+        (["lst"], "error: argument ls|sweep|confirm: invalid choice: 'lst'"),
+        ([], "error: the following arguments are required: ls|sweep|confirm; see python runs.py --help"),
     ],
 )
 def test_what_cannot_be_listed_is_one_line(capsys, logs, arguments, said):
@@ -102,6 +104,37 @@ def test_a_reason_cannot_move_the_cursor(capsys, tmp_path):
     _, lines, _ = listed(capsys, "ls", tmp_path / "logs")
     assert "\x1b" not in "".join(lines)
     assert "gone" in lines[1]
+
+
+def test_a_table_fits_eighty_columns_and_says_what_has_no_room(capsys, logs, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    name = f"2026-11-27_{'0' * 40}"
+    write_run(logs / "cnn" / name, settings={f"k{number}": number for number in range(10_000)})
+    columns = ["--columns", ",".join(f"k{number}" for number in range(10_000))]
+    _, lines, _ = listed(capsys, "ls", logs, *columns, "--where", f"run=cnn/{name}")
+    assert max(map(len, lines[:-1])) <= 80
+    assert "".join(line.split()[0] for line in lines[1:-1]) == f"cnn/{name}"
+    assert "no room for k10, k11, k12 and 9989 more, which --json has" in lines[-1]
+    _, lines, _ = listed(capsys, "ls", logs, "--where", "status=failed")
+    assert lines[:-1] == [
+        "run    status  started           reason",
+        "cnn/3  failed  2026-01-02 03:04  RuntimeError: of…",
+    ]
+
+
+def test_numbers_of_any_size_are_sorted_and_compared(capsys, tmp_path):
+    for name, value in {"a": 10**400, "b": float("nan"), "c": 2, "d": float("inf"), "e": -1.5}.items():
+        write_run(tmp_path / name, metrics={"x": value}, settings={"hidden": [1, 2], "run": "no"})
+    _, lines, _ = listed(capsys, "ls", tmp_path, "--sort", "x")
+    assert [line.split()[0] for line in lines[1:-1]] == ["e", "c", "a", "d", "b"]
+    _, lines, _ = listed(capsys, "ls", tmp_path, "--where", "x>1", "--where", "hidden=[1,2]", "--json")
+    assert [row["run"] for row in json.loads("\n".join(lines))] == ["a", "c", "d"]
+
+
+def test_a_list_of_runs_waits_for_no_heavy_import():
+    heavy = "hydra", "omegaconf", "torch", "optuna", "matplotlib"
+    code = f"import sys, kindling.runs; print([each for each in {heavy} if each in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 @pytest.mark.slow

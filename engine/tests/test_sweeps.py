@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from omegaconf import OmegaConf
 
+import kindling.sweeps.pictures
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
 from kindling.config import project
@@ -61,6 +62,13 @@ def test_a_parameter_is_there_only_under_its_condition(tmp_path):
     asked = [ask(SETTINGS | {"sampler": "random"}, space, number, []) for number in range(20)]
     assert {values["optimizer"] for values in asked} == {"adamw", "sgd"}
     assert all(("optimizer.momentum" in values) == (values["optimizer"] == "sgd") for values in asked)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_choice_is_asked_for_as_it_was_given(sampler):
+    space = space_of("seed=1,2", "test=true,false", "model.hidden=[8],[16]", "experiment_name='1','a b'")
+    asked = ask(SETTINGS | {"sampler": sampler}, space, 3, [])
+    assert all(asked[param.key] in param.choices for param in space)
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random"])

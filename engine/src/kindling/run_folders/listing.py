@@ -1,5 +1,6 @@
 """Runs as rows of a table, from their run.json alone, which is read with distrust."""
 
+import math
 import operator
 import os
 import re
@@ -89,25 +90,26 @@ def chosen(rows: Sequence[Row], conditions: Sequence[str], key: str | None, *, r
         if not match:
             raise ConfigError(f"--where: given {text}; allowed: a column, one of {' '.join(OPERATORS)}, and a value")
         name, compare, value = match[1].strip(), OPERATORS[match[2]], match[3].strip()
-        refuse_unknown("--where", name, rows)
+        refuse_unknown("--where", [name], rows)
         found = [row for row in found if _holds(row[name], compare, value)]
     if key is None:
         return found
-    refuse_unknown("--sort", key, rows)
-    known = [row for row in found if row[key] is not None]
+    refuse_unknown("--sort", [key], rows)
+    known = [row for row in found if not _is_nothing(row[key])]
     known.sort(key=lambda row: _comparable(row[key]), reverse=reverse)
-    return [*known, *(row for row in found if row[key] is None)]
+    return [*known, *(row for row in found if _is_nothing(row[key]))]
 
 
-def refuse_unknown(flag: str, name: str, rows: Sequence[Row]) -> None:
+def refuse_unknown(flag: str, names: Sequence[str], rows: Sequence[Row]) -> None:
     """
     Raises:
-        ConfigError: no run has a column of this name.
+        ConfigError: no run has a column of one of these names.
     """
     known = {*FACTS, *(key for row in rows for key in row.others)}
-    if rows and name not in known:
-        allowed = f"{', '.join(FACTS)}, a setting such as optimizer.lr, or a metric such as val/loss"
-        raise ConfigError(str(Fault(flag, name, allowed, nearest(name, known))))
+    for name in names if rows else ():
+        if name not in known:
+            allowed = f"{', '.join(FACTS)}, a setting such as optimizer.lr, or a metric such as val/loss"
+            raise ConfigError(str(Fault(flag, name, allowed, nearest(name, known))))
 
 
 def _holds(value: Any, compare: Callable[[Any, Any], bool], wanted: str) -> bool:
@@ -116,15 +118,22 @@ def _holds(value: Any, compare: Callable[[Any, Any], bool], wanted: str) -> bool
         return compare is operator.ne
     if isinstance(value, int | float) and not isinstance(value, bool):
         try:
-            return compare(float(value), float(wanted))
+            return compare(value, float(wanted))
         except ValueError:
             return compare is operator.ne
-    return compare(text_of(value), wanted)
+    # Of a list, as it is typed on a command line.
+    return compare(text_of(value).replace(", ", ","), wanted.replace(", ", ","))
+
+
+def _is_nothing(value: Any) -> bool:
+    """NaN has no place in an order."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _comparable(value: Any) -> tuple[bool, float, str]:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return not is_number, float(value) if is_number else 0.0, "" if is_number else text_of(value)
+    # An integer may be too large for a float.
+    return not is_number, value if is_number else 0.0, "" if is_number else text_of(value)
 
 
 def text_of(value: Any) -> str:

@@ -62,10 +62,8 @@ class Trial:
     @property
     def score(self) -> float | None:
         """The best value of what was monitored; None unless the trial finished with a number."""
-        score = ((self.facts or {}).get("best") or {}).get("score")
-        if self.state != "finished" or not isinstance(score, int | float) or not math.isfinite(score):
-            return None
-        return float(score)
+        score = _number(((self.facts or {}).get("best") or {}).get("score"))
+        return score if self.state == "finished" and score is not None and math.isfinite(score) else None
 
     def value(self, name: str) -> float | None:
         """A metric, at the validation at which what was monitored was best; or one of FACTS.
@@ -105,7 +103,7 @@ class Trial:
 def _number(value: Any) -> float | None:
     try:
         return None if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

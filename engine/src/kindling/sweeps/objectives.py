@@ -11,6 +11,11 @@ def objectives_of(settings: Mapping[str, Any]) -> dict[str, str]:
     return settings.get("objectives") or {settings["monitor"]: settings["better"]}
 
 
+def is_over_seeds(settings: Mapping[str, Any]) -> bool:
+    """Whether the trials of a sweep differ in their seeds alone: the best of them is only the luckiest."""
+    return list(settings.get("params") or ()) == ["seed"]
+
+
 def values_of(trial: Trial, objectives: Mapping[str, str]) -> list[float] | None:
     """The value for each objective; None if any is missing."""
     found = [trial.value(name) for name in objectives]

@@ -117,6 +117,8 @@ def _value(text: str | None, param: Param) -> Any:
     if text is None or param.choices:
         return text if text in param.choices else None
     try:
-        return int(text) if param.whole else float(text)
+        number = int(text) if param.whole else float(text)
     except ValueError:
         return None
+    # Optuna takes no logarithm of a default that is 0.
+    return number if param.low <= number <= param.high else None

@@ -38,7 +38,9 @@ def read_command(loader: Any, settings: Mapping[str, Any], arguments: Sequence[s
 
     overrides = [each for each in map(parse, arguments) if not is_of_the_sweep(each.key_or_group)]
     space = space_of(parse, settings, overrides)
-    return space, [str(each.input_line) for each in overrides if not each.is_sweep_override()]
+    # Of a setting that is given twice the last counts, and sweep.json keeps no order.
+    fixed = {each.get_key_element(): str(each.input_line) for each in overrides if not each.is_sweep_override()}
+    return space, list(fixed.values())
 
 
 def is_of_the_sweep(key: str) -> bool:

@@ -9,22 +9,18 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from omegaconf import DictConfig
-from rich.console import Console
 
-from kindling.config import project
 from kindling.config.space import Grid
 from kindling.errors import ConfigError, Interrupted, KindlingError
-from kindling.files.redaction import redact_text
-from kindling.files.whole_file import write_whole
 from kindling.process.cores import available_cores
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
 from kindling.sweeps.claims import Claims
 from kindling.sweeps.commands import gpus_of
+from kindling.sweeps.ending import conclude
 from kindling.sweeps.jobs import Jobs, death
-from kindling.sweeps.objectives import front_of, objectives_of
-from kindling.sweeps.recipe import recipe
+from kindling.sweeps.objectives import objectives_of
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
 # Between two looks at the processes, and at what others may have left.
@@ -115,7 +111,7 @@ class Sweep:
         except BaseException:
             self._stop()
             raise
-        self._conclude()
+        conclude(self.folder, self.trials.read(), self.jobs.loader, self.fixed)
 
     def _start_some(self) -> bool:
         """Start as many trials as there are places; whether there is anything to wait for."""
@@ -211,27 +207,3 @@ class Sweep:
             print(
                 f"sweep: {jobs} trials at a time share {cores} cores; sweep.n_jobs={cores} would be quicker", flush=True
             )
-
-    def _conclude(self) -> None:
-        """
-        Raises:
-            KindlingError: trials have failed.
-        """
-        trials = self.trials.read()
-        Console(width=100, highlight=False).print(words.table(trials, self.settings))
-        front = front_of(trials, self.objectives)
-        for trial in front:
-            said = f"trial {trial.number}, {words.values(trial, self.objectives)}"
-            print(f"best: {said}: {words.chosen(trial)}")
-            self._write_recipe(trial, said, "best" if len(self.objectives) == 1 else f"best_{trial.number}")
-        print(f"sweep: {words.counts(trials)}; {self.folder}", flush=True)
-        failed = sum(trial.state == "failed" for trial in trials)
-        if failed:
-            raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
-
-    def _write_recipe(self, best: Trial, said: str, name: str) -> None:
-        title = f"The best of {self.folder.name}: {said}"
-        file = self.folder / f"{name}.yaml"
-        with write_whole(file) as stream:
-            stream.write(redact_text(recipe(self.jobs.loader, [*self.fixed, *best.overrides], title)))
-        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")

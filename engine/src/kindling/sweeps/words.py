@@ -1,15 +1,12 @@
-"""What a sweep prints: a line for each trial, and a table at the end."""
+"""What a sweep prints: a line for each trial, and what came of all."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from statistics import fmean, stdev
 from typing import Any
-
-from rich.table import Table
 
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
-
-MOST_SHOWN = 20
 
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
@@ -61,16 +58,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def table(trials: Sequence[Trial], settings: Mapping[str, Any]) -> Table:
-    """The trials, best first."""
-    objectives = objectives_of(settings)
-    found = Table("trial", *objectives, "settings", "", box=None, pad_edge=False)
-    ordered = sorted(trials, key=lambda trial: rank(trial, objectives))
-    for trial in ordered[:MOST_SHOWN]:
-        numbers = [trial.value(name) for name in objectives]
-        shown = ["" if number is None else f"{number:.5g}" for number in numbers]
-        found.add_row(str(trial.number), *shown, chosen(trial), result(trial, objectives) if None in numbers else "")
-    return found
+def over_seeds(trials: Sequence[Trial], objectives: Mapping[str, str]) -> str:
+    """The mean and the spread of trials that differ in their seeds alone, of which none is the best."""
+    found = {name: [value for trial in trials if (value := trial.value(name)) is not None] for name in objectives}
+    shown = [f"{name} {fmean(of):.5g} ± {stdev(of):.2g}" for name, of in found.items() if len(of) > 1]
+    return f"mean ± standard deviation: {', '.join(shown)}" if shown else "fewer than two numbers"
 
 
 def counts(trials: Sequence[Trial]) -> str:

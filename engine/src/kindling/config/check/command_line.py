@@ -103,7 +103,7 @@ class Check:
         fault = None
         if key == "paths.run":
             fault = Fault(key, value, "paths.logs, under which each run has a folder, or hydra.run.dir for this one")
-        elif key == "sweep.params" or key.startswith("sweep.params."):
+        elif (key == "sweep.params" and not override.is_delete()) or key.startswith("sweep.params."):
             fault = Fault(key, value, "the settings themselves, such as optimizer.lr=0.1,0.2; a YAML file for more")
         elif key == "hydra":
             fault = Fault(key, value, "keys below it, such as hydra.verbose=true")

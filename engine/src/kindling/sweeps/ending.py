@@ -1,0 +1,70 @@
+"""What the end of a sweep says and leaves: its table, the best trials as experiments, its pictures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kindling.config import project
+from kindling.errors import KindlingError, one_line
+from kindling.files.redaction import redact_text
+from kindling.files.whole_file import write_whole
+from kindling.run_folders.trials import Trial, read_sweep
+from kindling.sweeps import table, words
+from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
+from kindling.sweeps.recipe import recipe
+
+# Rows of the table.
+MOST_SHOWN = 20
+
+
+def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence[str]) -> None:
+    """
+    Args:
+        folder: of the sweep.
+        trials: all of them.
+        loader: Hydra's, which knows the groups.
+        fixed: the overrides that all trials have.
+
+    Raises:
+        KindlingError: trials have failed.
+    """
+    description = read_sweep(folder) or {}
+    table.show(table.table(trials, description, MOST_SHOWN, table.width()))
+    if len(trials) > MOST_SHOWN:
+        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {folder}")
+    if is_over_seeds(description):
+        print(words.over_seeds(trials, objectives_of(description)))
+    else:
+        _write_best(folder, description, trials, loader, fixed)
+        _draw(folder, description, trials)
+    print(f"sweep: {words.counts(trials)}; {folder}", flush=True)
+    failed = sum(trial.state == "failed" for trial in trials)
+    if failed:
+        raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
+
+
+def _write_best(
+    folder: Path, description: Mapping[str, Any], trials: Sequence[Trial], loader: Any, fixed: Sequence[str]
+) -> None:
+    objectives = objectives_of(description)
+    for trial in front_of(trials, objectives):
+        said = f"trial {trial.number}, {words.values(trial, objectives)}"
+        print(f"best: {said}: {words.chosen(trial)}")
+        file = folder / ("best.yaml" if len(objectives) == 1 else f"best_{trial.number}.yaml")
+        text = recipe(loader, [*fixed, *trial.overrides], f"The best of {folder.name}: {said}")
+        with write_whole(file) as stream:
+            stream.write(redact_text(text))
+        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
+
+
+def _draw(folder: Path, description: Mapping[str, Any], trials: Sequence[Trial]) -> None:
+    try:
+        from kindling.sweeps.pictures import draw
+
+        files = draw(folder, description, trials)
+    except Exception as error:
+        # What the trials have found does not depend on it.
+        print(f"warning: no pictures of the sweep: {one_line(error)}")
+        return
+    if files:
+        print(f"pictures: {files[0].parent}")
