@@ -59,7 +59,7 @@ def test_the_best_epoch_is_marked_in_each_panel_and_named_in_that_of_its_metric(
     panels = plot_curves(read_curves(folder), {"status": "finished", "best": BEST}, "run").axes
     for axes in panels:
         assert any(line.get_linestyle() == "--" and list(line.get_xdata()) == [19, 19] for line in axes.lines)
-    assert last_word(panels[0]) == "best: val/loss 0.6 in epoch 2", "counted from 1, as the terminal does"
+    assert last_word(panels[0]) == "best: val/loss 0.6 in epoch 1", "counted from 0, as on the terminal"
     settings = {"monitor": "val/f1", "monitor_mode": "max"}
     cut = plot_curves(read_curves(folder), {"status": "interrupted", "best": None, "settings": settings}, "run").axes
     assert last_word(cut[1]) == "best: val/f1 0.3"

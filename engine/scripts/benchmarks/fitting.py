@@ -12,7 +12,6 @@ from typing import Any
 import torch.nn.functional as F
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import nn
 from torch.optim import AdamW
 
@@ -27,6 +26,7 @@ from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.images.doctor.callback import Doctor
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers.csv import MetricsCSV
+from kindling.loggers.tensorboard_run import TensorBoardRun
 from kindling.stages import Stage
 from kindling.training.optimization import cosine
 from kindling.training.task import StepOutput, Task
@@ -110,7 +110,7 @@ def defaults(folder: Path) -> dict[str, Any]:
         ],
         "logger": [
             MetricsCSV(str(folder)),
-            TensorBoardLogger(folder, "", "tensorboard", default_hp_metric=False),
+            TensorBoardRun(folder, "", "tensorboard", default_hp_metric=False),
         ],
         "plugins": [WholeCheckpointIO()],
     }

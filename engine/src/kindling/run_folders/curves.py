@@ -113,7 +113,7 @@ def best_point(curves: Curves, best: Mapping[str, Any]) -> tuple[str, int, float
     if not points or score is None:
         return None
     step, value = min(points, key=lambda point: abs(point[1] - score))
-    in_epoch = f" in epoch {epoch + 1}" if epoch is not None else ""
+    in_epoch = f" in epoch {epoch}" if epoch is not None else ""
     return str(monitor), step, value, f"best: {monitor} {score:.4g}{in_epoch}"
 
 
