@@ -5,6 +5,7 @@ A command or a file of a recipe, a model or a data set that you have removed is 
 
 import re
 import shlex
+from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
@@ -81,6 +82,9 @@ def test_a_command_that_is_shown_composes(command, places, tmp_path):
     if not is_sweep:
         assert compose(overrides, entry)
         return
+    launcher = re.search(r"hydra/launcher=([a-z]+)", command)
+    if launcher and not find_spec(f"hydra_plugins.hydra_{launcher[1]}_launcher"):
+        pytest.skip(f"{launcher[1]} is not installed")
     with Composer(entry) as composer:
         check = Check(composer, sweep=True)
         refuse(check.run(overrides))
