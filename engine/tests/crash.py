@@ -458,6 +458,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
         checkpoint.load(file)
     if len(kept) < min(after, 3):  # the oldest may have become undeletable
         wrong.append(f"kept {kept}")
+    wrong += [f"{file}: {error}" for file in folder.rglob("run.json") if (error := _misread(file))]
     wrong += [f"{file}: running" for file in folder.rglob("run.json") if mounted and '"running"' in file.read_text()]
     if mounted:
         subprocess.run(["umount", folder], check=True)
@@ -479,13 +480,21 @@ def _mount(folder: Path) -> bool:
     )
 
 
+def _misread(file: Path) -> str:
+    try:
+        json.loads(file.read_bytes())
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
 def _refuse(kind: str, folder: Path) -> None:
     if kind == "full":
         with suppress(OSError), (folder / "filler").open("wb", buffering=0) as stream:
             while True:
                 stream.write(bytes(4096))
     elif kind == "limited":  # no file may grow beyond
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (16_384, resource.RLIM_INFINITY))
     else:
         for each in (folder, *folder.rglob("*/")):
             each.chmod(0o555)

@@ -55,14 +55,21 @@ def overwrite(path: Path, content: bytes) -> None:
     """Write a text, and blanks after it, over what a file holds: a full disk has room for no other file.
 
     Raises:
-        OSError: the file is shorter, cannot be written, or has another name, which would show the text too.
+        OSError: the file is shorter, cannot be written, or has another name, which would show the text too; it holds
+            what it held.
     """
-    descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    with open(descriptor, "wb", buffering=0) as stream:
-        found = os.fstat(descriptor)
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+    with open(descriptor, "r+b", buffering=0) as stream:
+        found, before = os.fstat(descriptor), stream.readall()
         if found.st_nlink > 1 or found.st_size < len(content):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
-        stream.write(content.ljust(found.st_size))
+        stream.seek(0)
+        written = stream.write(content.ljust(len(before)))
+        # A limit of the size of files lets a part through.
+        if written < len(before):
+            stream.seek(0)
+            stream.write(before[:written])
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
 
 
 def wait_for_disk(path: Path) -> None:

@@ -154,7 +154,11 @@ class RunRecord:
         try:
             self.update()
         except OSError:
-            self._overwrite()
+            # What ended the run is told before it.
+            try:
+                self._overwrite()
+            except OSError as error:
+                log.warning("warning: run.json: cannot be written (%s); it still says running", error.strerror)
         self.close_trackers(status, reason)
 
     def _overwrite(self) -> None:
