@@ -124,7 +124,7 @@ def test_a_rename_that_was_killed_goes_on(copy, monkeypatch):
         ("yaml", "imports something else already"),
         ("json", "imports something else already"),
         (project.ENGINE, "imports something else already"),
-        ("configs", "imports something else already"),
+        ("configs", "allowed: "),
         ("model", "a word that stands in "),
     ],
 )
