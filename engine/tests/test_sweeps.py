@@ -28,6 +28,7 @@ from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
 from kindling.sweeps.pruning import Pruning, pruned, pruning_of
 from kindling.sweeps.sampling import ask
+from kindling.sweeps.sweep import Sweep
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
 from test_sweep_space import space_of
@@ -301,6 +302,19 @@ def test_a_sweep_that_is_ended_by_a_signal_goes_on_with_the_trial_that_ran(tmp_p
     assert facts["status"] == "interrupted"
     assert [trial.state for trial in read_trials(folder)] == ["open"]
     assert list(folder.rglob("step_*.ckpt"))
+
+
+def test_a_trial_that_is_interrupted_twice_without_a_new_checkpoint_has_failed(tmp_path):
+    sweep = object.__new__(Sweep)
+    sweep.interrupted = {}
+    trial = Trial(tmp_path / "0", {})
+    assert [sweep._is_stuck(trial), sweep._is_stuck(trial)] == [False, True]
+    saved = tmp_path / "0" / "checkpoints" / "last.ckpt"
+    saved.parent.mkdir(parents=True)
+    saved.touch()
+    assert [sweep._is_stuck(trial), sweep._is_stuck(trial)] == [False, True]
+    os.utime(saved, (1, 1))
+    assert not sweep._is_stuck(trial)
 
 
 def test_the_best_trial_is_an_experiment_that_composes_to_its_config(tmp_path):

@@ -1,5 +1,6 @@
 """The loop of a sweep: which trial comes next, and what came of those that ended."""
 
+import math
 import os
 import signal
 import sys
@@ -81,6 +82,8 @@ class Sweep:
         self.running: dict[int, Running] = {}
         self.ended_s: list[float] = []
         self.waits_for: list[int] = []
+        # By trial that was interrupted alone: the time of its checkpoint; None if it has none.
+        self.interrupted: dict[int, float | None] = {}
         self.started = time.monotonic()
 
     def run(self) -> None:
@@ -166,9 +169,21 @@ class Sweep:
         elif trial.state == "open" and (trial.facts or {}).get("status") != "interrupted":
             trial.outcome = {"state": "failed", "reason": death(code, trial.folder)}
             write_trial(trial)
+        elif trial.state == "open" and self._is_stuck(trial):
+            reason = f"interrupted twice without a new checkpoint: {trial.reason}"
+            trial.outcome = {"state": "failed", "reason": reason}
+            write_trial(trial)
         running.claim.release()
         self.ended_s.append(time.monotonic() - running.started)
         print(words.line(trial, self.trials.read(), self.settings, self._left_s()), flush=True)
+
+    def _is_stuck(self, trial: Trial) -> bool:
+        """Whether a trial was interrupted alone twice without a checkpoint between, so that it would be for ever."""
+        file = trial.folder / "checkpoints" / "last.ckpt"
+        saved = file.stat().st_mtime if file.exists() else None
+        is_stuck = self.interrupted.get(trial.number, math.nan) == saved
+        self.interrupted[trial.number] = saved
+        return is_stuck
 
     def _left_s(self) -> float | None:
         if not self.ended_s:
