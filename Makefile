@@ -1,78 +1,92 @@
 # make help
 PYTHON ?= python3
 BIN := .venv/bin
+# What a run needs is installed; and what tests and checks need.
 READY := .venv/ready
+DEV := .venv/ready-dev
+# uv if it is there, else pip; make setup UV= takes pip
+UV ?= $(shell command -v uv)
+INSTALL := $(if $(UV),$(UV) pip install --python $(BIN)/python,$(BIN)/python -m pip install --disable-pip-version-check) --quiet
 .DEFAULT_GOAL := help
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(READY) ## .venv with the pinned packages, and what editors know of the YAML files; the other targets do it when needed
+setup: $(DEV) ## .venv with all pinned packages, and what editors know of the YAML files; the other targets do it when needed
+
+# $(1) is the engine with its extras
+define install
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
+	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	$(INSTALL) --editable '$(1)' --editable . --constraint constraints.txt
+	$(BIN)/python scripts/make_schema.py
+endef
 
 $(READY): pyproject.toml engine/pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
-	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable './engine[dev]' --editable . --constraint constraints.txt
-	$(BIN)/python scripts/make_schema.py
+	$(call install,./engine)
 	@touch $(READY)
+
+$(DEV): pyproject.toml engine/pyproject.toml constraints.txt
+	$(call install,./engine[dev])
+	@touch $(READY) $(DEV)
 
 train: $(READY) ## train and test a small CNN on real digits: about a minute
 	$(BIN)/python train.py experiment=cnn
 
-test: $(READY) ## all tests
+test: $(DEV) ## all tests
 	$(BIN)/pytest -n 2 tests
 	$(BIN)/pytest -n 2 engine/tests
 
-test-project: $(READY) ## the tests of src, configs and scripts alone: half a minute
+test-project: $(DEV) ## the tests of src, configs and scripts alone: half a minute
 	$(BIN)/pytest -n 2 tests
 
-test-crash: $(READY) ## kill, damage, change and resume thousands of runs: about an hour
+test-crash: $(DEV) ## kill, damage, change and resume thousands of runs: about an hour
 	$(BIN)/pytest -n 2 -m slow tests
 	$(BIN)/pytest -n 2 -m slow engine/tests
 	$(BIN)/python engine/tests/crash.py
 	$(BIN)/python engine/tests/fuzz.py
 
-test-features: $(READY) ## every feature with three recipes and five foreign modules: works, or why not; about 20 minutes
+test-features: $(DEV) ## every feature with three recipes and five foreign modules: works, or why not; about 20 minutes
 	$(BIN)/python engine/tests/features.py cnn diabetes gpt
 
-test-sweeps: $(READY) ## kill sweeps anywhere and give them again: about ten minutes
+test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minutes
 	$(BIN)/python engine/tests/sweeps.py
 
-test-gpu: $(READY) ## what only a CUDA GPU can show
+test-gpu: $(DEV) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
-check: $(READY) ## what a commit must pass: format, lint, types, tests
+check: $(DEV) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 tests
 	$(BIN)/pytest -n 2 engine/tests
 
-format: $(READY) ## format and mend what can be mended by itself
+format: $(DEV) ## format and mend what can be mended by itself
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-coverage: $(READY) ## which lines no test reaches
+coverage: $(DEV) ## which lines no test reaches
 	$(BIN)/pytest -n 2 --cov tests
 	$(BIN)/pytest -n 2 --cov --cov-append --cov-report=term-missing:skip-covered engine/tests
 
-golden: $(READY) ## accept changed configs: write tests/golden anew, then read the diff
+golden: $(DEV) ## accept changed configs: write tests/golden anew, then read the diff
 	UPDATE_GOLDEN=1 $(BIN)/pytest -n 0 tests/test_recipes.py -k golden
 
 schema: $(READY) ## write .schema anew: what editors know of the YAML files
 	$(BIN)/python scripts/make_schema.py
 
 notebook: $(READY) ## run notebooks/explore.ipynb from its first cell to its last
-	@$(BIN)/python -c 'import ipykernel, nbclient' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[notebook]' --constraint constraints.txt
+	@$(BIN)/python -c 'import ipykernel, nbclient' 2>/dev/null || $(INSTALL) --editable '.[notebook]' --constraint constraints.txt
 	$(BIN)/jupyter execute notebooks/explore.ipynb
 
 check-configs: $(READY) ## every recipe with every data set and every model that fits
 	$(BIN)/python scripts/check_configs.py
 
-faults: $(READY) ## plant faults, one by one, and see which test catches each: about ten minutes
+faults: $(DEV) ## plant faults, one by one, and see which test catches each: about ten minutes
 	$(BIN)/python engine/scripts/plant_faults.py
 
-contracts: $(READY) ## plant classical bugs, and see which contract of models, data and runs catches each
+contracts: $(DEV) ## plant classical bugs, and see which contract of models, data and runs catches each
 	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
 audit: $(READY) ## known vulnerabilities of the pinned packages; asks the advisories of the Python package index

@@ -1,5 +1,6 @@
 """Packages that not everyone needs: one table, which is that of pyproject.toml."""
 
+import os
 import re
 import tomllib
 
@@ -46,3 +47,14 @@ def test_what_a_command_needs_is_named_by_the_extra_of_the_command(monkeypatch):
     monkeypatch.setitem(EXTRAS, "serve", ("onnxruntime.absent", "fastapi"))
     with pytest.raises(ConfigError, match=r"run: pip install -e '\./engine\[serve\]'"):
         optional_all("serve")
+
+
+def test_onnx_runtime_reports_nothing_to_its_maker_unless_the_environment_says_so(monkeypatch):
+    # The variable is put back afterwards, as it was.
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "")
+    for given, found in ((None, "1"), ("0", "0")):
+        monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+        if given:
+            monkeypatch.setenv("ORT_DISABLE_TELEMETRY", given)
+        optional("onnxruntime")
+        assert os.environ["ORT_DISABLE_TELEMETRY"] == found

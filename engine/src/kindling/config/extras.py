@@ -1,6 +1,7 @@
 """Packages that not everyone needs, imported where they are used."""
 
 import importlib
+import os
 from types import ModuleType
 
 from kindling.errors import ConfigError
@@ -24,6 +25,8 @@ def optional(module: str, extra: str = "") -> ModuleType:
     Raises:
         ConfigError: it is not installed.
     """
+    # Since 1.29 ONNX Runtime sends usage and hashes of models to its maker, unless this is set.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
