@@ -22,6 +22,7 @@ from kindling.run_folders.lock import CLAIM, RunLock
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
 from kindling.run_folders.trials import Trial, Trials, read_trials, write_trial
+from kindling.sweeps import shared
 from kindling.sweeps.claims import Claims
 from kindling.sweeps.jobs import death
 from kindling.sweeps.objectives import front_of
@@ -383,3 +384,14 @@ def test_a_trial_that_could_not_record_its_end_fails_with_what_it_said(tmp_path)
     (tmp_path / "output.txt").write_text("epoch 1\nerror: disk: full\n")
     assert death(1, tmp_path) == "disk: full"
     assert death(-9, tmp_path).startswith("killed by SIGKILL")
+
+
+def test_what_a_logger_imports_when_it_is_used_is_imported_before_trials_are_forked(config, monkeypatch):
+    imported: list[str] = []
+    monkeypatch.setattr(shared, "import_module", imported.append)
+    # The process of the tests goes on.
+    monkeypatch.setattr(shared.gc, "freeze", lambda: None)
+
+    shared.share(config("logger=tensorboard"))
+
+    assert imported == ["torch.utils.tensorboard"]

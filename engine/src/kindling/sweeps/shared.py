@@ -6,6 +6,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+from hydra.utils import get_object
 from omegaconf import DictConfig, open_dict
 
 from kindling.config.check.composed import check_config
@@ -14,8 +15,8 @@ from kindling.config.targets import check_targets
 from kindling.errors import KindlingError
 from kindling.run_folders.provenance import versions
 
-# What a class imports when it is used.
-IMPORTED_LATE = {"lightning.pytorch.loggers.TensorBoardLogger": "torch.utils.tensorboard"}
+# What a class, or one that builds on it, imports when it is used.
+IMPORTED_LATE = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard"}
 
 
 def share(config: DictConfig) -> None:
@@ -33,12 +34,18 @@ def share(config: DictConfig) -> None:
         plain = to_plain(config)
         check_targets(plain, "")
         for target in set(_targets(plain)):
-            import_module(target.rpartition(".")[0])
-            if target in IMPORTED_LATE:
-                import_module(IMPORTED_LATE[target])
+            for late in _imported_late(get_object(target)):
+                import_module(late)
     versions()
     # Else each trial's first collection copies the memory of all of it.
     gc.freeze()
+
+
+def _imported_late(target: Any) -> Iterator[str]:
+    for each in target.__mro__ if isinstance(target, type) else ():
+        late = IMPORTED_LATE.get(f"{each.__module__}.{each.__qualname__}")
+        if late:
+            yield late
 
 
 def _targets(node: Any) -> Iterator[str]:
