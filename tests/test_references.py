@@ -47,6 +47,7 @@ def test_a_text_of_one_character_costs_next_to_nothing_and_noise_costs_its_logar
     assert references.KneserNey("ab", 1, 2).nats("abab") == pytest.approx(math.log(2))
 
 
+@pytest.mark.slow
 def test_ridge_is_chosen_on_validation(references):
     pytest.importorskip("my_project.data.diabetes")
     assert references.ridge() == "ridge, alpha 30: test rmse 54.16"

@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from long_run import some
+
 pytestmark = [
     pytest.mark.usefixtures("scripts"),
     pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec"),
@@ -27,7 +29,7 @@ def quick(scripts, monkeypatch):
     monkeypatch.setattr(data, "NUM_THEIRS", 128)
 
 
-@pytest.mark.parametrize("name", ["step", "validation", "mlp", "cnn"])
+@pytest.mark.parametrize("name", some(["step", "validation", "mlp", "cnn"], "step"))
 def test_the_loop_is_measured_against_a_bare_one(quick, name):
     from benchmarks import loop
 
@@ -36,6 +38,7 @@ def test_the_loop_is_measured_against_a_bare_one(quick, name):
     assert [row for row in rows if row.bar]
 
 
+@pytest.mark.slow
 def test_batches_are_compared_with_equal_ones(quick):
     from benchmarks import data
 

@@ -347,6 +347,7 @@ def test_what_a_node_cannot_do_without_is_told_where_it_is_misspelt(configs, opt
     assert f"did you mean model.{key}? (configs/model/{option}.yaml:" in error
 
 
+@pytest.mark.slow
 def test_a_file_that_is_misspelt_at_random_is_one_line_with_its_place(configs):
     """Letters dropped, doubled or swapped in keys of the shipped files."""
     rng = random.Random(0)

@@ -76,6 +76,7 @@ def test_compiling_needs_a_compiler(monkeypatch):
     assert list(machine.compiler_is_there({"compile": None})) == []
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Attribute 'net' is an instance")  # Lightning's, of what the module saves
 def test_the_net_of_a_module_that_is_no_task_is_compiled_too(eager, train_run, tmp_path):
     plain = ["task=plain", "task._target_=bench.hostile.Template", "scheduler=none", "model=mlp"]

@@ -147,6 +147,7 @@ def test_a_test_alone_of_other_weights_takes_those_of_its_own_criterion(train_ru
     )
 
 
+@pytest.mark.slow
 def test_accumulated_batches_with_weights_make_the_step_of_one_large_batch(train_run):
     settings = [
         "model=mlp",

@@ -194,10 +194,14 @@ def test_a_run_that_has_diverged_can_be_resumed_to_the_bits_of_one_that_never_di
     ("overrides", "stage", "step"),
     [
         (["trainer.log_every_n_steps=4"], "train", 5),  # the next checkpoint comes upon it
-        (["trainer.log_every_n_steps=4", RARE, "trainer.val_check_interval=2"], "val", 5),
+        pytest.param(
+            ["trainer.log_every_n_steps=4", RARE, "trainer.val_check_interval=2"], "val", 5, marks=pytest.mark.slow
+        ),
         (["trainer.accumulate_grad_batches=2", "callbacks=ema"], "train", 2),
-        (["trainer.precision=bf16-mixed", "logger=none", RARE], "train", 5),
-        (["callbacks.resume_checkpoint=null", "callbacks.best_checkpoint=null"], "train", 5),
+        pytest.param(["trainer.precision=bf16-mixed", "logger=none", RARE], "train", 5, marks=pytest.mark.slow),
+        pytest.param(
+            ["callbacks.resume_checkpoint=null", "callbacks.best_checkpoint=null"], "train", 5, marks=pytest.mark.slow
+        ),
     ],
     ids=lambda given: " ".join(given) if isinstance(given, list) else "",
 )
@@ -212,6 +216,7 @@ def test_the_batch_is_found_whatever_the_settings(small, batches, overrides, sta
     assert set(found) <= {"best.ckpt", "last.ckpt", "epoch=0-step=4.ckpt"}  # the last is Lightning's, if no other is
 
 
+@pytest.mark.slow
 def test_without_callbacks_and_loggers_the_batch_is_found_too(config, batches):
     batches.poisoned = [[1, 1]]
     cfg = config(*SMALL[:-1], "callbacks=none", "logger=none")
@@ -385,6 +390,7 @@ def without(left_out: list[list[int]], step: Callable[..., Any]) -> Callable[...
     return training_step
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_left_out_writes_no_loss_and_the_other_rows_tell_that_of_their_step(small, batches):
     batches.poisoned = [[0, 2]]
     each, third = (small(ROLLBACK, RARE, f"trainer.log_every_n_steps={every}") for every in (1, 3))
@@ -411,6 +417,7 @@ def test_each_rollback_goes_back_to_the_last_checkpoint_and_says_so(small, batch
     assert batches.seen[:5] == [[0, 0], [0, 1], [0, 2], [0, 2], [0, 2]]  # fails, is replayed, is left out
 
 
+@pytest.mark.slow
 def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkeypatch):
     """The best validation lies between the checkpoint and the NaN, and what follows is worse."""
     losses = iter([5.0, 1.0, *([7.0] * 9)])
@@ -433,6 +440,7 @@ def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkey
     assert record_of(cfg)["best"]["score"] == 5.0
 
 
+@pytest.mark.slow
 def test_a_rollback_that_would_repeat_itself_is_the_last(small, batches):
     batches.poisoned = [[0, 1]]
     message = diverge(small(ROLLBACK, "rollback.skip_batch=false", "rollback.lr_factor=0.9", "rollback.times=2"))
@@ -448,6 +456,7 @@ def test_a_rollback_that_would_repeat_itself_is_the_last(small, batches):
         assert "1 rollback did not help" in diverge(small(ROLLBACK, "rollback.times=3"))
 
 
+@pytest.mark.slow
 def test_a_batch_that_was_left_out_is_not_found_again(small, batches):
     batches.poisoned = [[0, 1], [0, 2], [0, 3]]
     cfg = small(ROLLBACK, RARE)
@@ -474,6 +483,7 @@ def test_a_nan_that_does_not_come_again_is_rolled_back_too(small, batches, clean
     assert crash.digest(folder_of(cfg))["metrics.csv"] == clean["metrics.csv"]  # nothing was left out
 
 
+@pytest.mark.slow
 def test_a_rollback_may_lower_the_rate_alone(small, batches, monkeypatch):
     step: Any = Task.training_step
 

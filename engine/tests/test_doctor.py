@@ -82,6 +82,7 @@ def test_a_softmax_before_the_cross_entropy_is_told(told, monkeypatch, end, sent
     assert told(*QUICK) == [sentence]
 
 
+@pytest.mark.slow
 def test_batch_norm_of_one_image_is_told(told):
     assert told("model=cnn", *QUICK[1:], "data.batch_size=1", "data.num_images=40") == [
         "data.batch_size: given 1 with batch norm, which then knows one image; usual: 16 or more; give more"
@@ -103,6 +104,7 @@ def test_parameters_without_a_gradient_are_told_and_frozen_ones_are_not(told, mo
     )
 
 
+@pytest.mark.slow
 def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, monkeypatch):
     planted(monkeypatch, lambda logits: logits.masked_fill(torch.arange(10) == 3, -1e9))
     short = [*QUICK, "optimizer.lr=0.01", "task.criterion.label_smoothing=0", "callbacks.early_stopping=null"]
@@ -113,6 +115,7 @@ def test_a_class_that_is_never_predicted_is_told_after_the_first_epochs(told, mo
     ]
 
 
+@pytest.mark.slow
 def test_a_loss_below_what_label_smoothing_allows_is_told(told, monkeypatch):
     forward = CrossEntropy.forward
     monkeypatch.setattr(CrossEntropy, "forward", lambda self, *given: 0.1 * forward(self, *given))
@@ -131,6 +134,7 @@ def test_the_floor_of_a_smoothed_loss_is_what_torch_gives_the_best_logits():
     assert entropy(0.0, 5) == 0
 
 
+@pytest.mark.slow
 def test_a_shuffled_validation_is_told(told, monkeypatch):
     monkeypatch.setattr(FakeImages, "val_dataloader", lambda self: self.loader("val", shuffle=True))
     sentence = "data: validation is shuffled; usual: one order; give val_dataloader() a loader with shuffle=False"
@@ -162,6 +166,7 @@ def test_images_of_two_splits_are_told(told, splits):
     ]
 
 
+@pytest.mark.slow
 def test_files_of_two_splits_are_told(told, make_tree):
     root = make_tree(splits=("train", "val", "test"))  # of other pixels each
     tree = ["data=image_folder", f"data.root={root}", "data.image_size=12", "data.batch_size=10", "data.num_workers=0"]
@@ -206,16 +211,17 @@ def test_images_that_are_all_alike_are_told_and_nothing_that_misleads(told, spli
                 "nearly black; usual: up to white; set data.white=4095"
             ],
         ),
-        (
+        pytest.param(
             0.2,
             np.float32,
             [
                 "data.white: the training images of more than 8 bits stay below 0.2 of 1, and so are nearly "
                 "black; usual: up to white; set data.white=0.2"
             ],
+            marks=pytest.mark.slow,
         ),
         (40_000, np.uint16, []),
-        (30, np.uint8, []),
+        pytest.param(30, np.uint8, [], marks=pytest.mark.slow),
     ],
 )
 def test_images_of_more_than_8_bits_that_stay_dark_are_told_with_a_likely_white(
@@ -324,6 +330,7 @@ def test_a_rate_far_from_the_suggested_one_is_told():
     assert len(list(rate_is_near(0.0009, 0.01))) == 1
 
 
+@pytest.mark.slow
 def test_each_warning_is_told_once_a_run_even_if_it_is_resumed(config, monkeypatch, caplog):
     planted(monkeypatch, lambda logits: logits.softmax(1))
     cfg = config(*QUICK, "trainer.max_epochs=2")
@@ -342,6 +349,7 @@ def test_the_doctor_changes_no_bit(train_run):
     assert (with_it.folder / "metrics.csv").read_text() == (without.folder / "metrics.csv").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_what_is_shipped_is_told_nothing(told, name):
     data = ["data=patterns", "data.image_size=28", "data.batch_size=32"]

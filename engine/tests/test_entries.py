@@ -92,6 +92,7 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
     assert [written.count(each) for each in ("settin", "data: ", "epoch ", "best: ")] == [1, 2, 1, 1], "of one process"
 
 
+@pytest.mark.slow
 def test_several_processes_in_a_sweep_are_refused(tmp_path):
     done = Fork(tmp_path, "train.py", "-m", *FAST, "trainer=ddp_cpu", "seed=0,1", f"paths.logs={tmp_path}").result()
     assert done.returncode == 2
@@ -111,6 +112,7 @@ def test_a_signal_ends_the_run_as_interrupted(tmp_path, signum, code):
     assert json.loads((only_run(tmp_path) / "run.json").read_text())["status"] == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_run_whose_terminal_closes_ends_after_a_checkpoint(tmp_path, monkeypatch):
     folder, script = tmp_path / "logs", str(PROJECT / "train.py")
     # A terminal with a bar.
@@ -198,11 +200,16 @@ def test_a_relative_origin_is_of_the_folder_that_the_command_was_given_in(tmp_pa
     ("arguments", "code", "starts"),
     [
         (["optimzer.lr=1", "experiment=nothing", "model._target_=os.system"], 2, ["optim", "exper", "model"]),
-        (["--cfg", "job", "optimizer.lr=-1"], 2, ["optimizer.lr: given -1; allowed: 0 or more"]),
-        (["-m", "seed=0,1", "optimizer.lr=0.1,-1"], 2, ["optimizer.lr: given -1; allowed: 0 or more"]),
         (["--multirn", "seed=x"], 2, ["--multirn: given an unknown flag", "seed: given 'x'"]),
-        (["--cfg", "jbo"], 2, ["argument --cfg/-c: invalid choice: 'jbo'"]),
-        (["data=image_folder", "data.root=nowhere"], 1, ["data.root: given nowhere, which does not exist; allowed"]),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                (["--cfg", "job", "optimizer.lr=-1"], 2, ["optimizer.lr: given -1; allowed: 0 or more"]),
+                (["-m", "seed=0,1", "optimizer.lr=0.1,-1"], 2, ["optimizer.lr: given -1; allowed: 0 or more"]),
+                (["--cfg", "jbo"], 2, ["argument --cfg/-c: invalid choice: 'jbo'"]),
+                (["data=image_folder", "data.root=nowhere"], 1, ["data.root: given nowhere, which does not exist"]),
+            )
+        ),
     ],
 )
 def test_each_mistake_is_one_line_before_torch_is_imported_and_nothing_is_created(tmp_path, arguments, code, starts):
@@ -217,6 +224,7 @@ def test_each_mistake_is_one_line_before_torch_is_imported_and_nothing_is_create
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_log_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     done = run("train.py", *FAST, f"paths.logs={tmp_path}/file")

@@ -97,6 +97,7 @@ def foreign(tmp_path) -> Path:
     return sets.make_tree(tmp_path / "foreign", size=14)
 
 
+@pytest.mark.slow
 def test_a_foreign_tree_without_splits_asks_which_of_its_images_are_meant(run, foreign):
     with pytest.raises(DataError, match=r"split: given none .*foreign.* 3 of 30 .*split=all"):
         evaluate_run(run, f"data.root={foreign}")
@@ -193,6 +194,7 @@ def test_classes_that_the_model_lacks_are_named_with_the_number_of_their_images(
         evaluate_run(run, f"data.root={root}", "split=all")
 
 
+@pytest.mark.slow
 def test_other_views_are_recorded_and_have_results_of_their_own(finished):
     evaluate_run(finished)
     evaluate_run(finished, "views=flip")
@@ -208,6 +210,7 @@ def test_an_older_run_says_that_it_cannot_be_told_what_was_trained_on(run, forei
     assert "which examples were trained on cannot be told" in caplog.text
 
 
+@pytest.mark.slow
 def test_checkpoints_of_one_name_outside_of_runs_have_results_of_their_own(finished, tmp_path):
     for place in ("one", "two"):
         (tmp_path / place).mkdir()

@@ -154,6 +154,7 @@ def test_torchscript_says_how_it_was_made_and_that_it_is_deprecated(finished, ca
     assert "PyTorch has deprecated TorchScript" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_mean_that_stands_for_all_channels_is_told_for_each(train_run):
     run = train_run("trainer.max_epochs=1", "data.channels=3")
     assert len(run.cfg.data.mean) == 1
@@ -206,7 +207,10 @@ def pooled_net(scale: float) -> nn.Module:
     return net.eval()
 
 
-@pytest.mark.parametrize(("scale", "operators"), [(0.5, ["Conv", "Relu", "MaxPool"]), (-0.5, ["Conv", "MaxPool"])])
+@pytest.mark.parametrize(
+    ("scale", "operators"),
+    [(0.5, ["Conv", "Relu", "MaxPool"]), pytest.param(-0.5, ["Conv", "MaxPool"], marks=pytest.mark.slow)],
+)
 def test_a_relu_and_a_norm_move_before_the_pooling_if_the_result_stays_the_same(tmp_path, scale, operators):
     net, images = pooled_net(scale), torch.rand(5, 1, 8, 8)
     formats.write("onnx", net, images[:2], tmp_path, method="auto", aot=False)
@@ -219,6 +223,7 @@ def test_a_relu_and_a_norm_move_before_the_pooling_if_the_result_stays_the_same(
     assert logits == pytest.approx(net(images).detach().numpy(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_int8_has_weights_of_seven_bits_and_logits_that_are_not_rounded(tmp_path):
     net, images = pooled_net(0.5), torch.rand(64, 1, 8, 8)
     formats.write("int8", net, images[:2], tmp_path, method="auto", aot=False)

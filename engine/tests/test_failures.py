@@ -223,6 +223,7 @@ def test_an_error_in_a_worker_that_lives_stays_what_it_is(files, monkeypatch):
     assert "a codec is missing" in fail(cfg, RuntimeError)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_workers", some([0, 2], 2))
 def test_an_image_that_is_deleted_during_the_run_is_told_in_one_line(files, monkeypatch, num_workers):
     cfg = files(f"data.num_workers={num_workers}", "callbacks.resume_checkpoint.every_n_steps=3")

@@ -12,6 +12,7 @@ from kindling.debug.find_lr import suggest
 from kindling.errors import KindlingError
 from kindling.training.counting import counted
 from kindling.training.task import Task
+from long_run import some
 
 TASK = ["model=mlp", "optimizer=sgd"]
 
@@ -70,7 +71,7 @@ def test_the_rates_rise_by_the_same_factor_and_keep_the_proportions_of_the_group
     assert {round(rate / now, 6) for rate, given in zip(rates, seen, strict=True) for now in given} == {1, 0.2, 0.5}
 
 
-@pytest.mark.parametrize("batches", [1, 3])
+@pytest.mark.parametrize("batches", some([1, 3], 3))
 def test_a_step_has_the_mean_loss_of_its_batches(train_run, monkeypatch, batches):
     losses, step = [], counted
 

@@ -30,10 +30,14 @@ def numbers(config) -> dict[str, int]:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        (["head_epochs=3"], [{3}, {3}, {0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3}]),
-        (["head_epochs=null"], [{3}] * 5),
+        pytest.param(["head_epochs=3"], [{3}, {3}, {0, 1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3}], marks=pytest.mark.slow),
+        pytest.param(["head_epochs=null"], [{3}] * 5, marks=pytest.mark.slow),
         (["head_epochs=2", "epochs_per_layer=1"], [{3}, {2, 3}, {1, 2, 3}, {0, 1, 2, 3}, {0, 1, 2, 3}]),
-        (["head_epochs=1", "epochs_per_layer=2"], [{2, 3}, {2, 3}, {1, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}]),
+        pytest.param(
+            ["head_epochs=1", "epochs_per_layer=2"],
+            [{2, 3}, {2, 3}, {1, 2, 3}, {1, 2, 3}, {0, 1, 2, 3}],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_layers_thaw_from_the_last_back(train_run, weights_after, numbers, settings, expected):

@@ -143,7 +143,7 @@ RUNS: dict[str, tuple[Callable[[], LightningModule], Callable[[], LightningDataM
 }
 
 # Each of its steps takes half a second.
-SLOW = {"transformer"}
+SLOW = {"transformer", "GAN with closures", "manual optimization"}
 
 
 def fit(name: str, folder: Path, stop_at: Any = None, ckpt: Any = None) -> tuple[LightningModule, dict[str, float]]:

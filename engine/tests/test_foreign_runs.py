@@ -39,7 +39,7 @@ pytestmark = [
     pytest.mark.usefixtures("given_files"),
 ]
 # Their nets are wide, or their words many.
-SLOW = {"transformer", "LSTM", "autoencoder"}
+SLOW = {"transformer", "LSTM", "autoencoder", "manual optimization"}
 # They have no test step, or draw other test data whenever they are set up.
 UNTESTED = {"autoencoder", "LSTM", "transformer", "several loaders"}
 
@@ -122,9 +122,9 @@ def test_a_foreign_module_is_trained_and_evaluated_with_metrics_of_its_own_names
 @pytest.mark.parametrize(
     ("name", "monitor"),
     [
-        ("GAN", "val_gap"),
+        pytest.param("GAN", "val_gap", marks=pytest.mark.slow),
         ("several loaders", "val_loss/dataloader_idx_1"),
-        ("log in every hook", "validation_step_sum"),
+        pytest.param("log in every hook", "validation_step_sum", marks=pytest.mark.slow),
     ],
 )
 def test_the_best_checkpoint_is_that_of_the_metric_which_a_module_logs(name, monitor, cfg_of):
@@ -161,7 +161,7 @@ def test_a_nan_of_a_foreign_module_stops_the_run_and_names_the_batch(name, cfg_o
     assert record_of(cfg)["status"] == "failed"
 
 
-@pytest.mark.parametrize("name", some(["several loaders", "autoencoder", "GAN"], *QUICK))
+@pytest.mark.parametrize("name", some(["several loaders", "autoencoder", "GAN"], "GAN"))
 def test_a_rollback_leaves_the_batch_of_a_foreign_module_out(name, cfg_of, at):
     at(name, (1, 2), poison)
     cfg = cfg_of(name, "on_nan=rollback")
@@ -183,6 +183,7 @@ def test_what_a_resume_says_is_not_said_again_by_the_replay_of_a_nan(cfg_of, at,
     assert len([text for text in caplog.messages if "are drawn again" in text]) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(RUNS, "several loaders"))
 def test_sigterm_saves_a_foreign_run_which_is_resumed_to_the_same_bits(name, cfg_of, at, caplog):
     whole = cfg_of(name)
@@ -204,6 +205,7 @@ def test_sigterm_saves_a_foreign_run_which_is_resumed_to_the_same_bits(name, cfg
     assert [row.items() for row in rows_of(cfg)] == [row.items() for row in rows_of(whole)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(["GAN", "several loaders"], "several loaders"))
 def test_a_foreign_run_goes_on_in_a_fork_and_lends_its_weights(name, cfg_of):
     whole, origin = cfg_of(name, "trainer.max_epochs=3"), cfg_of(name)

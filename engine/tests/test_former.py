@@ -65,6 +65,7 @@ def test_what_the_options_of_a_group_share_is_left_out_too_and_own_data_runs(che
     ]
 
 
+@pytest.mark.slow
 def test_a_recipe_and_a_file_that_builds_on_another_may_name_another_class(checked, tmp_path):
     criterion = {"_target_": "torch.nn.CrossEntropyLoss"}
     recipe = {"defaults": [{"override /optimizer": "sgd"}], "optimizer": {"_target_": "torch.optim.Adam"}}

@@ -250,7 +250,9 @@ def test_metrics_of_an_epoch_may_be_plain_numbers(given):
     assert metrics["test/one"] == 1
 
 
-@pytest.mark.parametrize("lines", ["task=plain data=plain", "task=plain model=none", "model=none"])
+@pytest.mark.parametrize(
+    "lines", some(["task=plain data=plain", "task=plain model=none", "model=none"], "task=plain data=plain")
+)
 def test_a_config_without_a_task_waits_for_the_one_that_is_given(lines, tmp_path):
     quick = ["trainer=cpu", "callbacks=none", "logger=none", "trainer.max_epochs=1", f"paths.logs={tmp_path}"]
     cfg = compose([*lines.split(), *quick])

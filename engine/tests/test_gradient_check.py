@@ -110,6 +110,7 @@ def test_a_run_whose_gradients_are_wrong_fails_with_the_nearest_to_the_loss(trai
         train_run("debug=gradcheck", "model=mlp", "model.hidden=[8]")
 
 
+@pytest.mark.slow
 def test_the_check_leaves_the_net_and_the_random_numbers_alone(train_run):
     still = ["model.channels=[4,8]", "trainer.max_epochs=1"]
     check = "+callbacks.gradient_check={_target_: kindling.debug.gradient_check.GradientCheck, num_examples: 2}"

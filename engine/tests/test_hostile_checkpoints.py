@@ -153,6 +153,7 @@ def test_what_an_optimizer_saved_itself_is_no_misfit_and_a_smaller_tensor_is_one
         values[key] = whole
 
 
+@pytest.mark.slow
 def test_complex_weights_are_not_taken_as_real_ones(run):
     change, says = STATES["complex weights"]
     changed(run, change)

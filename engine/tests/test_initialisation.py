@@ -115,6 +115,7 @@ def test_the_config_allows_all_schemes_and_none():
     assert annotations.accepts(allowed, None)
 
 
+@pytest.mark.slow
 def test_a_run_starts_with_it_and_its_seed(train_run):
     still = ["model=mlp", "optimizer.lr=0", "optimizer.weight_decay=0", "trainer.max_epochs=1"]
     run = train_run(*still, "init=orthogonal")

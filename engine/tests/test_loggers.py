@@ -83,6 +83,7 @@ def test_a_run_tells_mlflow_its_settings_its_tags_and_how_it_ended(store, train_
     assert steps(client, found, "val/loss") == [7, 15]
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_is_killed_in_mlflow_and_goes_on_as_the_same_run(store, train_run, stop_at):
     longer = ["logger=mlflow", "scheduler=constant", EVERY_STEP]
     stopped = stop_at(11, *longer)
@@ -139,6 +140,7 @@ def test_a_run_that_mlflow_no_longer_has_starts_there_anew(fakes, train_run, sto
     assert run.info.status == "FINISHED"
 
 
+@pytest.mark.slow
 def test_a_fork_is_a_run_of_its_own(fakes, train_run, stop_at):
     stopped = stop_at(11, "logger=[mlflow,wandb]", EVERY_STEP)
     train_run("logger=[mlflow,wandb]", f"fork={stopped.paths.run}")
@@ -197,6 +199,7 @@ def test_the_jobs_of_a_sweep_are_named_after_it():
     assert name_of("logs/sweeps/cnn_2026-01-01_00-00-00-abcd/3") == "cnn_2026-01-01_00-00-00-abcd/3"
 
 
+@pytest.mark.slow
 def test_an_experiment_can_have_another_name(fakes):
     chosen = compose(["experiment=cnn", "logger=mlflow"])
     named = compose(["experiment=cnn", "logger=mlflow", "experiment_name=ablation"])
@@ -232,6 +235,7 @@ def test_wandb_itself_writes_a_run_without_secrets(train_run, monkeypatch):
     assert not [file for file in files if secret.encode() in file.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_store_that_is_busy_for_a_while_loses_nothing_and_costs_no_run(
     fakes, train_run, monkeypatch, tmp_path, caplog
 ):

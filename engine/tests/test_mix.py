@@ -7,6 +7,7 @@ from torch import nn
 from kindling.config.composition import instantiate
 from kindling.testing.runs import same_weights
 from kindling.training.counting import counted
+from long_run import some
 
 
 @pytest.fixture
@@ -38,7 +39,7 @@ def test_cutmix_gives_a_label_the_share_of_the_area_that_its_image_has(mixed_bat
     assert torch.equal(torch.where(mixed == images, images, images.roll(1, 0)), mixed)
 
 
-@pytest.mark.parametrize("option", ["mixup", "cutmix", "mixup_cutmix"])
+@pytest.mark.parametrize("option", some(["mixup", "cutmix", "mixup_cutmix"], "mixup_cutmix"))
 def test_training_sees_mixed_images_and_evaluation_does_not(train_run, monkeypatch, option):
     seen = {"train": [], "val": []}
     original = counted
@@ -56,6 +57,7 @@ def test_training_sees_mixed_images_and_evaluation_does_not(train_run, monkeypat
     assert all(torch.equal(*pair) for pair in seen["val"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_mixes_the_same_images(train_run):
     first, second, other = (train_run("mix=mixup_cutmix", seed) for seed in ("seed=1", "seed=1", "seed=2"))
     assert same_weights(first.weights(), second.weights())
@@ -67,6 +69,7 @@ def test_accuracy_of_mixed_images_counts_the_label_with_the_larger_share(train_r
     assert run.metrics["train/accuracy"] > 0.8
 
 
+@pytest.mark.slow
 def test_overfitting_sees_images_as_they_are(train_run):
     run = train_run("mix=mixup", "debug=overfit", "trainer.max_epochs=60", "optimizer.lr=0.01")
     assert run.metrics["train/loss"] < 0.02

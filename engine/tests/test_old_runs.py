@@ -124,7 +124,7 @@ def same_run(one: Path, other: Path) -> None:
     torch.testing.assert_close(*states, rtol=CLOSE["rel"], atol=CLOSE["abs"])
 
 
-@pytest.mark.parametrize("name", FINISHED)
+@pytest.mark.parametrize("name", some(FINISHED, "format_1"))
 def test_an_old_run_evaluates_to_what_it_has_recorded(old, name):
     folder = old(name)
     metrics = record(folder)["metrics"]
@@ -167,6 +167,7 @@ def test_the_best_score_of_an_old_run_is_what_its_best_checkpoint_is_evaluated_t
     assert saved_config(folder)["task"]["criterion"]["version"] == 1
 
 
+@pytest.mark.slow
 def test_an_old_run_forks_as_one_of_today(old, again):
     longer = "trainer.max_epochs=4"
     finished = old("finished")
@@ -214,7 +215,7 @@ def test_an_old_run_predicts_as_often_right_as_it_has_recorded(old, name):
     assert np.mean(right) == pytest.approx(record(folder)["metrics"]["test/accuracy"])
 
 
-@pytest.mark.parametrize("name", ["unfinished", "finished"])
+@pytest.mark.parametrize("name", some(["unfinished", "finished"], "finished"))
 def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
     folder = old(name)
     model = tmp_path / "model"

@@ -165,6 +165,7 @@ def test_a_wrong_file_is_told_and_the_next_one_answered(page):
     expect(page.get_by_role("alert")).to_have_text("")
 
 
+@pytest.mark.slow
 def test_the_keyboard_alone_draws_and_asks(page):
     # Examples, of which each is a button, stand before it.
     for _ in range(2 + page.locator("#examples button").count()):

@@ -42,6 +42,7 @@ def test_the_forward_pass_runs_in_the_precision_asked_for(train_run, seen, preci
     assert {(output.dtype, weight) for output, weight in calls} == {(inside, weights)}
 
 
+@pytest.mark.slow
 def test_bf16_learns_what_fp32_learns(train_run):
     slow = [*PLAIN, "optimizer.lr=0.01"]  # a large rate would make much of a small difference
     exact, rounded = (train_run(*slow, f"trainer.precision={each}").metrics for each in ("32-true", "bf16-mixed"))

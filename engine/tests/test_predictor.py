@@ -13,6 +13,7 @@ from kindling.checkpoints.described import build, section
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.images.datamodule import ImageDataModule
 from kindling.training.rebuild import rebuild
+from long_run import some
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +30,7 @@ def probabilities(predictor, images, **settings) -> torch.Tensor:
     return predictor.predict(images, "probabilities", **settings)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", some([1, 3], 3))
 def test_a_file_is_prepared_as_an_image_of_the_validation_to_the_bit(train_run, make_tree, channels):
     tree = make_tree(splits=("train", "val"), channels=channels, size=20)
     run = train_run("experiment=mlp", "data=image_folder", f"data.root={tree}", "trainer.max_epochs=1", "debug=fast")

@@ -10,6 +10,7 @@ import pytest
 
 from bench_root import PROJECT
 from kindling.process import start_and_end
+from long_run import some
 
 ENTRY = f"""
 import atexit, sys, threading, time
@@ -62,6 +63,7 @@ def test_imports_leave_nothing_to_search_and_scipy_signal_until_it_is_asked_for(
     assert done.stdout == "True True True False\n[1.0, 1.0] module\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_package_that_uses_scipy_signal_while_it_is_deferred_gets_it():
     done = python(
         "-c",
@@ -82,7 +84,7 @@ def test_the_end_waits_for_threads_runs_what_was_registered_flushes_files_and_fr
     assert (tmp_path / "kept_too").read_text() == "this too"
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+@pytest.mark.parametrize("closed", some([">&-", "2>&-"], ">&-"))
 def test_a_stream_that_the_shell_has_closed_is_no_failure(closed):
     command = f"{sys.executable} {PROJECT / 'train.py'} --cfg job --package seed {closed}"
     assert subprocess.run(command, shell=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0

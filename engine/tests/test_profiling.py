@@ -11,6 +11,7 @@ from kindling.debug.phases import PHASES, PhaseClock, phase_of
 from kindling.images.criterion import CrossEntropy
 from kindling.images.loader import EpochLoader
 from kindling.loggers.csv import MetricsCSV
+from long_run import some
 
 QUICK = [
     *("debug=profile", "model=mlp", "trainer.profiler.wait=1", "trainer.profiler.warmup=1"),
@@ -65,11 +66,11 @@ def test_the_shares_of_a_step_add_up(profiled, caplog):
 @pytest.mark.parametrize(
     ("phase", "owner", "name", "slower"),
     [
-        ("loader", EpochLoader, "__iter__", slow_batches),
+        pytest.param("loader", EpochLoader, "__iter__", slow_batches, marks=pytest.mark.slow),
         ("forward", MLP, "forward", slow),
         pytest.param("loss and metrics", CrossEntropy, "forward", slow, marks=pytest.mark.slow),
         pytest.param("optimizer", torch.optim.AdamW, "step", slow, marks=pytest.mark.slow),
-        ("backward", torch.Tensor, "backward", slow),
+        pytest.param("backward", torch.Tensor, "backward", slow, marks=pytest.mark.slow),
         pytest.param("logging", MetricsCSV, "log_metrics", slow, marks=pytest.mark.slow),
     ],
 )
@@ -117,7 +118,7 @@ def test_a_run_that_ends_too_soon_says_so(train_run, caplog):
     assert "allow more trainer.max_steps" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["simple", "advanced"])
+@pytest.mark.parametrize("name", some(["simple", "advanced"], "simple"))
 def test_lightnings_profilers_write_into_the_run_folder(train_run, name):
     folder = train_run(f"trainer.profiler={name}", "debug=fast").folder
     assert "training_step" in folder.joinpath("fit-profile.txt").read_text()

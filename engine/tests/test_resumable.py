@@ -183,7 +183,7 @@ LOADERS = {
 PLACES = [(0, 2), (1, 0), (1, 3), (1, 4), (1, 5), (2, 1)]
 
 
-@pytest.mark.parametrize("name", some(LOADERS, "shuffled", "stream"))
+@pytest.mark.parametrize("name", some(LOADERS, "stream"))
 def test_a_loader_of_any_kind_goes_on_in_the_middle_of_an_epoch_to_the_same_bits(name, tmp_path, caplog):
     make = LOADERS[name]
     expected = whole(tmp_path / "whole", make)
@@ -206,6 +206,7 @@ def test_a_schedule_that_asks_for_total_steps_changes_nothing(name, reload, tmp_
     assert torch.equal(found.layer.weight, expected.layer.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("persistent", some([False, True], True))
 def test_workers_and_what_they_draw_follow(persistent, tmp_path):
     def make():
@@ -535,9 +536,7 @@ class Rows(Callback):
         self.on_train_end(trainer, pl_module)
 
 
-@pytest.mark.parametrize(
-    "places", some([[(0, 3)], [(1, 1)], [(1, 4)], [(1, 2), (1, 4)], [(0, 6)]], [(0, 3)], [(1, 2), (1, 4)])
-)
+@pytest.mark.parametrize("places", some([[(0, 3)], [(1, 1)], [(1, 4)], [(1, 2), (1, 4)], [(0, 6)]], [(1, 2), (1, 4)]))
 def test_what_any_hook_logs_is_the_same_after_a_resume(places, tmp_path):
     def run(place: Any, ckpt: Any) -> list[Any]:
         rows = Rows()

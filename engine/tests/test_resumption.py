@@ -80,6 +80,7 @@ def test_resume_last_and_auto_take_the_newest_run_that_did_not_finish(train_run,
     assert train_run(f"resume={given}").folder == Path(older.paths.run)
 
 
+@pytest.mark.slow
 def test_resume_last_without_an_unfinished_run_says_so_and_auto_starts_one(train_run, config, tmp_path):
     run = train_run("resume=auto")
     assert status(run.folder) == "finished"
@@ -107,6 +108,7 @@ def test_the_newest_run_is_found_by_instants_and_a_clock_that_went_back_is_told(
     assert capsys.readouterr().err == line
 
 
+@pytest.mark.slow
 def test_resume_auto_takes_no_run_with_other_settings(stop_at, config):
     stopped = stop_at(3, EVERY_STEP, "seed=1")
     assert config("resume=auto").paths.run != stopped.paths.run
@@ -146,6 +148,7 @@ def test_more_steps_train_the_rest_of_an_epoch(train_run):
     assert same_weights(more.weights(), train_run("trainer.max_steps=16", *given).weights())
 
 
+@pytest.mark.slow
 def test_a_schedule_that_has_ended_refuses_more_epochs_by_name(train_run):
     given = ["scheduler=onecycle", "trainer.max_epochs=1"]
     run = train_run(*given)
@@ -155,6 +158,7 @@ def test_a_schedule_that_has_ended_refuses_more_epochs_by_name(train_run):
     assert (run.folder / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_patience_that_is_given_now_counts(train_run):
     given = ["optimizer.lr=0", "model=mlp", "scheduler=constant", "trainer.max_epochs=8"]
     run = train_run(*given, "callbacks.early_stopping.patience=1")
@@ -196,6 +200,7 @@ def test_images_that_were_added_since_are_named(train_run, make_tree, stop_at, t
     assert "resume: data " in caplog.text
 
 
+@pytest.mark.slow
 def test_a_moved_run_goes_on_and_keeps_its_best(train_run, tmp_path):
     run = train_run("scheduler=constant", "optimizer.lr=0.01")
     moved = tmp_path / "moved"
@@ -232,6 +237,7 @@ def test_a_fork_goes_on_in_a_new_run_and_leaves_the_other_alone(train_run, stop_
     assert (Path(stopped.paths.run) / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_fork_may_have_another_rate_and_other_data_settings(train_run, finished):
     fork = train_run(f"fork={finished.folder}", "optimizer.lr=0.0005", "task.criterion.label_smoothing=0.1", "seed=3")
     saved = torch.load(finished.folder / "checkpoints" / "last.ckpt", weights_only=True)
@@ -367,6 +373,7 @@ def test_a_run_whose_checkpoints_are_all_damaged_is_not_started_over(stop_at, tr
         train_run(f"resume={stopped.paths.run}")
 
 
+@pytest.mark.slow
 def test_last_alone_is_enough_to_go_on(trained, stop_at, train_run):
     stopped = stop_at(5, EVERY_STEP)
     for file in resume_files.newest_first(Path(stopped.paths.run)):
@@ -374,6 +381,7 @@ def test_last_alone_is_enough_to_go_on(trained, stop_at, train_run):
     assert rows_of(train_run(f"resume={stopped.paths.run}")) == rows_of(trained)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_run):
     folder = finished.folder / "checkpoints"
     saved = torch.load(folder / "last.ckpt", weights_only=True)
@@ -387,6 +395,7 @@ def test_a_run_of_an_older_version_is_refused_by_name_and_kept(finished, train_r
     assert train_run(f"weights={folder}/last.ckpt", "trainer.max_epochs=1").metrics
 
 
+@pytest.mark.slow
 def test_three_checkpoints_are_kept_and_last_is_the_newest(stop_at):
     stopped = stop_at(9, EVERY_STEP)
     folder = Path(stopped.paths.run) / "checkpoints"
@@ -464,6 +473,7 @@ def test_what_a_run_went_back_behind_is_not_its_best_checkpoint(train_run, confi
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at", some([12, 16], 12))  # within the run, and at its end
 def test_a_best_checkpoint_that_was_removed_is_sought_anew(train_run, stop_at, caplog, at):
     stopped = stop_at(at, EVERY_STEP) if at < 16 else train_run(EVERY_STEP).cfg
@@ -498,6 +508,7 @@ def test_resume_auto_takes_only_a_run_of_the_same_origin(train_run, stop_at, con
     assert config("resume=auto").paths.run == stopped.paths.run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "given", some(["callbacks.resume_checkpoint=null", "callbacks=none"], "callbacks.resume_checkpoint=null")
 )
@@ -530,6 +541,7 @@ def test_a_limit_that_a_run_has_passed_is_refused(train_run, stop_at, limit, lea
     assert status(stopped.paths.run) == "interrupted"
 
 
+@pytest.mark.slow
 def test_a_refused_limit_leaves_the_best_checkpoint_that_came_after_the_last(train_run, stop_at):
     stopped = stop_at(25, "callbacks.resume_checkpoint.every_n_steps=9", "trainer.max_epochs=4")
     best = Path(stopped.paths.run) / "checkpoints" / "best.ckpt"
@@ -565,6 +577,7 @@ def test_a_run_whose_record_is_unreadable_is_told_of(stop_at, config, capsys):
     assert f"warning: {file}: cannot be read; its run is left out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_rows_that_were_lost_are_told_of_and_a_table_that_is_none_is_named(train_run, stop_at, caplog):
     stopped = stop_at(7, EVERY_STEP, "trainer.log_every_n_steps=1")
     table = Path(stopped.paths.run) / "metrics.csv"

@@ -406,6 +406,7 @@ def test_a_key_is_asked_for_but_not_for_health_and_pages(strict):
         assert strict.get(path, headers={"x-api-key": ""}).status_code == 200
 
 
+@pytest.mark.slow
 def test_connections_beyond_what_there_are_open_files_for_are_refused(home, folder):
     with serving(home / "connections.log", f"model.folder={folder}", open_files=160) as server, ExitStack() as clients:
         server.process.send_signal(signal.SIGSTOP)  # so that all wait at once
@@ -588,6 +589,7 @@ def test_no_client_that_has_connected_is_dropped_at_the_end(home, folder):
     assert set(answers) == {b"HTTP/1.1 200"}
 
 
+@pytest.mark.slow
 def test_a_signal_right_after_its_address_is_told_ends_it_with_success(home, folder):
     with serving(home / "short.log", f"model={folder}", ready=False) as found:
         assert found.stop() == 0

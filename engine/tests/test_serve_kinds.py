@@ -96,6 +96,7 @@ def test_rows_are_answered_by_name_in_their_order(rows):
     assert post(rows, ROW).json()["predictions"] == [{"progression": 15.0}], "one row alone"
 
 
+@pytest.mark.slow
 def test_more_rows_than_a_batch_are_computed_in_several(home, of_rows):
     with serving(home / "batches.log", f"model={of_rows}", "max_batch=2") as server:
         ages = [0, 10, 20, 30, 40]
@@ -183,6 +184,7 @@ def test_the_schema_of_rows_says_their_columns_and_fits_the_answers(rows):
     assert post(rows, json.loads(request)).status_code == 200
 
 
+@pytest.mark.slow
 def test_without_the_key_the_schema_names_no_column(home, of_rows):
     with serving(home / "key.log", f"model={of_rows}", KINDLING_API_KEY="of this test") as server:
         for path in ("/", "/docs", "/openapi.json"):

@@ -5,6 +5,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.data.splits import folds, hold_out
 from kindling.evaluate import evaluate
+from long_run import some
 
 LABELS = torch.tensor([0] * 40 + [1] * 20 + [2] * 10)
 
@@ -48,7 +49,7 @@ def test_folds_hold_each_class_and_all_images_as_evenly_as_can_be(num_folds):
         assert sizes.max() - sizes.min() <= 1
 
 
-@pytest.fixture(params=["patterns", "tensors", "files"])
+@pytest.fixture(params=some(["patterns", "tensors", "files"], "tensors"))
 def set_of_fold(request, config, make_tree):
     """The splits of a fold of a set in memory, or of files."""
     if request.param == "patterns":
@@ -75,6 +76,7 @@ def test_the_folds_of_a_set_are_disjoint_cover_it_and_leave_the_test_images(set_
     assert sorted(held) == everything
 
 
+@pytest.mark.slow
 def test_a_fold_is_evaluated_as_it_was_validated(train_run):
     run = train_run("data.fold=3", "seed=7", "data.num_images=60")
     metrics = evaluate(compose([f"run={run.folder}", "split=val"], "evaluate"))

@@ -44,6 +44,7 @@ from kindling.loggers.tensorboard_run import LAYERS, TensorBoardRun, layout_of, 
 from kindling.testing.runs import FAST, Run, rows_of, same_weights
 from kindling.train import train
 from kindling.training.task import Task
+from long_run import some
 
 EYES = ["training_images", "validation_pictures", "histograms", "graph", "gradient_norm"]
 AUGMENT = (
@@ -118,6 +119,7 @@ def found(drawn) -> dict[str, list[Value]]:
     return values_of(drawn)
 
 
+@pytest.mark.slow
 def test_the_grid_is_of_the_first_batch_augmented_and_not_normalised(drawn, found):
     data = instantiate(drawn.cfg.data, "data")
     loader = data.train_dataloader()
@@ -288,6 +290,7 @@ def test_a_fork_draws_its_graph_and_a_resumed_run_does_not_draw_it_again(tmp_pat
     assert not graph_of(net, tmp_path, 5, resume="x", fork=None)[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulated", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_gradient_norm_is_that_of_all_gradients_before_clipping(train_run, monkeypatch, accumulated):
     norms, step = [], Task.on_before_optimizer_step
@@ -344,6 +347,7 @@ def test_nothing_is_drawn_when_they_are_off(train_run):
     assert "train/grad_norm" not in rows_of(run)[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [pytest.param(each, marks=[pytest.mark.slow] * (each != "graph")) for each in EYES])
 def test_each_draws_its_own_and_can_be_switched_off(train_run, found, name):
     assert {each for each in compose(["callbacks=tensorboard"]).callbacks if each in EYES} == set(EYES)
@@ -377,7 +381,7 @@ def test_further_training_images_come_every_few_epochs(train_run):
     assert [value.step for value in values_of(train_run(*ON, *few))["train/images"]] == [0, 4]
 
 
-@pytest.mark.parametrize("other", ["logger=csv", "logger=none", "trainer.fast_dev_run=true"])
+@pytest.mark.parametrize("other", some(["logger=csv", "logger=none", "trainer.fast_dev_run=true"], "logger=csv"))
 def test_without_a_tensorboard_nothing_is_drawn_and_the_run_goes_on(train_run, other):
     run = train_run(*ON, other, "trainer.max_epochs=1")
     assert run.metrics["test/loss"] > 0
@@ -498,6 +502,7 @@ def test_histograms_begin_with_the_first_epoch(train_run):
     assert [value.step for value in values] == [1, 5]
 
 
+@pytest.mark.slow
 def test_images_of_any_number_of_channels_and_names_with_dollars_are_drawn(train_run, monkeypatch):
     read = FakeImages.read
     names = tuple(f"${label}_{{" for label in range(10))
@@ -507,6 +512,7 @@ def test_images_of_any_number_of_channels_and_names_with_dollars_are_drawn(train
     assert "test/loss" in run.metrics
 
 
+@pytest.mark.slow
 def test_what_cannot_be_drawn_is_told_once_and_costs_no_run(train_run, monkeypatch, caplog):
     def fail(*_):
         raise ValueError("no colours left")

@@ -40,6 +40,7 @@ def test_a_run_too_short_for_a_validation_keeps_and_tests_its_last_weights(train
         checkpoint.find(str(run.folder))
 
 
+@pytest.mark.slow
 def test_early_stopping_may_watch_a_metric_of_training(train_run):
     run = train_run("monitor=train/loss", "optimizer.lr=0", "callbacks.early_stopping.patience=1")
     epochs = [row["epoch"] for row in rows_of(run) if row["train/loss"]]
@@ -172,6 +173,7 @@ def test_monitor_is_named_once_for_checkpoint_stopping_and_schedule(train_run):
     assert json.loads((run.folder / "run.json").read_text())["best"]["monitor"] == "val/accuracy"
 
 
+@pytest.mark.slow
 def test_last_is_newest_even_if_validation_is_rare(train_run):
     run = train_run("trainer.max_epochs=3", "trainer.check_val_every_n_epoch=2")
     saved = torch.load(run.folder / "checkpoints" / "last.ckpt", weights_only=True)
@@ -191,7 +193,9 @@ def test_what_is_no_seed_is_refused(train_run, seed):
         train_run(f"seed={seed}")
 
 
-@pytest.mark.parametrize("flag", ["enable_progress_bar", "enable_model_summary", "enable_checkpointing"])
+@pytest.mark.parametrize(
+    "flag", some(["enable_progress_bar", "enable_model_summary", "enable_checkpointing"], "enable_checkpointing")
+)
 def test_a_flag_that_is_off_takes_its_callbacks_along(train_run, flag):
     assert train_run(f"trainer.{flag}=false", "trainer.max_epochs=1").metrics["test/loss"] > 0
 
@@ -285,6 +289,7 @@ def test_callbacks_none_and_logger_none_leave_only_the_record(train_run):
     assert run.metrics["test/loss"] > 0
 
 
+@pytest.mark.slow
 def test_the_hparams_tab_gets_settings_and_final_metric(train_run):
     run = train_run("optimizer.lr=0.02", "logger=default")
     settings, scalars = {}, set()
@@ -301,6 +306,7 @@ def test_the_hparams_tab_gets_settings_and_final_metric(train_run):
     assert {"train/loss", "val/loss", "test/accuracy"} <= scalars
 
 
+@pytest.mark.slow
 def test_clipping_accumulation_and_mixed_precision_go_together(train_run):
     run = train_run(
         "trainer.gradient_clip_val=0.5", "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed"
@@ -314,7 +320,7 @@ def test_a_warning_of_lightning_shows_no_path_of_its_code():
     assert warnings.formatwarning(UserWarning("few batches"), UserWarning, "fit_loop.py", 321) == "warning: few batches"
 
 
-@pytest.mark.parametrize("accumulated", [2, 3, 4, 9])
+@pytest.mark.parametrize("accumulated", some([2, 3, 4, 9], 4, 9))
 def test_accumulated_batches_make_the_step_of_one_large_batch_at_the_end_of_an_epoch_too(
     train_run, monkeypatch, accumulated
 ):
@@ -343,6 +349,7 @@ def test_accumulated_batches_make_the_step_of_one_large_batch_at_the_end_of_an_e
         torch.testing.assert_close(run.weights()[f"net.{name}"], expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_each_few_epochs_tells_how_good_it_is(train_run):
     run = train_run(
         "callbacks=[ema,periodic]", "callbacks.periodic_checkpoint.every_n_epochs=2", "trainer.max_epochs=5"

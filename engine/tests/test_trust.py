@@ -246,7 +246,9 @@ def server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
-@pytest.mark.parametrize("door", [*CHECKPOINT, "train.py data.root"])
+@pytest.mark.parametrize(
+    "door", some([*CHECKPOINT, "train.py data.root"], "train.py resume", "train.py data.root", "serve.py ckpt")
+)
 def test_no_address_is_asked_for_anything(hostile, server, monkeypatch, door):
     """All addresses in one command, of which each makes a job."""
     address, asked = server
@@ -268,6 +270,7 @@ def test_no_address_is_asked_for_anything(hostile, server, monkeypatch, door):
     assert {path.name for path in hostile.iterdir()} == {"x.ckpt", "stdout", "stderr"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "door",
     some([*CHECKPOINT, "train.py data.root"], "train.py resume", "train.py data.root", "export.py run", "serve.py run"),
@@ -296,7 +299,7 @@ def test_a_command_is_not_repeated_from_a_pickle(hostile, command):
     assert not (hostile / "executed").exists()
 
 
-@pytest.mark.parametrize("given", ["last", "auto"])
+@pytest.mark.parametrize("given", some(["last", "auto"], "auto"))
 def test_runs_that_are_looked_through_for_one_to_go_on_with_run_nothing(hostile, honest, given):
     logs = hostile / "logs" / "default"
     logs.mkdir(parents=True)
