@@ -1,21 +1,25 @@
-"""The fixtures of kindling.testing, over bench/, and some more that several files take."""
+"""The fixtures of kindling.testing, over bench/, and some more that several files take.
+
+Nothing heavy is imported at its top: the process of pytest-xdist that runs no test would wait for it.
+"""
 
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-import torch
 
 import bench_root
-import crash
+from heed_signals import heed_signals
 from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.errors import Interrupted
-from kindling.train import train
-from kindling.training.task import Task
+
+if TYPE_CHECKING:
+    import torch
 
 pytest_plugins = ["kindling.testing"]
-crash.heed_signals()
+heed_signals()
 project.use(bench_root.PROJECT)
 
 
@@ -44,6 +48,8 @@ def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def stop_at(config, monkeypatch):
     """Trains a run until a step, at which it is interrupted, and returns its config."""
+    from kindling.train import train
+    from kindling.training.task import Task
 
     def stop(step: int, *overrides: str):
         cfg = config(*overrides)
@@ -66,8 +72,9 @@ def stop_at(config, monkeypatch):
 @pytest.fixture
 def weights_after(monkeypatch):
     """Collects the weights each time that a hook of the classifier has done its work."""
+    from kindling.training.task import Task
 
-    def collect(hook: str) -> list[dict[str, torch.Tensor]]:
+    def collect(hook: str) -> "list[dict[str, torch.Tensor]]":
         weights, original = [], getattr(Task, hook)
 
         def keep(self, *arguments, **named):
@@ -86,6 +93,7 @@ def trained_task(tmp_path_factory):
 
     # Pytest rewrites that package before it is imported.
     from kindling.testing.runs import Run
+    from kindling.train import train
 
     @cache
     def trained(task: str) -> Run:

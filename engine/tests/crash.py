@@ -38,6 +38,7 @@ from typing import Any
 from unittest.mock import patch
 
 from bench_root import PROJECT
+from heed_signals import heed_signals
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
@@ -50,7 +51,6 @@ import foreign_runs
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
 from kindling.process.cores import available_cores
-from kindling.process.signals import ENDING
 from kindling.run_folders.leftovers import remove_leftovers
 from kindling.train import train
 from kindling.training.task import Task
@@ -704,13 +704,6 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
         ),
         "0, 1, 2, 4 workers, and a change at a resume": workers,
     }
-
-
-def heed_signals() -> None:
-    """Let runs get the signals that nohup, or a shell that runs this in the background, has it ignore."""
-    for signum in ENDING:
-        if signal.getsignal(signum) == signal.SIG_IGN:
-            signal.signal(signum, signal.SIG_DFL)
 
 
 def main() -> None:

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -148,3 +150,9 @@ def named_in(text: str, package: str, inside: set[str]) -> list[int]:
 )
 def test_a_name_of_the_package_is_seen(line, found):
     assert bool(named_in(line, "own", {"models", "data"})) == found
+
+
+@pytest.mark.parametrize("suite", ["tests", "engine/tests"])
+def test_the_process_that_runs_no_test_need_not_import_torch(suite):
+    code = f"import sys; sys.path.insert(0, '{suite}'); import conftest; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
