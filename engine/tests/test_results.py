@@ -75,6 +75,12 @@ def test_a_run_that_never_validated_says_that_its_last_weights_are_tested(train_
     assert "warning: test: val/loss was never known, as nothing was validated in time; the last weights" in caplog.text
 
 
+def test_a_trial_of_one_batch_says_that_it_keeps_no_checkpoint(train_run, caplog):
+    train_run("trainer.fast_dev_run=true", "data.num_images=128", "data.batch_size=32")
+    assert "test: trainer.fast_dev_run keeps no checkpoint; the last weights are tested, not the best" in caplog.text
+    assert "never known" not in caplog.text
+
+
 def test_a_training_gives_the_best_value_of_what_was_monitored_and_not_the_last(train_run):
     run = train_run("trainer.max_epochs=2", "+optimizer.maximize=true", "test=false")
     losses = [float(row["val/loss"]) for row in rows_of(run) if row["val/loss"]]

@@ -55,15 +55,38 @@ def test_more_batches_between_validations_than_there_are_is_one_line(config):
     )
 
 
-def test_a_share_that_leaves_nothing_to_test_is_refused_before_training(config):
-    cfg = config("data.num_images=256", "data.batch_size=32", "trainer.limit_test_batches=0.001")
+@pytest.mark.parametrize(
+    ("flag", "batches", "least"),
+    [
+        ("limit_val_batches", 2, 0.5),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ("limit_train_batches", 7, 0.143),
+                ("limit_test_batches", 2, 0.5),
+                ("overfit_batches", 7, 0.143),
+            )
+        ),
+    ],
+)
+def test_a_share_that_is_no_batch_is_refused_before_training(config, flag, batches, least):
+    # An epoch of validation that comes late, and no check before.
+    late = ("trainer.check_val_every_n_epoch=2", "trainer.num_sanity_val_steps=0", "trainer.max_epochs=2")
+    cfg = config("data.num_images=224", "data.batch_size=32", f"trainer.{flag}=0.01", *late)
     with pytest.raises(ConfigError) as caught:
         train(cfg)
     assert str(caught.value) == (
-        "trainer.limit_test_batches: given 0.001 of 2 batches, which is none; allowed: 0.5 to 1.0, or a number of "
+        f"trainer.{flag}: given 0.01 of {batches} batches, which is none; allowed: {least} to 1.0, or a number of "
         "batches"
     )
+    assert int(least * batches) == 1
     assert not [*Path(cfg.paths.run).rglob("*.ckpt")]
+
+
+def test_a_table_of_accumulation_is_not_met_with_a_warning_of_hooks_that_nobody_wrote(config, recwarn):
+    table = "+callbacks.t={_target_: lightning.pytorch.callbacks.GradientAccumulationScheduler, scheduling: {0: 2}}"
+    train(config(table, "trainer.max_steps=1"))
+    assert not [each for each in recwarn if "overriding" in str(each.message)]
 
 
 class Needy(EarlyStopping):

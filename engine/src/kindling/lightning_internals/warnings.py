@@ -11,6 +11,9 @@ MISSING_CALLBACKS = "Be aware that when using `ckpt_path`"
 # Of torchmetrics: another process has had all the batches.
 NOT_UPDATED = "The ``compute`` method of metric"
 
+# The hook of ours that it is about is meant to run once a step.
+ONCE_A_STEP = r"When using `Trainer\(accumulate_grad_batches != 1\)` and overriding"
+
 # We say it with our own setting.
 RARE_LOGS = r"The number of training batches \(\d+\) is smaller than the logging interval"
 

@@ -19,8 +19,8 @@ from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import (
     metrics_watched,
-    refuse_a_test_of_nothing,
     refuse_other_interval,
+    refuse_shares_of_nothing,
     warn_of_examples_left_over,
     warn_of_rare_logs,
     watch_the_last_epoch,
@@ -69,12 +69,12 @@ class Bookkeeping(Callback):
         if stage == "fit":
             refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
+        refuse_shares_of_nothing(trainer, pl_module, stage)
 
     # Training
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
-        refuse_a_test_of_nothing(trainer)
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
         warn_of_examples_left_over(trainer)

@@ -4,7 +4,7 @@ import logging
 import math
 import traceback
 
-from lightning.pytorch import Trainer
+from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig
 
 from kindling.checkpoints import resume_files
@@ -12,7 +12,7 @@ from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.errors import DivergedError
 from kindling.lightning_internals import launched
 from kindling.lightning_internals.loggers import restore_loggers
-from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, ignored
+from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
 from kindling.process import signals
 from kindling.run_folders.record import RunRecord
@@ -23,6 +23,7 @@ from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.rollback import advice, can_roll_back, culprit
 from kindling.training.start import starting_point
+from kindling.training.task import Task
 
 log = logging.getLogger(__name__)
 
@@ -73,11 +74,18 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_misfits(),
         anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
-        ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
+        ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):
         recover(trainer, run)
+
+
+def steps_as_ours(task: LightningModule) -> bool:
+    """Whether the hooks of an optimizer's step are the engine's and Lightning's own."""
+    return type(task).optimizer_step is LightningModule.optimizer_step and (
+        type(task).optimizer_zero_grad is Task.optimizer_zero_grad
+    )
 
 
 def recover(trainer: Trainer, run: RunRecord) -> None:

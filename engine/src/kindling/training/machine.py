@@ -13,6 +13,7 @@ from torch import nn
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
 from kindling.config.rules.trainer_rules import HALF
+from kindling.errors import counted
 from kindling.run_folders.provenance import processor
 
 # Layers that a GPU can only compute in changing order.
@@ -43,7 +44,7 @@ def in_words(trainer: Trainer) -> str:
     found, batches = device_of(trainer), trainer.num_training_batches
     threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
     processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    length = "" if math.isinf(batches) else f"; {batches} batches an epoch"
+    length = "" if math.isinf(batches) else f"; {counted(int(batches), 'batch')} an epoch"
     return f"{found['device']}{threads}{processes}, precision {found['precision']}{length}"
 
 

@@ -109,24 +109,39 @@ def one_step(trainer: Trainer) -> str:
     )
 
 
-def refuse_a_test_of_nothing(trainer: Trainer) -> None:
-    """Before training, since Lightning looks at the test's batches only after it.
+def refuse_shares_of_nothing(trainer: Trainer, module: LightningModule, stage: str) -> None:
+    """At once, since Lightning looks at the batches of a split only when it comes to it.
 
     Raises:
-        ConfigError: a share of the test's batches is less than one.
+        ConfigError: a share of a split's batches is less than one.
     """
-    share, data = trainer.limit_test_batches, getattr(trainer, "datamodule", None)
-    if not isinstance(share, float) or not 0 < share < 1 or not config_of(trainer).get("test") or data is None:
-        return
-    least = 0
+    data = getattr(trainer, "datamodule", None) or module
+    tested = bool(config_of(trainer).get("test"))
+    for split in {"fit": ("train", "val", *["test"] * tested), "test": ("test",)}.get(stage, ()):
+        share = getattr(trainer, f"limit_{split}_batches")
+        least = _fewest(data, split) if isinstance(share, float) and 0 < share < 1 else 0
+        if least and int(least * share) == 0:
+            overfits = trainer.overfit_batches and split != "test"  # pyright: ignore[reportAttributeAccessIssue]
+            raise ConfigError(
+                share_of_nothing("overfit_batches" if overfits else f"limit_{split}_batches", share, least)
+            )
+
+
+def _fewest(data: LightningDataModule | LightningModule, split: str) -> int:
+    """The batches of a split's shortest loader; 0 if it is not known."""
     # Foreign data may not be set up for a test yet.
     with suppress(Exception):
-        least = min(len(loader) for loader in tree_leaves(data.test_dataloader()))
-    if least and int(least * share) == 0:
-        raise ConfigError(
-            f"trainer.limit_test_batches: given {share} of {counted(least, 'batch')}, which is none; allowed: "
-            f"{f'{1 / least:.2g} to ' if least > 1 else ''}1.0, or a number of batches"
-        )
+        return min(len(loader) for loader in tree_leaves(getattr(data, f"{split}_dataloader")()))
+    return 0
+
+
+def share_of_nothing(flag: str, share: float, batches: int) -> str:
+    # Rounded up, as a little less is none.
+    least = f"{math.ceil(1000 / batches) / 1000} to " if batches > 1 else ""
+    return (
+        f"trainer.{flag}: given {share} of {counted(batches, 'batch')}, which is none; "
+        f"allowed: {least}1.0, or a number of batches"
+    )
 
 
 def warn_of_examples_left_over(trainer: Trainer) -> None:

@@ -45,9 +45,13 @@ def untested_best(trainer: Trainer) -> str | None:
     best = best_callback(trainer)
     if best is None or best.best_model_path or best.monitor is None or best.save_top_k == 0:
         return None
-    return (
-        f"{best.monitor} was never known, as nothing was validated in time; the last weights are tested, not the best"
-    )
+    if trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        because = "trainer.fast_dev_run keeps no checkpoint"
+    elif best.monitor in trainer.callback_metrics:
+        because = f"no checkpoint was due, though {best.monitor} was known"
+    else:
+        because = f"{best.monitor} was never known, as nothing was validated in time"
+    return f"{because}; the last weights are tested, not the best"
 
 
 def file_of(best: ModelCheckpoint) -> Path:
