@@ -419,7 +419,7 @@ FAULTS = [
     Fault(
         "engine/src/kindling/config/check/command_line.py", "if usual is None or not keys.has(usual, key):", "if True:"
     ),
-    Fault("engine/src/kindling/config/check/files.py", "startswith(codecs.BOM_UTF8)", 'startswith(b"-")'),
+    Fault("engine/src/kindling/config/check/reading.py", "startswith(codecs.BOM_UTF8)", 'startswith(b"-")'),
     Fault("engine/src/kindling/config/once.py", "return copy.deepcopy(config)", "return config"),
     Fault("engine/src/kindling/cli/entry.py", " and Path.cwd() != Path(HydraConfig.get().runtime.cwd):", " and False:"),
     Fault(
@@ -432,6 +432,11 @@ FAULTS = [
         'env.get(name, "1") != "1" and not by_slurm',
         'env.get(name, "1") == ""',
     ),
+    Fault("engine/src/kindling/process/surroundings.py", "is_by_hand() and _is_of_one(trainer or {})", "False"),
+    Fault("engine/src/kindling/process/surroundings.py", "0 < int(part) <= MOST_THREADS", "0 < int(part)"),
+    Fault("engine/src/kindling/config/check/reading.py", "if ODD.search(text):", "if False:"),
+    Fault("engine/src/kindling/config/check/files.py", 'fault.meant.removeprefix(f"{group}=") if fault', '"" if fault'),
+    Fault("engine/src/kindling/training/requirements.py", "int(least * share) == 0", "int(least * share) < 0"),
     Fault("engine/src/kindling/training/trainer.py", "given |= dict.fromkeys(absent, False)", "given |= {}"),
     Fault("engine/src/kindling/train.py", "        give_shapes(net, make)", "        pass"),
     Fault("engine/src/kindling/training/example.py", "setattr(module, name, buffer.copy_(value))", "pass"),

@@ -12,6 +12,7 @@ from kindling.config import project, signatures, sources
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault
+from kindling.config.rules import callback_rules
 from kindling.errors import ConfigError
 from long_run import some
 from mistakes import all_mistakes, as_text, misspelt, valid_lines
@@ -212,6 +213,21 @@ SPOILED = {
     "defaults: [{override /modle: cnn}]": ("defaults: modle", 3, "model?"),
     "defaults: [{override /trainer: [cpu, ddp]}]": ("defaults: trainer", 3, "allowed: one of them"),
     "model: {dropout: 0.1": ("configs/experiment/mine.yaml", 4, "YAML"),
+    "seed: 1\t# the first": ("configs/experiment/mine.yaml", 3, "given a tab; allowed: spaces in its place"),
+    "trainer:\n\tmax_epochs: 3": ("configs/experiment/mine.yaml", 4, "given a tab; allowed: spaces in its place"),
+    "seed: !!python/name:os.system": ("configs/experiment/mine.yaml", 3, "python/name:os.system"),
+    "- seed": ("configs/experiment/mine.yaml", 3, "given a list; allowed: keys with values, such as seed: 1"),
+    "seed": ("configs/experiment/mine.yaml", 3, "given the text 'seed' alone; allowed: keys with values"),
+    "1: 2": ("1", 3, "a key that is no text"),
+    "trainer:": ("trainer", 3, "given null; allowed: settings below it"),
+    "trainer: 5": ("trainer", 3, "given 5; allowed: settings below it"),
+    "model: cnn": ("model", 3, "did you mean `- override /model: cnn` in its defaults list?"),
+    "callbacks: none": ("callbacks", 3, "did you mean `- override /callbacks: none` in its defaults list?"),
+    "defaults: [{override /transform: [rand, colour_jitter]}]": (
+        "defaults: transform",
+        3,
+        "did you mean transform=[rand,color_jitter]?",
+    ),
     "seed: 1\nseed: 2": ("configs/experiment/mine.yaml", 4, "duplicate key seed"),
 }
 
@@ -226,6 +242,90 @@ def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
     assert error.startswith(f"{path}: ")
     assert words in error
     assert error.endswith(f"(configs/experiment/mine.yaml:{line})")
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (b"", "experiment: given a file without settings; allowed: a first line `# @package _global_`, then settings"),
+        ("seed: 1".encode("utf-16"), "configs/experiment/mine.yaml: given text in UTF-16; allowed: UTF-8; save the "),
+        ("seed: 1".encode("utf-16-be"), "configs/experiment/mine.yaml: given text in UTF-16; allowed: UTF-8; save "),
+        (
+            "# @package _global_\nname: für".encode("latin-1"),
+            "configs/experiment/mine.yaml: given the byte 0xFC, which is not UTF-8 but may be Latin-1; allowed: UTF-8; "
+            "save the file so (configs/experiment/mine.yaml:2)",
+        ),
+        (b"seed: 1\x01", r"configs/experiment/mine.yaml: given the character '\x01', at 7; allowed: YAML, without it"),
+    ],
+)
+def test_a_yaml_file_that_is_no_text_of_settings_is_one_line(configs, content, line):
+    (configs / "experiment" / "mine.yaml").write_bytes(content)
+    with Composer("train", configs) as composer:
+        (fault,) = Check(composer).run(["experiment=mine"])
+    assert str(fault).startswith(line)
+
+
+def test_a_broken_file_that_nobody_has_chosen_stops_nothing(tmp_path):
+    (tmp_path / "broken.yaml").write_text("a: [")
+    assert callback_rules._read(tmp_path / "broken.yaml", 0) is None
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        ("transform=[rand,colour_jitter]", "did you mean transform=[rand,color_jitter]?"),
+        ("callbacks=[default,null]", "did you mean callbacks=default?"),
+        ("model=mlp model.weights=x", "did you mean model=pretrained model.weights=x?"),
+        ("optimizer.momentum=0.9", "or one more with optimizer=muon or sgd"),
+        ("callbacks.ema.decay=0.9", "or one more with callbacks=ema"),
+        ("data.root=/ü data=image_folder", "did you mean \"data.root='/ü'\"?"),
+        ("data.rooot=/tmp data=image_folder", "did you mean data.root=/tmp?"),
+        ("+data.root=/tmp data=image_folder", "did you mean data.root=/tmp?"),
+        ("data.root=' data=image_folder", "allowed: the quote ' closed by another"),
+        ("debug=fast_dev_run", "did you mean debug=fast?"),
+    ],
+)
+def test_a_slip_has_one_answer_that_can_be_typed(problems, lines, told):
+    (error,), _ = problems(*lines.split())
+    assert error.endswith(told)
+
+
+def test_a_hint_for_one_value_of_a_sweep_keeps_the_others(problems):
+    (error,), _ = problems("transform=rand,colour_jitter", sweep=True)
+    assert error.endswith("did you mean transform=rand,color_jitter?")
+
+
+@pytest.mark.parametrize("key", ["model.name=x", "model.save_dir=x", "data.version=1"])
+def test_a_setting_of_a_logger_is_not_meant_elsewhere(problems, key):
+    (error,), _ = problems("model=mlp", key)
+    assert "logger." not in error
+
+
+def test_what_a_debug_option_sets_on_purpose_is_not_warned_of(problems):
+    epochs = "trainer.max_epochs=2"
+    for option in ("memory", "profile", "fast"):
+        assert problems(f"debug={option}", epochs) == ([], [])
+    _, (warning,) = problems("debug=memory", epochs, "trainer.limit_val_batches=1")
+    assert "given 1, a single batch" in warning
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("--config-dir RUN --config-name config", "did you mean --config-path RUN --config-name config?"),
+        ("--config-dir RUN/no data=fake", "--config-dir: given RUN/no, which is not there; allowed: a folder of "),
+        ("--config-path RUN/no", "--config-path: given RUN/no, which is not there; allowed: a folder of configs"),
+        ("--config-name trian", "did you mean train?"),
+        ("RUN", "did you mean resume=RUN?"),
+    ],
+)
+def test_a_run_that_is_given_as_hydra_does_not_take_it_has_a_hint(tmp_path, arguments, told):
+    for name in ("run.json", "config.yaml"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("train", arguments.replace("RUN", str(tmp_path)).split())
+    assert told.replace("RUN", str(tmp_path)) in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 HABIT = ("callbacks.progress=null", "callbacks.early_stopping.patience=3", "scheduler.scheduler.warmup=0.1", "seed=1")
@@ -258,7 +358,7 @@ def test_the_keys_that_a_file_lacks_are_one_line(configs):
     with Composer("train", configs) as composer:
         (fault,) = Check(composer).run(["data=fake"])
     assert re.fullmatch(
-        r"data: given \S*configs/data/fake.yaml without num_classes, channels; allowed: a value for each there; asked "
+        r"data: given \S*configs/data/fake.yaml without num_classes, channels; allowed: a line in it for each; asked "
         r"for by task, model, FakeImages",
         str(fault),
     )
@@ -591,6 +691,6 @@ def test_what_is_allowed_is_shown_as_a_yaml_file_has_it(problems, key):
 def test_a_reference_to_what_data_lacks_names_the_file_and_who_refers(problems):
     (line,), _ = problems("data=table")
     assert line.endswith(
-        "configs/data/table.yaml without num_classes, channels; allowed: a value for each there, or another task and "
+        "configs/data/table.yaml without num_classes, channels; allowed: a line in it for each, or another task and "
         "model; asked for by task, model"
     )

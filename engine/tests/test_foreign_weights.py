@@ -11,6 +11,7 @@ from torch import nn
 from kindling.checkpoints.foreign_weights import load_foreign, read_foreign
 from kindling.checkpoints.safetensors import read_safetensors
 from kindling.errors import CheckpointError, ConfigError
+from kindling.training.initial_state import begin_with
 
 DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bfloat16: "BF16"}
 SMALL = ["model=mlp", "model.hidden=[3]", "data.image_size=8", "data.num_images=32", "trainer.max_epochs=1"]
@@ -116,3 +117,13 @@ def test_a_run_begins_with_a_state_dict(train_run, caplog, config, tmp_path):
     assert all(torch.equal(run.weights()[f"net.{name}"], each) for name, each in weights.items())
     with pytest.raises(ConfigError, match=r"weights: given .*b\.pt, which does not exist"):
         train_run(*SMALL, f"weights={tmp_path}/b.pt")
+
+
+def test_weights_that_are_no_numbers_are_told_with_how_many(tmp_path, caplog):
+    weights = Small().state_dict()
+    weights["0.weight"][:2] = float("nan")
+    weights["2.bias"][0] = float("inf")
+    weights["1.running_mean"][0] = float("inf")
+    torch.save({f"model.{name}": each for name, each in weights.items()}, tmp_path / "x.pt")
+    begin_with(Wrapped(), tmp_path / "x.pt", trains=True)
+    assert "weights: 7 of 34 values are NaN or infinite, in model.0.weight, model.2.bias; give another" in caplog.text

@@ -19,6 +19,7 @@ def given(monkeypatch):
             monkeypatch.delenv(name, raising=False)
         for pair in text.split():
             monkeypatch.setenv(*pair.split("=", 1))
+        ranks.stamp.cache_clear()
         return surroundings.set_right()
 
     return set_up
@@ -36,10 +37,14 @@ def given(monkeypatch):
         "SLURM_NTASKS=4",
         "SLURM_NTASKS=4 SLURM_PROCID=2 SLURM_LOCALID=2",
         "JSM_NAMESPACE_RANK=2",
+        "RANK=x WORLD_SIZE=2 TORCHELASTIC_RUN_ID=x",
+        "RANK=2 WORLD_SIZE=2 TORCHELASTIC_RUN_ID=x",
+        "SLURM_NTASKS=x SLURM_STEP_ID=0",
     ],
 )
 def test_a_rank_without_a_group_is_left_out_and_said(given, text):
-    assert given(text) == [f"{', '.join(text.split())}: left out, as {surroundings.ALONE}"]
+    ranks_given = [each for each in text.split() if not each.startswith(("TORCHELASTIC", "SLURM_STEP"))]
+    assert given(text) == [f"{', '.join(ranks_given)}: left out, as {surroundings.ALONE}"]
     assert ranks.is_first_process()
     assert not ranks.are_several()
     assert ranks.job() is None
@@ -63,12 +68,50 @@ def test_a_rank_of_a_group_counts(given, text):
     assert not ranks.is_first_process()
 
 
+BY_HAND = "RANK=1 LOCAL_RANK=1 WORLD_SIZE=2 MASTER_ADDR=localhost MASTER_PORT=29511"
+
+
+@pytest.mark.parametrize(
+    "trainer",
+    [
+        None,
+        {"devices": 1},
+        {"devices": "1", "num_nodes": 1},
+        {"devices": [0]},
+        {"devices": "auto", "accelerator": "cpu"},
+    ],
+)
+def test_ranks_given_by_hand_count_only_for_a_trainer_of_several_processes(given, trainer):
+    assert given(BY_HAND) == []
+    assert ranks.stamp().startswith("torchrun")
+    (line,) = surroundings.set_right_for(trainer)
+    assert line == f"RANK=1, LOCAL_RANK=1, WORLD_SIZE=2: left out, as {surroundings.ONE_PROCESS}"
+    assert ranks.is_first_process()
+    assert not ranks.stamp().startswith("torchrun")
+
+
+@pytest.mark.parametrize("trainer", [{"devices": 2}, {"devices": 1, "num_nodes": 2}, {"devices": [0, 1]}])
+def test_ranks_given_by_hand_are_those_of_a_trainer_of_several_processes(given, trainer):
+    given(BY_HAND)
+    assert surroundings.set_right_for(trainer) == []
+    assert not ranks.is_first_process()
+
+
+def test_a_group_of_a_launcher_is_not_asked_for_its_trainer(given):
+    given(f"{BY_HAND} TORCHELASTIC_RUN_ID=x")
+    assert surroundings.set_right_for({"devices": 1}) == []
+
+
 @pytest.mark.parametrize(
     ("text", "left"),
     [
         ("OMP_NUM_THREADS=", ""),
         ("OMP_NUM_THREADS=auto MKL_NUM_THREADS=0", ""),
         ("OMP_NUM_THREADS=-1", ""),
+        ("OMP_NUM_THREADS=9999999999999", ""),
+        ("MKL_NUM_THREADS=1025", ""),
+        (f"OMP_NUM_THREADS={'9' * 5000}", ""),
+        ("OMP_NUM_THREADS=1024", "1024"),
         ("OMP_NUM_THREADS=4,2", "4,2"),
         ("OMP_NUM_THREADS=3", "3"),
     ],

@@ -82,5 +82,9 @@ def _fitting(own: dict[str, Tensor], given: dict[str, Tensor], own_prefix: str, 
 
 
 def _named(what: str, names: list[str]) -> str:
-    more = ", ..." if len(names) > NUM_NAMES else ""
-    return f"; {len(names)} {what}: {', '.join(names[:NUM_NAMES])}{more}" if names else ""
+    return f"; {len(names)} {what}: {named(names)}" if names else ""
+
+
+def named(names: list[str]) -> str:
+    """The first of them."""
+    return ", ".join(names[:NUM_NAMES]) + ", ..." * (len(names) > NUM_NAMES)

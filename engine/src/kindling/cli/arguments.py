@@ -1,19 +1,22 @@
 """The arguments of a command, checked before Hydra reads them."""
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+from yaml import YAMLError
 
 from kindling.cli.saved_again import as_primary, is_saved
 from kindling.config import composition, project
 from kindling.config.check import keys
 from kindling.config.check.command_line import Check, refuse
 from kindling.config.check.files import ConfigFiles
+from kindling.config.check.reading import not_yaml
 from kindling.config.composition import Composer
-from kindling.config.fault import Fault, nearest
+from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, KindlingError
-from kindling.process import terminal
+from kindling.process import surroundings, terminal
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
@@ -30,6 +33,8 @@ def checked_arguments(name: str, arguments: list[str]) -> list[str] | None:
         return check_command_line(name, arguments)
     except (KindlingError, OSError):
         raise
+    except YAMLError as error:
+        raise ConfigError(str(not_yaml(error))) from error
     except Exception as error:
         # A bug in the check is no reason not to train.
         terminal.say(f"warning: the config could not be checked ({type(error).__name__}: {error})")
@@ -59,6 +64,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         return flags_first
 
     folder = Path(given.config_path or project.current().configs).absolute()
+    refuse(list(_misplaced(given, folder)))
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     with Composer(given.config_name, folder, given.config_dir) as composer:
         if given.help:
@@ -68,6 +74,8 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         check = Check(composer, sweep=sweep)
         problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides), *_package_faults(given, check)]
     refuse(problems)
+    for line in surroundings.set_right_for(next(iter(check.configs), {}).get("trainer")):
+        terminal.say(f"warning: {line}")
 
     # A run logs the warnings itself.
     if given.cfg or given.info:
@@ -96,6 +104,26 @@ def _parse(parser: argparse.ArgumentParser, name: str, arguments: list[str]) -> 
     given.overrides += [argument for argument in unknown if not argument.startswith("-")]
     given.config_name = (given.config_name or name).removesuffix(".yaml")
     return given, [argument for argument in unknown if argument.startswith("-")]
+
+
+def _misplaced(given: argparse.Namespace, folder: Path) -> Iterator[Fault]:
+    """Folders that are not there, and a primary config that is not in its folder."""
+    for flag, each in (("--config-path", given.config_path), ("--config-dir", given.config_dir)):
+        if each and not each.startswith("pkg://") and not Path(each).is_dir():
+            yield Fault(flag, f"{each}, which is not there", "a folder of configs")
+            return
+    primary = f"{given.config_name}.yaml"
+    if (folder / primary).is_file():
+        return
+    further = Path(given.config_dir) if given.config_dir else folder
+    if (further / primary).is_file():
+        # Hydra takes options alone from there.
+        meant = f"--config-path {given.config_dir} --config-name {given.config_name}"
+        yield Fault("--config-dir", f"{given.config_dir} for {primary}", "a folder with further options alone", meant)
+    else:
+        names = [file.stem for file in folder.glob("*.yaml")]
+        given_name = f"{given.config_name}, which is not in {folder}"
+        yield Fault("--config-name", given_name, listed(names), nearest(given.config_name, names))
 
 
 def _package_faults(given: argparse.Namespace, check: Check) -> list[Fault]:

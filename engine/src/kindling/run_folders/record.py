@@ -19,7 +19,8 @@ from kindling.config.targets import relative
 from kindling.errors import ConfigError, one_line
 from kindling.files.redaction import redact_command, redact_config, redact_text
 from kindling.files.whole_file import overwrite, write_whole
-from kindling.process.ranks import is_first_process
+from kindling.process import terminal
+from kindling.process.ranks import is_first_process, job
 from kindling.run_folders import lock
 from kindling.run_folders.leftovers import remove_leftovers
 from kindling.run_folders.lock import RunLock
@@ -76,7 +77,11 @@ class RunRecord:
 
     def join(self) -> None:
         """Learn, in a further process, what the first one has found in the folder."""
-        lock.wait_for_first(self.folder)
+        if not lock.wait_for_first(self.folder):
+            terminal.say(
+                f"warning: rank {os.environ.get('RANK', '?')}: no first process of {job()} has come to {self.folder} "
+                f"within {lock.FIRST_S:g} s; start all processes, with a paths.logs that all of them see"
+            )
         before = run_of(self.folder)
         if self.config["resume"] and before:
             self._continue(saved_config(self.folder), before["status"])

@@ -1,5 +1,6 @@
 """Errors that say what would help: memory that ran out, workers that died, checkpoints that do not fit."""
 
+import os
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,6 +21,14 @@ from kindling.training.task import Task
 CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
 # Gloo's words when another process has ended.
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+# Those of torch where processes have not found each other.
+NO_GROUP = (
+    "client socket has timed out",
+    "client socket has failed to connect",
+    "waiting for clients",
+    "hostname lookup",
+)
+LONGEST_REASON = 120
 # Lightning's words where processes wait for gradients that a step has none of.
 UNUSED = "parameters that were not used in producing the loss"
 
@@ -103,6 +112,12 @@ def ran_out_of_memory(error: BaseException, text: str) -> bool:
 
 def lost_process(text: str) -> str | None:
     """What to do if an error says that another process is gone."""
+    if any(words in text for words in NO_GROUP):
+        address = ":".join(os.environ.get(name, "") for name in ("MASTER_ADDR", "MASTER_PORT"))
+        return (
+            f"trainer.devices: no group has come together at {address} ({text[:LONGEST_REASON]}); start all processes, "
+            "or give trainer.devices=1 trainer.num_nodes=1 for one"
+        )
     if "gloo" in text and any(words in text for words in GONE_PROCESS):
         return (
             "trainer.devices: another process of this run has ended without a word to this one; often memory has "

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import traceback
 
 from lightning.pytorch import LightningModule, Trainer
@@ -9,12 +10,13 @@ from omegaconf import DictConfig
 
 from kindling.checkpoints import resume_files
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
+from kindling.console import report
 from kindling.errors import DivergedError
 from kindling.lightning_internals import launched
 from kindling.lightning_internals.loggers import restore_loggers
 from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
-from kindling.process import signals
+from kindling.process import signals, surroundings
 from kindling.run_folders.record import RunRecord
 from kindling.training.anomaly import anomalies_in_one_line
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
@@ -66,6 +68,9 @@ def limit_time(trainer: Trainer, deadline: float) -> float:
 def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool = False) -> None:
     """Make one attempt, from a checkpoint or from the beginning, perhaps without batches that gave NaN."""
     data, task, _, trainer = parts
+    if trainer.world_size > 1 and surroundings.is_by_hand():
+        address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+        report("waiting for %d processes in all at %s", trainer.world_size, address)
     path = start and start.path
     with (
         launched.ended_on_failure(trainer),

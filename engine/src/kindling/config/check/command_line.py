@@ -17,16 +17,17 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from kindling.config.check import keys
-from kindling.config.check.files import ConfigFiles, not_yaml
+from kindling.config.check.files import ConfigFiles
 from kindling.config.check.former import Former
-from kindling.config.check.groups import Asked, hydra_misfit
+from kindling.config.check.groups import Asked, hydra_misfit, of_debug
 from kindling.config.check.jobs import jobs
-from kindling.config.check.lacking import by_file
+from kindling.config.check.lacking import by_file, is_of_nothing
 from kindling.config.check.nodes import problems_of
+from kindling.config.check.reading import not_yaml
 from kindling.config.check.several import clash
 from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed
 from kindling.config.check.syntax import explain, quoted
-from kindling.config.check.tree import Problem
+from kindling.config.check.tree import Problem, path_of
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import settled
@@ -74,6 +75,8 @@ class Check:
         # By parameter of a sweep: what it is there under.
         self._when: dict[str, list[Override]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        # Keys that refused overrides would have given a value.
+        self._refused: set[str] = set()
 
     def run(self, lines: Sequence[str]) -> list[Problem]:
         """The problems of a command line; of a sweep, those of all its jobs."""
@@ -97,7 +100,7 @@ class Check:
             override = self.composer.parse(line)
         except (HydraException, ValueError) as error:
             fault = explain(line, str(error), self.composer.parse, self.files.groups)
-            self._add(replace(fault, meant="") if fault.meant == line else fault)
+            self._refuse(replace(fault, meant="") if fault.meant == line else fault, line.partition("=")[0])
             return None
         key, value = override.key_or_group, line.partition("=")[2]
         fault = None
@@ -114,8 +117,14 @@ class Check:
             text = quoted(key, value, self.composer.parse)
             fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
         if fault:
-            self._add(fault)
+            self._refuse(fault, key)
         return None if fault else override
+
+    def _refuse(self, fault: Fault, key: str) -> None:
+        """Report an override that is left out, and so gives no value to what it means."""
+        self._add(fault)
+        meant = fault.meant.lstrip("+\"'").partition("=")[0]
+        self._refused |= {key.lstrip("+~"), meant} - {""}
 
     def _check_sweep(self, overrides: list[Override]) -> None:
         """Check the jobs, once it is known what the YAML files add to the command line."""
@@ -167,6 +176,11 @@ class Check:
         useless = [each for each in overrides if each not in chosen and self._is_useless(config, each, lines)]
         applied = [each for each in overrides if each not in (*chosen, *useless) and self._apply(config, each)]
         self.configs.append(config)
+        nodeless = [replace(each, origin=self._origin(each.path, lines)) for each in keys.no_nodes(config, self.files)]
+        for fault in nodeless:
+            self._add(fault)
+        if nodeless:
+            return
         adding = [each for each in (*applied, *chosen) if each.is_add() or each.is_force_add()]
         added = {each.package or each.key_or_group for each in adding}
         # A path's first problem causes its others.
@@ -181,13 +195,17 @@ class Check:
             found = problems_of(config, waits=self.waits)
         whole = [*keys.top_level_faults(config, self.files, self.composer.name, added), *found]
         # `transform` decides on data.transform.
+        whole = [each for each in whole if not (path_of(each) in self._refused and is_of_nothing(each))]
         whole = by_file(whole, self.files, config, overrides)
-        others = [each for each in whole if str(each).partition(":")[0].rpartition(".")[2] not in in_vain]
+        others = [each for each in whole if path_of(each).rpartition(".")[2] not in in_vain]
         for problem in [*in_vain.values(), *left_out]:
             self._add(problem)
         for problem in sorted(others, key=lambda each: getattr(each, "warning", False)):
-            by_path.setdefault(str(problem).partition(":")[0], problem)
+            by_path.setdefault(path_of(problem), problem)
+        option = OmegaConf.select(config, "hydra.runtime.choices.debug")
         for problem in by_path.values():
+            if isinstance(problem, Fault) and of_debug(problem, self.files, option, given):
+                continue
             self._add(self._placed(problem, config, lines, applied))
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
@@ -217,7 +235,10 @@ class Check:
                 is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant
                 added = is_key and override.is_add() and not keys.has(config, problem.meant.lstrip("~"))
                 return replace(problem, meant=f"+{problem.meant}") if added else problem
-        return replace(problem, origin=self.files.origin(problem.path, self.composer.files(lines)))
+        return replace(problem, origin=self._origin(problem.path, lines))
+
+    def _origin(self, path: str, lines: Sequence[str]) -> str:
+        return self.files.origin(path, self.composer.files(lines))
 
     def _is_group(self, key: str) -> bool:
         return key in self.files.groups or "/" in key
@@ -237,7 +258,7 @@ class Check:
             fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", without)
         else:
             options = value if isinstance(value, list) else [value]
-            misfits = [misfit for option in options if (misfit := self.files.misfit(key, option))]
+            misfits = self.files.misfits(key, options)
             misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
             misfits = misfits or clash(self.files.file, key, options)
             for other in misfits[1:]:
@@ -259,7 +280,7 @@ class Check:
 
     def _apply(self, config: DictConfig, override: Override) -> bool:
         """Apply an override to the config; reports the fault of one that cannot be."""
-        fault = keys.misfit(config, override, self.files.groups)
+        fault = keys.misfit(config, override, self.files)
         if fault is None:
             try:
                 keys.apply(config, override.key_or_group, override.value(), delete=override.is_delete())
@@ -267,5 +288,5 @@ class Check:
                 text = str(override.input_line).partition("=")[2]
                 fault = Fault(override.key_or_group, text, " ".join(str(error).partition("full_key:")[0].split()))
         if fault:
-            self._add(fault)
+            self._refuse(fault, override.key_or_group)
         return fault is None

@@ -1,8 +1,9 @@
 """The YAML files of the configs: which groups and options there are, what their defaults name, where a key stands."""
 
-import codecs
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, reduce
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 
 from kindling.config.check.defaults import child, groups_of, is_shared, named
+from kindling.config.check.reading import fault_of, parsed, shown
 from kindling.config.check.several import clash_in_defaults
 from kindling.config.fault import Fault, listed, nearest
 
@@ -17,6 +19,13 @@ GLOBAL = "_global_"
 # Options by their names in lightning-hydra-template; what is no option here is a setting.
 OTHER_NAMES = {
     "debug=fdr": "fast",
+    "debug=fast_dev_run": "fast",
+    "debug=detect_anomaly": "anomaly",
+    "debug=nan": "anomaly",
+    "debug=tune": "find_lr",
+    "debug=lr_find": "find_lr",
+    "debug=lr_finder": "find_lr",
+    "debug=batch_size_finder": "find_batch_size",
     "debug=default": "fast",
     "debug=profiler": "profile",
     "trainer=ddp_sim": "ddp_cpu",
@@ -59,7 +68,7 @@ class ConfigFiles:
     def shown(self, name: str) -> str:
         """The file of `group/option`, for a reader; "" if there is none."""
         file = self.file(name)
-        return _shown(file) if file else ""
+        return shown(file) if file else ""
 
     def misfit(self, group: str, option: object, path: str = "") -> Fault | None:
         """What is wrong with an option of a group; None if it is there."""
@@ -77,6 +86,45 @@ class ConfigFiles:
         meant = f"{group}={near}" if near else f"{others[0]}={option}" if others else ""
         return Fault(path or group, repr(option), listed(options), meant)
 
+    def misfits(self, group: str, options: Sequence[Any]) -> list[Fault]:
+        """What is wrong with each of several options; a hint names them all."""
+        by_option = [self.misfit(group, option) for option in options]
+        found = [fault for fault in by_option if fault]
+        if len(options) == 1 or not all(fault.meant for fault in found):
+            # Of a list that nobody can guess, each hint is of one option.
+            return found
+        right, others = [], []
+        for option, fault in zip(options, by_option, strict=True):
+            of_group = not fault or fault.meant.startswith(f"{group}=")
+            name = fault.meant.removeprefix(f"{group}=") if fault else str(option)
+            (right if of_group else others).append(name)
+        right = [name for name in dict.fromkeys(right) if name != "none"] or ["none"]
+        whole = f"[{','.join(right)}]" if len(right) > 1 else right[0]
+        return [replace(fault, meant=" ".join([f"{group}={whole}", *others])) for fault in found]
+
+    def with_key(self, group: str, key: str) -> list[str]:
+        """The options of a group that set a key; of a file that cannot be read nothing is known."""
+        found = []
+        for option in self.options(group):
+            with suppress(yaml.YAMLError, UnicodeDecodeError):
+                found += [option] * self._sets(f"{group}/{option}", key.split("."))
+        return found
+
+    def _sets(self, name: str, keys: list[str]) -> bool:
+        tree, group = self._tree(name), name.rpartition("/")[0]
+        entries = child(tree, "defaults")
+        inherited = [each for entry in entries.value for each in named(entry, name)] if entries else []
+        return reduce(child, keys, tree) is not None or any(
+            self._sets(f"{group}/{option}", keys) for of, option, _ in inherited if of == group and option
+        )
+
+    def with_target(self, group: str, target: object) -> list[str]:
+        """The options of a group that build the same."""
+        nodes = {
+            option: child(self._tree(f"{group}/{option}"), "_target_") for option in self.with_key(group, "_target_")
+        }
+        return [option for option, node in nodes.items() if node is not None and node.value == target]
+
     def faults(self, name: str, seen: set[str] | None = None) -> Iterator[Fault]:
         """What is wrong with a file's YAML and its defaults list, and with the files that this names."""
         seen = set() if seen is None else seen
@@ -84,26 +132,25 @@ class ConfigFiles:
         if file is None or name in seen:
             return
         seen.add(name)
-        if file.read_bytes().startswith(codecs.BOM_UTF8):
-            # Hydra would not find its first line, `# @package`.
-            yield Fault(_shown(file), "a byte order mark at its start", "UTF-8 without one; save the file so")
+        fault = fault_of(file)
+        if fault:
+            yield fault
             return
-        try:
-            tree = _parsed(file)
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            yield not_yaml(error, file)
-            return
+        tree = self._tree(name)
         entries = child(tree, "defaults")
         if entries is not None and not isinstance(entries, yaml.SequenceNode):
-            origin = f"{_shown(file)}:{entries.start_mark.line + 1}"
+            origin = f"{shown(file)}:{entries.start_mark.line + 1}"
             yield Fault("defaults", "no list", "a list, such as [{override /model: cnn}]", origin=origin)
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
-            origin = f"{_shown(file)}:{entry.start_mark.line + 1}"
+            origin = f"{shown(file)}:{entry.start_mark.line + 1}"
             yield from clash_in_defaults(self.file, list(named(entry, name)), origin)
+            several = [option for _, option, _ in named(entry, name)]
             for group, option, overriding in named(entry, name):
                 # Of a group that is no choice here, null is none.
                 fault = self._default(group, option, origin) if option or overriding else None
-                if fault:
+                if fault and fault.meant and len(several) > 1:
+                    yield from (replace(fault, meant=each.meant) for each in self.misfits(group, several)[:1])
+                elif fault:
                     yield fault
                 elif option:
                     yield from self.faults(f"{group}/{option}" if group else option, seen)
@@ -150,7 +197,7 @@ class ConfigFiles:
     def _tree(self, name: str) -> yaml.Node | None:
         if name not in self._trees:
             file = self.file(name)
-            self._trees[name] = _parsed(file) if file else None
+            self._trees[name] = parsed(file) if file else None
         return self._trees[name]
 
     def chosen(self, name: str) -> bool:
@@ -174,11 +221,6 @@ class ConfigFiles:
         return yaml.safe_load(file.read_text(encoding="utf-8")).get(key) if file else None
 
 
-def _parsed(file: Path) -> yaml.Node | None:
-    """The file's nodes, with their lines."""
-    return yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
 def _groups(folder: Path) -> Iterator[str]:
     for inner in sorted(folder.rglob("*/")):
         name = inner.relative_to(folder).as_posix()
@@ -198,16 +240,3 @@ def _below(package: str, path: str) -> list[str]:
     """A key as the keys that lead to it in a file of a package; none if it lies elsewhere."""
     inner = path if package in ("", GLOBAL) else path.removeprefix(f"{package}.")
     return re.split(r"[.\[]", inner) if inner != path or package in ("", GLOBAL) else []
-
-
-def _shown(file: Path) -> str:
-    """A file as a reader finds it: from the folder above the configs."""
-    return next((str(file.relative_to(above.parent)) for above in file.parents if above.name == "configs"), str(file))
-
-
-def not_yaml(error: Exception, file: Path | None = None) -> Fault:
-    """The fault of a file that a YAML parser refuses."""
-    mark = getattr(error, "problem_mark", None)
-    reason = getattr(error, "problem", None) or str(error)
-    where = _shown(file or Path(mark.name if mark else "YAML"))
-    return Fault(where, reason, "YAML", origin=f"{where}:{mark.line + 1}" if mark else "")

@@ -1,6 +1,6 @@
 """Groups that somebody has asked for, and that the chosen task or data does not take; and groups of Hydra's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
@@ -84,3 +84,9 @@ def hydra_misfit(composer: Composer, group: str, option: object) -> Fault | None
         install = "pip install -e './engine[launchers]' -c constraints.txt"
         return Fault(group, f"{option}, which is not installed", f"{listed(options)}; or {install}")
     return None if option in options else Fault(group, repr(option), listed(options), nearest(str(option), options))
+
+
+def of_debug(fault: Fault, files: ConfigFiles, option: object, typed: Sequence[str]) -> bool:
+    """Whether it warns of what a debug option sets on purpose, and nobody has typed."""
+    is_set = fault.warning and fault.path not in typed and option
+    return bool(is_set and files.setters(fault.path, [(f"debug/{option}", "_global_")]))

@@ -1,12 +1,13 @@
 """Which key of a config an override means, and the nearest one if it is not there."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from hydra.core.override_parser.types import Override
-from omegaconf import DictConfig, ListConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, ListConfig, Node, OmegaConf, open_dict
 
 from kindling.config.check.files import ConfigFiles
+from kindling.config.check.several import ONE
 from kindling.config.check.tree import paths
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.given import GIVEN, signature_of
@@ -25,6 +26,10 @@ ALIASES = {
 # What others call a checkpoint, and what takes one here, the likeliest first.
 CHECKPOINTS = ("ckpt_path", "checkpoint", "checkpoint_path", "resume_from_checkpoint", "resume_from")
 OF_CHECKPOINTS = ("ckpt", "resume", "fork", "weights")
+# Groups without whose settings no run can be described.
+NEEDED = ("task", "trainer")
+# Options that may be named as having a key.
+FEW = 4
 # Whose settings foreign data lacks.
 ENGINES_DATA = "kindling.data.datamodule.DataModule"
 HYDRA_KEYS = ("_target_", "_partial_", "_args_", "_recursive_", "_convert_")
@@ -50,8 +55,9 @@ def arguments_of(config: DictConfig, key: str) -> list[str]:
     return [name for name in found.annotations if key != "task" or name not in GIVEN] if found else []
 
 
-def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, delete: bool = False) -> Fault:
+def unknown(config: DictConfig, key: str, value: str, files: ConfigFiles, *, delete: bool = False) -> Fault:
     """The fault of a key that is not there; a group is a key too, even if nothing is chosen of it."""
+    groups = files.groups
     if key.rpartition(".")[2] in arguments_of(config, key.rpartition(".")[0]):
         return Fault(key, "a key that the config leaves at its default", "a + before it", f"+{key}={value}")
     parent = _deepest(config, key)
@@ -67,21 +73,30 @@ def unknown(config: DictConfig, key: str, value: str, groups: Iterable[str], *, 
         return Fault(key, own, listed(arguments_of(config, "data")) or "nothing, as it takes no settings")
     shown = [*_children(config, parent), *arguments_of(config, parent)]
     meant = similar(config, key, groups)
+    group, _, inner = key.partition(".")
+    having = files.with_key(group, inner) if parent in groups and not meant.startswith(f"{group}.") else []
+    if 0 < len(having) <= FEW and not delete:
+        # Several options of other groups are merged.
+        line = f"{group}={having[0]} {key}={value}" if len(having) == 1 and group in ONE else ""
+        allowed = f"{listed(set(shown) - set(HYDRA_KEYS))}; or one more with {group}={' or '.join(having)}"
+        return Fault(key, "a key that is not there", allowed, line)
     plus = "" if not meant or has(config, meant) or meant in groups else "+"
     allowed = listed(set(shown) - {*HYDRA_KEYS, "hydra"})
     line = f"~{meant}" if delete else f"{plus}{meant}={value}"
     return Fault(key, "a key that is not there", allowed, meant and line)
 
 
-def misfit(config: DictConfig, override: Override, groups: Mapping[str, list[str]]) -> Fault | None:
+def misfit(config: DictConfig, override: Override, files: ConfigFiles) -> Fault | None:
     """What is wrong with the key of an override; None if it can be applied."""
     key, value = override.key_or_group, override.value()
     text = str(override.input_line).partition("=")[2]
     there = has(config, key)
     if override.package is not None:
-        return Fault(f"{key}@{override.package}", "a group that is not there", listed(groups), nearest(key, groups))
+        return Fault(
+            f"{key}@{override.package}", "a group that is not there", listed(files.groups), nearest(key, files.groups)
+        )
     if not there and not override.is_add() and not override.is_force_add():
-        return unknown(config, key, text, groups, delete=override.is_delete())
+        return unknown(config, key, text, files, delete=override.is_delete())
     if there and override.is_add() and not isinstance(value, dict | list):
         return Fault(f"+{key}", "a + on a key that is there already", "without the +", f"{key}={text}")
     if override.is_delete() and value not in (None, now := OmegaConf.select(config, key)):
@@ -108,7 +123,9 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
     hidden = ("sweep.params.",) if key.startswith("hydra") else ("hydra.", "sweep.params.")
     every = [path for path in paths(config) if not path.startswith(hidden)]
     last = key.rpartition(".")[2]
-    same_name = [path for path in every if path.rpartition(".")[2] == last]
+    # A logger's `name` is not that of a model.
+    elsewhere = [path for path in every if not path.startswith("logger.") or not parent or _shared(path, key) > 1]
+    same_name = [path for path in elsewhere if path.rpartition(".")[2] == last]
     siblings = [*_children(config, parent), *(arguments_of(config, parent) if parent else groups)]
     near = nearest(first, siblings)
     if last in ALIASES and has(config, ALIASES[last]):
@@ -125,10 +142,10 @@ def similar(config: DictConfig, key: str, groups: Iterable[str] = ()) -> str:
         return max(same_name, key=lambda path: (_shared(path, key), -path.count(".")))
     if same_name:
         return min(same_name, key=lambda path: (path.count("."), -_shared(path, key)))
-    found = nearest(key, [path for path in every if nearest(last, [path.rpartition(".")[2]])])
+    found = nearest(key, [path for path in elsewhere if nearest(last, [path.rpartition(".")[2]])])
     if found:
         return found
-    by_name = {path.rpartition(".")[2]: path for path in sorted(every, key=lambda path: -path.count("."))}
+    by_name = {path.rpartition(".")[2]: path for path in sorted(elsewhere, key=lambda path: -path.count("."))}
     # Any node may match, so the name must be nearer.
     found = nearest(last, by_name, cutoff=0.75)
     return by_name[found] if found else ""
@@ -179,6 +196,22 @@ def _nothing_of(key: str, options: list[str] | None) -> Fault:
     return Fault(key, "nothing", f"an option, {listed(options)}", f"{key}=none" if "none" in options else "")
 
 
+def no_nodes(config: DictConfig, files: ConfigFiles) -> Iterator[Fault]:
+    """Groups that a file gives a value of their own, in place of settings; and keys that are no texts."""
+    for key in config:
+        if not isinstance(key, str):
+            yield Fault(str(key), "a key that is no text", "names of settings, see --help")
+    for group in sorted(files.groups.keys() & config.keys()):
+        node: Any = config._get_node(group)
+        raw = node._value() if isinstance(node, Node) else None
+        is_needed = raw is None and group in NEEDED
+        if not is_needed and (isinstance(node, DictConfig) or raw is None or str(raw).startswith("${")):
+            continue
+        given = "null" if is_needed else "a list" if isinstance(node, ListConfig) else repr(raw)
+        meant = f"`- override /{group}: {raw}` in its defaults list" if str(raw) in files.groups[group] else ""
+        yield Fault(group, given, "settings below it; an option is chosen by a defaults list", meant)
+
+
 def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: set[str]) -> list[Fault]:
     """Keys that nothing reads, and those that are needed and not there.
 
@@ -189,8 +222,9 @@ def top_level_faults(config: DictConfig, files: ConfigFiles, name: str, added: s
     faults = [_nothing_of(key, files.groups.get(key)) for key in sorted(known.keys() - config.keys()) if known[key]]
     for key in map(str, config):
         if key in ("experiment", "debug") and isinstance(config[key], DictConfig):
+            given = f"settings below `{key}`, where nothing reads them" if config[key] else "a file without settings"
             faults.append(
-                Fault(key, f"settings below `{key}`, where nothing reads them", "a first line `# @package _global_`")
+                Fault(key, given, "a first line `# @package _global_`" + ", then settings" * (not config[key]))
             )
         elif key not in known:
             near = nearest(key, known, cutoff=0.75)

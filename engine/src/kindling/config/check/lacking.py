@@ -9,10 +9,12 @@ from omegaconf import DictConfig
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.tree import Problem, paths
 from kindling.config.fault import Fault, nearest
-from kindling.config.left_out import value
+from kindling.config.left_out import node_at, value
 
 # A key so near to one that is there is misspelt where it is asked for.
 SAME = 0.85
+# Keys that nobody wants to write one by one.
+MANY = 4
 MISSING = re.compile(r"^[^:]+: given (no value \(\?\?\?\)|null, which)")
 
 
@@ -36,13 +38,26 @@ def by_file(
         group = fault.lacks.partition(".")[0]
         target = value(config, f"{group}._target_") if group in ours else None
         file = str(target).rpartition(".")[2] if target else files.shown(f"{group}/{choices.get(group)}")
-        if file and group not in deleted and (fault.lacks in required or not nearest(fault.lacks, known, cutoff=SAME)):
+        # Without a node there is one fault, of another kind.
+        if (
+            file
+            and group not in deleted
+            and isinstance(node_at(config, group), DictConfig)
+            and (fault.lacks in required or not nearest(fault.lacks, known, cutoff=SAME))
+        ):
             found.setdefault(file, []).append(fault)
     # One key alone that a class lacks has the better line.
     found = {origin: group for origin, group in found.items() if "/" in origin or len(group) > 1}
     merged = {id(each) for group in found.values() for each in group}
     rest = [each for each in problems if id(each) not in merged]
-    return [*(_lacking(file, group, in_file="/" in file) for file, group in found.items()), *rest]
+    targets = {file: value(config, f"{group[0].lacks.partition('.')[0]}._target_") for file, group in found.items()}
+    lacking = (_lacking(file, group, files, targets[file], in_file="/" in file) for file, group in found.items())
+    return [*lacking, *rest]
+
+
+def is_of_nothing(problem: Problem) -> bool:
+    """Whether it is that a key has no value."""
+    return isinstance(problem, Fault) and problem.given.startswith(("no value", "nothing", "null"))
 
 
 def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Problem]:
@@ -59,12 +74,17 @@ def but_parts(problems: Sequence[Problem], groups: Sequence[str]) -> list[Proble
     ]
 
 
-def _lacking(origin: str, faults: list[Fault], *, in_file: bool) -> Fault:
+def _lacking(origin: str, faults: list[Fault], files: ConfigFiles, target: object, *, in_file: bool) -> Fault:
     """One fault for all keys that a file, or a class that the command line names, is without."""
     group = faults[0].lacks.partition(".")[0]
-    keys = ", ".join(dict.fromkeys(each.lacks.removeprefix(f"{group}.") for each in faults))
+    keys = list(dict.fromkeys(each.lacks.removeprefix(f"{group}.") for each in faults))
     askers = list(dict.fromkeys(each.needed_by for each in faults))
     required = any(each.path == each.lacks for each in faults)
-    ways = [*["a value for each there"] * in_file, *[f"+{group}.KEY=... for each"] * (required and not in_file)]
+    in_it = [f"a line in it for {'each' if len(keys) > 1 else keys[0]}"] * in_file
+    ways = [*in_it, *[f"+{group}.KEY=... for each"] * (required and not in_file)]
     allowed = ", or ".join([*ways, *[f"another {' and '.join(askers)}"] * (not required)])
-    return Fault(group, f"{origin} without {keys}", f"{allowed}; asked for by {', '.join(askers)}")
+    given = f"{origin} without {'' if len(keys) < MANY else f'{len(keys)} keys: '}{', '.join(keys)}"
+    same = files.with_target(group, target) if in_file and len(keys) >= MANY else []
+    whole = [each for each in same if all(each in files.with_key(group, key) for key in keys)]
+    meant = f"`defaults: [{whole[0]}, _self_]` as its first line" if whole else ""
+    return Fault(group, given, f"{allowed}; asked for by {', '.join(askers)}", meant)

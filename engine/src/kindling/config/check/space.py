@@ -1,5 +1,6 @@
 """The space of a sweep, as the check of a command line needs it: overrides with several values, and conditions."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -82,6 +83,7 @@ def chosen_sweep(config: DictConfig) -> str | None:
 def condensed(problems: Iterable[Problem], several: Iterable[Override]) -> dict[str, Problem]:
     """The problems by their lines; one for the values of a key that is wrong itself, or of an interval to be whole."""
     intervals = {each.get_key_element(): str(each.input_line).partition("=")[2] for each in several if _is_open(each)}
+    texts = {each.get_key_element(): str(each.input_line) for each in several if each.is_discrete_sweep()}
     found: dict[str, Problem] = {}
     for problem in problems:
         line = str(problem)
@@ -91,8 +93,16 @@ def condensed(problems: Iterable[Problem], several: Iterable[Override]) -> dict[
                 text = intervals[problem.path]
                 problem = Fault(problem.path, text, problem.allowed, f"{problem.path}=int({text})")
                 line = str(problem)
+            elif problem.meant.startswith(f"{problem.path}=") and problem.path in texts:
+                problem = replace(problem, meant=_among(texts[problem.path], problem))
         found.setdefault(line, problem)
     return found
+
+
+def _among(line: str, problem: Fault) -> str:
+    """A hint of one value, with the others of its sweep."""
+    value = re.escape(problem.given.strip("'"))
+    return re.sub(rf"(?<![\w.-]){value}(?![\w.-])", problem.meant.partition("=")[2], line)
 
 
 def _is_open(override: Override) -> bool:

@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
@@ -61,7 +62,9 @@ def _without_value(line: str, keys: Iterable[str]) -> Fault:
     separated = re.fullmatch(r"([\w.]+)[:\s]+(\S+)", line)
     if separated:
         return Fault(line, "no =", EXAMPLE, f"{separated[1]}={separated[2]}")
-    near = line if line in keys or "." in line else nearest(line, keys)
+    if (Path(line) / "run.json").is_file():
+        return Fault(line, "a run without its key", "a key before it, such as resume= or run=", f"resume={line}")
+    near = line if line in keys or ("." in line and "/" not in line) else nearest(line, keys)
     return Fault(line, "no =", EXAMPLE, f"{near}=..." if near else "")
 
 

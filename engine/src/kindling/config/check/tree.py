@@ -16,6 +16,11 @@ from kindling.errors import KindlingError
 Problem = Fault | KindlingError
 
 
+def path_of(problem: Problem) -> str:
+    """The key that its line begins with."""
+    return str(problem).partition(":")[0]
+
+
 def paths(config: DictConfig, above: str = "") -> Iterator[str]:
     """All dotted paths, of nodes and of values."""
     for key in config:

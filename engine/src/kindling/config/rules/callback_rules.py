@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -162,7 +163,9 @@ def shipped(group: str, *keys: str) -> list[Any]:
 
 @cache
 def _read(file: Path, changed_ns: int) -> Any:
-    return yaml.safe_load(file.read_text(encoding="utf-8"))
+    # One that nobody has chosen may be anything.
+    with suppress(yaml.YAMLError, UnicodeDecodeError):
+        return yaml.safe_load(file.read_text(encoding="utf-8"))
 
 
 def _parent(config: Config, path: str) -> Any:
