@@ -274,15 +274,16 @@ def test_a_broken_file_that_nobody_has_chosen_stops_nothing(tmp_path):
     ("lines", "told"),
     [
         ("transform=[rand,colour_jitter]", "did you mean transform=[rand,color_jitter]?"),
+        pytest.param("experiment=[cnn,mlpp]", "did you mean experiment=mlp?", marks=pytest.mark.slow),
         ("callbacks=[default,null]", "did you mean callbacks=default?"),
         ("model=mlp model.weights=x", "did you mean model=pretrained model.weights=x?"),
         ("optimizer.momentum=0.9", "or one more with optimizer=muon or sgd"),
-        ("callbacks.ema.decay=0.9", "or one more with callbacks=ema"),
+        pytest.param("callbacks.ema.decay=0.9", "or one more with callbacks=ema", marks=pytest.mark.slow),
         ("data.root=/ü data=image_folder", "did you mean \"data.root='/ü'\"?"),
         ("data.rooot=/tmp data=image_folder", "did you mean data.root=/tmp?"),
-        ("+data.root=/tmp data=image_folder", "did you mean data.root=/tmp?"),
-        ("data.root=' data=image_folder", "allowed: the quote ' closed by another"),
-        ("debug=fast_dev_run", "did you mean debug=fast?"),
+        pytest.param("+data.root=/tmp data=image_folder", "did you mean data.root=/tmp?", marks=pytest.mark.slow),
+        pytest.param("data.root=' data=image_folder", "allowed: the quote ' closed by another", marks=pytest.mark.slow),
+        pytest.param("debug=fast_dev_run", "did you mean debug=fast?", marks=pytest.mark.slow),
     ],
 )
 def test_a_slip_has_one_answer_that_can_be_typed(problems, lines, told):

@@ -5,6 +5,9 @@ import os
 import pytest
 
 from kindling.process import ranks, surroundings
+from kindling.run_folders import lock
+from kindling.run_folders.record import RunRecord
+from kindling.training.failures import lost_process
 
 OF_JOBS = (*surroundings.RANKS, *surroundings.MEETING_POINT, *surroundings.THREADS, ranks.FIRST_PID)
 
@@ -95,6 +98,28 @@ def test_ranks_given_by_hand_are_those_of_a_trainer_of_several_processes(given, 
     given(BY_HAND)
     assert surroundings.set_right_for(trainer) == []
     assert not ranks.is_first_process()
+
+
+def test_a_first_process_that_never_comes_is_said(given, tmp_path, monkeypatch, capsys):
+    given(BY_HAND)
+    for wait in ("FIRST_S", "PATIENCE_S"):
+        monkeypatch.setattr(lock, wait, 0)
+    RunRecord(tmp_path, {"resume": None}, []).join()
+    assert f"rank 1: no first process of torchrun-29511 has come to {tmp_path} within 0 s;" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The client socket has timed out after 4000ms while trying to connect to (localhost, 29511).",
+        "Timed out after 5 seconds waiting for clients. 1/2 clients joined.",
+    ],
+)
+def test_a_group_that_does_not_come_together_is_one_line(given, words):
+    given(BY_HAND)
+    line = lost_process(words) or ""
+    assert line.startswith(f"trainer.devices: no group has come together at localhost:29511 ({words})")
+    assert line.endswith("start all processes, or give trainer.devices=1 trainer.num_nodes=1 for one")
 
 
 def test_a_group_of_a_launcher_is_not_asked_for_its_trainer(given):

@@ -12,7 +12,7 @@ import yaml
 
 from kindling.config.check.defaults import child, groups_of, is_shared, named
 from kindling.config.check.reading import fault_of, parsed, shown
-from kindling.config.check.several import clash_in_defaults
+from kindling.config.check.several import ONE, clash_in_defaults
 from kindling.config.fault import Fault, listed, nearest
 
 GLOBAL = "_global_"
@@ -90,8 +90,8 @@ class ConfigFiles:
         """What is wrong with each of several options; a hint names them all."""
         by_option = [self.misfit(group, option) for option in options]
         found = [fault for fault in by_option if fault]
-        if len(options) == 1 or not all(fault.meant for fault in found):
-            # Of a list that nobody can guess, each hint is of one option.
+        if len(options) == 1 or group in ONE or not all(fault.meant for fault in found):
+            # Of a list that nobody can guess, or may give, each hint is of one option.
             return found
         right, others = [], []
         for option, fault in zip(options, by_option, strict=True):
