@@ -33,6 +33,13 @@ def numbers_of_a_sweep_fit(config: Config) -> Iterator[Fault]:
             yield Fault(f"sweep.{key}", str(value), "null, or hours, more than 0")
 
 
+def a_sweep_is_chosen_as_a_group(config: Config) -> Iterator[Fault]:
+    sweep = get(config, "sweep")
+    if sweep is not None and not isinstance(sweep, dict):
+        allowed = "settings, such as params: {seed: [0, 1]}; the sweep itself by override /sweep: grid in the defaults"
+        yield Fault("sweep", _shown(sweep), allowed)
+
+
 def choices_of_a_sweep_are_known(config: Config) -> Iterator[Fault]:
     sweep = _sweep(config)
     for key, choices in (("sampler", SAMPLERS), ("pruner", (None, *PRUNERS))):
@@ -150,6 +157,7 @@ def _is_number(value: Any) -> bool:
 
 
 RULES = (
+    a_sweep_is_chosen_as_a_group,
     numbers_of_a_sweep_fit,
     choices_of_a_sweep_are_known,
     a_sweep_has_something_to_compare,
