@@ -3,6 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from kindling.config import project
@@ -35,7 +36,7 @@ def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence
     description = read_sweep(folder) or {}
     table.show(table.table(trials, description, MOST_SHOWN, table.width()))
     if len(trials) > MOST_SHOWN:
-        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {folder}")
+        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {quote(str(folder))}")
     if is_over_seeds(description):
         print(words.over_seeds(trials, objectives_of(description)))
     else:
@@ -60,7 +61,7 @@ def _write_best(
         written.add(file)
         with write_whole(file) as stream:
             stream.write(redact_text(text))
-        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
+        print(f"as an experiment: cp {quote(str(file))} {quote(str(project.current().configs))}/experiment/")
     # Those that were the best when fewer trials had ended.
     for file in {folder / "best.yaml", *folder.glob("best_*.yaml")} - written:
         if BEST.fullmatch(file.name) and file.is_file() and f"# {title}" in read_text(file, MOST_OF_RECIPE):
