@@ -105,13 +105,18 @@ def test_runs_that_have_ended_are_compared_at_once_with_what_the_test_says(capsy
     ]
 
 
-def test_other_settings_or_more_seeds_are_not_taken_for_done(tmp_path):
+def test_more_seeds_are_not_taken_for_done_and_other_settings_are_refused_with_what_may_be_done(capsys, tmp_path):
     sweep = write_sweep(tmp_path / "s", some())
-    for arm in arms(sweep):
+    for arm in arms(sweep, "test=false"):
         write_arm(arm, [0.3, 0.31])
-    assert all(arm.is_done(2) for arm in arms(sweep, "sweep.n_jobs=2"))
-    assert not any(arm.is_done(3) for arm in arms(sweep))
-    assert not any(arm.is_done(2) for arm in arms(sweep, "trainer.max_epochs=3"))
+    assert all(arm.is_done(2) for arm in arms(sweep, "test=false", "sweep.n_jobs=2", "sweep=none"))
+    assert not any(arm.is_done(3) for arm in arms(sweep, "test=false"))
+    code, _, error = confirm(capsys, sweep, "seeds=2", "trainer.max_epochs=3")
+    assert (code, error) == (
+        2,
+        f"error: confirm: given trainer.max_epochs=3, no test=false, and {sweep}/confirm/trial_3 has runs of other "
+        f"settings; allowed: the overrides of the call before, or remove {sweep}/confirm\n",
+    )
 
 
 def test_the_seeds_are_above_those_of_the_sweep(tmp_path):

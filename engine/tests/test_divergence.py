@@ -606,3 +606,9 @@ def test_all_attempts_together_take_no_longer_than_max_time(small, batches, monk
         train(cfg)
     assert record_of(cfg)["status"] == "interrupted"
     assert saved_steps(cfg)[-1] == 6
+
+
+@pytest.mark.parametrize("hook", ["on_train_end", "on_fit_end"])
+def test_weights_that_a_callback_has_spoilt_after_training_are_no_result(small, hook):
+    spoiling = f"+callbacks.spoiling={{_target_:bench.spoiling.Spoiling,hook:{hook}}}"
+    assert ".weight: is NaN or infinite after training" in diverge(small("trainer.max_epochs=1", spoiling))

@@ -14,7 +14,7 @@ from bench_root import PROJECT
 from kindling import runs
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import read_sweep, read_trials
-from kindling.sweeps import table
+from kindling.sweeps import ending, table
 
 SPACE = {
     "optimizer.lr": "tag(log,interval(1e-4,1e-1))",
@@ -225,3 +225,15 @@ def test_a_study_replaces_no_file_of_somebody_else(capsys, tmp_path):
         code, _, error = shown(capsys, folder, "--db", foreign)
         assert (code, foreign.read_bytes()) == (2, b"precious")
         assert f"--db: given {foreign}, which is not of this sweep; allowed: a new file" in error
+
+
+def test_what_was_among_the_best_and_is_no_more_leaves_no_recipe_behind(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(ending, "recipe", lambda loader, overrides, title: f"# @package _global_\n# {title}\n")
+    sweep = write_sweep(tmp_path / "a b" / "s", some(), objectives={"val/loss": "min", "parameters": "min"})
+    own = ["best.yaml", "best_0.yaml", "best_7.yaml"]
+    for name in (*own, "best_mine.yaml"):
+        (sweep / name).write_text("# @package _global_\n# The best of s: trial 7, val/loss 1\n")
+    (sweep / "best_9.yaml").write_text("# @package _global_\n# written by hand\n")
+    ending._write_best(sweep, read_sweep(sweep) or {}, read_trials(sweep), None, [])
+    assert sorted(file.name for file in sweep.glob("best*")) == ["best_3.yaml", "best_9.yaml", "best_mine.yaml"]
+    assert f"cp '{sweep}/best_3.yaml' " in capsys.readouterr().out

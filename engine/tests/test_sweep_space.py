@@ -217,6 +217,22 @@ def test_the_check_looks_at_each_value_and_not_at_the_product():
             ["-m", "sweep=optuna", "seed=range(1,1)"],
             "range.1,1., which is nothing; allowed: at least one",
         ),
+        (["-m", "sweep=grid", "seed=choice()"], "seed: given choice..; allowed: choice.a, b, .*of values such"),
+        (["-m", "sweep=grid", "seed=sort(1,a)"], "seed: .* allowed: sort.*of numbers alone or texts alone"),
+        (["-m", "sweep=random", "optimizer.lr=tag(log,0.1,0.2)"], "allowed: tag.log, interval.smaller, larger..$"),
+        (
+            ["-m", "sweep=random", "seed=int(tag(log,interval(1e-3,1e-1)))"],
+            "allowed: an interval with whole numbers between its ends, such as int.interval.8, 64.., and not from 0 to",
+        ),
+        (["-m", "sweep=random", "seed=randint(1,9)"], "did you mean seed=int.interval.1,9..[?]"),
+        (["-m", "sweep=grid", "seed=1,,2,"], "seed: given 1,,2,; allowed: a value on both sides .* mean seed=1,2[?]"),
+        (["-m", "sweep=optuna", "seed=0,1", "sweep.start={seed:1}"], "sweep.start: given .*; allowed: a list, such"),
+        (
+            ["-m", "sweep=optuna", "optimizer=adamw,sgd", "optimizer.momentum=interval(0.5,0.9)"],
+            "optimizer.momentum: given a setting that optimizer=adamw does not have; allowed: sweep.params of a "
+            "recipe, with optimizer.momentum: {space: 'interval.0.5,0.9.', when: {optimizer: sgd}}$",
+        ),
+        (["-m", "optimizer=adamw,sgd", "optimizer.momentum=0.5"], "momentum: {space: 'choice.0.5.', when: {optimizer:"),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_by_name(arguments, said):
@@ -265,3 +281,20 @@ def test_a_recipe_may_have_a_sweep(arguments, said):
     assert [str(problem)[: len(one)] for problem, one in zip(problems, said, strict=True)] == said
     if arguments == ["-m"]:
         assert tried == {("torch.optim.AdamW", 1e-4), ("torch.optim.AdamW", 0.1), ("torch.optim.SGD", 1e-4)}
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("sweep: 5", "sweep: given 5; allowed: settings below it; an option is chosen by a defaults list"),
+        ("sweep: optuna", "sweep: given 'optuna'; allowed: settings below it; an option is chosen by a defaults list"),
+        ("sweep: {params: {seed: 'choice()'}}", "seed: given choice(); allowed: choice(a, b, ...)"),
+    ],
+)
+def test_a_recipe_that_gives_a_sweep_no_settings_is_refused(tmp_path, written, said):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "odd.yaml").write_text(f"# @package _global_\n{written}\n")
+    given = ["experiment=odd", *["sweep=grid"] * ("params" in written)]
+    with Composer("train", further=str(tmp_path)) as composer:
+        assert [str(each)[: len(said)] for each in Check(composer, sweep=True).run(given)] == [said]
+        assert "params" in written or [str(each)[: len(said)] for each in Check(composer).run(given)] == [said]

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from omegaconf import OmegaConf
@@ -17,7 +18,8 @@ import kindling.sweeps.pictures
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
 from kindling.config import project
-from kindling.config.composition import to_plain
+from kindling.config.check.command_line import Check
+from kindling.config.composition import Composer, to_plain
 from kindling.run_folders.lock import CLAIM, RunLock
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
@@ -28,6 +30,7 @@ from kindling.sweeps.jobs import death
 from kindling.sweeps.objectives import front_of
 from kindling.sweeps.pruners import is_worse
 from kindling.sweeps.pruning import Pruning, pruned, pruning_of
+from kindling.sweeps.recipe import recipe
 from kindling.sweeps.sampling import ask
 from kindling.sweeps.sweep import Sweep
 from kindling.testing.commands import Done, Fork, wait_for
@@ -395,3 +398,17 @@ def test_what_a_logger_imports_when_it_is_used_is_imported_before_trials_are_for
     shared.share(config("logger=tensorboard"))
 
     assert imported == ["torch.utils.tensorboard"]
+
+
+@pytest.mark.parametrize("chosen", ["  - override /sweep: optuna\n", ""])
+def test_the_best_trial_of_a_recipe_that_has_a_space_is_a_single_run(tmp_path, chosen):
+    (tmp_path / "experiment").mkdir()
+    space = f"# @package _global_\ndefaults:\n{chosen}  - _self_\nsweep:\n  params:\n    seed: 1, 2\n"
+    (tmp_path / "experiment" / "spacious.yaml").write_text(space)
+    with Composer("train", further=str(tmp_path)) as composer:
+        loader = GlobalHydra.instance().config_loader()
+        text = recipe(loader, ["experiment=spacious", "seed=2", *["sweep=none"] * bool(chosen)], "The best")
+        (tmp_path / "experiment" / "best.yaml").write_text(text)
+        check = Check(composer)
+        assert check.run(["experiment=best"]) == []
+    assert check.configs[0].seed == 2

@@ -31,19 +31,23 @@ def space_of(parse: Parse, sweep: Mapping[str, Any], overrides: Sequence[Overrid
     """
     faults: list[str] = []
     space: list[Param] = []
+    is_known = False
     given = {each.get_key_element() for each in overrides}
     for spec in _written(sweep.get("params")):
         if isinstance(spec, Fault):
             faults.append(str(spec))
-        elif spec[0] not in given and (override := parse(f"{spec[0]}={spec[1]}")):
-            _add(space, faults, override, spec[2], f"sweep.params.{spec[0]}")
+        elif spec[0] not in given:
+            override = parse(f"{spec[0]}={spec[1]}")
+            is_known = is_known or override is None
+            if override:
+                _add(space, faults, override, spec[2], f"sweep.params.{spec[0]}")
     for override in overrides:
         if override.is_sweep_override():
             _add(space, faults, override, {}, override.get_key_element())
     faults += [str(Fault(key, " and ".join(lines), "once")) for key, lines in _twice(overrides)]
     fixed = {each.get_key_element(): plain(each.value()) for each in overrides if not _is_open(each)}
     space = _settled(space, fixed, faults) if not faults else []
-    if not space and not faults:
+    if not (space or faults or is_known):
         faults.append("sweep: given no setting with several values; allowed: seed=0,1,2, or an interval")
     if not faults:
         faults += map(str, _start_faults(space, sweep.get("start")))

@@ -1,6 +1,7 @@
 """The space of a sweep: what each setting may be, in Hydra's syntax of sweeps, and under which condition."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import islice
@@ -140,6 +141,9 @@ def _interval(key: str, text: str, value: IntervalSweep, when: tuple[tuple[str, 
     whole = "int" in value.tags or (
         isinstance(value.start, int) and isinstance(value.end, int) and "float" not in value.tags
     )
+    if low >= high and re.search(r"\bint\(", text):
+        ends = f"and not from {value.start} to {value.end}, which int(...) makes of these"
+        raise ValueError(f"an interval with whole numbers between its ends, such as int(interval(8, 64)), {ends}")
     if low >= high:
         raise ValueError("interval(smaller, larger)")
     if log and low <= 0:

@@ -37,7 +37,9 @@ def command_of(config: DictConfig, folder: Path, overrides: Sequence[str]) -> li
     flags = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(given, name))]
     of_hydra = [each for each in config.hydra.overrides.hydra if not each.startswith(OF_A_SWEEP)]
     into = [f"hydra.run.dir={quoted(folder)}", "resume=auto"]
-    return [sys.executable, sys.argv[0], *flags, *of_hydra, *overrides, *into]
+    # A recipe may have a space, or choose a sweep.
+    single = [] if "sweep=none" in overrides else ["sweep=none"]
+    return [sys.executable, sys.argv[0], *flags, *of_hydra, *overrides, *single, *into]
 
 
 def quoted(path: Path) -> str:

@@ -22,7 +22,7 @@ FOLDER = "confirm"
 # Above the seeds that people give; how many there are makes it unlikely that one comes twice.
 FIRST_SEED, LAST_SEED = 1_000_000, 1_000_000_000
 # How many trials run at a time, and where, may change.
-OF_SWEEPS = ("sweep.", "hydra.sweep")
+OF_SWEEPS = ("sweep.", "sweep=", "hydra.sweep")
 # From which p on a difference may be chance.
 LEVEL = 0.05
 # A sweep of seeds, whatever the recipe says of sweeps.
@@ -45,10 +45,23 @@ class Arm(NamedTuple):
     overrides: list[str]
 
     def is_done(self, seeds: int) -> bool:
-        """Whether nothing is left to run; not of other settings, which the sweep refuses by name."""
+        """Whether nothing is left to run.
+
+        Raises:
+            ConfigError: the folder has runs of other settings.
+        """
         before = read_sweep(self.folder) if self.folder.is_dir() else None
-        own = sorted(redact_text(each) for each in self.overrides if not each.startswith(OF_SWEEPS))
-        return before is not None and before.get("overrides") == own and len(self.ended(seeds)) == seeds
+        if before is None:
+            return False
+        own = {redact_text(each) for each in self.overrides if not each.startswith(OF_SWEEPS)}
+        there = set(map(str, before.get("overrides") or ()))
+        if own != there:
+            differs = [*sorted(own - there), *(f"no {each}" for each in sorted(there - own))]
+            raise ConfigError(
+                f"confirm: given {', '.join(differs)}, and {self.folder} has runs of other settings; "
+                f"allowed: the overrides of the call before, or remove {self.folder.parent}"
+            )
+        return len(self.ended(seeds)) == seeds
 
     def ended(self, seeds: int) -> dict[str, Trial]:
         """The trials of the first seeds that have ended, by seed."""

@@ -1,11 +1,14 @@
 """What the end of a sweep says and leaves: its table, the best trials as experiments, its pictures."""
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from kindling.config import project
 from kindling.errors import KindlingError, one_line
+from kindling.files.foreign_file import read_text
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
 from kindling.run_folders.trials import Trial, read_sweep
@@ -15,6 +18,8 @@ from kindling.sweeps.recipe import recipe
 
 # Rows of the table.
 MOST_SHOWN = 20
+# What this file writes.
+BEST, MOST_OF_RECIPE = re.compile(r"best(_[0-9]+)?\.yaml"), 1_000_000
 
 
 def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence[str]) -> None:
@@ -31,7 +36,7 @@ def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence
     description = read_sweep(folder) or {}
     table.show(table.table(trials, description, MOST_SHOWN, table.width()))
     if len(trials) > MOST_SHOWN:
-        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {folder}")
+        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {quote(str(folder))}")
     if is_over_seeds(description):
         print(words.over_seeds(trials, objectives_of(description)))
     else:
@@ -47,14 +52,20 @@ def _write_best(
     folder: Path, description: Mapping[str, Any], trials: Sequence[Trial], loader: Any, fixed: Sequence[str]
 ) -> None:
     objectives = objectives_of(description)
+    title, written = f"The best of {folder.name}: ", set()
     for trial in front_of(trials, objectives):
         said = f"trial {trial.number}, {words.values(trial, objectives)}"
         print(f"best: {said}: {words.chosen(trial)}")
         file = folder / ("best.yaml" if len(objectives) == 1 else f"best_{trial.number}.yaml")
-        text = recipe(loader, [*fixed, *trial.overrides], f"The best of {folder.name}: {said}")
+        text = recipe(loader, [*fixed, *trial.overrides], f"{title}{said}")
+        written.add(file)
         with write_whole(file) as stream:
             stream.write(redact_text(text))
-        print(f"as an experiment: cp {file} {project.current().configs}/experiment/")
+        print(f"as an experiment: cp {quote(str(file))} {quote(str(project.current().configs))}/experiment/")
+    # Those that were the best when fewer trials had ended.
+    for file in {folder / "best.yaml", *folder.glob("best_*.yaml")} - written:
+        if BEST.fullmatch(file.name) and file.is_file() and f"# {title}" in read_text(file, MOST_OF_RECIPE):
+            file.unlink()
 
 
 def _draw(folder: Path, description: Mapping[str, Any], trials: Sequence[Trial]) -> None:

@@ -14,6 +14,8 @@ from omegaconf import DictConfig, open_dict
 from kindling.errors import Interrupted, one_line
 from kindling.files.foreign_file import read_text
 from kindling.process import parent
+from kindling.process.group import Group, adopt, lead
+from kindling.process.guard import Guard
 from kindling.process.signals import ENDING
 from kindling.sweeps.commands import command_of, environment_of, needs_a_command, quoted
 from kindling.sweeps.launchers import cancel_jobs, is_own, launcher_of
@@ -47,14 +49,19 @@ class Jobs:
     ):
         self.loader, self.context, self.task, self.prepare = loader, context, task, prepare
         self.config, self.gpus, self.is_prepared = config, gpus, False
+        self.guard: Guard | None = None
         cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         size = max(1, len(cores) // num)
         # By place: which cores a trial has; of more trials than cores, some share one.
         self.shares = [[cores[(place * size + each) % len(cores)] for each in range(size)] for place in range(num)]
         self.launcher: Any = None if is_own(config) else launcher_of(context, task, config)
 
-    def start(self, folder: Path, overrides: Sequence[str], place: int) -> int:
-        """Start a trial and return the id of its process."""
+    def start(self, folder: Path, overrides: Sequence[str], place: int) -> Group:
+        """Start a trial and return its processes."""
+        if self.guard is None:
+            # A small copy, before everything is imported.
+            self.guard = Guard()
+            adopt()
         run = self._way(folder, overrides, place)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -62,9 +69,18 @@ class Jobs:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid == 0:
+            self.guard.close()
             os._exit(self._run(run, folder, place, before))
+        self.guard.watch(pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        return pid
+        return Group(pid)
+
+    def exit_code(self, started: Group) -> int | None:
+        """Of a trial; None while anything of it runs."""
+        code = started.exit_code()
+        if code is not None and self.guard:
+            self.guard.forget(started.pid)
+        return code
 
     def _way(self, folder: Path, overrides: Sequence[str], place: int) -> Callable[[], JobReturn]:
         """What is to be done in the process of a trial."""
@@ -99,6 +115,7 @@ class Jobs:
         try:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             parent.die_with(os.getppid(), signal.SIGTERM)
+            lead()
             if self.shares[place]:
                 os.sched_setaffinity(0, self.shares[place])
             _write_into(folder / OUTPUT)

@@ -25,6 +25,9 @@ def recipe(loader: Any, overrides: Sequence[str], title: str) -> str:
     kept = [each for each in parsed if not each.key_or_group.startswith(LEFT_OUT)]
     base = [each.value() for each in parsed if each.key_or_group == "experiment"]
     chosen: list[Any] = [each for each in base if each is not None]
+    if chosen and all(each.key_or_group != "sweep" for each in kept):
+        # The base may have a space, and this is a single run.
+        chosen.append({"override /sweep": "none"})
     values: dict[str, Any] = {}
     deleted = [str(each.input_line) for each in kept if each.is_delete()]
     for each in kept:

@@ -1,8 +1,6 @@
 """The loop of a sweep: which trial comes next, and what came of those that ended."""
 
 import math
-import os
-import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -14,6 +12,7 @@ from omegaconf import DictConfig
 from kindling.config.space import Grid
 from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.process.cores import available_cores
+from kindling.process.group import LOOK_S, Group
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
@@ -24,8 +23,8 @@ from kindling.sweeps.jobs import Jobs, death
 from kindling.sweeps.objectives import objectives_of
 from kindling.sweeps.settings import described, read_command, refuse_other_sweep, settings_of
 
-# Between two looks at the processes, and at what others may have left.
-LOOK_S, LOOK_FOR_TRIALS_S = 0.02, 1.0
+# Between two looks at what others may have left.
+LOOK_FOR_TRIALS_S = 1.0
 
 
 class Running(NamedTuple):
@@ -37,6 +36,7 @@ class Running(NamedTuple):
         started: by the monotonic clock.
     """
 
+    group: Group
     trial: Trial
     place: int
     claim: RunLock
@@ -79,7 +79,7 @@ class Sweep:
         gpus = gpus_of(self.settings)
         self.settings["n_jobs"] = len(gpus) or self.settings["n_jobs"]
         self.jobs = Jobs(loader, context, task, prepare, config, self.settings["n_jobs"], gpus)
-        self.running: dict[int, Running] = {}
+        self.running: list[Running] = []
         self.ended_s: list[float] = []
         self.waits_for: list[int] = []
         # By trial that was interrupted alone: the time of its checkpoint; None if it has none.
@@ -124,9 +124,9 @@ class Sweep:
             if claimed is None:
                 break
             trial, claim = claimed
-            place = min(set(range(self.settings["n_jobs"])) - {each.place for each in self.running.values()})
-            pid = self.jobs.start(trial.folder, [*self.fixed, *trial.overrides], place)
-            self.running[pid] = Running(trial, place, claim, time.monotonic())
+            place = min(set(range(self.settings["n_jobs"])) - {each.place for each in self.running})
+            group = self.jobs.start(trial.folder, [*self.fixed, *trial.overrides], place)
+            self.running.append(Running(group, trial, place, claim, time.monotonic()))
         return bool(self.running)
 
     def _are_elsewhere(self) -> bool:
@@ -145,26 +145,29 @@ class Sweep:
         """
         until = time.monotonic() + LOOK_FOR_TRIALS_S
         while time.monotonic() < until or len(self.running) == self.settings["n_jobs"]:
-            for pid in list(self.running):
-                ended, status = os.waitpid(pid, os.WNOHANG)
-                if ended:
-                    self._end(self.running.pop(pid), os.waitstatus_to_exitcode(status))
+            for running in self.running:
+                code = self.jobs.exit_code(running.group)
+                if code is not None:
+                    self.running.remove(running)
+                    self._end(running, code)
                     return
             now = time.monotonic()
             if self.settings["hours"] is not None and now - self.started > 3600 * self.settings["hours"]:
                 print(f"sweep: sweep.hours={self.settings['hours']} is over; the same command goes on", flush=True)
                 raise Interrupted("SIGTERM")
-            for pid, running in self.running.items():
+            for running in self.running:
                 limit = self.settings["trial_hours"]
                 if limit is not None and now - running.started > 3600 * limit and not running.trial.outcome:
                     running.trial.outcome = {"state": "failed", "reason": f"longer than sweep.trial_hours={limit}"}
-                    os.kill(pid, signal.SIGTERM)
+                    running.group.ask_to_end()
             time.sleep(LOOK_S)
 
     def _end(self, running: Running, code: int) -> None:
         trial = read_trial(running.trial.folder) or running.trial
-        if trial.state == "open" and running.trial.outcome:
+        if trial.state in ("open", "failed") and running.trial.outcome:
             trial.outcome = running.trial.outcome
+            if running.group.was_killed:
+                trial.outcome["reason"] += "; it did not end, and was killed"
             write_trial(trial)
         elif trial.state == "open" and (trial.facts or {}).get("status") != "interrupted":
             trial.outcome = {"state": "failed", "reason": death(code, trial.folder)}
@@ -206,17 +209,20 @@ class Sweep:
             )
 
     def _stop(self) -> None:
-        """End all trials, each with a checkpoint."""
-        for pid in self.running:
-            os.kill(pid, signal.SIGTERM)
-        for pid, running in self.running.items():
-            os.waitpid(pid, 0)
-            running.claim.release()
-        self.running.clear()
+        """End all trials, each with a checkpoint; those that do not end are killed."""
+        for running in self.running:
+            running.group.ask_to_end()
+        while self.running:
+            for running in [each for each in self.running if self.jobs.exit_code(each.group) is not None]:
+                self.running.remove(running)
+                running.claim.release()
+                if running.group.was_killed:
+                    print(f"sweep: trial {running.trial.number} did not end, and was killed", flush=True)
+            time.sleep(LOOK_S)
 
     def _say_begin(self, trials: Sequence[Trial]) -> None:
         done = f"; {words.counts(trials)}" if trials else ""
-        print(f"sweep: {self.most} trials in {self.folder}{done}", flush=True)
+        print(f"sweep: {self.most} trial{'s' * (self.most > 1)} in {self.folder}{done}", flush=True)
         jobs, cores = self.settings["n_jobs"], available_cores()
         if jobs > cores:
             print(

@@ -50,8 +50,8 @@ class Fork:
             sys.stdout.flush()
             sys.stderr.flush()
 
-    def result(self) -> Done:
-        self.process.join(timeout=100)
+    def result(self, timeout_s: float = 100) -> Done:
+        self.process.join(timeout=timeout_s)
         stdout, stderr = (file.read_text() for file in self.streams)
         assert self.process.exitcode is not None, stderr
         return Done(self.process.exitcode, stdout, stderr)

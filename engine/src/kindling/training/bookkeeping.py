@@ -14,7 +14,7 @@ from kindling.data.seeds import mix_seeds, seed_all
 from kindling.errors import ConfigError, DivergedError
 from kindling.lightning_internals import fresh, hooks, plateau, results
 from kindling.stages import Stage
-from kindling.training.divergence import not_finite, refuse_divergence
+from kindling.training.divergence import not_finite, refuse_divergence, refuse_spoilt_weights
 from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
 from kindling.training.requirements import (
@@ -175,9 +175,7 @@ class Bookkeeping(Callback):
     def on_save_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
         self.refuse_divergence(trainer, pl_module, "train")
         # A NaN gradient shows in the next loss only.
-        wrong = not_finite(pl_module.named_parameters())
-        if wrong:
-            raise DivergedError(f"{wrong}: is NaN or infinite")
+        refuse_spoilt_weights(pl_module)
         checkpoint["train_sums"] = results.gather(trainer, self.state_of(pl_module))
         checkpoint["rollbacks"] = self.rollbacks
 

@@ -131,6 +131,16 @@ def not_finite(tensors: Iterable[tuple[Any, Any]]) -> Any:
     return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
 
 
+def refuse_spoilt_weights(module: nn.Module, when: str = "") -> None:
+    """
+    Raises:
+        DivergedError: a parameter is NaN or infinite.
+    """
+    wrong = not_finite(module.named_parameters())
+    if wrong:
+        raise DivergedError(f"{wrong}: is NaN or infinite{when}")
+
+
 def refuse_divergence(trainer: Trainer, losses: Tensor | None, stage: str) -> None:
     """Wait for the device and look at the sum of the losses; asked only where it is waited for anyway.
 

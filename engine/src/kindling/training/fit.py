@@ -19,6 +19,7 @@ from kindling.loggers import tracking
 from kindling.process import signals, surroundings
 from kindling.run_folders.record import RunRecord
 from kindling.training.anomaly import anomalies_in_one_line
+from kindling.training.divergence import refuse_spoilt_weights
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.machine import device_of
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
@@ -84,6 +85,8 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):
         recover(trainer, run)
+    # A callback may have changed them after the last checkpoint, or there is none.
+    refuse_spoilt_weights(task, " after training")
 
 
 def steps_as_ours(task: LightningModule) -> bool:

@@ -25,7 +25,7 @@ from kindling.config.check.lacking import by_file, is_of_nothing
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.reading import not_yaml
 from kindling.config.check.several import clash
-from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed
+from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed, with_conditions
 from kindling.config.check.syntax import explain, quoted
 from kindling.config.check.tree import Problem, path_of
 from kindling.config.composition import Composer
@@ -128,7 +128,7 @@ class Check:
 
     def _check_sweep(self, overrides: list[Override]) -> None:
         """Check the jobs, once it is known what the YAML files add to the command line."""
-        are_read = not self.problems
+        are_read, asked = not self.problems, overrides
         each = self._jobs(overrides)
         config = self._compose(self._chosen(each[0])[1]) if each else None
         if config is not None and are_read:
@@ -137,8 +137,10 @@ class Check:
             single = [override for override in overrides if not override.is_sweep_override()]
             each = self._jobs([*single, *space.several])
             overrides = space.several
+            asked = [*single, *overrides]
         for job in each:
             self._check_job(job)
+        self.problems = {str(each): each for each in with_conditions(self.problems.values(), self.configs, asked)}
         self.problems = condensed(self.problems.values(), overrides)
 
     def _chosen(self, overrides: list[Override]) -> tuple[list[Override], tuple[str, ...]]:
@@ -286,7 +288,7 @@ class Check:
                 keys.apply(config, override.key_or_group, override.value(), delete=override.is_delete())
             except (OmegaConfBaseException, AssertionError) as error:
                 text = str(override.input_line).partition("=")[2]
-                fault = Fault(override.key_or_group, text, " ".join(str(error).partition("full_key:")[0].split()))
+                fault = Fault(override.key_or_group, text, keys.unmerged(config, override.key_or_group, error))
         if fault:
             self._refuse(fault, override.key_or_group)
         return fault is None

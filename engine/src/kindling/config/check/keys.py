@@ -161,6 +161,16 @@ def apply(config: DictConfig, key: str, value: Any, *, delete: bool) -> None:
             OmegaConf.update(config, key, value, merge=True, force_add=True)
 
 
+def unmerged(config: DictConfig, key: str, error: Exception) -> str:
+    """What is allowed in the place of a value that cannot be merged into a node."""
+    node = _select(config, key)
+    if "Cannot merge" in str(error) and isinstance(node, ListConfig):
+        return "a list, such as [...]"
+    if "Cannot merge" in str(error) and isinstance(node, DictConfig):
+        return "settings, such as {name: value}"
+    return " ".join(str(error).partition("full_key:")[0].split())
+
+
 def named(override: Override) -> list[str]:
     """The key that an override names, and those of a dict that it gives."""
     value = override.value()

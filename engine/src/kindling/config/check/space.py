@@ -1,13 +1,14 @@
 """The space of a sweep, as the check of a command line needs it: overrides with several values, and conditions."""
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
+from kindling.config.check.keys import has
 from kindling.config.check.tree import Problem
 from kindling.config.fault import Fault
 from kindling.config.params import Parse, space_of
@@ -38,7 +39,7 @@ class SpaceCheck:
         if isinstance(sweep, DictConfig) and "sampler" in sweep:
             self._read(OmegaConf.to_container(sweep), overrides)
         else:
-            if sweep and chosen_sweep(config) is None:
+            if isinstance(sweep, DictConfig) and sweep and chosen_sweep(config) is None:
                 add(
                     Fault(
                         "sweep", "settings of a sweep, and none chosen", "sweep=grid, random or optuna, or sweep=none"
@@ -103,6 +104,31 @@ def _among(line: str, problem: Fault) -> str:
     """A hint of one value, with the others of its sweep."""
     value = re.escape(problem.given.strip("'"))
     return re.sub(rf"(?<![\w.-]){value}(?![\w.-])", problem.meant.partition("=")[2], line)
+
+
+def with_conditions(
+    problems: Iterable[Problem], configs: Sequence[DictConfig], overrides: Iterable[Override]
+) -> Iterator[Problem]:
+    """The problems; of a setting that only some choices of a group have, with how a space says so.
+
+    Args:
+        configs: of the jobs.
+        overrides: of the command line.
+    """
+    texts = {each.get_key_element().lstrip("+"): each for each in overrides}
+    for problem in problems:
+        key = problem.path.lstrip("+") if isinstance(problem, Fault) and not problem.warning else ""
+        group, _, name = key.partition(".")
+        chosen = {OmegaConf.select(each, f"hydra.runtime.choices.{group}"): each for each in configs} if name else {}
+        having = [str(choice) for choice, config in chosen.items() if has(config, key)]
+        if key not in texts or not having or len(having) == len(chosen):
+            yield problem
+            continue
+        lacking = ", ".join(f"{group}={each}" for each in chosen if str(each) not in having)
+        space = str(texts[key].input_line).partition("=")[2]
+        space = space if texts[key].is_sweep_override() else f"choice({space})"
+        entry = f"{key}: {{space: '{space}', when: {{{group}: {having[0]}}}}}"
+        yield Fault(key, f"a setting that {lacking} does not have", f"sweep.params of a recipe, with {entry}")
 
 
 def _is_open(override: Override) -> bool:

@@ -17,7 +17,23 @@ FUNCTIONS = ("choice", "range", "interval", "glob", "shuffle", "sort", "tag", "i
 TAKE = {
     "interval": "interval(smaller, larger), of numbers",
     "range": "range(first, last), of numbers",
-    "choice": "values with commas between, such as null,[8]",
+    "choice": "choice(a, b, ...), of values such as null and [8]",
+    "shuffle": "shuffle(a, b, ...), of values",
+    "sort": "sort(a, b, ...), of numbers alone or texts alone",
+    "tag": "tag(log, interval(smaller, larger))",
+    "glob": "glob(*), or the beginning of names, such as glob(mlp*)",
+    "int": "int(...) of numbers, or of an interval or a range of them",
+    "float": "float(...) of numbers, or of an interval or a range of them",
+    "str": "str(...) of values; an interval or a range has none",
+    "bool": "bool(...) of values; an interval or a range has none",
+}
+# As other libraries name them.
+FORMER = {
+    "uniform": "interval({})",
+    "loguniform": "tag(log,interval({}))",
+    "log_uniform": "tag(log,interval({}))",
+    "randint": "int(interval({}))",
+    "log": "tag(log,{})",
 }
 EXAMPLE = "key=value, such as optimizer.lr=0.01"
 Parse = Callable[[str], Any]
@@ -36,14 +52,20 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
         return Fault(key, value, unbalanced, "" if value[0] in OPENING else quoted(key, value, parse))
     unknown = re.search(r"Unknown function '(\w+)'", reason)
     if unknown:
+        former = re.fullmatch(r"(\w+)\((.*)\)", value)
         near = nearest(unknown[1], FUNCTIONS)
         meant = value.replace(unknown[1], near, 1) if near else ""
+        if former and former[1] in FORMER:
+            meant = FORMER[former[1]].format(former[2])
         return Fault(key, value, f"the functions {', '.join(FUNCTIONS)}, or a quoted text", meant and f"{key}={meant}")
     function = re.match(r"\w+(?=\()", value)
-    if function and "mismatch type" in reason and function[0] in TAKE:
+    if function and function[0] in TAKE:
         return Fault(key, value, TAKE[function[0]])
     if function:
         return Fault(key, value, f"{' '.join(reason.partition(': ')[2].split()) or reason}")
+    if re.search(r",\s*(,|$)", value):
+        meant = ",".join(each.strip() for each in value.split(",") if each.strip())
+        return Fault(key, value, "a value on both sides of each comma", meant and f"{key}={meant}")
     return Fault(key, value, "letters, digits and / - \\ + . $ % * @ ? | : without a quote", quoted(key, value, parse))
 
 
