@@ -224,4 +224,4 @@ def requeue() -> None:
             subprocess.run(["scontrol", "requeue", job], check=False)
         except OSError as error:
             # A container may lack the command.
-            print(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto", file=sys.stderr)
+            terminal.say(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto")
