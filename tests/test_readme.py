@@ -182,13 +182,14 @@ def check_configs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return pytest.importorskip("check_configs")
 
 
-def test_the_results_of_the_readme_are_those_of_the_recipes_headers(results_table):
+def test_the_results_that_are_shown_are_those_of_the_recipes_headers(results_table):
     """To accept a change: python scripts/results_table.py --write"""
-    shown = results_table.BETWEEN.search(README)
+    shown = list(filter(None, map(results_table.BETWEEN.search, (README, SETTINGS_PAGE))))
     if not shown:
-        pytest.skip("README has no table of results")
-    rows = [row for row in shown[0].splitlines() if row.startswith("|") and not removed(row)]
-    assert rows == results_table.table().splitlines()
+        pytest.skip("there is no table of results")
+    for found in shown:
+        rows = [row for row in found[0].splitlines() if row.startswith("|") and not removed(row)]
+        assert rows == results_table.table().splitlines()
 
 
 def test_a_recipe_without_a_result_is_left_out_of_the_table(results_table, monkeypatch, tmp_path):
@@ -200,11 +201,10 @@ def test_a_recipe_without_a_result_is_left_out_of_the_table(results_table, monke
     assert results_table.table().splitlines()[2:] == ["| `python train.py experiment=b` | 0.9 | 1 s |"]
 
 
-def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_table, monkeypatch, tmp_path):
+def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_table, tmp_path):
     before, after = "# Mine\n\n<!-- results: how -->\n", "<!-- end of results -->\n\nmore\n"
     (tmp_path / "README.md").write_text(f"{before}| old |\n{after}")
-    monkeypatch.setattr(results_table, "README", tmp_path / "README.md")
-    assert results_table.readme() == f"{before}{results_table.table()}{after}"
+    assert results_table.filled(tmp_path / "README.md") == f"{before}{results_table.table()}{after}"
 
 
 def test_a_recipe_is_checked_with_each_data_set_and_each_model_that_fits(check_configs):
