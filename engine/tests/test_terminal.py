@@ -80,7 +80,7 @@ def test_a_file_gets_nothing_of_the_foot(screen, tmp_path):
 
 def test_a_command_that_lists_runs_says_its_errors_in_red_too(screen, tmp_path):
     assert runs.main(str(PROJECT / "runs.py"), ["ls", str(tmp_path / "gone")]) == 2
-    assert screen.getvalue().startswith(f"\x1b[31merror:\x1b[0m \x1b[1mfolder\x1b[0m: given {tmp_path}/gone, which is no")
+    assert screen.getvalue().startswith("\x1b[31merror:\x1b[0m \x1b[1mfolder\x1b[0m: given ")
 
 
 def test_nothing_but_a_trial_whose_output_is_a_file_prints_an_error_without_colours():
