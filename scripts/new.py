@@ -24,6 +24,7 @@ from kindling.config.check import fits
 from kindling.config.fault import Fault, nearest
 from kindling.config.project import Project
 from kindling.errors import ConfigError
+from kindling.process import terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -41,8 +42,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         files = written(KINDS[kind], name, source, here)
         write(files)
     except (ConfigError, OSError, SyntaxError, yaml.YAMLError) as error:
-        for line in str(error).splitlines():
-            print(f"error: {line}", file=sys.stderr)
+        terminal.say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         return error.exit_code if isinstance(error, ConfigError) else 1
     print("\n".join([*(f"wrote {file.relative_to(root)}" for file in files), *source.notes]))
     print("next:\n" + "\n".join(f"  {each}" for each in next_commands(kind, name, like, list(files), here)))

@@ -20,6 +20,7 @@ from kindling.config import project
 from kindling.config.fault import Fault
 from kindling.config.project import Project
 from kindling.errors import ConfigError, KindlingError
+from kindling.process import terminal
 
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = Path(__file__).parent / "starters" / "README.md"
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         title, author = answers(given)
         told = [*rename(here, given.name, texts), *readme(root, title), *licence(root, author)]
     except (KindlingError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        terminal.say(f"error: {error}")
         return error.exit_code if isinstance(error, KindlingError) else 1
     print("\n".join([*(told or [f"{given.name}: is the name already"]), "next: make setup && make test"]))
     return 0

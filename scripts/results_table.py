@@ -1,6 +1,6 @@
-"""The README's table of recipes, made from the headers of configs/experiment/*.yaml.
+"""The table of recipes, made from the headers of configs/experiment/*.yaml.
 
-python scripts/results_table.py prints it; --write puts it into the README.
+python scripts/results_table.py prints it; --write puts it between its marks in README.md and docs/settings.md.
 """
 
 import re
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-README = PROJECT / "README.md"
+PAGES = (PROJECT / "README.md", PROJECT / "docs" / "settings.md")
 BETWEEN = re.compile(r"(<!-- results: .*? -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
@@ -22,13 +22,14 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def readme() -> str:
-    """The README with the table in its place."""
-    return BETWEEN.sub(lambda found: found[1] + table() + found[2], README.read_text())
+def filled(page: Path) -> str:
+    """The text of a page with the table between its marks, if it has any."""
+    return BETWEEN.sub(lambda found: found[1] + table() + found[2], page.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        README.write_text(readme())
+        for page in filter(Path.is_file, PAGES):
+            page.write_text(filled(page), encoding="utf-8")
     else:
         print(table(), end="")

@@ -29,6 +29,8 @@ DOCS = sorted(ROOT.glob("docs/*.md"))
 FILES = [*sorted(ROOT.glob("*.md")), *ROOT.glob("data/README.md"), *DOCS]
 SETTINGS_PAGE = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
 ENTRIES = "train|evaluate|predict|export|serve"
+# Where a technique is used, or what it is used with.
+NOT_TESTED = "-m|(experiment|weights|model|data|monitor)="
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
 COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
@@ -131,10 +133,12 @@ def test_a_link_to_a_file_or_to_a_heading_that_is_not_there_is_found(tmp_path):
 def test_each_technique_is_tested_where_the_page_says():
     wrong, page = [], (ROOT / "docs" / "techniques.md").read_text("utf-8")
     for command, file in re.findall(r"^\| .+? \| `python train\.py (.+?)`.*\| `([\w/]+\.py)` \|$", page, re.MULTILINE):
-        chosen = [word for word in shlex.split(command) if not re.match("-m|(experiment|weights)=", word)]
+        chosen = [word.split("=") for word in shlex.split(command) if not re.match(NOT_TESTED, word)]
         tested = (ROOT / file).read_text("utf-8") if (ROOT / file).is_file() else ""
-        keys = [re.split(r"[.~]", word.partition("=")[0])[-1] for word in chosen]
-        wrong += [] if removed(command) or any(key in tested for key in keys) else [(command, file)]
+        # Of a group its option: each test names callbacks.
+        names = [re.findall(r"\w+", value) if key in GROUPS else [key.split(".")[-1]] for key, value in chosen]
+        is_tested = all(re.search(rf"(?<!\w){name}(?!\w)", tested) for each in names for name in each)
+        wrong += [] if removed(command) or is_tested else [(command, file)]
     assert wrong == []
 
 
@@ -182,13 +186,14 @@ def check_configs(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return pytest.importorskip("check_configs")
 
 
-def test_the_results_of_the_readme_are_those_of_the_recipes_headers(results_table):
+def test_the_results_that_are_shown_are_those_of_the_recipes_headers(results_table):
     """To accept a change: python scripts/results_table.py --write"""
-    shown = results_table.BETWEEN.search(README)
+    shown = list(filter(None, map(results_table.BETWEEN.search, (README, SETTINGS_PAGE))))
     if not shown:
-        pytest.skip("README has no table of results")
-    rows = [row for row in shown[0].splitlines() if row.startswith("|") and not removed(row)]
-    assert rows == results_table.table().splitlines()
+        pytest.skip("there is no table of results")
+    for found in shown:
+        rows = [row for row in found[0].splitlines() if row.startswith("|") and not removed(row)]
+        assert rows == results_table.table().splitlines()
 
 
 def test_a_recipe_without_a_result_is_left_out_of_the_table(results_table, monkeypatch, tmp_path):
@@ -200,11 +205,10 @@ def test_a_recipe_without_a_result_is_left_out_of_the_table(results_table, monke
     assert results_table.table().splitlines()[2:] == ["| `python train.py experiment=b` | 0.9 | 1 s |"]
 
 
-def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_table, monkeypatch, tmp_path):
+def test_the_table_stands_between_its_marks_and_nothing_else_changes(results_table, tmp_path):
     before, after = "# Mine\n\n<!-- results: how -->\n", "<!-- end of results -->\n\nmore\n"
     (tmp_path / "README.md").write_text(f"{before}| old |\n{after}")
-    monkeypatch.setattr(results_table, "README", tmp_path / "README.md")
-    assert results_table.readme() == f"{before}{results_table.table()}{after}"
+    assert results_table.filled(tmp_path / "README.md") == f"{before}{results_table.table()}{after}"
 
 
 def test_a_recipe_is_checked_with_each_data_set_and_each_model_that_fits(check_configs):

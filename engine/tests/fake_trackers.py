@@ -63,6 +63,9 @@ class MlflowClient:
     def log_image(self, run_id: str, image: Any, *, key: str, step: int):
         self.runs[run_id].data.history[key].append(Entry(key, image, step=step))
 
+    def log_table(self, run_id: str, data: Any, artifact_file: str):
+        self.runs[run_id].data.history[artifact_file].append(Entry(artifact_file, data))
+
     def log_batch(self, run_id: str, metrics=(), params=(), tags=(), synchronous=True):
         data = self.runs[run_id].data
         assert (len(metrics) <= 1000, len(params) <= 100, len(tags) <= 100) == (True, True, True)
@@ -109,7 +112,7 @@ def install(patch: pytest.MonkeyPatch) -> None:
         "mlflow.exceptions": {"MlflowException": MlflowException},
         "sqlalchemy": {},
         "alembic": {},
-        "wandb": {"run": None, "Image": lambda image: image, "Settings": SimpleNamespace, "init": _init},
+        "wandb": {"run": None, "Image": lambda image: image, "Table": dict, "Settings": SimpleNamespace, "init": _init},
         "wandb.sdk.lib": {"RunDisabled": type(None)},
         "wandb.wandb_run": {"Run": WandbRun},
     }

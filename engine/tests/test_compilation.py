@@ -58,13 +58,15 @@ def test_a_run_with_a_compiled_net_leaves_a_checkpoint_like_any_other(eager, tra
     assert all(torch.allclose(compiled.weights()[name], weight) for name, weight in plain.weights().items())
 
 
-def test_the_precision_of_matrices_is_set(train_run):
-    before = torch.get_float32_matmul_precision()
+def test_the_precision_of_matrices_and_the_search_of_cudnn_are_set(train_run):
+    before, searched = torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark
+    faster = ["float32_matmul_precision=high", "trainer.benchmark=true"]
     try:
-        train_run("model=mlp", "model.hidden=[8]", "trainer.max_epochs=1", "float32_matmul_precision=high")
-        assert torch.get_float32_matmul_precision() == "high"
+        train_run("model=mlp", "model.hidden=[8]", "trainer.max_epochs=1", *faster)
+        assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.benchmark) == ("high", True)
     finally:
         torch.set_float32_matmul_precision(before)
+        torch.backends.cudnn.benchmark = searched
 
 
 def test_compiling_needs_a_compiler(monkeypatch):

@@ -183,13 +183,19 @@ def test_wandb_stays_offline_says_how_to_upload_and_goes_on_with_its_id(fakes, t
 
 @pytest.mark.slow
 @pytest.mark.parametrize("logger", ["wandb", "mlflow"])
-def test_trackers_get_the_pictures_of_a_run(fakes, train_run, tmp_path, logger):
+def test_trackers_get_the_pictures_and_the_table_of_a_run(fakes, train_run, tmp_path, logger):
     train_run("callbacks=tensorboard", f"logger={logger}", "trainer.max_epochs=1", "optimizer.lr=1e-6")
     if logger == "wandb":
         found = {tag: row[tag][0] for row in fakes.WandbRun.runs[-1].rows for tag in row if isinstance(row[tag], list)}
+        tables = {tag: row[tag] for row in fakes.WandbRun.runs[-1].rows for tag in row if isinstance(row[tag], dict)}
+        (columns, rows) = tables["val/classes"]["columns"], tables["val/classes"]["data"]
     else:
         (run,) = fakes.MlflowClient(f"sqlite:///{tmp_path}/logs/mlflow.db").runs.values()
         found = {tag: each[0].value for tag, each in run.data.history.items() if isinstance(each[0].value, np.ndarray)}
+        (table,) = run.data.history["val/classes/step_7.json"]
+        columns, rows = list(table.value), list(zip(*table.value.values(), strict=True))
+    assert columns == ["class", "precision", "recall", "f1", "images", "taken for"]
+    assert (sorted(row[0] for row in rows), sum(row[4] for row in rows)) == ([f"class {k}" for k in range(10)], 64)
     assert found.keys() == {"train/images", "val/mistakes", "val/confusion_matrix"}
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in found.values())
 

@@ -156,3 +156,25 @@ def test_a_name_of_the_package_is_seen(line, found):
 def test_the_process_that_runs_no_test_need_not_import_torch(suite):
     code = f"import sys; sys.path.insert(0, '{suite}'); import conftest; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_each_benchmark_that_a_page_names_is_one_of_the_script():
+    source = (REPOSITORY / "engine" / "scripts" / "benchmark.py").read_text("utf-8")
+    there = set(re.findall(r"\"(\w+)\": \w+\.\w+", source))
+    pages = [file.read_text("utf-8") for file in (*DOCUMENTS, *sorted((REPOSITORY / "docs").glob("*.md")))]
+    named = {
+        name for page in pages for name in re.findall(r"scripts/benchmark\.py (\w+)|^\| `(\w+)`: ", page, re.MULTILINE)
+    }
+    named = {first or second for first, second in named}
+    assert len(named) > 15
+    assert named - there == set()
+
+
+def test_each_row_of_the_page_of_reliability_is_a_test_that_is_run():
+    source = (REPOSITORY / "engine" / "tests" / "crash.py").read_text("utf-8")
+    page = (REPOSITORY / "engine" / "docs" / "reliability.md").read_text("utf-8")
+    table = page.partition("<!-- python engine/tests/crash.py -->")[2].partition("<!-- end of the table -->")[0]
+    rows = [row.split(" | ")[0].removeprefix("| ") for row in table.splitlines() if re.search(r"\d \|$", row)]
+    assert len(rows) > 15
+    scenarios = [row.partition(": ")[2] if row.startswith("a checkpoint at each step") else row for row in rows]
+    assert [each for each in scenarios if f'"{each}"' not in source] == []

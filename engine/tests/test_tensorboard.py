@@ -27,12 +27,13 @@ from torch.utils.tensorboard._utils import figure_to_image
 from torchvision.utils import make_grid
 
 from bench.tasks.classification import Classification
-from kindling.callbacks.drawing import TensorBoardCallback, show
+from kindling.callbacks.drawing import TensorBoardCallback, markdown, show
 from kindling.callbacks.gradients import unscaled_gradients
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
+from kindling.data.class_report import per_class, worst_first
 from kindling.data.confusion import plot_confusion_matrix
 from kindling.errors import Interrupted
 from kindling.images.fake import FakeImages
@@ -154,6 +155,20 @@ def test_mistakes_and_confusion_are_those_of_the_validation_of_each_epoch(drawn,
         first, second = map(image_of, found[tag])
         np.testing.assert_array_equal(second, np.moveaxis(figure_to_image(figure), 0, 2))
         assert not np.array_equal(first, second)
+
+
+def test_the_classes_are_listed_worst_first_as_an_evaluation_prints_them(drawn, found):
+    splits, logits, labels = last_validation(drawn)
+    columns, rows = worst_first(logits, labels, per_class(logits, labels, list(splits.classes)))
+    table = found["val/classes/text_summary"]
+    assert [value.step for value in table] == [FIRST, SECOND]
+    assert make_ndarray(table[-1].value.tensor).item().decode() == markdown(columns, rows)
+    assert [row[3] for row in rows] == sorted(row[3] for row in rows)
+    assert len(rows) == 10
+
+
+def test_the_name_of_a_class_cannot_end_its_cell():
+    assert markdown(["class", "f1"], [["a|b", 0.5]]) == "| class | f1 |\n| --- | --- |\n| a&#124;b | 0.5000 |"
 
 
 def test_no_sanity_check_is_drawn(tmp_path):
@@ -358,7 +373,7 @@ def test_each_draws_its_own_and_can_be_switched_off(train_run, found, name):
     shown = values_of(run)
     expected = {
         "training_images": {"train": 1},
-        "validation_pictures": {"val": 12},
+        "validation_pictures": {"val": 13},
         "histograms": {kind: whole[kind] for kind in ("weights", "gradients")},
         "graph": {"graph": 1},
         "gradient_norm": {},

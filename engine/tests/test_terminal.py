@@ -2,10 +2,13 @@
 
 import io
 import os
+import re
 from types import SimpleNamespace
 
 import pytest
 
+from bench_root import PROJECT, REPOSITORY
+from kindling import runs
 from kindling.process import streams, terminal
 
 
@@ -73,3 +76,15 @@ def test_a_file_gets_nothing_of_the_foot(screen, tmp_path):
     assert (tmp_path / "out").read_bytes() == b"a row\n"
     terminal.clear_foot()
     assert screen.getvalue() == "\repoch 0\r         \r"
+
+
+def test_a_command_that_lists_runs_says_its_errors_in_red_too(screen, tmp_path):
+    assert runs.main(str(PROJECT / "runs.py"), ["ls", str(tmp_path / "gone")]) == 2
+    assert screen.getvalue().startswith("\x1b[31merror:\x1b[0m \x1b[1mfolder\x1b[0m: given ")
+
+
+def test_nothing_but_a_trial_whose_output_is_a_file_prints_an_error_without_colours():
+    plain = re.compile(r"print\(f?\"(error|warning): ")
+    sources = [*(REPOSITORY / "engine" / "src").rglob("*.py"), *(REPOSITORY / "scripts").glob("*.py")]
+    assert len(sources) > 200
+    assert [each.name for each in sources if plain.search(each.read_text("utf-8"))] == ["jobs.py"]

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from kindling.config import project
 from kindling.errors import ConfigError, KindlingError
-from kindling.process import streams
+from kindling.process import streams, terminal
 from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
 from kindling.run_folders.trials import Trial, read_sweep, read_trials
 from kindling.sweeps import confirmation, table, words
@@ -49,7 +49,7 @@ def main(file: str, arguments: Sequence[str]) -> int:
 
         return BROKEN_PIPE
     except KindlingError as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        terminal.say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         return error.exit_code
     return code or 0
 

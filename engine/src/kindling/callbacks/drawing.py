@@ -1,6 +1,6 @@
 """What the callbacks that draw into TensorBoard and trackers share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lightning.pytorch import Trainer
@@ -8,6 +8,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 from kindling.console import warn
+from kindling.data.class_report import text_of
 from kindling.errors import one_line
 from kindling.lightning_internals.loops import logged_step
 from kindling.training.observer import Observer
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class TensorBoardCallback(Observer):
-    """Draws into every TensorBoardLogger of the trainer; pictures into trackers too. Without any it does nothing.
+    """Draws into every TensorBoardLogger of the trainer; pictures and tables into trackers too; without any, nothing.
 
     Args:
         every_n_epochs: between two drawings; None for as few as there can be.
@@ -59,7 +60,7 @@ def tensorboards(trainer: Trainer) -> list[TensorBoardLogger]:
 
 
 def boards(trainer: Trainer) -> list[Any]:
-    """The loggers that take pictures: TensorBoard and, by `log_picture`, trackers."""
+    """The loggers that take pictures and tables: TensorBoard and, by `log_picture`, trackers."""
     return [each for each in trainer.loggers if isinstance(each, TensorBoardLogger) or hasattr(each, "log_picture")]
 
 
@@ -76,6 +77,22 @@ def show(trainer: Trainer, tag: str, picture: "Tensor | Figure", step: int) -> N
             logger.experiment.add_image(tag, image, step)
         else:
             logger.log_picture(tag, image.transpose(1, 2, 0), step)
+
+
+def show_table(trainer: Trainer, tag: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], step: int) -> None:
+    """Give each board a table: TensorBoard as a text, trackers by `log_table`; in the first process alone."""
+    for logger in boards(trainer) if trainer.is_global_zero else ():
+        if isinstance(logger, TensorBoardLogger):
+            logger.experiment.add_text(tag, markdown(columns, rows), step)
+        elif hasattr(logger, "log_table"):
+            logger.log_table(tag, columns=list(columns), data=[list(row) for row in rows], step=step)
+
+
+def markdown(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    cells = [columns, ["---"] * len(columns), *rows]
+    # Else the name of a class could end its cell.
+    texts = [[text_of(cell).replace("|", "&#124;") for cell in row] for row in cells]
+    return "\n".join(f"| {' | '.join(row)} |" for row in texts)
 
 
 def writers(trainer: Trainer) -> "list[SummaryWriter]":

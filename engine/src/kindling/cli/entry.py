@@ -167,7 +167,7 @@ def compose(overrides: Sequence[str] = (), name: str = "train", *, root: str | P
         check = Check(composer, waits=True)
         refuse(check.run(in_full(name, overrides)))
     for line in check.former.lines:
-        print(f"warning: {line}", file=sys.stderr)
+        terminal.say(f"warning: {line}")
 
     (cfg,) = check.configs
     with open_dict(cfg):

@@ -1,6 +1,7 @@
 """How well classes are told apart."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -49,23 +50,35 @@ def print_classes(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, f
     Console().print(table_of(logits, labels, numbers))
 
 
-def table_of(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> Table:
+def worst_first(
+    logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]
+) -> tuple[list[str], list[list[Any]]]:
+    """Columns and rows of what `per_class` gives, without absent classes, with what each is most often taken for."""
     names = list(numbers)
     measured = [place for place, name in enumerate(names) if numbers[name]["f1"] is not None]
-    worst = sorted(measured, key=lambda place: numbers[names[place]]["f1"] or 0.0)
-    headers = list(numbers[names[0]])
-    table = Table("class", *headers, "taken for", title="classes, worst first")
-    for place in worst[:MAX_SHOWN]:
+    rows = []
+    for place in sorted(measured, key=lambda place: numbers[names[place]]["f1"] or 0.0):
         wrong = logits[labels == place].argmax(1)
         counts = wrong[wrong != place].bincount(minlength=len(names))
         taken_for = f"{names[counts.argmax()]} ({counts.max()})" if counts.any() else ""
-        values = [f"{each:.4f}" if isinstance(each, float) else str(each) for each in numbers[names[place]].values()]
+        rows.append([names[place], *numbers[names[place]].values(), taken_for])
+    return ["class", *numbers[names[0]], "taken for"], rows
+
+
+def text_of(cell: Any) -> str:
+    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+
+
+def table_of(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> Table:
+    columns, rows = worst_first(logits, labels, numbers)
+    table = Table(*columns, title="classes, worst first")
+    for row in rows[:MAX_SHOWN]:
         # A name such as [bold] is no markup.
-        table.add_row(*map(Text, [names[place], *values, taken_for]))
+        table.add_row(*(Text(text_of(cell)) for cell in row))
     left_out = []
-    if len(worst) > MAX_SHOWN:
-        left_out.append(f"{MAX_SHOWN} of {len(worst)} classes; metrics.json has them all")
-    if len(measured) < len(names):
-        left_out.append(f"{len(names) - len(measured)} of {len(names)} classes have no {headers[-1]} here")
+    if len(rows) > MAX_SHOWN:
+        left_out.append(f"{MAX_SHOWN} of {len(rows)} classes; metrics.json has them all")
+    if len(rows) < len(numbers):
+        left_out.append(f"{len(numbers) - len(rows)} of {len(numbers)} classes have no {columns[-2]} here")
     table.caption = "\n".join(left_out) or None
     return table

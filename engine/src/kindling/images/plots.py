@@ -16,8 +16,8 @@ NUM_MISTAKES = 36
 COLUMNS = 6
 # Characters of a file name.
 LONGEST_FILE = 28
-# Inches, for an image and the lines above it.
-CELL_SIZE = (1.6, 1.9)
+# Inches, for an image and the lines above it, and for the title.
+CELL_SIZE, HEADER = (1.6, 1.9), 0.35
 
 
 def plot_mistakes(
@@ -40,12 +40,12 @@ def plot_mistakes(
 def plot_grid(cells: Sequence[tuple[Tensor, str]], title: str, columns: int = COLUMNS) -> Figure:
     """Images (H, W, C) uint8, row by row, each below its text of one or two lines."""
     rows = max(1, -(-len(cells) // columns))
-    width, height = CELL_SIZE[0] * columns, CELL_SIZE[1] * rows + 0.6
+    width, height = CELL_SIZE[0] * columns, CELL_SIZE[1] * rows + HEADER
     figure = Figure(figsize=(width, height))
     figure.suptitle(title, parse_math=False)
 
     # Axes for each image would take five times longer.
-    axes = figure.add_axes((0, 0, 1, 1 - 0.6 / height), xlim=(0, columns), ylim=(rows, 0))
+    axes = figure.add_axes((0, 0, 1, 1 - HEADER / height), xlim=(0, columns), ylim=(rows, 0))
     axes.set_axis_off()
     for position, (image, text) in enumerate(cells):
         top, left = divmod(position, columns)

@@ -5,7 +5,8 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from kindling.callbacks.drawing import TensorBoardCallback, boards, current_step, show, writers
+from kindling.callbacks.drawing import TensorBoardCallback, boards, current_step, show, show_table, writers
+from kindling.data.class_report import per_class, worst_first
 from kindling.data.confusion import plot_confusion_matrix
 from kindling.images.datamodule import Splits
 from kindling.images.keep_logits import KeepLogits, has_logits
@@ -21,7 +22,7 @@ class ValidationPictures(TensorBoardCallback):
     Args:
         every_n_epochs: epochs between two; None for the last validation alone.
         num_mistakes: the wrongly classified images of highest loss; 0 for none.
-        confusion_matrix: with the number of images of each true and predicted class.
+        confusion_matrix: with the number of images of each true and predicted class; and each class in a table.
         pr_curves: precision over recall of each class against all others.
     """
 
@@ -76,6 +77,8 @@ class ValidationPictures(TensorBoardCallback):
             show(trainer, "val/mistakes", figure, self._step)
         if self.confusion_matrix:
             show(trainer, "val/confusion_matrix", plot_confusion_matrix(logits, labels, classes), self._step)
+            columns, rows = worst_first(logits, labels, per_class(logits, labels, classes))
+            show_table(trainer, "val/classes", columns, rows, self._step)
         for writer in writers(trainer) if self.pr_curves else ():
             for name, positive, probability in zip(classes, range(len(classes)), logits.softmax(1).T, strict=True):
                 writer.add_pr_curve(f"val/{name}", labels == positive, probability, self._step)

@@ -120,6 +120,12 @@ class MLflowRun(MLFlowLogger):
         """An image (H, W, C) uint8."""
         self._mlflow_client.log_image(self.run_id, image, key=tag, step=step)
 
+    @rank_zero_only
+    def log_table(self, tag: str, *, columns: list[str], data: list[list[Any]], step: int) -> None:
+        """Rows of a table, as a file of the run."""
+        by_column = dict(zip(columns, map(list, zip(*data, strict=True)), strict=True))
+        self._mlflow_client.log_table(self.run_id, by_column, f"{tag}/step_{step}.json")
+
     def _log(self, **entries: list[Any]) -> None:
         for kind, listed in entries.items():
             for start in range(0, len(listed), MOST_AT_ONCE[kind]):

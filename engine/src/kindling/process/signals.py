@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import termios
 import threading
 import time
@@ -224,4 +223,4 @@ def requeue() -> None:
             subprocess.run(["scontrol", "requeue", job], check=False)
         except OSError as error:
             # A container may lack the command.
-            print(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto", file=sys.stderr)
+            terminal.say(f"warning: scontrol requeue {job}: {error}; start the job again with resume=auto")

@@ -11,6 +11,7 @@ from kindling.errors import KindlingError, one_line
 from kindling.files.foreign_file import read_text
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
+from kindling.process import terminal
 from kindling.run_folders.trials import Trial, read_sweep
 from kindling.sweeps import table, words
 from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
@@ -75,7 +76,7 @@ def _draw(folder: Path, description: Mapping[str, Any], trials: Sequence[Trial])
         files = draw(folder, description, trials)
     except Exception as error:
         # What the trials have found does not depend on it.
-        print(f"warning: no pictures of the sweep: {one_line(error)}")
+        terminal.say(f"warning: no pictures of the sweep: {one_line(error)}")
         return
     if files:
         print(f"pictures: {files[0].parent}")
