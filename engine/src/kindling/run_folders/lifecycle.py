@@ -9,12 +9,15 @@ from omegaconf import DictConfig
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.left_out import leave_out
+from kindling.config.plain import Config
+from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
+from kindling.run_folders.saved_run import origin_of, saved_config
 from kindling.run_folders.words import add_what_to_do, say_beginning
 
 # Opened before torch is imported; `kindling.train.train` then uses it.
@@ -39,9 +42,10 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     as_one_transform(cfg)
     left_out = leave_out(cfg)
     config = to_plain(cfg)
+    if _began_with_a_batch_each(config):
+        config[PER_PROCESS] = True
     record = RunRecord(Path(config["paths"]["run"]), config, left_out)
     _refuse_one_folder_for_a_sweep(record)
-
     token = _open_record.set(record)
     try:
         record.start() if is_first_process() else record.join()
@@ -59,6 +63,17 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         _draw_curves(record)
         record.release()
         _open_record.reset(token)
+
+
+def _began_with_a_batch_each(config: Config) -> bool:
+    """Whether a run goes on whose data.batch_size was that of each process."""
+    if not config["resume"] and not config["fork"]:
+        return False
+    try:
+        return bool(saved_config(origin_of(config["paths"]["run"], config["resume"], config["fork"])).get(PER_PROCESS))
+    except ConfigError:
+        # There is none, or it is refused elsewhere.
+        return False
 
 
 def _draw_curves(record: RunRecord) -> None:
