@@ -9,11 +9,11 @@ from omegaconf import DictConfig
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.left_out import leave_out
-from kindling.config.plain import Config
+from kindling.config.plain import Config, get
 from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
-from kindling.process.ranks import is_first_process, stamp
+from kindling.process.ranks import are_placed, is_first_process, stamp
 from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
@@ -46,6 +46,13 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         config[PER_PROCESS] = True
     record = RunRecord(Path(config["paths"]["run"]), config, left_out)
     _refuse_one_folder_for_a_sweep(record)
+    try:
+        refuse_machines_without_a_launcher(config)
+    except ConfigError:
+        if not (record.folder / "run.json").exists():
+            remove_unused(record.folder)
+        raise
+
     token = _open_record.set(record)
     try:
         record.start() if is_first_process() else record.join()
@@ -92,6 +99,20 @@ def _refuse_one_folder_for_a_sweep(record: RunRecord) -> None:
     if in_sweep() and resume and (resume != "auto" or stamp() in str(record.folder)):
         allowed = "auto with hydra.sweep.dir=<folder of the sweep>, or one run at a time"
         raise ConfigError(f"resume: given {resume} in a sweep; allowed: {allowed}")
+
+
+def refuse_machines_without_a_launcher(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: the same command was typed on several machines, each of which would record a run of its own.
+    """
+    machines = get(config, "trainer.num_nodes")
+    if isinstance(machines, int) and machines > 1 and not are_placed():
+        raise ConfigError(
+            f"trainer.num_nodes: given {machines}, and nothing numbers the processes of all machines, each of which "
+            f"would make a run folder of its own; allowed: 1, or on each machine torchrun --nnodes {machines} "
+            "--nproc-per-node N --rdzv-id NAME --rdzv-backend c10d --rdzv-endpoint HOST:PORT train.py ..., or srun"
+        )
 
 
 def _end_with(record: RunRecord, error: BaseException) -> None:

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from kindling.checkpoints import resume_files
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.errors import DivergedError
-from kindling.lightning_internals import launched
+from kindling.lightning_internals import group, launched
 from kindling.lightning_internals.loggers import restore_loggers
 from kindling.lightning_internals.warnings import RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
@@ -73,6 +73,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_misfits(),
         anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
+        group.made_within_hearing(),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
