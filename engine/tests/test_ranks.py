@@ -3,10 +3,14 @@
 import csv
 import inspect
 import json
+import os
 import shlex
 import shutil
 import signal
+import socket
+import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,7 @@ import torch
 
 from kindling.data.loader import OrderedLoader
 from kindling.training.task import Task
-from test_processes import FAKE, SMALL, Run, start  # noqa: F401  a fixture
+from test_processes import SMALL, Run, start, until  # noqa: F401  a fixture
 
 OLD = Path(__file__).parent / "old_runs"
 pytestmark = pytest.mark.slow
@@ -100,6 +104,35 @@ def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_for_the_others_ends_at_a_signal(start, rank):  # noqa: F811
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if rank:
+            # It is connected, and nobody answers.
+            other.listen()
+        else:
+            other.close()
+        job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        numbers = {"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "alone"}
+        run = start(*EVEN, *MLP, "trainer=ddp_cpu", **job, **numbers)
+        with other.accept()[0] if rank else nullcontext():
+            until(lambda: rank or is_listening(port))
+            time.sleep(1)
+            began = time.monotonic()
+            os.kill(run.pid, signal.SIGTERM)
+            assert run.code() == 143, run.words
+            assert time.monotonic() - began < 10
+    if rank == 0:
+        assert (run.record["status"], run.record["reason"]) == ("interrupted", "Interrupted: SIGTERM")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_an_older_run_goes_on_with_a_batch_for_each_process(start, tmp_path):  # noqa: F811
