@@ -37,8 +37,9 @@ def named(monkeypatch: pytest.MonkeyPatch, environment: dict[str, str]) -> str:
         ranks.stamp.cache_clear()
 
 
-def test_a_run_of_a_torchrun_without_a_name_is_named_by_when_that_began(monkeypatch, tmp_path):
-    environment = nameless(tmp_path)
+@pytest.mark.parametrize("called", ["none", "90d7776f-29cc-426e-a5a2-5887ea625f1c"])
+def test_a_run_of_a_torchrun_without_a_name_is_named_by_when_that_began(monkeypatch, tmp_path, called):
+    environment = nameless(tmp_path, RUN_ID=called)
     began = 1_700_000_000
     os.utime(tmp_path / "torchelastic_ab", (began, began))
     name = named(monkeypatch, environment)

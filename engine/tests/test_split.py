@@ -161,11 +161,10 @@ def test_a_loader_that_knows_nothing_of_processes_is_named(caplog):
 
 def test_losses_of_uneven_shares_count_by_their_examples():
     nums, losses = [3.0, 1.0], [2.0, 6.0]
-    weights = []
-    for num in nums:
-        strategy = SimpleNamespace(reduce=lambda mine, reduce_op: torch.tensor(sum(nums)))
-        trainer: Any = SimpleNamespace(world_size=2, num_training_batches=9, strategy=strategy)
-        weights.append(weight_of_process(trainer, StepOutput(torch.tensor(1.0), torch.tensor(num))))
-    mean = sum(float(weight) * loss for weight, loss in zip(weights, losses, strict=True)) / 2
+    strategy = SimpleNamespace(reduce=lambda mine, reduce_op: torch.tensor(sum(nums)))
+    trainer: Any = SimpleNamespace(world_size=2, num_training_batches=9, strategy=strategy)
+    one = torch.tensor(1.0)
+    weights = [float(weight_of_process(trainer, StepOutput(one, torch.tensor(num)))) for num in nums]
+    mean = sum(weight * loss for weight, loss in zip(weights, losses, strict=True)) / 2
     assert mean == pytest.approx((3 * 2 + 1 * 6) / 4)
-    assert weight_of_process(trainer, StepOutput(torch.tensor(1.0), 3)) == 1.0, "other batches are alike"
+    assert weight_of_process(trainer, StepOutput(one, 3)) == 1.0, "other batches are alike"

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import secrets
 from datetime import datetime
 from functools import cache
@@ -9,6 +10,8 @@ from pathlib import Path
 
 # Gives launched processes the pid of the first.
 FIRST_PID = "KINDLING_FIRST_PID"
+# What torchrun calls a job that it was given no name for.
+NAMELESS = re.compile("none|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_first_process() -> bool:
@@ -69,7 +72,8 @@ def _of_nameless_torchrun() -> str | None:
     env = os.environ
     # <folder of this torchrun>/<name>_<random>/attempt_<number>/<rank>/error.json
     parents = Path(env.get("TORCHELASTIC_ERROR_FILE", "")).parents
-    if env.get("TORCHELASTIC_RUN_ID") != "none" or env.get("GROUP_WORLD_SIZE") != "1" or len(parents) < 4:
+    is_nameless = NAMELESS.fullmatch(env.get("TORCHELASTIC_RUN_ID", ""))
+    if not is_nameless or env.get("GROUP_WORLD_SIZE") != "1" or len(parents) < 4:
         return None
     try:
         began = datetime.fromtimestamp(parents[3].stat().st_mtime)
