@@ -52,6 +52,9 @@ test-features: $(DEV) ## every feature with three recipes and five foreign modul
 test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minutes
 	$(BIN)/python engine/tests/sweeps.py
 
+test-ranks: $(DEV) ## several processes train as one does, and go on as another number of them: minutes
+	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
+
 test-gpu: $(DEV) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
@@ -102,4 +105,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-sweeps test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-ranks test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean

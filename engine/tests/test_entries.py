@@ -74,12 +74,12 @@ def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path
 
 
 def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
-    """On twice the batch: the gradients are means over the same images."""
+    """The gradients are means over the same images."""
     same = ["model=mlp", "model.dropout=0", *(f"trainer.limit_{stage}_batches=2" for stage in ("train", "val", "test"))]
     logs = {name: tmp_path / name for name in ("two", "one")}
     for name in logs:
         logs[name].mkdir()
-    pair = ["trainer=ddp_cpu", "data.batch_size=16", f"paths.logs={logs['two']}"]
+    pair = ["trainer=ddp_cpu", "data.batch_size=32", f"paths.logs={logs['two']}"]
     two = Fork(tmp_path, "train.py", *FAST, *same, *pair).result()
     assert two.returncode == 0, two.stderr
     one = Fork(tmp_path, "train.py", *FAST, *same, "data.batch_size=32", f"paths.logs={logs['one']}").result()

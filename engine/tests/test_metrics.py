@@ -78,7 +78,7 @@ def test_metrics_of_two_processes_are_those_of_one(tmp_path):
         "data=fake",
         "model=mlp",
         "trainer=ddp_cpu",
-        "data.batch_size=7",
+        "data.batch_size=14",
         "trainer.max_epochs=1",
         "trainer.log_every_n_steps=5",
     ]

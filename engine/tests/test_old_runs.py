@@ -18,6 +18,7 @@ import odd_images
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
 from kindling.cli.entry import compose
+from kindling.config.processes import PER_PROCESS
 from kindling.config.targets import absolute, locate
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
@@ -156,6 +157,13 @@ def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, agai
     assert record(folder)["status"] == "finished"
     assert metrics == pytest.approx(expected, **CLOSE)
     same_run(folder, whole)
+
+
+def test_an_old_run_of_several_processes_keeps_a_batch_for_each(old, again):
+    folder = old("format_6")
+    assert saved_config(folder)[PER_PROCESS]
+    with pytest.raises(ConfigError, match="given 1 process; allowed: 2, as each has batches of its own"):
+        again("format_6", f"resume={folder}", "trainer=cpu")
 
 
 def test_the_best_score_of_an_old_run_is_what_its_best_checkpoint_is_evaluated_to(old):

@@ -44,7 +44,7 @@ SMALL = [
     *("callbacks.resume_checkpoint.every_n_steps=7", "callbacks.resume_checkpoint.every_minutes=null"),
 ]
 FAKE = ["data=fake", "data.num_images=176", "data.num_classes=4"]
-PAIR = [*SMALL, *FAKE, "trainer=ddp_cpu"]  # of 40 steps
+PAIR = [*SMALL, *FAKE, "trainer=ddp_cpu", "data.batch_size=32"]  # of 40 steps
 LONG = "trainer.max_epochs=100000"
 FULL_S = 60  # a busy machine takes so long for what an idle one does in a second
 

@@ -55,8 +55,8 @@ class Interrupted(BaseException):
 
 
 def counted(number: float, noun: str) -> str:
-    """1 batch, 2 batches."""
-    end = "" if number == 1 else "es" if noun.endswith("tch") else "s"
+    """1 batch, 2 batches, 2 processes."""
+    end = "" if number == 1 else "es" if noun.endswith(("tch", "ss")) else "s"
     return f"{number:g} {noun}{end}" if isinstance(number, float) else f"{number} {noun}{end}"
 
 

@@ -18,7 +18,9 @@ from kindling.config.check.command_line import refuse
 from kindling.config.check.composed import check_config
 from kindling.config.composition import instantiate
 from kindling.config.given import GIVEN, taken_by
+from kindling.config.processes import PER_PROCESS
 from kindling.console import print_results, report, set_up_logging, shown, warn
+from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError
 from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
@@ -169,6 +171,8 @@ def build_parts(
         report("trainer.barebones: nothing is logged or kept; left out: callbacks, logger")
     seed_everything(cfg.seed, workers=True, verbose=False)
     data: LightningDataModule | None = given.build_data(cfg) or instantiate_data(cfg.data)
+    if isinstance(data, DataModule):
+        data.batch_size_is_per_process = bool(config.get(PER_PROCESS))
     cfg, config, found = fill_in(cfg, config, data)
     with naming_open_settings(cfg, data):
         task = given.build_task(replay=replay is not None) if given.task is not None else build_task(cfg, config)

@@ -58,12 +58,20 @@ RUNS = {
         f"task.criterion.focal_gamma=1 {FAKE} {AUGMENTED} {SMALL}",
         ["best", "step_000000030"],
     ),
+    # Of the last commit whose data.batch_size was that of each process.
+    "format_6": (
+        "d548aed",
+        f"model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.001 {FAKE} {AUGMENTED} {SMALL} trainer=ddp_cpu",
+        # The two agree on where to stop a few steps later.
+        ["best", "step_*"],
+    ),
 }
 # Runs that are stopped, and where their LightningModule lay.
 UNFINISHED = {
     "unfinished": ("kindling.classifier", "Classifier"),
     "format_3": ("kindling.images.classifier", "Classifier"),
     "format_5": ("kindling.training.task", "Task"),
+    "format_6": ("kindling.training.task", "Task"),
 }
 # SIGTERM comes in the middle of the second of three epochs.
 STOPPED = """
@@ -95,8 +103,9 @@ def make(name: str) -> None:
         (run,) = (project / "logs").glob("*/*/")
         shutil.rmtree(HERE / name, ignore_errors=True)
         (HERE / name / "checkpoints").mkdir(parents=True)
-        for file in ("config.yaml", "metrics.csv", "run.json", *(f"checkpoints/{each}.ckpt" for each in kept)):
-            write(run / file, HERE / name / file, str(project))
+        for pattern in ("config.yaml", "metrics.csv", "run.json", *(f"checkpoints/{each}.ckpt" for each in kept)):
+            for file in run.glob(pattern):
+                write(file, HERE / name / file.relative_to(run), str(project))
 
 
 def write(file: Path, copy: Path, project: str) -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from kindling.console import warn
-from kindling.errors import ConfigError
+from kindling.console import report, warn
+from kindling.errors import ConfigError, counted
 
 
 def conditions(trainer: Any) -> dict[str, Any]:
@@ -14,6 +14,7 @@ def conditions(trainer: Any) -> dict[str, Any]:
     cuda = device.type == "cuda"
     return {
         "processes": trainer.world_size,
+        "strategy": type(trainer.strategy).__name__,
         "device": torch.cuda.get_device_name(device) if cuda else device.type,
         "threads": None if cuda else torch.get_num_threads(),
         "torch": str(torch.__version__),
@@ -22,17 +23,26 @@ def conditions(trainer: Any) -> dict[str, Any]:
     }
 
 
-def compare_conditions(saved: dict[str, Any], now: dict[str, Any], *, strict: bool) -> None:
-    """Warn of conditions that differ from those of the checkpoint.
+def compare_conditions(saved: dict[str, Any], trainer: Any, *, strict: bool) -> None:
+    """Warn of conditions of a trainer that differ from those of the checkpoint.
 
     Raises:
-        ConfigError: they differ and `strict` is true, or the images would be shared out among other processes.
+        ConfigError: they differ and `strict` is true, or other processes would train on other batches.
     """
+    now = conditions(trainer)
     if saved["processes"] != now["processes"]:
-        raise ConfigError(
-            f"resume: given {now['processes']} processes; allowed: {saved['processes']}, which share out the images"
+        if not getattr(trainer.datamodule, "shares_batches", False):
+            raise ConfigError(
+                f"resume: given {counted(now['processes'], 'process')}; allowed: {saved['processes']}, as each has "
+                "batches of its own"
+            )
+        report(
+            "resume: %s (it was %d), with the same batches in the same order",
+            counted(now["processes"], "process"),
+            saved["processes"],
         )
-    changed = [f"{name} {now[name]} (it was {saved.get(name)})" for name in now if now[name] != saved.get(name)]
+    # Older checkpoints lack some.
+    changed = [f"{name} {now[name]} (it was {saved[name]})" for name in now if now[name] != saved.get(name, now[name])]
     if changed and strict:
         raise ConfigError(f"resume: given {', '.join(changed)} with resume_strict=true; allowed: the same")
     if changed:

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint, Timer
 
-from kindling.checkpoints import resume_files
+from kindling.checkpoints import resume_files, shared_out
 from kindling.checkpoints.agreement import Agreement
 from kindling.checkpoints.checkpoint import PROGRESS
 from kindling.checkpoints.conditions import compare_conditions, conditions
@@ -174,7 +174,7 @@ class ResumeCheckpoint(Checkpoint):
             trainer.should_stop = True
             if progress["batch"]:
                 loops.count_epochs(checkpoint["loops"]["fit_loop"], 1)
-        compare_conditions(progress["conditions"], conditions(trainer), strict=self.strict)
+        compare_conditions(progress["conditions"], trainer, strict=self.strict)
         for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
             prepare_state(checkpoint["callbacks"].get(callback.state_key, {}), callback)
 
@@ -193,8 +193,8 @@ class ResumeCheckpoint(Checkpoint):
         if self._restoring is None:
             return
         trainer.should_stop = trainer.should_stop or self._restoring["should_stop"]
-        self._epoch_sums = self._restoring["sums"][trainer.global_rank]
-        results.restore_torchmetrics(pl_module, self._restoring["sums"][trainer.global_rank])
+        self._epoch_sums = shared_out.sums(self._restoring["sums"], trainer, pl_module)
+        results.restore_torchmetrics(pl_module, self._epoch_sums)
         refuse_longer_schedule(trainer)
         self._begin_loaders(trainer, self._restoring)
         self._validation = loops.suspend_validation(trainer)
@@ -215,10 +215,10 @@ class ResumeCheckpoint(Checkpoint):
     def _finish_restoring(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Let the loop go on as in a run that was never killed."""
         assert self._restoring is not None
-        module_states = self._restoring.get("module", [])
         # Older checkpoints lack them.
-        if len(module_states) == trainer.world_size:
-            self._module_state.restore(pl_module, module_states[trainer.global_rank])
+        if module_states := self._restoring.get("module", []):
+            rank = trainer.global_rank if len(module_states) == trainer.world_size else 0
+            self._module_state.restore(pl_module, module_states[rank])
         self._restoring = None
         results.forget_logged_at_start(trainer)
         loops.resume_validation(trainer, self._validation)

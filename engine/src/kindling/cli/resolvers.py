@@ -13,7 +13,7 @@ from kindling.images import folder, looks
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.own_files import keep_apart
 from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
-from kindling.run_folders.saved_run import saved_config
+from kindling.run_folders.saved_run import origin_of, saved_config
 
 
 def run_folder(logs: str, experiment: str | None, resume: str | None, *, _root_: DictConfig) -> str:
@@ -96,8 +96,7 @@ def kept(key: str, today: Any, *before: Any, _root_: DictConfig) -> Any:
         today: of a new run.
         before: of a run that knows none; left out, today's.
     """
-    given = Path(str(_root_.paths.run if _root_.get("resume") else _root_.get("fork") or "")).expanduser()
-    folder = given if given.is_dir() else given.parent.parent
+    folder = origin_of(_root_.paths.run, _root_.get("resume"), _root_.get("fork"))
     try:
         saved = _saved(folder, (folder / "config.yaml").stat().st_mtime_ns)
         return saved.get(key, *(before or (today,)))

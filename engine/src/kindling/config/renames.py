@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 # The format that is written today.
-FORMAT = 6
+FORMAT = 7
 # The format of a run folder that names none.
 UNNAMED = 2
 

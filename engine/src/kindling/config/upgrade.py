@@ -6,6 +6,7 @@ from typing import Any
 from kindling.config import project
 from kindling.config.fault import nearest
 from kindling.config.plain import get, map_targets
+from kindling.config.processes import PER_PROCESS
 from kindling.config.renames import FORMAT, RENAMES, Renames
 from kindling.config.signatures import TargetMissing, signature
 
@@ -18,6 +19,8 @@ WEIGHTS = ("state_dict", "current_model_state")
 # What the sums of training were before they had names.
 SUMS = ("loss", "accuracy", "num")
 FORMAT_OF_NAMED_SUMS = 4
+# Before it, data.batch_size was that of each process.
+FORMAT_OF_SHARED_BATCHES = 7
 # Before it, names of the engine began at the dot too.
 FORMAT_OF_WHOLE_NAMES = 3
 
@@ -40,7 +43,14 @@ def upgrade(config: dict[str, Any], written: int) -> dict[str, Any]:
             node = get(config, place)
             if isinstance(node, dict) and node.get("_target_") == target:
                 config = _with(config, place.split("."), _as_today(node, today))
+    if written < FORMAT_OF_SHARED_BATCHES and get(config, "data.batch_size") and _may_be_several(config):
+        config = config | {PER_PROCESS: True}
     return config
+
+
+def _may_be_several(config: dict[str, Any]) -> bool:
+    """Whether a run may have had several processes; how many, only its machine knows."""
+    return (get(config, "trainer.devices") or 1, get(config, "trainer.num_nodes") or 1) not in ((1, 1), ("1", 1))
 
 
 def _as_today(node: dict[str, Any], today: dict[str, Any]) -> dict[str, Any]:

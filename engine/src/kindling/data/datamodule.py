@@ -35,7 +35,7 @@ class DataModule(LightningDataModule):
     puts a list of examples of a data set together.
 
     Args:
-        batch_size: examples a step and process.
+        batch_size: examples a step, which the processes of a run share.
         num_workers: processes that read a data set; unused for tensors.
         seed: of the order and of everything random.
         fold: of cross-validation: train and val together are cut into `num_folds` parts, of each class alike, and
@@ -51,6 +51,8 @@ class DataModule(LightningDataModule):
     known: Mapping[str, Any] = {}
     # Splits that the data does not have itself, cut from train.
     cut: Collection[Stage] = ()
+    # Whether batch_size is that of each process, as when an older run began.
+    batch_size_is_per_process = False
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
@@ -205,7 +207,7 @@ class DataModule(LightningDataModule):
             return []
         return self.make_loader(
             examples,
-            batch_size=self.batch_size,
+            batch_size=self.own_batch_size,
             seed=self.seed,
             train=train,
             shuffle=shuffle,
@@ -219,6 +221,26 @@ class DataModule(LightningDataModule):
             **({"weights": balanced_weights(self._labels(examples))} if shuffle and self.balanced_sampling else {}),
             **changes,
         )
+
+    @property
+    def shares_batches(self) -> bool:
+        """Whether any number of processes trains on the same batches."""
+        return not self.batch_size_is_per_process
+
+    @property
+    def own_batch_size(self) -> int:
+        """What this process takes of the batch of a step.
+
+        Raises:
+            ConfigError: the processes cannot share it.
+        """
+        processes = self.trainer.world_size if self.trainer and not self.batch_size_is_per_process else 1
+        if self.batch_size % processes:
+            raise ConfigError(
+                f"data.batch_size: given {self.batch_size}; allowed: a multiple of {processes}, as {processes} "
+                "processes share the batch of a step"
+            )
+        return self.batch_size // processes
 
     def make_loader(self, examples: Any, **settings: Any) -> OrderedLoader:
         return OrderedLoader(examples, collate_fn=self.collate_fn, **settings)

@@ -89,6 +89,11 @@ class PlainData(DataModule):
     def contents(self, examples: Any) -> Contents | None:
         return None if is_loader(examples) or isinstance(examples, IterableDataset) else super().contents(examples)
 
+    @property
+    def shares_batches(self) -> bool:
+        train = self.given["train"]
+        return super().shares_batches and not is_loader(train) and not isinstance(train, IterableDataset)
+
     def loader(self, split: Stage, **settings: Any) -> Any:
         examples = getattr(self.splits, split)
         if is_loader(examples):
@@ -96,7 +101,7 @@ class PlainData(DataModule):
         if isinstance(examples, IterableDataset):
             return DataLoader(
                 examples,
-                batch_size=self.batch_size,
+                batch_size=self.own_batch_size,
                 collate_fn=self.collate_fn or put_together,
                 num_workers=self.num_workers,
                 prefetch_factor=self.prefetch_factor if self.num_workers else None,

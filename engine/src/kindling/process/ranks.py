@@ -1,12 +1,17 @@
 """Which of several processes this one is, and which job they belong to; known before torch is imported."""
 
+import hashlib
 import os
+import re
 import secrets
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 
 # Gives launched processes the pid of the first.
 FIRST_PID = "KINDLING_FIRST_PID"
+# What torchrun calls a job that it was given no name for.
+NAMELESS = re.compile("none|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_first_process() -> bool:
@@ -47,7 +52,33 @@ def job() -> str | None:
     return None
 
 
+def are_placed() -> bool:
+    """Whether something numbers the processes of all machines: torchrun, srun, Lightning's first process, or others."""
+    return "RANK" in os.environ or "SLURM_STEP_ID" in os.environ or is_launched()
+
+
 @cache
 def stamp() -> str:
     """The name of this process's run or sweep: <YYYY-MM-DD_HH-MM-SS>-<4 hex>; one for all ranks of a job."""
-    return job() or f"{datetime.now():%Y-%m-%d_%H-%M-%S}-{secrets.token_hex(2)}"
+    return _of_nameless_torchrun() or job() or _dated(datetime.now(), secrets.token_hex(2))
+
+
+def _dated(time: datetime, word: str) -> str:
+    return f"{time:%Y-%m-%d_%H-%M-%S}-{word}"
+
+
+def _of_nameless_torchrun() -> str | None:
+    """When torchrun began on this machine, by the folder that it made for its processes; None if it has a name."""
+    env = os.environ
+    # <folder of this torchrun>/<name>_<random>/attempt_<number>/<rank>/error.json
+    parents = Path(env.get("TORCHELASTIC_ERROR_FILE", "")).parents
+    is_nameless = NAMELESS.fullmatch(env.get("TORCHELASTIC_RUN_ID", ""))
+    if not is_nameless or env.get("GROUP_WORLD_SIZE") != "1" or len(parents) < 4:
+        return None
+    try:
+        began = datetime.fromtimestamp(parents[3].stat().st_mtime)
+    except OSError:
+        return None
+    word = hashlib.blake2b(str(parents[3]).encode(), digest_size=2).hexdigest()
+    restarts = env.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return _dated(began, word) + (f"-{restarts}" if restarts != "0" else "")

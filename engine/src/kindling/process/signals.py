@@ -170,6 +170,17 @@ def requested() -> Interrupted | None:
     return _State.request
 
 
+def end_if_requested() -> None:
+    """End before the first batch boundary, where there is nothing to save yet.
+
+    Raises:
+        Interrupted: a signal has come; a process that was launched leaves the end to the first one.
+    """
+    request, _State.request = _State.request, None
+    if request:
+        _end(signal.Signals[str(request)])
+
+
 @contextmanager
 def deferred(by: object) -> Iterator[None]:
     """Hold signals back until the next batch boundary, where `requested` is asked.

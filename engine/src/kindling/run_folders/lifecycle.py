@@ -9,12 +9,15 @@ from omegaconf import DictConfig
 
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.left_out import leave_out
+from kindling.config.plain import Config, get
+from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
-from kindling.process.ranks import is_first_process, stamp
+from kindling.process.ranks import are_placed, is_first_process, stamp
 from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
+from kindling.run_folders.saved_run import origin_of, saved_config
 from kindling.run_folders.words import add_what_to_do, say_beginning
 
 # Opened before torch is imported; `kindling.train.train` then uses it.
@@ -39,8 +42,16 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     as_one_transform(cfg)
     left_out = leave_out(cfg)
     config = to_plain(cfg)
+    if _began_with_a_batch_each(config):
+        config[PER_PROCESS] = True
     record = RunRecord(Path(config["paths"]["run"]), config, left_out)
     _refuse_one_folder_for_a_sweep(record)
+    try:
+        refuse_machines_without_a_launcher(config)
+    except ConfigError:
+        if not (record.folder / "run.json").exists():
+            remove_unused(record.folder)
+        raise
 
     token = _open_record.set(record)
     try:
@@ -61,6 +72,17 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
         _open_record.reset(token)
 
 
+def _began_with_a_batch_each(config: Config) -> bool:
+    """Whether a run goes on whose data.batch_size was that of each process."""
+    if not config["resume"] and not config["fork"]:
+        return False
+    try:
+        return bool(saved_config(origin_of(config["paths"]["run"], config["resume"], config["fork"])).get(PER_PROCESS))
+    except ConfigError:
+        # There is none, or it is refused elsewhere.
+        return False
+
+
 def _draw_curves(record: RunRecord) -> None:
     """Of a run that has ended and said so: what it costs delays no status."""
     is_open = record.facts.get("status", "running") == "running"
@@ -77,6 +99,20 @@ def _refuse_one_folder_for_a_sweep(record: RunRecord) -> None:
     if in_sweep() and resume and (resume != "auto" or stamp() in str(record.folder)):
         allowed = "auto with hydra.sweep.dir=<folder of the sweep>, or one run at a time"
         raise ConfigError(f"resume: given {resume} in a sweep; allowed: {allowed}")
+
+
+def refuse_machines_without_a_launcher(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: the same command was typed on several machines, each of which would record a run of its own.
+    """
+    machines = get(config, "trainer.num_nodes")
+    if isinstance(machines, int) and machines > 1 and not are_placed():
+        raise ConfigError(
+            f"trainer.num_nodes: given {machines}, and nothing numbers the processes of all machines, each of which "
+            f"would make a run folder of its own; allowed: 1, or on each machine torchrun --nnodes {machines} "
+            "--nproc-per-node N --rdzv-id NAME --rdzv-backend c10d --rdzv-endpoint HOST:PORT train.py ..., or srun"
+        )
 
 
 def _end_with(record: RunRecord, error: BaseException) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.left_out import leave_out
+from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError
 from kindling.files.redaction import redact_config
@@ -34,6 +35,8 @@ FREE = (
     ),
     # For a run whose memory has run out; the results stay bit-identical.
     "model.checkpoint_activations",
+    # Never given: a run keeps it.
+    PER_PROCESS,
     "experiment_name",
     *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),

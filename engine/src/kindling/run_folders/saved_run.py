@@ -71,6 +71,12 @@ def saved_config(folder: Path) -> dict[str, Any]:
     return absolute(upgrade(config, written))
 
 
+def origin_of(run: Any, resume: Any, fork: Any) -> Path:
+    """The folder of the run that another goes on with."""
+    given = Path(str(run if resume else fork or "")).expanduser()
+    return given if given.is_dir() else given.parent.parent
+
+
 def refuse_what_grows(text: str) -> None:
     """
     Raises:

@@ -8,6 +8,7 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from kindling.config.composition import in_sweep
+from kindling.config.processes import batch_in_words
 from kindling.console import log_only, report, shown
 from kindling.errors import ConfigError, DivergedError, KindlingError, interruption
 from kindling.process.ranks import is_first_process
@@ -22,7 +23,9 @@ TO_TRY = "what to try: the same command with debug=fast (a few batches of all), 
 
 def say_beginning(record: RunRecord) -> None:
     """Say what runs where; the settings go into train.log alone."""
-    report("%s, seed %s → %s", _title(record.config), record.config["seed"], shown(record.folder))
+    batch = batch_in_words(record.config)
+    shared = f", batch {batch}" if batch else ""
+    report("%s, seed %s%s → %s", _title(record.config), record.config["seed"], shared, shown(record.folder))
     log_only(f"command: {record.facts.get('command')}")
     settings = yaml.safe_dump(record.config, sort_keys=False, default_flow_style=True, width=10**6)
     log_only(f"settings: {settings.strip()}")

@@ -132,6 +132,7 @@ def test_any_number_of_processes_sees_each_example_once(data, num_processes):
     alone, ranks = copy.copy(data), [copy.copy(data) for _ in range(num_processes)]
     for rank, each in enumerate(ranks):
         each.trainer = trainer_of(rank, num_processes)  # pyright: ignore[reportAttributeAccessIssue]
+        each.batch_size = num_processes * data.batch_size
     for each in (alone, *ranks):
         each.augment = None
         each.transform = None  # pyright: ignore[reportAttributeAccessIssue]

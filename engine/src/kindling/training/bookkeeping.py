@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
+from kindling.checkpoints import shared_out
 from kindling.checkpoints.writable import refuse_facts
 from kindling.console import report
 from kindling.data.resumable import make_resumable
@@ -26,6 +27,7 @@ from kindling.training.requirements import (
     watch_the_last_epoch,
 )
 from kindling.training.skipping import leave_out
+from kindling.training.split import say_what_depends_on_the_split
 from kindling.training.sums import NUM, StageSums, refuse_no_examples
 from kindling.training.unlogged import knows_of_sanity_checks, refuse_never_logged, refuse_unlogged
 from kindling.training.waiting import refuse_waiting
@@ -78,6 +80,7 @@ class Bookkeeping(Callback):
         watch_the_last_epoch(trainer)
         warn_of_rare_logs(trainer)
         warn_of_examples_left_over(trainer)
+        say_what_depends_on_the_split(trainer, pl_module)
         plateau.step_when_known(trainer)
         if not is_summed(pl_module):
             refuse_other_interval(trainer, pl_module)
@@ -183,10 +186,9 @@ class Bookkeeping(Callback):
         return module.kindling_sums["train"].state()
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
-        sums = checkpoint.get("train_sums", [])
-        # Older checkpoints lack them; other process counts differ.
-        if len(sums) == trainer.world_size:
-            self.restore(pl_module, sums[trainer.global_rank], trainer.strategy.root_device)
+        # Older checkpoints lack them.
+        if sums := checkpoint.get("train_sums", []):
+            self.restore(pl_module, shared_out.train_sums(sums, trainer), trainer.strategy.root_device)
         self.rollbacks += [each for each in checkpoint.get("rollbacks", []) if each not in self.rollbacks]
 
     def restore(self, module: Any, state: Any, device: torch.device) -> None:

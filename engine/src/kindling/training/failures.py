@@ -15,6 +15,7 @@ from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, ConfigError, KindlingError, counted, one_line, one_to
 from kindling.lightning_internals.checkpoints import LOADS_STATES
 from kindling.training.misfits import misfit
+from kindling.training.requirements import sharing
 from kindling.training.task import Task
 
 # Torch's words when the CPU's memory runs out.
@@ -55,9 +56,10 @@ def explained(trainer: Trainer, task: LightningModule) -> Iterator[None]:
             raise KindlingError(out_of_memory(trainer, task)) from error
         if ONE_EXAMPLE in text:
             given = (config_of(trainer).get("data") or {}).get("batch_size")
+            each = " for each process" if trainer.world_size > 1 else ""
             raise ConfigError(
                 f"data.batch_size: given {given}, which leaves batch norm a single example to train on; allowed: 2 or "
-                "more, none left over for the last batch; or a model without batch norm"
+                f"more{each}, none left over for the last batch; or a model without batch norm"
             ) from error
         if UNUSED in text:
             name = type(task).__name__
@@ -158,11 +160,13 @@ def out_of_memory(trainer: Trainer, task: LightningModule) -> str:
     if not isinstance(task, Task) or not isinstance(batch_size, int):
         return "data: memory ran out in a batch; take fewer examples a batch, or a smaller model"
     given = f"data.batch_size: given {batch_size}, for which memory ran out"
-    fitting = largest_fitting(trainer, task, batch_size // 2)
+    processes = sharing(trainer)
+    own = batch_size // processes
+    fitting = largest_fitting(trainer, task, own // 2)
     if not fitting:
         return f"{given}; no half of it fits either; take a smaller model, or smaller examples"
-    batches = num_parts(batch_size, fitting)
-    size = batch_size // batches
+    batches = num_parts(own, fitting)
+    size = own // batches * processes
     kept = "the examples of a step" if size * batches == batch_size else f"{size * batches} examples a step"
     steps = trainer.accumulate_grad_batches * batches
     return f"{given}; {size} would likely fit; trainer.accumulate_grad_batches={steps} keeps {kept}"

@@ -12,7 +12,7 @@ from kindling.checkpoints import resume_files
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.console import report
 from kindling.errors import DivergedError
-from kindling.lightning_internals import launched
+from kindling.lightning_internals import group, launched
 from kindling.lightning_internals.loggers import restore_loggers
 from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
@@ -80,6 +80,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_misfits(),
         anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
+        group.made_within_hearing(),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)

@@ -97,16 +97,22 @@ def one_step(trainer: Trainer) -> str:
     except DataError:
         # Loaders and streams do not say.
         return ""
-    if num >= (1 + LEFT_OVER) * data.batch_size * trainer.world_size:
+    if num >= (1 + LEFT_OVER) * data.own_batch_size * trainer.world_size:
         # What is left over is said elsewhere.
         return ""
     size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
-    if size >= data.batch_size:
+    if size >= data.own_batch_size:
         return ""
     return (
         f"data.batch_size: given {data.batch_size} for {counted(num, 'training example')}, which is 1 step an epoch; "
-        f"usual: {USUAL_STEPS} or more; set data.batch_size={size}"
+        f"usual: {USUAL_STEPS} or more; set data.batch_size={size * sharing(trainer)}"
     )
+
+
+def sharing(trainer: Trainer) -> int:
+    """How many processes share what data.batch_size says."""
+    data = getattr(trainer, "datamodule", None)
+    return trainer.world_size if isinstance(data, DataModule) and data.shares_batches else 1
 
 
 def refuse_shares_of_nothing(trainer: Trainer, module: LightningModule, stage: str) -> None:
@@ -156,8 +162,8 @@ def warn_of_examples_left_over(trainer: Trainer) -> None:
             better = best_batch_size(total // trainer.world_size, size)
             rest = total - total // trainer.world_size // better * better * trainer.world_size
             warn(
-                f"data.batch_size: given {size} for {total} training examples, of which each epoch leaves out {left}; "
-                f"data.batch_size={better} leaves out {rest or 'none'}"
+                f"data.batch_size: given {size * sharing(trainer)} for {total} training examples, of which each epoch "
+                f"leaves out {left}; data.batch_size={better * sharing(trainer)} leaves out {rest or 'none'}"
             )
 
 

@@ -20,6 +20,7 @@ from kindling.training.bookkeeping import Bookkeeping, PlainBookkeeping
 from kindling.training.counting import counted, no_loss, window_scale
 from kindling.training.divergence import refuse_divergence
 from kindling.training.optimization import apply_lr_factors, build_scheduler, parameter_groups
+from kindling.training.split import weight_of_process
 from kindling.training.sums import LOSS, NUM, StageSums, StepOutput
 
 # What the engine keeps on a task, and what it asks it for.
@@ -141,10 +142,13 @@ class Task(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         output = counted(self, batch, "train")
         loss = output.loss if isinstance(output.num, Tensor) or output.num else no_loss(self)
+        several = self.trainer.world_size > 1
+        if several:
+            loss = loss * weight_of_process(self.trainer, output)
         every_n_steps: int = self.trainer.log_every_n_steps  # pyright: ignore[reportAttributeAccessIssue]
         if every_n_steps and (self.global_step + 1) % every_n_steps == 0:
             refuse_divergence(self.trainer, self.kindling_sums["train"].loss, "train")
-            self.log("train/loss_step", loss)
+            self.log("train/loss_step", loss, sync_dist=several)
         return loss if self.trainer.accumulate_grad_batches == 1 else loss * window_scale(self.trainer, batch_idx)
 
     # Lightning reads it each step; this saves 20 µs.

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
+from kindling.config.processes import processes_of, shares_batches
 from kindling.process.cores import available_cores
 
 
@@ -18,6 +19,16 @@ def workers_have_work(config: Config) -> Iterator[Fault]:
     workers = get(config, "data.num_workers")
     if isinstance(workers, int) and workers > 0 and get(config, "data.in_memory") is True:
         yield Fault("data.num_workers", f"{workers}, without effect", "0, as the set lies in memory", warning=True)
+
+
+def processes_share_the_batch(config: Config) -> Iterator[Fault]:
+    """Where a run goes on whose batch_size was that of each process, its data asks."""
+    size, processes = get(config, "data.batch_size"), processes_of(config)
+    goes_on = get(config, "resume") or get(config, "fork")
+    if type(size) is int and size > 0 and processes and size % processes and not goes_on and shares_batches(config):
+        near = max(1, round(size / processes)) * processes
+        allowed = f"a multiple of {processes}, as {processes} processes share the batch of a step"
+        yield Fault("data.batch_size", str(size), allowed, f"data.batch_size={near}")
 
 
 def statistics_fit_the_channels(config: Config) -> Iterator[Fault]:
@@ -66,6 +77,7 @@ def alternating_flips_are_halves(config: Config) -> Iterator[Fault]:
 RULES = (
     workers_have_cores,
     workers_have_work,
+    processes_share_the_batch,
     statistics_fit_the_channels,
     reflection_fits_the_image,
     alternating_flips_are_halves,

@@ -55,7 +55,9 @@ def batch_norm_has_a_batch(seen: Seen) -> Iterator[str]:
     norms = (each for each in seen.task.modules() if isinstance(each, _BatchNorm) and each.training)
     own = any(not (shared and isinstance(each, nn.SyncBatchNorm)) for each in norms)
     if own and seen.logits is not None and len(seen.logits) == 1:
-        yield "data.batch_size: given 1 with batch norm, which then knows one image; usual: 16 or more; give more"
+        given = f"{seen.trainer.world_size} for as many processes" if shared else "1"
+        usual = "usual: 16 or more; give more"
+        yield f"data.batch_size: given {given} with batch norm, which then knows one image; {usual}"
 
 
 def validation_has_one_order(seen: Seen) -> Iterator[str]:

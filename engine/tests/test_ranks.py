@@ -1,0 +1,152 @@
+"""Training in several processes is that of one with the same batch: `make test-ranks`, minutes."""
+
+import csv
+import inspect
+import json
+import os
+import shlex
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from kindling.data.loader import OrderedLoader
+from kindling.training.task import Task
+from test_processes import SMALL, Run, start, until  # noqa: F401  a fixture
+
+OLD = Path(__file__).parent / "old_runs"
+pytestmark = pytest.mark.slow
+CLOSE = 1e-6
+# An uneven last batch, of training, validation and test.
+EVEN = [
+    *(each for each in SMALL if "dropout" not in each and "every_n_steps" not in each),
+    *("model.dropout=0", "data=fake", "data.num_images=183", "data.num_classes=4", "trainer.max_epochs=1"),
+    "callbacks.resume_checkpoint.every_n_steps=null",
+]
+MLP = ["model=mlp", "model.hidden=[8]"]
+
+
+def first_share_for_all() -> None:
+    """The planted fault: each process takes the indices of the first."""
+    OrderedLoader._share = lambda self, *parts: tuple(part[:: self.world_size] for part in parts)
+
+
+def stopped_at(step: int) -> Callable[[], None]:
+    """Sends SIGTERM to the first process as a step of it begins, in the middle of an epoch."""
+
+    def install() -> None:
+        original = Task.training_step
+
+        def training_step(self: Any, *batch: Any) -> Any:
+            if self.global_step == step and self.global_rank == 0:
+                signal.raise_signal(signal.SIGTERM)
+            return original(self, *batch)
+
+        training_step.__signature__ = inspect.signature(original)  # pyright: ignore[reportFunctionMemberAccess]
+        Task.training_step = training_step
+
+    return install
+
+
+def trained(start: Callable[..., Run], folder: Path, *arguments: str, **settings: Any) -> Path:  # noqa: F811
+    run = start(*arguments, f"hydra.run.dir={folder}", **settings)
+    assert run.code() == 0, run.words
+    return folder
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+
+
+def furthest(one: Path, other: Path) -> float:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    return max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+
+
+def rows(folder: Path) -> list[dict[str, float]]:
+    with (folder / "metrics.csv").open() as stream:
+        return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
+
+
+def test_two_processes_train_to_the_weights_and_metrics_of_one(start, tmp_path):  # noqa: F811
+    one = trained(start, tmp_path / "logs" / "one", *EVEN, *MLP, "trainer=cpu")
+    two = trained(start, tmp_path / "logs" / "two", *EVEN, *MLP, "trainer=ddp_cpu")
+    assert furthest(one, two) < CLOSE
+    ours, theirs = rows(one), rows(two)
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+    planted = trained(start, tmp_path / "logs" / "bad", *EVEN, *MLP, "trainer=ddp_cpu", before=first_share_for_all)
+    assert furthest(one, planted) > 100 * CLOSE, "it would not be seen"
+
+
+@pytest.mark.parametrize(("began", "goes_on"), [("ddp_cpu", "cpu"), ("cpu", "ddp_cpu")])
+def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_them(start, tmp_path, began, goes_on):  # noqa: F811
+    settings = [*EVEN, "metrics=f1", "trainer.max_epochs=4", "callbacks.resume_checkpoint.every_n_steps=7"]
+    whole = trained(start, tmp_path / "logs" / "whole", *settings, f"trainer={goes_on}")
+    folder = tmp_path / "logs" / "other"
+    stopped = start(*settings, f"trainer={began}", f"hydra.run.dir={folder}", before=stopped_at(25))
+    assert stopped.code() == 143, stopped.words
+    resumed = start(*settings, f"trainer={goes_on}", f"resume={folder}")
+    assert resumed.code() == 0, resumed.words
+    given = "2 processes (it was 1)" if goes_on == "ddp_cpu" else "1 process (it was 2)"
+    assert f"resume: {given}, with the same batches in the same order" in resumed.words
+    assert furthest(whole, folder) < CLOSE
+    ours, theirs = rows(whole), rows(folder)
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_for_the_others_ends_at_a_signal(start, rank):  # noqa: F811
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+        if rank:
+            # It is connected, and nobody answers.
+            other.listen()
+        else:
+            other.close()
+        job = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"}
+        numbers = {"RANK": str(rank), "LOCAL_RANK": str(rank), "TORCHELASTIC_RUN_ID": "alone"}
+        run = start(*EVEN, *MLP, "trainer=ddp_cpu", **job, **numbers)
+        with other.accept()[0] if rank else nullcontext():
+            until(lambda: rank or is_listening(port))
+            time.sleep(1)
+            began = time.monotonic()
+            os.kill(run.pid, signal.SIGTERM)
+            assert run.code() == 143, run.words
+            assert time.monotonic() - began < 10
+    if rank == 0:
+        assert (run.record["status"], run.record["reason"]) == ("interrupted", "Interrupted: SIGTERM")
+
+
+def is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_an_older_run_goes_on_with_a_batch_for_each_process(start, tmp_path):  # noqa: F811
+    folder = tmp_path / "logs" / "old"
+    shutil.copytree(OLD / "format_6", folder)
+    command = json.loads((folder / "run.json").read_text())["command"]
+    _, *arguments = shlex.split(command)
+    resumed = start(*arguments, f"resume={folder}")
+    assert resumed.code() == 0, resumed.words
+    assert "mlp on fake, seed 0, batch 16 = 2 x 8 →" in resumed.words
+    assert "(step 30)" in resumed.words
+    whole = trained(start, tmp_path / "logs" / "whole", *arguments, "data.batch_size=16")
+    assert furthest(whole, folder) < CLOSE
+    assert rows(folder)[-1] == pytest.approx(rows(whole)[-1], rel=1e-4)
+    again = start(*arguments, f"resume={folder}", "trainer.max_epochs=4")
+    assert again.code() == 0, again.words
+    assert "batch 16 = 2 x 8" in again.words, "it stays so"
