@@ -1,6 +1,8 @@
 # make help
 PYTHON ?= python3
 BIN := .venv/bin
+# A wheel of it where the project has no engine/.
+ENGINE ?= ./engine
 # What a run needs is installed; and what tests and checks need.
 READY := .venv/ready
 DEV := .venv/ready-dev
@@ -18,16 +20,16 @@ setup: $(DEV) ## .venv with all pinned packages, and what editors know of the YA
 define install
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make setup PYTHON=python3.11")'
 	test -x $(BIN)/pip || $(PYTHON) -m venv .venv
-	$(INSTALL) --editable '$(1)' --editable . --constraint constraints.txt
+	$(INSTALL) $(if $(wildcard engine),--editable) '$(1)' --editable . --constraint constraints.txt
 	$(BIN)/python scripts/make_schema.py
 endef
 
-$(READY): pyproject.toml engine/pyproject.toml constraints.txt
-	$(call install,./engine)
+$(READY): pyproject.toml $(wildcard engine/pyproject.toml) constraints.txt
+	$(call install,$(ENGINE))
 	@touch $(READY)
 
-$(DEV): pyproject.toml engine/pyproject.toml constraints.txt
-	$(call install,./engine[dev])
+$(DEV): pyproject.toml $(wildcard engine/pyproject.toml) constraints.txt
+	$(call install,$(ENGINE)[dev])
 	@touch $(READY) $(DEV)
 
 train: $(READY) ## train and test a small CNN on real digits: about a minute
@@ -35,7 +37,7 @@ train: $(READY) ## train and test a small CNN on real digits: about a minute
 
 test: $(DEV) ## all tests
 	$(BIN)/pytest -n 2 tests
-	$(BIN)/pytest -n 2 engine/tests
+	$(if $(wildcard engine/tests),$(BIN)/pytest -n 2 engine/tests)
 
 test-project: $(DEV) ## the tests of src, configs and scripts alone: half a minute
 	$(BIN)/pytest -n 2 tests
@@ -54,6 +56,8 @@ test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minut
 
 test-ranks: $(DEV) ## several processes train as one does, and go on as another number of them: minutes
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
+test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
+	$(BIN)/python tests/updates.py
 
 test-gpu: $(DEV) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
@@ -63,7 +67,7 @@ check: $(DEV) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff check
 	$(BIN)/pyright
 	$(BIN)/pytest -n 2 tests
-	$(BIN)/pytest -n 2 engine/tests
+	$(if $(wildcard engine/tests),$(BIN)/pytest -n 2 engine/tests)
 
 format: $(DEV) ## format and mend what can be mended by itself
 	$(BIN)/ruff check --fix
@@ -92,6 +96,9 @@ faults: $(DEV) ## plant faults, one by one, and see which test catches each: abo
 contracts: $(DEV) ## plant classical bugs, and see which contract of models, data and runs catches each
 	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
+wheel: ## dist/kindling_engine-*.whl, for a project without engine/: make setup ENGINE=<its path> installs it there
+	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist ./engine
+
 audit: $(READY) ## known vulnerabilities of the pinned packages; asks the advisories of the Python package index
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
 	@$(BIN)/python engine/scripts/audit.py .venv/audit/bin/pip-audit
@@ -105,4 +112,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-sweeps test-ranks test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-ranks test-updates test-gpu check format coverage golden schema notebook check-configs faults contracts wheel audit clean

@@ -1,4 +1,5 @@
-"""Add a task, a model, a data set, a callback or a recipe: code, config and test, from a starter or from one of yours.
+"""Add a task, a model, a data set, a callback or a recipe, from a starter or from one of yours: code, config and test,
+and a line in docs/files.md.
 
 python scripts/new.py model NAME               likewise task, data, callback, experiment
 python scripts/new.py model NAME --like cnn    a copy of that one, under a name of its own
@@ -15,6 +16,7 @@ from typing import NoReturn
 
 import yaml
 
+from additions import docs
 from additions.choices import next_commands, option_faults, parts_of, with_parts
 from additions.kinds import KINDS, like_fault, name_fault, taken
 from additions.renaming import written
@@ -44,6 +46,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     except (ConfigError, OSError, SyntaxError, yaml.YAMLError) as error:
         terminal.say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         return error.exit_code if isinstance(error, ConfigError) else 1
+    files |= dict.fromkeys(docs.update(here), "")
     print("\n".join([*(f"wrote {file.relative_to(root)}" for file in files), *source.notes]))
     print("next:\n" + "\n".join(f"  {each}" for each in next_commands(kind, name, like, list(files), here)))
     return 0

@@ -117,9 +117,23 @@ def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
     before = contents(copy)
     assert add(copy, f"{kind} zq_thing_2") == 0
     said = capsys.readouterr().out
-    assert re.findall(r"^wrote (.+)$", said, re.MULTILINE) == list(said_order(contents(copy).keys() - before.keys()))
+    new = said_order(contents(copy).keys() - before.keys())
+    assert re.findall(r"^wrote (.+)$", said, re.MULTILINE) == [*new, "docs/files.md"]
     assert f"={'[default,zq_thing_2]' if kind == 'callback' else 'zq_thing_2'}" in said
     assert "  pytest tests/test_" in said
+
+
+@pytest.mark.usefixtures("as_it_is")
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_docs_get_a_line_of_what_is_new_and_keep_the_others(copy, kind):
+    before = (copy / "docs" / "files.md").read_text().splitlines()
+    add(copy, f"{kind} zq_thing_2")
+    after = (copy / "docs" / "files.md").read_text().splitlines()
+    (line,) = [each for each in after if each not in before]
+    choice = "callbacks=[default,zq_thing_2]" if kind == "callback" else f"{kind}=zq_thing_2"
+    assert line.startswith(f"| {kind} | `{choice}` | ")
+    assert len(line.split(" | ")[-1]) > 20, "what it says of itself"
+    assert [each for each in after if each != line] == before
 
 
 def said_order(files: set[str]) -> list[str]:
@@ -171,6 +185,7 @@ def test_a_copy_names_itself_and_code_that_is_there(shared, capsys, kind, other)
         assert re.search(rf"^(class|def) {class_name}\b", code, re.MULTILINE)
     has_code = kind in FOLDERS and code_of(shared, kind, name).is_file()
     assert has_code or kind == "experiment" or "the config alone" in capsys.readouterr().out
+    before.pop("docs/files.md")
     assert before.items() <= contents(shared).items(), "what was there is as it was"
 
 

@@ -42,7 +42,7 @@ def docs() -> str:
     return (project.current().root / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 
-def test_predict_evaluate_and_serve_take_it_and_an_export_refuses_it(run, tmp_path):
+def test_predict_evaluate_and_serve_take_it_and_an_export_if_its_class_can_be_imported(run, tmp_path, monkeypatch):
     rows = [PATIENT, PATIENT | {"height": "0"}, PATIENT | {"weight": "40", "height": "1.41421356237"}]
     with (tmp_path / "rows.csv").open("w", newline="") as stream:
         writer = csv.DictWriter(stream, PATIENT)
@@ -59,5 +59,12 @@ def test_predict_evaluate_and_serve_take_it_and_an_export_refuses_it(run, tmp_pa
     answer = model.processor.write(model.run(np.stack([model.processor.read(PATIENT)]))[0])
     assert answer == {"progression": pytest.approx(float(first["progression"]), rel=1e-5)}
     assert "test/r2" in evaluate(compose([f"run={run}"], "evaluate"))
-    with pytest.raises(ConfigError, match="processor: given Patient, which reads or writes in a way of its own"):
+    with pytest.raises(ConfigError, match=r"processor: given .*Patient, which no model folder can name"):
         export(compose([f"run={run}"], "export"))
+    monkeypatch.setattr("my_project.tasks.regression.Patient", type(model.processor), raising=False)
+    monkeypatch.setattr(type(model.processor), "__module__", "my_project.tasks.regression")
+    assert export(compose([f"run={run}", "benchmark=false"], "export"))["max_difference"] < 1e-2
+    exported = Source(run, None, None).open(threads=None)
+    assert exported.format == "onnx"
+    answer = exported.processor.write(exported.run(np.stack([exported.processor.read(PATIENT)]))[0])
+    assert answer == {"progression": pytest.approx(float(first["progression"]), rel=1e-5)}

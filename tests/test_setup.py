@@ -21,6 +21,8 @@ from kindling.config import project
 from kindling.export import export
 
 ROOT = project.current().root
+if not (ROOT / "engine").is_dir():
+    pytest.skip("this project installs the engine as a wheel", allow_module_level=True)
 PINNED = {
     canonicalize_name(line.partition("==")[0]): line.partition("==")[2]
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()

@@ -171,6 +171,9 @@ FAULTS = [
     Fault("engine/src/kindling/inference/image_predictor.py", "return images.ndim > 3", "return True"),
     Fault("engine/src/kindling/inference/predictor.py", '== "image" else 1)', '== "image" else 0)'),
     Fault("engine/src/kindling/inference/processors.py", "if found is None:", "if False:"),
+    Fault("engine/src/kindling/inference/processors.py", "not issubclass(found, Processor)", "False"),
+    Fault("engine/src/kindling/data/processor.py", "described if self.is_ready_made else", "described if True else"),
+    Fault("engine/src/kindling/inference/serving/rows.py", "len(answers) == len(found) == 1", "len(found)"),
     Fault(
         "engine/src/kindling/data/rows_processor.py", "values = values - self.mean if", "values = values + self.mean if"
     ),

@@ -22,6 +22,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
+from bench.own_processors import Masks
 from bench_root import PROJECT
 from kindling.data.processor import Column, Processor
 from kindling.data.rows_processor import RowsProcessor
@@ -91,6 +92,23 @@ ROWS = RowsProcessor(
     std=[10.0, 5.0, 1.0],
 )
 TEXT = TextProcessor("abcd\n", block=6)
+
+
+def write_masks(folder: Path) -> Path:
+    """An exported folder of a processor of the project: images (N, 1, S, S) -> logits of two classes (N, 2, S, S)."""
+    nodes = [
+        helper.make_node("Neg", ["images"], ["less"]),
+        helper.make_node("Concat", ["images", "less"], ["outputs"], axis=1),
+    ]
+    takes, gives = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", channels, SIZE, SIZE])
+        for name, channels in (("images", 1), ("outputs", 2))
+    )
+    graph = helper.make_graph(nodes, "masks", [takes], [gives])
+    folder.mkdir(parents=True, exist_ok=True)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, folder / "model.onnx")
+    return describe(folder, Masks(["light", "dark"], SIZE, 1, [0.5], [0.5]))
 
 
 def write_lookup(folder: Path, processor: Processor, operator: str, weights: np.ndarray) -> Path:

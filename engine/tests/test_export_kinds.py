@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from torch import nn
 
+from bench.own_processors import InInches
 from kindling.cli.entry import compose
 from kindling.data.processor import Column
 from kindling.data.rows_processor import RowsProcessor
@@ -192,7 +193,11 @@ def test_numbers_may_differ_by_a_share_of_the_largest_and_other_shapes_never():
 @pytest.mark.parametrize(
     ("task", "overrides", "message"),
     [
-        ("sum", ["preprocessing=true"], "preprocessing: given true for rows; allowed: of images alone; leave it out"),
+        (
+            "sum",
+            ["preprocessing=true"],
+            "preprocessing: given true for rows; allowed: of classes of images alone; leave it out",
+        ),
         ("sum", ["format=int8"], "format: given int8 for rows without classes; allowed: for classes, .*take onnx, pt2"),
         ("next", ["format=int8"], "format: given int8 for text without classes"),
         ("silent", [], r"task: given Silent, which does not say .*write in it `def processor\(self\)`"),
@@ -212,10 +217,33 @@ class Own(RowsProcessor):
         return super().read(raw, name) * 2
 
 
-def test_a_processor_that_reads_in_a_way_of_its_own_is_refused(trained_task, tmp_path, monkeypatch):
+def test_a_processor_that_no_model_folder_can_name_is_refused(trained_task, tmp_path, monkeypatch):
     monkeypatch.setattr("bench.tasks.in_and_out.Sum.processor", lambda task: Own(["a", "b", "c"], ["sum"]))
-    with pytest.raises(ConfigError, match=r"given Own, which reads or writes in a way of its own"):
+    with pytest.raises(ConfigError, match=r"given .*Own, which no model folder can name"):
         export_task(trained_task("sum"), tmp_path / "model")
+
+
+@pytest.mark.slow
+def test_a_processor_of_the_project_is_exported_by_its_name_and_writes_as_before(trained_task, tmp_path, monkeypatch):
+    made = InInches(["width", "height", "depth"], ["sum"])
+    monkeypatch.setattr("bench.tasks.in_and_out.Sum.processor", lambda task: made)
+    assert list(export_task(trained_task("sum"), tmp_path / "model")) == ["max_difference"]
+    described, compute = open_model(tmp_path / "model", threads=1)
+    assert described.processor["_target_"] == ".own_processors.InInches"
+    rows, processor = np.stack([made.read(ROW)]), described.make_processor()
+    assert processor.write(compute(rows)[0]) == made.write(compute(rows)[0])
+    assert described.about["takes"] == {"shape": [3], "dtype": "float32"}
+    for overrides in (["format=int8"], ["preprocessing=true"]):
+        with pytest.raises(ConfigError, match=r": given .* for InInches; allowed: "):
+            export_task(trained_task("sum"), tmp_path / "other", *overrides)
+
+
+@pytest.mark.slow
+def test_the_readme_of_a_processor_of_the_project_runs_without_the_project(trained_task, tmp_path, monkeypatch):
+    monkeypatch.setattr("bench.tasks.in_and_out.Sum.processor", lambda task: InInches(["a", "b", "c"], ["sum"]))
+    for format in ("onnx", "pt2", "torchscript"):
+        export_task(trained_task("sum"), tmp_path / format, f"format={format}")
+        assert printed(tmp_path / format, "") == "(1,)\n"
 
 
 class Several(nn.Module):

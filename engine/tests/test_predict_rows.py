@@ -266,14 +266,16 @@ def test_a_missing_file_is_told_before_anything_is_loaded(tmp_path):
 
 
 class Halves(ImageProcessor):
-    """Writes the first logit and the likeliest class."""
+    """Writes the first logit, the likeliest class, and a picture as grey as its label."""
 
     @property
     def outputs(self):
-        return Column("first"), Column("likely", "text")
+        return Column("first"), Column("likely", "text"), Column("grey", "image")
 
     def write(self, output):
-        return {"first": float(output[0]), "likely": self.classes[output.argmax()]}
+        label = output.argmax()
+        grey = np.full((2, 3), label, dtype=np.uint8)
+        return {"first": float(output[0]), "likely": self.classes[label], "grey": grey}
 
 
 def test_images_of_a_processor_of_ones_own_are_written_its_way(trained, tmp_path, monkeypatch):
@@ -295,5 +297,12 @@ def test_images_of_a_processor_of_ones_own_are_written_its_way(trained, tmp_path
     expected = model.predict([pixels[0], pixels[1]])
     assert [row["likely"] for row in found[:2]] == [each["likely"] for each in expected]
     assert [float(row["first"]) for row in found[:2]] == [each["first"] for each in expected]
+    for row in found[:3]:
+        assert Path(row["grey"]) == tmp_path / f"out{row['file']}.grey.png"
+        label = model.processor.classes.index(row["likely"])
+        assert np.array_equal(Image.open(row["grey"]), np.full((2, 3), label))
+    assert found[3]["grey"] == ""
+    with pytest.raises(ConfigError, match="output: given -, for a model that gives images as grey; allowed: a file"):
+        predict(compose([*settings[:2], "output=-", "device=cpu"], "predict"))
     with pytest.raises(ConfigError, match="views: given flip for Halves, which writes in a way of its own; allowed"):
         predict(compose([*settings, "views=flip", "overwrite=true"], "predict"))

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 import kindling
+from bench.own_processors import InInches, Masks, Unsaid
 from kindling.data.processor import Column, Evaluated, Processor
 from kindling.data.rows_processor import RowsProcessor
 from kindling.data.text_processor import TextProcessor
@@ -220,9 +221,9 @@ def test_json_carries_a_ready_made_processor_whole(processor):
     assert (again.inputs, again.outputs, again.settings) == (processor.inputs, processor.outputs, processor.settings)
 
 
-class InInches(RowsProcessor):
+class OfATest(RowsProcessor):
     def write(self, output: np.ndarray) -> dict[str, float]:
-        return {name: value / 2.54 for name, value in super().write(output).items()}
+        return {}
 
 
 class Named(RowsProcessor):
@@ -230,10 +231,36 @@ class Named(RowsProcessor):
         super().__init__(["a"], ["b"])
 
 
-def test_a_processor_that_writes_in_a_way_of_its_own_is_not_carried():
-    with pytest.raises(ConfigError, match="processor: given InInches, which reads or writes in a way of its own"):
-        InInches(["a"], ["b"]).as_dict()
-    assert isinstance(from_dict(Named().as_dict()), RowsProcessor)
+def test_json_names_a_processor_of_the_project_from_its_package_on_and_makes_it_again():
+    described = json.loads(json.dumps(InInches(["a"], ["b"]).as_dict()))
+    assert described["_target_"] == ".own_processors.InInches"
+    again = from_dict(described)
+    assert type(again) is InInches
+    assert again.write(np.array([2.54])) == {"b": pytest.approx(1.0)}
+    masks = Masks(("a", "b"), 8, 1, [0.5], [0.5])
+    assert vars(from_dict(json.loads(json.dumps(masks.as_dict())))) == vars(masks)
+    assert type(from_dict(Named().as_dict())) is RowsProcessor
+
+
+@pytest.mark.parametrize(
+    ("processor", "message"),
+    [
+        (OfATest(["a"], ["b"]), "given .*OfATest, which no model folder can name; allowed: .* in a file of src/bench"),
+        (Unsaid("m"), "given Unsaid, which its parameters do not make again .*; allowed: a method `parameters`"),
+    ],
+    ids=["elsewhere", "unsaid"],
+)
+def test_a_processor_that_cannot_be_made_again_is_not_carried(processor, message):
+    with pytest.raises(ConfigError, match=f"processor: {message}"):
+        processor.as_dict()
+
+
+@pytest.mark.parametrize(
+    "target", [".own_processors.Gone", ".gone.Masks", "os.system", "bench.own_processors.Masks", ".models.cnn.CNN", 7]
+)
+def test_json_of_another_project_or_of_no_processor_is_refused(target):
+    with pytest.raises(CheckpointError, match=r"processor: given .*, a class of the project that the model was"):
+        from_dict({"kind": "image", "_target_": target})
 
 
 @pytest.mark.parametrize(

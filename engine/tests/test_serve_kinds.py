@@ -1,6 +1,7 @@
 """serve.py for rows and for texts: what it answers and refuses, and that nobody's text is drawn for nobody."""
 
 import asyncio
+import base64
 import html
 import json
 import re
@@ -10,11 +11,13 @@ import threading
 import time
 from contextlib import nullcontext
 from dataclasses import replace
+from io import BytesIO
 
 import httpx
 import jsonschema
 import numpy as np
 import pytest
+from PIL import Image
 
 from kindling.cli.entry import compose
 from kindling.config.renames import FORMAT
@@ -23,10 +26,12 @@ from kindling.inference.processors import refuse_without_processor
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.limits import Refused
 from kindling.inference.serving.model import Served, warm
+from kindling.inference.serving.pixels import image_of
+from kindling.inference.serving.rows import in_json, only_picture, written
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import AT_ONCE, Writer, read_prompt
 from kindling.serve import serve
-from serving import LIMITS, ROWS, TEXT, serving, write_lookup, write_rows, write_text
+from serving import LIMITS, ROWS, SIZE, TEXT, serving, write_lookup, write_masks, write_rows, write_text
 
 ROW = {"age": 60, "bmi": 25.0, "smoker": "yes"}
 OF_TEXTS = replace(LIMITS, max_queue=20, max_length=50)
@@ -426,6 +431,44 @@ def test_a_checkpoint_answers_as_its_processor_writes(trained_task, task):
     else:
         read = model.processor.read({"width": 1, "height": 2, "depth": 3})
         assert set(model.processor.write(model.run(np.stack([read]))[0])) >= {"class" if task == "sign" else "sum"}
+
+
+# Images of a processor of one's own
+
+
+def half_dark() -> bytes:
+    file = BytesIO()
+    pixels = np.zeros((SIZE, SIZE), dtype=np.uint8)
+    pixels[:2] = 255
+    Image.fromarray(pixels).save(file, "png")
+    return file.getvalue()
+
+
+def test_a_picture_that_a_processor_of_the_project_gives_is_a_png_in_the_answer(tmp_path):
+    model = Source(None, None, write_masks(tmp_path / "masks")).open(threads=1)
+    warm(model, 4)
+    images = image_of(half_dark(), model.processor, 1000, "images[0]")[None]
+    assert images.shape == (1, 1, SIZE, SIZE)
+    (answer,) = written(model.run(images), model.processor)
+    assert answer["share"] == 0.5
+    mask = np.array(Image.open(BytesIO(answer["mask"])))
+    assert np.array_equal(mask, np.repeat([[0], [0], [1], [1]], SIZE, axis=1))
+    assert only_picture([answer]) == answer["mask"]
+    assert only_picture([answer, answer]) is None
+    assert in_json([answer]) == [{"mask": base64.b64encode(answer["mask"]).decode(), "share": 0.5}]
+
+
+@pytest.mark.slow
+def test_a_server_of_masks_answers_in_json_or_with_the_picture_as_the_client_asks(tmp_path):
+    with serving(tmp_path / "masks.log", f"model={write_masks(tmp_path / 'masks')}") as server:
+        answer = server.predict(half_dark(), half_dark())
+        schema = server.get("/openapi.json").json()["paths"]["/predict"]["post"]["responses"]["200"]
+        jsonschema.validate(answer.json(), schema["content"]["application/json"]["schema"])
+        picture = server.predict(half_dark(), headers={"Accept": "image/png"})
+        assert picture.headers["content-type"] == "image/png"
+        assert picture.content == base64.b64decode(answer.json()["predictions"][1]["mask"])
+        assert told(server.predict(b"no image"))[0] == 422
+        assert [each["name"] for each in server.get("/model").json()["outputs"]] == ["mask", "share"]
 
 
 def test_a_task_without_processor_is_refused_with_what_to_write(trained_task):

@@ -23,16 +23,17 @@ from kindling.config.rules.run_rules import one_checkpoint_is_named
 from kindling.console import as_text, set_up_logging
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples, take
-from kindling.data.processor import Processor
 from kindling.errors import ConfigError, DataError, OtherDataError, one_line
 from kindling.evaluate import same_data
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
 from kindling.images import decoding
+from kindling.images.processor import ImageProcessor, classifies
 from kindling.inference import model_folder
 from kindling.inference.exporting import formats, int8, parity, timing
 from kindling.inference.exporting.exported_graph import signature_of
 from kindling.inference.exporting.readme import readme
+from kindling.inference.exporting.refusals import preprocessing_of, refuse_unknown_text
 from kindling.inference.exporting.trained import Trained
 from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
 from kindling.inference.origin import run_folder, source
@@ -65,6 +66,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
         task = rebuild(saved, path)
         processor = needed_processor_of(task, path)
         carried = processor.as_dict()
+        refuse_unknown_text(processor)
         assert isinstance(task, Task), "it has a processor"
         preprocessing = preprocessing_of(processor, cfg)
         target = output_folder(path, cfg)
@@ -84,7 +86,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
             described.write(folder)
             with write_whole(folder / "README.md") as stream:
                 stream.write(readme(described, str(found)))
-            if processor.kind == "image":
+            if isinstance(processor, ImageProcessor):
                 shutil.copy(decoding.__file__, folder)
             model_folder.read(folder)
         Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
@@ -109,25 +111,6 @@ def data_if_there(description: dict[str, Any], cfg: DictConfig) -> Any:
     if isinstance(data, DataModule):
         data.setup("validate")
     return data
-
-
-def preprocessing_of(processor: Processor, cfg: DictConfig) -> bool:
-    """Whether the exported model takes pixels.
-
-    Raises:
-        ConfigError: the format or the preprocessing makes no sense for what the task gives.
-    """
-    if processor.kind != "image" and cfg.preprocessing:
-        raise ConfigError(
-            f"preprocessing: given true for {processor.kind}; allowed: of images alone; leave it out, since "
-            "model.json says what comes before and after the model"
-        )
-    if cfg.format == "int8" and not getattr(processor, "classes", ()):
-        raise ConfigError(
-            f"format: given int8 for {processor.kind} without classes; allowed: for classes, whose accuracy shows what "
-            "8 bits lose; take onnx, pt2 or torchscript"
-        )
-    return processor.kind == "image" and cfg.preprocessing is not False
 
 
 def refuse_what_is_missing(cfg: DictConfig) -> None:
@@ -155,6 +138,8 @@ def write_model(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, An
     example = trained.example()
     how = {"method": cfg.torchscript, "aot": cfg.aot, "signature": signature}
     facts = formats.write(cfg.format, trained.graph, example, folder, **how)
+    if not trained.processor.is_ready_made:
+        facts["takes"] = {"shape": list(example.shape[1:]), "dtype": str(example.dtype).removeprefix("torch.")}
     if "method" in facts:
         log.info("TorchScript by %s", facts["method"])
     if cfg.format == "int8":
@@ -186,7 +171,8 @@ def prove(trained: Trained, cfg: DictConfig, folder: Path) -> parity.Parity:
         ExportError: the exported model is another one.
     """
     kind, has_classes = trained.processor.kind, bool(trained.classes)
-    names = {"image": "images", "rows": "rows", "text": "texts"}[kind], "outputs" if kind == "rows" else "logits"
+    are_logits = kind == "text" or classifies(trained.processor)
+    names = {"image": "images", "rows": "rows", "text": "texts"}[kind], "logits" if are_logits else "outputs"
     origin = "validation" if trained.data is not None else "made-up"
     found = parity.Parity(*names, has_classes, origin)
     for file in model_files(folder):

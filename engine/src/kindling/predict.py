@@ -95,7 +95,7 @@ def prompt_of(given: str) -> str:
 
 
 def write_predictions(predictor: Any, file: Path, output: str, cfg: DictConfig) -> None:
-    source = source_of(predictor, file, cfg)
+    source = source_of(predictor, file, output, cfg)
     items = source.items()
     batches, tally = Batches(source, cfg.batch_size), Tally()
     if output == STDOUT:
@@ -117,7 +117,7 @@ def write_predictions(predictor: Any, file: Path, output: str, cfg: DictConfig) 
         raise DataError(f"input: given {cfg.input}, of whose {tally.num_rows} {source.noun} none could be read")
 
 
-def source_of(predictor: Any, file: Path, cfg: DictConfig) -> Source:
+def source_of(predictor: Any, file: Path, output: str, cfg: DictConfig) -> Source:
     """
     Raises:
         CheckpointError: the names of the classes do not fit the model.
@@ -125,13 +125,29 @@ def source_of(predictor: Any, file: Path, cfg: DictConfig) -> Source:
     """
     if isinstance(predictor, ImagePredictor):
         return ClassifiedImages(predictor, _columns(predictor, file, cfg.top_k), cfg.input, cfg.views or "none")
+    folder = folder_of_pictures(predictor, output)
     if predictor.processor.kind == "rows":
-        return Rows(predictor, cfg.input)
+        return Rows(predictor, cfg.input, folder)
     for name in ("views", "top_k"):
         if cfg[name] is not None:
             given = f"{cfg[name]} for {type(predictor.processor).__name__}, which writes in a way of its own"
             raise ConfigError(f"{name}: given {given}; allowed: null")
-    return WrittenImages(predictor, cfg.input)
+    return WrittenImages(predictor, cfg.input, folder)
+
+
+def folder_of_pictures(predictor: Any, output: str) -> Path | None:
+    """Where images go that are predicted: a folder named as the table; None of stdout.
+
+    Raises:
+        ConfigError: a table on stdout cannot hold them.
+    """
+    if output != STDOUT:
+        return Path(output).expanduser().with_suffix("")
+    names = [column.name for column in predictor.processor.outputs if column.type == "image"]
+    if names:
+        given = f"{STDOUT}, for a model that gives images as {', '.join(names)}"
+        raise ConfigError(f"output: given {given}; allowed: a file, in whose folder they lie")
+    return None
 
 
 def _columns(predictor: ImagePredictor, file: Path, top_k: int | None) -> ClassColumns:

@@ -1,5 +1,6 @@
 """How an input is read from the outside world, and how an output is written to it. Needs no torch."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import MISSING, dataclass, fields
@@ -8,7 +9,8 @@ from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
-from kindling.errors import ConfigError
+from kindling.config import project
+from kindling.errors import ConfigError, KindlingError, one_line
 
 ENGINE = __name__.partition(".")[0]
 # What people hand in: image files, rows of a table, prompts.
@@ -146,26 +148,48 @@ class Processor(ABC):
         return ready is not Processor and all(getattr(type(self), n) is getattr(ready, n) for n in CARRIED)
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain JSON, from which `from_dict` makes it again.
+        """As plain JSON, from which `from_dict` makes it again; a class of the project stands in it by its name.
 
         Raises:
-            ConfigError: it is a subclass that reads or writes otherwise, which no JSON can say.
+            ConfigError: it is a class that only the running program knows, or its parameters do not make it again.
         """
-        if not self.is_ready_made:
+        described = {"kind": self.kind, **self.parameters()}
+        return described if self.is_ready_made else {"_target_": self._target(), **self._tried(described)}
+
+    def _target(self) -> str:
+        """The class from the project's package on."""
+        package, name = project.current().package, f"{type(self).__module__}.{type(self).__qualname__}"
+        if not name.startswith(f"{package}.") or "<" in name:
             raise ConfigError(
-                f"processor: given {type(self).__name__}, which reads or writes in a way of its own, so that a model "
-                "folder cannot carry it; allowed: RowsProcessor, TextProcessor or ImageProcessor as they are"
+                f"processor: given {name}, which no model folder can name; allowed: RowsProcessor, TextProcessor, "
+                f"ImageProcessor, or a class in a file of src/{package}"
             )
-        return {"kind": self.kind, **self.parameters()}
+        return name.removeprefix(package)
+
+    def _tried(self, described: dict[str, Any]) -> dict[str, Any]:
+        try:
+            again = json.loads(json.dumps(described))
+            type(self).from_dict(again)
+        except (TypeError, ValueError, LookupError, AttributeError, KindlingError) as error:
+            raise ConfigError(
+                f"processor: given {type(self).__name__}, which its parameters do not make again ({one_line(error)}); "
+                "allowed: a method `parameters` that returns the arguments of its __init__ by name, as plain JSON"
+            ) from error
+        return again
 
     def parameters(self) -> dict[str, Any]:
-        """What makes it, as plain JSON."""
+        """What makes it, as plain JSON: the arguments of its `__init__` by name."""
         return {}
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> Self:
-        """A ready-made kind, of what `as_dict` gave."""
-        return cls(**{name: value for name, value in described.items() if name != "kind"})
+        """One of this class, of what `as_dict` gave."""
+        return cls(**{name: value for name, value in described.items() if name not in ("kind", "_target_")})
+
+
+def classes_of(processor: Processor) -> tuple[str, ...]:
+    """Of a net whose outputs are a logit for each; none of a processor that reads or writes otherwise."""
+    return getattr(processor, "classes", ()) if processor.is_ready_made else ()
 
 
 def probabilities_by_name(classes: tuple[str, ...], logits: np.ndarray) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -106,8 +106,13 @@ class ImageProcessor(Processor):
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> Self:
-        # Older model folders do not say the version.
-        return super().from_dict({"decoding": 1, **described})
+        # Older model folders do not say the version; a class of the project may have other parameters.
+        return super().from_dict({"decoding": 1, **described} if cls is ImageProcessor else described)
+
+
+def classifies(processor: object) -> TypeGuard[ImageProcessor]:
+    """Whether it gives probabilities of classes of images, as the ready-made kind does; a subclass may do otherwise."""
+    return isinstance(processor, ImageProcessor) and processor.is_ready_made
 
 
 def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImageProcessor:

@@ -119,7 +119,8 @@ def _of_version_1(content: dict[str, Any]) -> dict[str, Any]:
 def _check(described: ModelFolder, file: Path) -> None:
     is_right = (
         isinstance(described.processor, dict)
-        and _fits(described.processor)
+        # What a class of the project is made of, it checks itself.
+        and ("_target_" in described.processor or _fits(described.processor))
         and isinstance(described.preprocessing, bool)
         and (not described.preprocessing or described.processor["kind"] == "image")
         and isinstance(described.about, dict)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from kindling.config import project
 from kindling.config.lineage import assigned, lineage, may_define
 from kindling.config.plain import get
+from kindling.config.targets import locate
 from kindling.data.processor import Kind, Processor
 from kindling.data.rows_processor import RowsProcessor
 from kindling.data.text_processor import TextProcessor
-from kindling.errors import CheckpointError, ConfigError, DataError
+from kindling.errors import CheckpointError, ConfigError, DataError, one_line
 from kindling.images.processor import ImageProcessor
 from kindling.run_folders.saved_run import saved_config
 
@@ -25,10 +27,29 @@ def from_dict(described: Mapping[str, Any]) -> Processor:
     kind: Any = described.get("kind")
     if kind not in READY:
         raise CheckpointError(f"processor: given the kind {kind!r}; allowed: {', '.join(READY)}; export the model anew")
+    make = own(described["_target_"]) if "_target_" in described else READY[kind]
     try:
-        return READY[kind].from_dict(described)
+        return make.from_dict(described)
     except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, ConfigError) as error:
         raise CheckpointError(f"processor: is damaged ({error}); export the model anew") from error
+
+
+def own(target: Any) -> type[Processor]:
+    """A class of the project, by its name from the package on.
+
+    Raises:
+        CheckpointError: this is another project, or it is no processor.
+    """
+    given = f"processor: given {target!r}, a class of the project that the model was exported in"
+    try:
+        if not isinstance(target, str) or not target.startswith("."):
+            raise ConfigError("no name from the package on")
+        found: Any = locate(f"{project.current().package}{target}", "target")
+    except ConfigError as error:
+        raise CheckpointError(f"{given}; allowed: to open it there ({one_line(error)})") from error
+    if not isinstance(found, type) or not issubclass(found, Processor):
+        raise CheckpointError(f"{given}, which is no Processor; export the model anew")
+    return found
 
 
 def processor_of(task: Any, path: Path) -> Processor | None:

@@ -40,7 +40,8 @@ def open_model(folder: Path, threads: int | None = None, *, trust: bool = False)
     """
     described = model_folder.read(folder, FILES if trust else DATA)
     outputs = open_file(folder / FILES[described.format], threads)
-    if described.processor["kind"] == "image" and not described.preprocessing:
+    is_own = "_target_" in described.processor
+    if described.processor["kind"] == "image" and not described.preprocessing and not is_own:
         return described, _with_preprocessing(outputs, described)
     return described, lambda inputs: outputs(inputs)[0]
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from kindling.data.processor import Processor
+from kindling.data.processor import Processor, classes_of
+from kindling.data.text_processor import TextProcessor
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,9 @@ def exported_graph(net: nn.Module, mean: list[float], std: list[float], *, prepr
 
 def signature_of(processor: Processor, *, preprocessing: bool) -> Signature:
     """What the graph of a task takes and gives."""
-    if processor.kind == "image":
-        return Signature("pixels", ("probabilities", "logits")) if preprocessing else Signature()
-    if processor.kind == "text":
-        return Signature("ids", longest=processor.parameters()["block"])
-    return Signature("rows", ("logits",) if processor.parameters()["classes"] else ("outputs",))
+    if preprocessing:
+        return Signature("pixels", ("probabilities", "logits"))
+    if isinstance(processor, TextProcessor):
+        return Signature("ids", longest=processor.block)
+    takes, gives = "images" if processor.kind == "image" else "rows", "logits" if classes_of(processor) else "outputs"
+    return Signature(takes, (gives,))

@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 
 from kindling.data.processor import Column, Processor
+from kindling.errors import ConfigError
+from kindling.images.processor import ImageProcessor
 
 # Enough for a difference to show.
 NUM_BATCHES, BATCH_SIZE = 4, 16
@@ -15,7 +17,7 @@ def batches(processor: Processor, *, preprocessing: bool) -> Iterator[np.ndarray
     """What the exported model takes, the same at each call.
 
     Args:
-        processor: of one of the ready-made kinds.
+        processor: that reads pixels, characters or the values of its inputs.
         preprocessing: whether the model takes pixels.
     """
     generator = np.random.default_rng(0)
@@ -25,14 +27,25 @@ def batches(processor: Processor, *, preprocessing: bool) -> Iterator[np.ndarray
 
 
 def made_up(processor: Any, generator: np.random.Generator) -> Any:
-    """One input as people hand it in: pixels, a text as long as can be, or a row."""
+    """One input as people hand it in: pixels, a text as long as can be, or a row.
+
+    Raises:
+        ConfigError: its images have no size that is known.
+    """
     if processor.kind == "image":
+        if not isinstance(processor, ImageProcessor):
+            raise ConfigError(
+                f"data: is gone, and {type(processor).__name__} is no subclass of ImageProcessor, whose size is known; "
+                "give data.root, so that the export can be compared with PyTorch"
+            )
         size = processor.image_size
         return generator.integers(0, 256, (size, size, processor.channels), dtype=np.uint8)
     if processor.kind == "text":
         return "".join(generator.choice(list(processor.vocabulary), processor.block))
-    means, spreads = (getattr(processor, name) or [None] * len(processor.inputs) for name in ("mean", "std"))
-    return [cell(*each, generator) for each in zip(processor.inputs, means, spreads, strict=True)]
+    unknown = [None] * len(processor.inputs)
+    means, spreads = (getattr(processor, name, None) or unknown for name in ("mean", "std"))
+    known = zip(processor.inputs, means, spreads, strict=True)
+    return {column.name: cell(column, mean, spread, generator) for column, mean, spread in known}
 
 
 def cell(column: Column, mean: float | None, spread: float | None, generator: np.random.Generator) -> Any:

@@ -25,6 +25,19 @@ TEXT = """\
 Run it in this folder, with {argument}. `model.json` has {holds}, the training's metrics, versions,
 and how the model compares with the one that was trained.
 """
+OWN = """\
+# An exported model
+
+{about}
+
+{takes}
+
+```python
+{sample}
+```
+
+Run it in this folder. In the project that it was exported in, `serve.py model=<this folder>` serves it.
+"""
 MODEL = 'model = json.load(open("model.json", encoding="utf-8"))["processor"]'
 DECODING = "`decoding.py` makes the same pixels of a file, an image of Pillow or an array as the training did."
 SOFTMAX = "probabilities = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()"
@@ -39,8 +52,11 @@ ARGUMENTS = {
 def readme(described: ModelFolder, proof: str) -> str:
     kind = described.processor["kind"]
     takes, lines = {"image": (_takes_images, _image), "rows": (_takes_rows, _rows), "text": (_takes_text, _text)}[kind]
+    about = f"`{FILES[described.format]}`, format {described.format}; {proof}."
+    if "_target_" in described.processor:
+        return OWN.format(about=about, takes=_takes_own(described), sample="\n".join(_own(described)))
     return TEXT.format(
-        about=f"`{FILES[described.format]}`, format {described.format}; {proof}.",
+        about=about,
         takes=takes(described),
         sample="\n".join(lines(described)),
         argument=ARGUMENTS[kind][0],
@@ -57,6 +73,29 @@ def _outputs(described: ModelFolder, name: str, number: str = "") -> str:
     if _package(described) == "onnxruntime":
         return f'session.run(None, {{"{name}": {name}}})[0]'
     return f"net(torch.from_numpy({name})){number}.numpy()"
+
+
+def _takes_own(described: ModelFolder) -> str:
+    target, takes = described.processor["_target_"], described.about["takes"]
+    shape = ", ".join(map(str, takes["shape"]))
+    return (
+        f"Takes `{_name_of_input(described)}` (B, {shape}) {takes['dtype']}, as `{target}` of the project reads them; "
+        "gives what it writes."
+    )
+
+
+def _name_of_input(described: ModelFolder) -> str:
+    return {"image": "images", "rows": "rows", "text": "ids"}[described.processor["kind"]]
+
+
+def _own(described: ModelFolder) -> Iterator[str]:
+    """Lines that load the model and compute inputs of zeros."""
+    name, takes = _name_of_input(described), described.about["takes"]
+    yield f"import numpy as np, {_package(described)}"
+    yield ""
+    yield OPEN[described.format]
+    yield f"{name} = np.zeros((1, {', '.join(map(str, takes['shape']))}), dtype=np.{takes['dtype']})"
+    yield f"print({_outputs(described, name)}.shape)"
 
 
 def _takes_images(described: ModelFolder) -> str:

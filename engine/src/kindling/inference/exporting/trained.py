@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from kindling.data.processor import Processor
+from kindling.data.processor import Processor, classes_of
+from kindling.data.text_processor import TextProcessor
 from kindling.errors import ConfigError
 from kindling.images.augment import Normalize
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import ImageProcessor, classifies
 from kindling.inference.exporting import made_up
 from kindling.inference.exporting.exported_graph import exported_graph
 from kindling.inference.exporting.parity import Batch
@@ -33,12 +34,8 @@ class Trained:
         self.net: nn.Module = task.net
         self.processor = processor
         self.data = data
-        self.classes: tuple[str, ...] = getattr(processor, "classes", ())
-        self.normalize = (
-            Normalize(processor.mean, processor.std)
-            if preprocessing and isinstance(processor, ImageProcessor)
-            else None
-        )
+        self.classes = classes_of(processor)
+        self.normalize = Normalize(processor.mean, processor.std) if preprocessing and classifies(processor) else None
 
     @property
     def graph(self) -> nn.Module:
@@ -114,7 +111,7 @@ class Trained:
     def example(self) -> Tensor:
         """Two inputs of the exported model; texts are as long as can be."""
         inputs, _ = next(self.validation())
-        longest = self.processor.parameters()["block"] if self.processor.kind == "text" else None
+        longest = self.processor.block if isinstance(self.processor, TextProcessor) else None
         if longest:
             return torch.from_numpy(np.resize(inputs, (2, longest)))
         return torch.from_numpy(inputs[np.arange(2) % len(inputs)])

@@ -131,8 +131,8 @@ class ClassifiedImages(Images):
 class WrittenImages(Images):
     """Those of a task whose processor reads and writes in a way of its own."""
 
-    def __init__(self, predictor: Predictor, given: str):
-        columns = ValueColumns("file", predictor.processor.outputs)
+    def __init__(self, predictor: Predictor, given: str, folder: Path | None):
+        columns = ValueColumns("file", predictor.processor.outputs, folder)
         super().__init__(given, columns)
         self.predictor, self.rows_of = predictor, columns.rows
 
@@ -148,9 +148,9 @@ class Rows(Source):
 
     noun, reads_files = "rows", False
 
-    def __init__(self, predictor: Predictor, given: str):
+    def __init__(self, predictor: Predictor, given: str, folder: Path | None):
         self.place = place_of(given)
-        columns = ValueColumns(self.place, predictor.processor.outputs)
+        columns = ValueColumns(self.place, predictor.processor.outputs, folder)
         super().__init__(given, columns)
         self.predictor, self.processor, self.rows_of = predictor, predictor.processor, columns.rows
 

@@ -5,7 +5,10 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+
+from kindling.files.whole_file import write_whole
 
 if TYPE_CHECKING:
     # It takes numpy, and rules load this file at once.
@@ -41,9 +44,12 @@ class ValueColumns(Table):
     Args:
         place: what the first column is called, such as "line".
         outputs: of the processor.
+        folder: of its images, which stand in the table by their paths.
     """
 
-    def __init__(self, place: str, outputs: "Sequence[Column]"):
+    def __init__(self, place: str, outputs: "Sequence[Column]", folder: Path | None = None):
+        self.folder = folder
+        self.pictures = {column.name for column in outputs if column.type == "image"}
         self.outputs = [column.name for column in outputs]
         names = [encodable(name) for name in self.outputs]
         # What is predicted may have the name of a place.
@@ -55,10 +61,25 @@ class ValueColumns(Table):
         return [self._row(name, values) for name, values in zip(names, written, strict=True)]
 
     def _row(self, name: str | int, written: Mapping[str, Any]) -> Row:
-        values = [written[output] for output in self.outputs]
+        values = [
+            self._picture(name, output, written[output]) if output in self.pictures else written[output]
+            for output in self.outputs
+        ]
         if any(isinstance(value, float) and not math.isfinite(value) for value in values):
             return self.without(name, NAN)
         return [name, *(encodable(value) if isinstance(value, str) else value for value in values), ""]
+
+    def _picture(self, name: str | int, output: str, picture: Any) -> str:
+        """The path of a PNG that is written, below the folder as its input lies below the current one or the root."""
+        from kindling.images.png import png_of
+
+        assert self.folder is not None, "stdout is refused"
+        parts = [part for part in Path(str(name)).parts if part not in ("/", "..")]
+        file = self.folder.joinpath(*parts[:-1], f"{parts[-1]}.{output}.png")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with write_whole(file, "wb") as stream:
+            stream.write(png_of(picture, output))
+        return str(file)
 
 
 class ClassColumns(Table):

@@ -12,7 +12,7 @@ from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
 from kindling.data.processor import Processor
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import classifies
 from kindling.inference.serving import described, pages
 from kindling.inference.serving.batching import Batcher, Job
 from kindling.inference.serving.body import Bodies, refuse_encoded
@@ -21,7 +21,7 @@ from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.metrics import CONTENT_TYPE, Metrics
 from kindling.inference.serving.model import Served
 from kindling.inference.serving.pixels import pictures_of
-from kindling.inference.serving.rows import written
+from kindling.inference.serving.rows import in_json, only_picture, written
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.streams import stream
 from kindling.inference.serving.texts import Writer
@@ -77,7 +77,7 @@ def _predicting(
             del body
             outputs = await _outputs(job, limits)
         request.state.logged.update({described.NOUNS[model.kind]: len(outputs), "model": model.id})
-        if isinstance(model.processor, ImageProcessor):
+        if classifies(model.processor):
             classes = model.processor.classes
             predictions = [_prediction(row, classes, top_k) for row in outputs.tolist()]
             if request.query_params.get("seen") == "true" and job.inputs is not None:
@@ -86,6 +86,9 @@ def _predicting(
         else:
             # Many rows would hold up the other requests.
             predictions = await asyncio.to_thread(written, outputs, model.processor)
+            if "image/png" in request.headers.get("accept", "") and (picture := only_picture(predictions)):
+                return Response(picture, media_type="image/png")
+            predictions = in_json(predictions)
         return _json(_answer(request, model, predictions))
 
     return predict
@@ -170,7 +173,7 @@ def _about(model: Served, limits: Limits) -> dict[str, Any]:
     about = {"version": VERSION, "model": model.id, "name": model.name, "metrics": dict(model.metrics)}
     about |= {"format": model.format, "kind": model.kind}
     bounds = {name: getattr(limits, name) for name in described.LIMITS[model.kind]}
-    if isinstance(model.processor, ImageProcessor):
+    if classifies(model.processor):
         names = ("classes", "image_size", "channels")
         return about | {name: getattr(model.processor, name) for name in names} | {"limits": bounds}
     settings = described.settings_within(model.processor, limits)

@@ -11,11 +11,10 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from kindling.data.processor import Kind
-from kindling.images.processor import ImageProcessor
 from kindling.inference.serving.body import image_files
 from kindling.inference.serving.limits import Limits, Refused, busy
 from kindling.inference.serving.model import Served
-from kindling.inference.serving.pixels import pixels_of
+from kindling.inference.serving.pixels import image_of
 from kindling.inference.serving.rows import read_rows
 from kindling.process.cores import available_cores
 
@@ -107,13 +106,13 @@ class Batcher:
 
     def _inputs(self, job: Job) -> np.ndarray:
         processor = job.model.processor
-        if not isinstance(processor, ImageProcessor):
+        if processor.kind != "image":
             return read_rows(job.content_type, job.body, processor, self.limits)
         found = []
         for index, file in enumerate(image_files(job.content_type, job.body, self.limits)):
             if job.given_up:
                 raise Refused(504, "too_slow", "given up")
-            found.append(pixels_of(file, processor.decoding, self.limits.max_pixels, f"images[{index}]"))
+            found.append(image_of(file, processor, self.limits.max_pixels, f"images[{index}]"))
         return np.stack(found)
 
     def _compute(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from kindling.data.processor import Column, Kind, Processor
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import classifies
 from kindling.inference.serving.limits import Limits
 
 Responses = dict[int | str, dict[str, Any]]
@@ -108,12 +108,13 @@ def example(processor: Processor | None) -> Example:
         return Example({"prompt": "..."}, answer, is_streamed=True)
     predictions: list[dict[str, Any]] = [{"...": "..."}]
     request: dict[str, Any] = {"images": ["<base64>"]}
-    if isinstance(processor, ImageProcessor):
+    if classifies(processor):
         shares = dict(zip(processor.classes, SHARES, strict=False))
         first, share = next(iter(shares.items()))
         predictions = [{"class": first, "probability": share, "probabilities": shares}]
     elif processor:
-        request = {"rows": [{column.name: plausible(column) for column in processor.inputs}]}
+        if processor.kind == "rows":
+            request = {"rows": [{column.name: plausible(column) for column in processor.inputs}]}
         predictions = [{column.name: plausible(column) for column in processor.outputs}]
     told = {"version": 1, "model": "df25714b84ab", "request_id": "4be33f90b76975a0"}
     lines = [f"{json.dumps({key: value})[1:-1]}," for key, value in told.items()]
@@ -124,6 +125,8 @@ def example(processor: Processor | None) -> Example:
 
 def plausible(column: Column) -> Any:
     """A value that it may have."""
+    if column.type == "image":
+        return "<PNG in base64>"
     if column.choices:
         return column.choices[0]
     low, high = (-math.inf if column.low is None else column.low), (math.inf if column.high is None else column.high)
@@ -161,9 +164,13 @@ def _images(processor: Processor, limits: Limits) -> Said:
         "application/json": {"schema": _object({"images": _TEXTS})},
     }
     body = {"description": "Image files in a form, under any name, or in JSON as base64.", "content": content}
-    body["description"] += " /predict?seen=true also gives each image as the net sees it: seen, a PNG in base64."
-    shares = {"type": "object", "additionalProperties": _NUMBER}
-    prediction = _object({"class": _TEXT, "probability": _NUMBER, "probabilities": shares})
+    if classifies(processor):
+        body["description"] += " /predict?seen=true also gives each image as the net sees it: seen, a PNG in base64."
+        shares = {"type": "object", "additionalProperties": _NUMBER}
+        prediction = _object({"class": _TEXT, "probability": _NUMBER, "probabilities": shares})
+        summary = "The class of each image, and the probability of each class"
+    else:
+        prediction, summary = _columns(processor.outputs), "What the model says of each image"
     responses: Responses = {
         200: _predictions("A prediction for each image, in their order", prediction),
         400: _of("No form, no JSON", _ERROR),
@@ -171,7 +178,7 @@ def _images(processor: Processor, limits: Limits) -> Said:
         415: _of("Neither a form nor JSON", _ERROR),
         422: _of("No image, or one that cannot be read", _ERROR),
     }
-    return "The class of each image, and the probability of each class", body, responses
+    return summary, body, responses
 
 
 def _rows(processor: Processor, limits: Limits) -> Said:
@@ -222,6 +229,7 @@ def _columns(columns: tuple[Column, ...]) -> dict[str, Any]:
 
 def _schema(column: Column) -> dict[str, Any]:
     of_type = {"type": column.type if column.type in ("number", "integer") else "string"}
+    of_type |= {"format": "byte"} if column.type == "image" else {}
     found: dict[str, Any] = {"enum": list(column.choices)} if column.choices else of_type
     bounds = {"minimum": column.low, "maximum": column.high, "default": column.default}
     found |= {name: value for name, value in bounds.items() if value is not None}

@@ -11,7 +11,7 @@ import numpy as np
 from kindling.data.processor import Kind, Processor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import CheckpointError, DataError, one_line
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import ImageProcessor, classifies
 from kindling.inference.model_folder import MOST_VALUES, ModelFolder
 from kindling.inference.runtimes import Runtime, within
 from kindling.inference.serving.described import plausible
@@ -28,7 +28,7 @@ class Served:
         id: the first digits of its file's checksum.
         format: one of model_folder.FILES, or "checkpoint".
         processor: how an input is read and an output written.
-        run: of images, pixels (N, H, W, C) uint8 -> probabilities (N, K); else what is read -> what is written.
+        run: what is read -> what is written; of classes of images, pixels (N, H, W, C) uint8 -> probabilities (N, K).
         described: what else decides on an answer.
         name: for people; "" if it is not known.
         metrics: what it is worth, such as test/accuracy.
@@ -85,7 +85,8 @@ def _example(processor: Processor, size: int) -> np.ndarray | None:
     """A batch of what the model takes; None if its processor is of an own kind that tells no such thing."""
     if isinstance(processor, ImageProcessor):
         size = max(1, min(size, MOST_VALUES // (processor.image_size**2 * processor.channels)))
-        return np.zeros((size, processor.image_size, processor.image_size, processor.channels), dtype=np.uint8)
+        pixels = np.zeros((size, processor.image_size, processor.image_size, processor.channels), dtype=np.uint8)
+        return pixels if classifies(processor) else np.stack([np.asarray(processor.read(each)) for each in pixels])
     if isinstance(processor, TextProcessor):
         # Texts are computed one by one; the longest is the slowest.
         return np.zeros((1, processor.block if size > 1 else 1), dtype=np.int64)
@@ -98,7 +99,7 @@ def _example(processor: Processor, size: int) -> np.ndarray | None:
 
 def _misfit(processor: Processor, found: np.ndarray, inputs: np.ndarray) -> str:
     """What an output is, if the processor cannot write it."""
-    if isinstance(processor, ImageProcessor):
+    if classifies(processor):
         num = len(processor.classes)
         sums = found.sum(1) if found.shape == (len(inputs), num) else np.array(np.nan)
         return "" if np.all(np.abs(sums - 1) < TOLERANCE) else f"no probabilities of its {num} classes"
@@ -110,4 +111,5 @@ def _misfit(processor: Processor, found: np.ndarray, inputs: np.ndarray) -> str:
     except (ValueError, IndexError, TypeError):
         written = None
     names = ", ".join(column.name for column in processor.outputs)
-    return f"{found.shape}, not {names} of {len(inputs)} rows" if written is None else ""
+    noun = "images" if processor.kind == "image" else "rows"
+    return f"{found.shape}, not {names} of {len(inputs)} {noun}" if written is None else ""

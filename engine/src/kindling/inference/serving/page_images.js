@@ -2,6 +2,8 @@
 const canvas = find("canvas"), pen = canvas.getContext("2d", { willReadFrequently: true });
 
 KINDS.image = (model) => {
+  pictures = picturesOf(model.outputs);
+  if (!model.classes) return `images · gives ${model.outputs.map((each) => each.name).join(", ")}`;
   const colours = model.channels === 1 ? "grey" : "colour";
   return `${model.classes.length} classes · ${model.image_size} × ${model.image_size} ${colours}`;
 };
@@ -22,7 +24,7 @@ async function predict(blobs) {
     if (!limits) connect();
     say("");
     show(answer, blobs, performance.now() - started);
-    if (!blobs[0].name) find("verdict").textContent = `${answer.predictions[0].class}, ${percent(answer.predictions[0].probability)}`;
+    if (!blobs[0].name && answer.predictions[0].class !== undefined) find("verdict").textContent = `${answer.predictions[0].class}, ${percent(answer.predictions[0].probability)}`;
   } catch (error) {
     if (mine !== turn) return;
     clearResults();
@@ -39,15 +41,15 @@ function show(answer, blobs, elapsed) {
   answer.predictions.forEach((prediction, index) => {
     const figure = element("figure"), head = element("div", "", { className: "head" }), words = element("div");
     urls.push(URL.createObjectURL(blobs[index]));
-    words.append(element("strong", prediction.class), element("span", percent(prediction.probability)));
+    if (prediction.probabilities) words.append(element("strong", prediction.class), element("span", percent(prediction.probability)));
     if (blobs[index].name) words.append(element("br"), element("span", blobs[index].name));
     const picture = element("img", "", { src: urls.at(-1), alt: blobs[index].name || "your drawing" });
     const given = element("div"), seen = element("div");
     given.append(picture, blobs[index].name ? "your image" : "your drawing");
     picture.addEventListener("error", () => given.remove());  // a kind that this browser does not show
-    seen.append(element("img", "", { src: `data:image/png;base64,${prediction.seen}`, alt: "the image as the net sees it" }), "as the net sees it");
+    if (prediction.seen) seen.append(element("img", "", { src: `data:image/png;base64,${prediction.seen}`, alt: "the image as the net sees it" }), "as the net sees it");
     head.append(given, seen, words);
-    figure.append(head, barsOf(prediction.probabilities));
+    figure.append(head, ...(prediction.probabilities ? [barsOf(prediction.probabilities)] : sayRow(prediction).children));
     find("results").append(figure);
   });
   took(elapsed, answer.latency_ms);

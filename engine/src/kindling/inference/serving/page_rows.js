@@ -36,8 +36,10 @@ function values(columns, prefix) {
   return found;
 }
 
-let columns = [];
+let columns = [], pictures = [];
+const picturesOf = (outputs = []) => outputs.filter((each) => each.type === "image").map((each) => each.name);
 KINDS.rows = (model) => {
+  pictures = picturesOf(model.outputs);
   columns = model.inputs;
   build(find("fields"), columns, "column");
   const one = model.outputs.length === 1 ? model.outputs[0].name : `${model.outputs.length} values`;
@@ -56,6 +58,12 @@ function sayRow(row) {
   }
   const entries = Object.entries(row);
   for (const [name, value] of entries) {
+    if (pictures.includes(name)) {
+      const picture = element("dd");
+      picture.append(element("img", "", { src: `data:image/png;base64,${value}`, alt: name }));
+      list.append(element("dt", name), picture);
+      continue;
+    }
     const shown = typeof value === "number" ? String(Number(value.toPrecision(6))) : String(value);
     list.append(element("dt", name), element("dd", shown, { className: entries.length === 1 ? "only" : "", title: String(value) }));
   }

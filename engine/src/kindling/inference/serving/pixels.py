@@ -4,12 +4,16 @@ import base64
 import math
 import re
 import time
+from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
-from kindling.images.decoding import Decoding, readable_formats
+from kindling.data.processor import Processor
+from kindling.images.decoding import readable_formats
+from kindling.images.processor import classifies
 from kindling.inference.serving.limits import Refused
 
 # Tags of a TIFF.
@@ -31,8 +35,20 @@ MOST_A_SIDE = 65_535
 MOST_DECODING_S = 2.0
 
 
-def pixels_of(file: bytes, decoding: Decoding, max_pixels: int, name: str) -> np.ndarray:
-    """An image file as (H, W, C) uint8, to the bit as in the validation.
+def image_of(file: bytes, processor: Processor, max_pixels: int, name: str) -> np.ndarray:
+    """An image file as the model takes it: (H, W, C) uint8 of one of classes, else what the processor reads.
+
+    Raises:
+        Refused: as `pixels_of`.
+    """
+    if classifies(processor):
+        return pixels_of(file, processor.decoding.opened, max_pixels, name)
+    # A processor of images reads what Pillow has opened, too; limits hold while it is decoded.
+    return pixels_of(file, lambda opened, name: np.asarray(processor.read(opened, name)), max_pixels, name)
+
+
+def pixels_of(file: bytes, read: Callable[[Any, str], np.ndarray], max_pixels: int, name: str) -> np.ndarray:
+    """What is read of an image file, to the bit as in the validation.
 
     Raises:
         Refused: 413 it has too many pixels, 422 it cannot be read as an image.
@@ -43,7 +59,7 @@ def pixels_of(file: bytes, decoding: Decoding, max_pixels: int, name: str) -> np
                 raise _too_large(name, max_pixels)
             if _is_made_slow(opened, file):
                 raise _too_slow(name)
-            return decoding.opened(opened, name)
+            return read(opened, name)
     except Refused:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):

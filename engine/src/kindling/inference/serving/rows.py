@@ -1,5 +1,6 @@
 """Rows of strangers as numbers, and what the model gives for them as rows."""
 
+import base64
 import math
 from typing import Any
 
@@ -7,6 +8,8 @@ import numpy as np
 
 from kindling.data.processor import Column, Processor
 from kindling.errors import DataError
+from kindling.images.png import png_of
+from kindling.inference.serving.described import NOUNS
 from kindling.inference.serving.json_body import bad, json_of
 from kindling.inference.serving.limits import Limits, Refused
 
@@ -50,19 +53,37 @@ def _read(row: dict[str, Any], name: str, columns: dict[str, Column], processor:
 
 
 def written(outputs: np.ndarray, processor: Processor) -> list[dict[str, Any]]:
-    """Each row's answer by name.
+    """Each input's answer by name, images as PNG.
 
     Raises:
         Refused: 422 the model gives NaN or infinity, which JSON does not know.
     """
     with np.errstate(all="ignore"):
         rows = [processor.write(output) for output in outputs]
+    noun = NOUNS[processor.kind]
+    pictures = [column.name for column in processor.outputs if column.type == "image"]
+    rows = [row | {name: png_of(row[name], name) for name in pictures} for row in rows]
     for index, row in enumerate(rows):
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
                 raise Refused(
                     422,
                     "no_answer",
-                    f"rows[{index}]: the model gives {value} as {name}; allowed: rows it has learnt of",
+                    f"{noun}[{index}]: the model gives {value} as {name}; allowed: {noun} it has learnt of",
                 )
     return rows
+
+
+def only_picture(answers: list[dict[str, Any]]) -> bytes | None:
+    """The image of an answer that has one; None of several answers or images."""
+    found = [value for answer in answers for value in answer.values() if isinstance(value, bytes)]
+    return found[0] if len(answers) == len(found) == 1 else None
+
+
+def in_json(answers: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Images in base64."""
+    return [{name: _in_base64(value) for name, value in answer.items()} for answer in answers]
+
+
+def _in_base64(value: Any) -> Any:
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value

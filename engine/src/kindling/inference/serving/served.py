@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from kindling.data.processor import Processor
 from kindling.errors import KindlingError, one_line
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import classifies
 from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.source import Source
 
@@ -97,9 +97,11 @@ class Models:
 
 
 def _in_words(processor: Processor) -> str:
-    if isinstance(processor, ImageProcessor):
+    if classifies(processor):
         size = f"{processor.image_size} x {processor.image_size} x {processor.channels}"
         return f"{len(processor.classes)} classes, images of {size}"
+    if processor.kind == "image":
+        return f"images, answers of {len(processor.outputs)}"
     if processor.kind == "rows":
         return f"rows of {len(processor.inputs)} columns, answers of {len(processor.outputs)}"
     return "texts that go on"

@@ -1,0 +1,139 @@
+"""Update a fork of an early version of this template over steps of its own history: conflicts, seconds, what was kept.
+
+python tests/updates.py                  six versions, evenly spread; make test-updates
+python tests/updates.py --steps 9        more of them
+python tests/updates.py --tests          and the tests of the fork at the end
+"""
+
+import argparse
+import io
+import re
+import subprocess
+import sys
+import time
+from contextlib import redirect_stdout
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "engine" / "src")]
+
+import rename  # noqa: E402
+import update  # noqa: E402
+from kindling.config import project  # noqa: E402
+
+PACKAGE, NAME = project.read(ROOT).package, "acme_vision"
+# What a fork changes by hand: a file, a text that its first version has, what takes its place.
+CHANGES = [
+    ("Makefile", "train: ", "mine: ## of this fork\n\techo mine\n\ntrain: "),
+    ("configs/trainer/default.yaml", "max_epochs: ", "max_epochs: 77 # was "),
+    ("configs/optimizer/adamw.yaml", "weight_decay: ", "weight_decay: 0.03 # was "),
+    ("engine/src/kindling/train.py", '"""', '"""Changed by hand. '),
+    ("engine/README.md", "# The engine\n", "# The engine, of this fork\n"),
+    ("CONTRIBUTING.md", "\n", "\n\nOf this fork.\n"),
+]
+OWN = {
+    "models/mine.py": "models/cnn.py",
+    "configs/model/mine.yaml": "configs/model/cnn.yaml",
+    "configs/experiment/mine.yaml": "configs/experiment/cnn.yaml",
+}
+
+
+def git(root: Path, *arguments: str) -> str:
+    known = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(["git", *known, *arguments], cwd=root, check=True, capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def versions(num_steps: int) -> list[str]:
+    """The first version with a model in src/, the newest, and as many between them as make so many steps."""
+    first = git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", f"src/{PACKAGE}/models/cnn.py").splitlines()[-1]
+    every = [first, *git(ROOT, "rev-list", "--first-parent", "--reverse", f"{first}..HEAD").splitlines()]
+    return [every[(len(every) - 1) * step // num_steps] for step in range(num_steps + 1)]
+
+
+def forked(folder: Path, version: str) -> Path:
+    """A fork with a name, a model and a recipe of its own, and changes by hand."""
+    fork = folder / "fork"
+    git(folder, "clone", "--quiet", "--no-checkout", str(ROOT), "fork")
+    git(fork, "checkout", "--quiet", "-B", "main", version)
+    rename.rename(project.read(fork), NAME, rename.texts_of(fork))
+    (fork / "README.md").write_text("# Acme Vision\n")
+    commit(fork)
+    for path, before, after in CHANGES:
+        file = fork / path
+        if file.is_file():
+            file.write_text(file.read_text().replace(before, after, 1))
+    for new, old in OWN.items():
+        place = fork if new.startswith("configs") else fork / "src" / NAME
+        text = re.sub(r"\bcnn\b", "mine", (place / old).read_text())
+        (place / new).write_text(re.sub(r"\bCNN\b", "Mine", text))
+    commit(fork)
+    return fork
+
+
+def commit(fork: Path) -> None:
+    git(fork, "add", "--all")
+    git(fork, "commit", "--quiet", "--message", "a")
+
+
+def own(fork: Path) -> dict[Path, bytes]:
+    """What an update may not touch."""
+    folders = (fork / "src", fork / "configs" / "experiment", fork / "tests" / "golden")
+    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
+    return {file: file.read_bytes() for file in [*files, fork / "configs/model/mine.yaml", fork / "README.md"]}
+
+
+def step(fork: Path, version: str) -> list[str]:
+    """An update, whose conflicts are decided for the fork, and committed."""
+    before, said = own(fork), io.StringIO()
+    started = time.perf_counter()
+    with redirect_stdout(said):
+        code = update.main([str(ROOT), "--ref", version, "--no-tests"], fork)
+    seconds = time.perf_counter() - started
+    if code == 2 or "undo it: " not in said.getvalue():
+        raise SystemExit(f"update.py {version}: {said.getvalue()}")
+    conflicts = git(fork, "diff", "--name-only", "--diff-filter=U").splitlines()
+    changed = [path for path in git(fork, "diff", "--name-only", "HEAD").splitlines() if path not in conflicts]
+    for path in conflicts:
+        git(fork, "checkout", "--ours", "--", path)
+    commit(fork)
+    of_engine = sum(path.startswith("engine/") for path in changed)
+    is_whole = git(fork, "rev-parse", "HEAD:engine") == git(ROOT, "rev-parse", f"{version}:engine")
+    kept = "yes" if own(fork) == before else "NO"
+    named = ", ".join(conflicts) or "none"
+    numbers = f"{of_engine} in engine/, {len(changed) - of_engine - 1} around it"
+    return [
+        git(ROOT, "log", "-1", "--format=%h", version),
+        numbers,
+        named,
+        "yes" if is_whole else "NO",
+        kept,
+        f"{seconds:.1f}",
+    ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--tests", action="store_true")
+    given = parser.parse_args()
+    first, *later = versions(given.steps)
+    with TemporaryDirectory() as folder:
+        fork = forked(Path(folder), first)
+        print("| to | files changed | conflicts | engine/ is the template's | yours as it was | s |")
+        print(f"{'|---' * 6}|")
+        rows = [step(fork, version) for version in later]
+        for row in rows:
+            print(f"| {' | '.join(row)} |")
+        around = [change for change in CHANGES if not change[0].startswith("engine/")]
+        lost = [path for path, _, after in around if (fork / path).is_file() and after not in (fork / path).read_text()]
+        print(f"changes by hand around engine/ that are gone: {', '.join(lost) or 'none'}")
+        for patch in sorted((fork / "logs").glob("*.patch")):
+            print(f"{patch.name}: {len(patch.read_text().splitlines())} lines")
+        passed = not given.tests or subprocess.run([sys.executable, "-m", "pytest", "tests"], cwd=fork).returncode == 0
+    return 0 if passed and not lost and all(row[3:5] == ["yes", "yes"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
