@@ -21,6 +21,7 @@ from typing import NamedTuple
 
 from kindling.config import project
 from kindling.errors import KindlingError, counted, one_line
+from kindling.process import terminal
 from rename import listed, rename, texts_of
 from template import ENGINE, Merged, Repository, base_of, newest_of
 
@@ -63,7 +64,7 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         (root / RECORD).write_text(f"{new}\n", encoding="utf-8")
         here.git("add", RECORD)
     except (KindlingError, OSError) as error:
-        print(f"error: {one_line(error)}", file=sys.stderr)
+        terminal.say(f"error: {one_line(error)}")
         return error.exit_code if isinstance(error, KindlingError) else 1
     tell(update, merged)
     passed = not merged.conflicts and (given.no_tests or tests_pass(here))
