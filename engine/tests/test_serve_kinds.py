@@ -26,7 +26,8 @@ from kindling.inference.serving.model import Served, warm
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import AT_ONCE, Writer, read_prompt
 from kindling.serve import serve
-from serving import LIMITS, ROWS, TEXT, serving, write_lookup, write_rows, write_text
+from model_folders import ROWS, TEXT, write_lookup, write_rows, write_text
+from serving import LIMITS, serving
 
 ROW = {"age": 60, "bmi": 25.0, "smoker": "yes"}
 OF_TEXTS = replace(LIMITS, max_queue=20, max_length=50)

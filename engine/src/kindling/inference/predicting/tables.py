@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
+from kindling.files.names import encodable
+
 if TYPE_CHECKING:
     # It takes numpy, and rules load this file at once.
     from kindling.data.processor import Column
@@ -104,10 +106,6 @@ class Tally:
         for row in rows:
             self.num_rows += 1
             self.num_errors += bool(row[-1])
-
-
-def encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
