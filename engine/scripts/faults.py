@@ -13,6 +13,8 @@ class Fault(NamedTuple):
 
 
 FAULTS = [
+    Fault("engine/scripts/matrix.py", "found[name] = max(", "found[name] = min("),
+    Fault("engine/scripts/lock.py", 'if "dir_info" not in each["download_info"]:', "if True:"),
     Fault("engine/src/kindling/lightning_internals/fresh.py", "if validated_at == place(trainer) else set()", ""),
     Fault(
         "engine/src/kindling/lightning_internals/fresh.py",
