@@ -52,6 +52,12 @@ test-features: $(DEV) ## every feature with three recipes and five foreign modul
 test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minutes
 	$(BIN)/python engine/tests/sweeps.py
 
+test-deletions: $(DEV) ## the project without each part and each example, in copies: about an hour
+	$(BIN)/python scripts/deletions.py
+
+test-matrix: $(DEV) ## with the lowest, pinned and newest versions of all packages, in environments of their own: hours
+	$(BIN)/python engine/scripts/matrix.py
+
 test-gpu: $(DEV) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
 
@@ -89,6 +95,9 @@ faults: $(DEV) ## plant faults, one by one, and see which test catches each: abo
 contracts: $(DEV) ## plant classical bugs, and see which contract of models, data and runs catches each
 	$(BIN)/python engine/scripts/plant_faults.py --contracts
 
+lock: $(READY) ## the newest versions into constraints.txt, and what that changes
+	$(BIN)/python engine/scripts/lock.py
+
 audit: $(READY) ## known vulnerabilities of the pinned packages; asks the advisories of the Python package index
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
 	@$(BIN)/python engine/scripts/audit.py .venv/audit/bin/pip-audit
@@ -102,4 +111,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-sweeps test-gpu check format coverage golden schema notebook check-configs faults contracts audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-deletions test-matrix test-gpu check format coverage golden schema notebook check-configs faults contracts lock audit clean
