@@ -56,8 +56,15 @@ test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minut
 
 test-ranks: $(DEV) ## several processes train as one does, and go on as another number of them: minutes
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
+
 test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
+
+test-deletions: $(DEV) ## the project without each part and each example, in copies: about an hour
+	$(BIN)/python scripts/deletions.py
+
+test-matrix: $(DEV) ## with the lowest, pinned and newest versions of all packages, in environments of their own: hours
+	$(BIN)/python engine/scripts/matrix.py
 
 test-gpu: $(DEV) ## what only a CUDA GPU can show
 	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
@@ -99,6 +106,9 @@ contracts: $(DEV) ## plant classical bugs, and see which contract of models, dat
 wheel: ## dist/kindling_engine-*.whl, for a project without engine/: make setup ENGINE=<its path> installs it there
 	$(PYTHON) -m pip wheel --quiet --no-deps --wheel-dir dist ./engine
 
+lock: $(READY) ## the newest versions into constraints.txt, and what that changes
+	$(BIN)/python engine/scripts/lock.py
+
 audit: $(READY) ## known vulnerabilities of the pinned packages; asks the advisories of the Python package index
 	@test -x .venv/audit/bin/pip-audit || { $(PYTHON) -m venv .venv/audit && .venv/audit/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.9'; }
 	@$(BIN)/python engine/scripts/audit.py .venv/audit/bin/pip-audit
@@ -112,4 +122,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-sweeps test-ranks test-updates test-gpu check format coverage golden schema notebook check-configs faults contracts wheel audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-deletions test-matrix test-ranks test-updates test-gpu check format coverage golden schema notebook check-configs faults contracts lock wheel audit clean

@@ -4,6 +4,9 @@ Each is a file, a text that stands in it once, and what takes its place.
 """
 
 FAULTS = [
+    ("scripts/additions/trimming.py", "            kept = without_introduction(kept)", "            pass"),
+    ("scripts/additions/trimming.py", "if sections.search(block) else 0", "if gone.search(block) else 0"),
+    ("scripts/additions/parts.py", "if set(parts) & set(needed(node))", "if set(needed(node))"),
     ("src/my_project/data/mnist_5k.py", "fraction=0.125", "fraction=0.12"),
     ("src/my_project/data/torchvision_sets.py", "test=_tensors(test_set)", "test=_tensors(train_set)"),
     ("src/my_project/models/cnn.py", 'nonlinearity="relu"', 'nonlinearity="linear"'),

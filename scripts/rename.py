@@ -2,8 +2,11 @@
 
 python scripts/rename.py acme_vision                                            asks for the rest at a terminal
 python scripts/rename.py acme_vision --title "Acme Vision" --author "Acme Ltd"
+python scripts/rename.py acme_vision --minimal                                  one task, one model, one data set
+python scripts/rename.py acme_vision --without serving,sweeps,model=vit         without parts and examples
 
-engine/ is left alone. Runs of before can still be resumed, evaluated, exported and served.
+engine/ is left alone but for parts that are left out. Runs of before can still be resumed, evaluated, exported and
+served.
 """
 
 import argparse
@@ -15,7 +18,9 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
+from additions import left_out
 from additions.kinds import name_fault
+from additions.tidying import tidy
 from kindling.config import project
 from kindling.config.fault import Fault
 from kindling.config.project import Project
@@ -36,10 +41,12 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         here = project.read(root)
         texts = texts_of(root)
         refuse_name(given.name, here, texts)
-        if given.name != here.package:
+        title, author, named = answers(given)
+        gone = left_out.chosen(here, named, is_minimal=given.minimal)
+        if given.name != here.package or gone:
             refuse_changed(root)
-        title, author = answers(given)
-        told = [*rename(here, given.name, texts), *readme(root, title), *licence(root, author)]
+        told = left_out.leave_out(here, gone)
+        told += [*rename(here, given.name, texts_of(root)), *readme(root, title), *licence(root, author)]
     except (KindlingError, OSError) as error:
         terminal.say(f"error: {error}")
         return error.exit_code if isinstance(error, KindlingError) else 1
@@ -52,11 +59,13 @@ def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("name", help="of the package in src/: small letters, digits and _")
     parser.add_argument("--title", help="of README.md")
     parser.add_argument("--author", help="for a copyright line in LICENSE")
+    parser.add_argument("--minimal", action="store_true", help="without any example that the first run does not need")
+    parser.add_argument("--without", metavar="PART,...", help="of " + ", ".join(left_out.rooms()) + "; or GROUP=NAME")
     return parser.parse_args(arguments)
 
 
-def answers(given: argparse.Namespace) -> tuple[str, str]:
-    """Title and author; the author is "" if nobody says who."""
+def answers(given: argparse.Namespace) -> tuple[str, str, str]:
+    """Title, author and what is left out; the last two are "" if nobody says so."""
     title = given.name.replace("_", " ").title()
     is_asked = sys.stdin.isatty()
     if given.title or is_asked:
@@ -65,7 +74,13 @@ def answers(given: argparse.Namespace) -> tuple[str, str]:
     for key, value in (("--title", title), ("--author", author)):
         if not value.isprintable():
             raise ConfigError(str(Fault(key, repr(value), "one line of text")))
-    return title, author
+    named = given.without or ""
+    if is_asked and not (named or given.minimal):
+        for name, what in left_out.rooms().items():
+            print(f"  {name:<11}{what}")
+        named = input("Which of these are left out, and which examples, such as model=vit [none]: ")
+        given.minimal = input("All examples but those of the first run, too? [y/N] ").strip().lower().startswith("y")
+    return title, author, named
 
 
 def texts_of(root: Path) -> dict[Path, str]:
@@ -162,15 +177,6 @@ def rename(here: Project, name: str, texts: dict[Path, str]) -> list[str]:
     tidied = tidy(root, [file for file in changed if file.suffix == ".py"])
     places = sum(times for _, times in changed.values())
     return [f"src/{old} -> src/{name}; {old} -> {name} in {places} places of {len(changed)} files", *tidied]
-
-
-def tidy(root: Path, files: Sequence[Path]) -> list[str]:
-    """Sort the imports and wrap the lines that the name has moved."""
-    ruff = [sys.executable, "-m", "ruff"]
-    for arguments in (["check", "--quiet", "--select", "I", "--fix"], ["format", "--quiet"]):
-        if subprocess.run([*ruff, *arguments, *map(str, files)], cwd=root, capture_output=True).returncode:
-            return ["imports are not sorted anew: ruff is not installed or refuses a file; make format does it"]
-    return []
 
 
 def readme(root: Path, title: str) -> list[str]:

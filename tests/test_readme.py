@@ -155,6 +155,7 @@ def test_the_page_of_settings_names_options_that_are_there_and_all_of_the_engine
         assert group in own or group == "metrics" or options <= named | {"none"}, group
 
 
+@pytest.mark.needs("serving")
 def test_a_default_in_brackets_behind_a_setting_of_serve_is_that_of_its_config():
     text = (ROOT / "docs" / "serving.md").read_text("utf-8")
     config = yaml.safe_load((ROOT / "configs" / "serve.yaml").read_text("utf-8"))

@@ -5,6 +5,7 @@ import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,48 @@ def test_the_old_name_is_left_in_the_engine_alone_and_the_imports_are_sorted(cop
     assert modes_of(copy) == modes
     ruff = [sys.executable, "-m", "ruff", "check", "--select", "I", "src"]
     assert subprocess.run(ruff, cwd=copy, capture_output=True).returncode == 0
+
+
+@pytest.mark.slow
+def test_parts_and_examples_that_are_left_out_are_named_nowhere_and_the_same_command_changes_nothing(whole):
+    command = NEW, "--minimal", "--without", "serving,doctor"
+    assert rename(whole, *command) == 0
+    assert not (whole / "serve.py").exists()
+    assert [file.stem for file in (whole / "src" / NEW / "tasks").glob("[a-z]*")] == ["classification"]
+    assert [file.stem for file in (whole / "src" / NEW / "data").glob("[a-z]*")] == ["mnist_5k"]
+    assert [file.stem for file in (whole / "configs" / "experiment").iterdir()] == ["cnn"]
+    named = re.compile(rb"serve\.py|[Dd]octor|model=vit|experiment=gpt")
+    is_page = re.compile(r"(?!CHANGELOG|engine).*\.md|Makefile")
+    pages = {name: text for name, text in contents(whole).items() if is_page.fullmatch(name)}
+    assert [name for name, text in pages.items() if named.search(text)] == []
+    once = contents(whole)
+    assert rename(whole, *command) == 0
+    assert contents(whole) == once
+
+
+@pytest.mark.needs("sweeps")
+def test_nothing_is_deleted_where_a_link_leads(copy, here_again, capsys):
+    assert rename(copy, NEW, "--without", "sweeps") == 1
+    assert "lies outside of" in capsys.readouterr().err
+    assert (HERE.root / "engine" / "src" / "kindling" / "train.py").is_file()
+    assert (copy / "configs" / "sweep").is_dir() == (HERE.root / "configs" / "sweep").is_dir()
+
+
+@pytest.fixture
+def here_again() -> Iterator[None]:
+    """The script makes the copy the project of this process."""
+    yield
+    project.use(HERE.root)
+
+
+@pytest.fixture
+def whole(tmp_path: Path, here_again: None) -> Path:
+    """A copy with an engine of its own."""
+    root = copied(tmp_path)
+    (root / "engine" / "src").unlink()
+    leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", "old_runs")
+    shutil.copytree(HERE.root / "engine", root / "engine", ignore=leave_out, dirs_exist_ok=True)
+    return root
 
 
 @pytest.mark.usefixtures("as_it_is")

@@ -31,47 +31,32 @@ at least five rounds counts.
 
 import logging
 import sys
+from importlib import import_module
 
-from benchmarks import (
-    commands,
-    data,
-    export,
-    finder,
-    flood,
-    loop,
-    monitor,
-    profiles,
-    recipes,
-    resume,
-    serving,
-    sweeps,
-    techniques,
-    tensorboard,
-)
 from benchmarks.table import show
 
 TABLES = {
-    "step": loop.step,
-    "validation": loop.validation,
-    "mlp": loop.mlp,
-    "cnn": loop.cnn,
-    "resume": resume.resume,
-    "monitor": monitor.monitor,
-    "tensorboard": tensorboard.tensorboard,
-    "techniques": techniques.techniques,
-    "export": export.export,
-    "data": data.data,
-    "start": commands.start,
-    "sweep": commands.sweep,
-    "pruning": sweeps.pruning,
-    "runs": sweeps.runs,
-    "compile": commands.compiled,
-    "memory": commands.memory,
-    "profile": profiles.profile,
-    "finder": finder.finder,
-    "answers": recipes.answers,
+    "step": "loop.step",
+    "validation": "loop.validation",
+    "mlp": "loop.mlp",
+    "cnn": "loop.cnn",
+    "resume": "resume.resume",
+    "monitor": "monitor.monitor",
+    "tensorboard": "tensorboard.tensorboard",
+    "techniques": "techniques.techniques",
+    "export": "export.export",
+    "data": "data.data",
+    "start": "commands.start",
+    "sweep": "commands.sweep",
+    "pruning": "sweeps.pruning",
+    "runs": "sweeps.runs",
+    "compile": "commands.compiled",
+    "memory": "commands.memory",
+    "profile": "profiles.profile",
+    "finder": "finder.finder",
+    "answers": "recipes.answers",
 }
-OF_OVERRIDES = {"seeds": recipes.seeds, "bits": recipes.bits, "serving": serving.serving, "flood": flood.flood}
+OF_OVERRIDES = {"seeds": "recipes.seeds", "bits": "recipes.bits", "serving": "serving.serving", "flood": "flood.flood"}
 
 
 def main() -> None:
@@ -84,7 +69,9 @@ def main() -> None:
     if name in TABLES and overrides:
         sys.exit(f"error: given {overrides} with {name}; allowed: --json")
     logging.disable(logging.WARNING)
-    rows = TABLES[name]() if name in TABLES else OF_OVERRIDES[name](overrides)
+    module, _, function = (TABLES | OF_OVERRIDES)[name].partition(".")
+    measure = getattr(import_module(f"benchmarks.{module}"), function)
+    rows = measure() if name in TABLES else measure(overrides)
     show(" ".join([name, *overrides]), rows, as_json="--json" in sys.argv)
 
 

@@ -16,6 +16,8 @@ FAULTS = [
     Fault("engine/src/kindling/data/datamodule.py", "return self.batch_size // processes", "return self.batch_size"),
     Fault("engine/src/kindling/training/split.py", "return num * trainer.world_size / total", "return total / total"),
     Fault("engine/src/kindling/lightning_internals/group.py", "        signals.end_if_requested()", "        pass"),
+    Fault("engine/scripts/matrix.py", "found[name] = max(", "found[name] = min("),
+    Fault("engine/scripts/lock.py", 'if "dir_info" not in each["download_info"]:', "if True:"),
     Fault("engine/src/kindling/lightning_internals/fresh.py", "if validated_at == place(trainer) else set()", ""),
     Fault(
         "engine/src/kindling/lightning_internals/fresh.py",

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench_root import PROJECT
 from hostile_folders import MARKER, PROGRAMS, Evil
 from kindling.config.renames import FORMAT
 from kindling.images.image_folder import ImageFolder
-from serving import write_model
+from model_folders import write_model
 
 SECRET = "what only the environment knows"
 HOSTILE = {  # whatever may loosen what torch, Hydra and OmegaConf allow
@@ -43,7 +44,7 @@ MOVED = ["ckpt={home}/run/checkpoints/last.ckpt", "data.root={home}/images"]
 EXPORT = ["format=torchscript", "benchmark=false"]
 
 # The ways into each command, named for the argument that an attack comes through.
-DOORS = {
+ALL_DOORS = {
     "train.py resume": [*SMALL, "trainer.max_epochs=2", "resume={home}/run"],
     "train.py fork": [*SMALL, "trainer.max_epochs=2", "fork={home}/run"],
     "train.py weights": [*SMALL, "trainer.max_epochs=1", "weights={home}/run/checkpoints/last.ckpt"],
@@ -65,6 +66,8 @@ DOORS = {
     "export.py data.root": [*MOVED, *EXPORT],
     "export.py paths.cache": [*MOVED, *EXPORT, "paths.cache={home}/cache"],
 }
+# A project may have left out a command.
+DOORS = {door: given for door, given in ALL_DOORS.items() if (PROJECT / door.split()[0]).is_file()}
 EVALUATE, RESUME, GO_ON = ("evaluate.py ckpt",), ("train.py resume",), ("train.py resume", "train.py fork")
 CHECKPOINT = ("train.py resume", "train.py fork", "train.py weights")
 CHECKPOINT += (
@@ -77,6 +80,7 @@ CHECKPOINT += (
     "serve.py run",
     "serve.py ckpt",
 )
+CHECKPOINT = tuple(door for door in CHECKPOINT if door in DOORS)
 FOLDER_AT = ("serve.py model.folder", "serve.py run")
 IMAGES_AT, CACHE = (
     ("train.py data.root", "evaluate.py data.root", "export.py data.root"),

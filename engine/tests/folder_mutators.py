@@ -15,8 +15,8 @@ import onnx
 from attacks import World, fill
 from hostile_folders import FOLDERS, described
 from kindling.inference.model_folder import DESCRIPTION
+from model_folders import write_model, write_rows, write_text
 from mutators import NUMBERS, TEXTS, Mutator, change_one
-from serving import write_model, write_rows, write_text
 
 WRITERS: list[Callable[[Path], Path]] = [write_model, write_rows, write_text]
 MORE: list[Any] = [[], {}, [1], [None], ["a"] * 50_000, {"a": 1}, [[8] * 9], [-1.0], ["", ""], "kind", "image", "text"]

@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from kindling.inference.model_folder import DESCRIPTION, FILES, sha256_of
-from serving import SIZE
+from model_folders import SIZE
 
 MARKER = "executed"
 SECRET = "what no model may read"

@@ -29,6 +29,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MLP, "forward", with_root)
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.usefixtures("poisoned")
 def test_the_line_that_called_the_operation_is_named_first(train_run, capfd):
     with pytest.raises(KindlingError) as caught:
@@ -49,6 +50,7 @@ def test_a_line_of_the_owner_comes_before_those_of_libraries_and_of_the_engine()
     assert _place(frame.format("/x/other.py", "other(x)")) == "/x/other.py:7: other(x)"
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.usefixtures("poisoned")
 def test_without_it_the_run_is_told_by_a_replay(train_run):
     with pytest.raises(
@@ -59,5 +61,6 @@ def test_without_it_the_run_is_told_by_a_replay(train_run):
     assert not torch.is_anomaly_enabled()
 
 
+@pytest.mark.needs("debug")
 def test_a_run_without_nan_is_the_same(train_run):
     assert train_run("debug=anomaly", *SMALL).metrics == train_run(*SMALL).metrics

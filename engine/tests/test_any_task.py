@@ -18,13 +18,7 @@ from kindling.callbacks.finetuning import Finetuning
 from kindling.callbacks.graph import Graph, asked_of_net
 from kindling.callbacks.periodic import PeriodicCheckpoint
 from kindling.data.batches import batch_size_of, first_examples, tensors_in
-from kindling.debug.find_batch_size import FindBatchSize, num_trained
-from kindling.debug.find_lr import FindLR, too_few
-from kindling.debug.gradient_check import GradientCheck, StepLoss, gradient_checks, in_float64
-from kindling.debug.memory import Memory
-from kindling.debug.shapes import Shapes
 from kindling.errors import ConfigError, GradientError
-from kindling.images.doctor.callback import Doctor
 from kindling.images.training_images import TrainingImages
 from kindling.images.validation_pictures import ValidationPictures
 from kindling.lightning_internals.batches import first_training_batch
@@ -111,7 +105,10 @@ def test_the_tensors_of_a_batch_are_found_in_any_structure():
     assert few["a"][1] == "name"
 
 
+@pytest.mark.needs("debug")
 def test_the_first_batch_is_what_a_step_gets():
+    from kindling.debug.memory import Memory
+
     seen: list[Any] = []
 
     class Moves(Rows):
@@ -135,8 +132,11 @@ def test_the_first_batch_is_what_a_step_gets():
 # debug=
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize("make", [answers, BoringModel])
 def test_a_range_test_suggests_a_rate_for_any_module(make, tmp_path, said):
+    from kindling.debug.find_lr import FindLR
+
     data = Rows() if make is answers else BoringDataModule()
     finder = FindLR(folder=str(tmp_path), min_lr=1e-5, max_lr=1.0, num_steps=40)
     trainer = fit(make(), data, finder, limit_val_batches=0)
@@ -147,7 +147,10 @@ def test_a_range_test_suggests_a_rate_for_any_module(make, tmp_path, said):
     assert dict(trainer.callback_metrics) == {}
 
 
+@pytest.mark.needs("debug")
 def test_a_range_test_of_few_steps_says_that_it_suggests_too_much(tmp_path, caplog):
+    from kindling.debug.find_lr import FindLR, too_few
+
     assert list(too_few(8, 40)) == []
     fit(answers(), Rows(), FindLR(folder=str(tmp_path), min_lr=1e-5, max_lr=1.0, num_steps=39), limit_val_batches=0)
     few, rough = [each for each in caplog.messages if "warning: callbacks.find_lr" in each]
@@ -155,7 +158,10 @@ def test_a_range_test_of_few_steps_says_that_it_suggests_too_much(tmp_path, capl
     assert "find_lr.num_steps: given 39, of which the suggestion is rough and often too high; allowed: 40" in rough
 
 
+@pytest.mark.needs("debug")
 def test_one_noisy_batch_does_not_end_a_range_test(tmp_path):
+    from kindling.debug.find_lr import FindLR
+
     class Noisy(BoringModel):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             loss = self.step(batch)
@@ -166,28 +172,43 @@ def test_one_noisy_batch_does_not_end_a_range_test(tmp_path):
     assert len(finder.losses) == 30
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
-    ("callback", "message"),
+    ("name", "message"),
     [
-        (FindLR(folder="", min_lr=1e-5, max_lr=1.0, num_steps=40), "find_lr: given GAN, .* no one loss follows"),
-        (GradientCheck(2), "gradient_check: given GAN, .* its step gives no loss to check; allowed: a module with"),
-        (Finetuning(1, 0), "finetuning: given GAN, .* perhaps with a loss of frozen layers alone; allowed:"),
+        ("find_lr", "find_lr: given GAN, .* no one loss follows"),
+        ("gradient_check", "gradient_check: given GAN, .* its step gives no loss to check; allowed: a module with"),
+        ("finetuning", "finetuning: given GAN, .* perhaps with a loss of frozen layers alone; allowed:"),
     ],
 )
-def test_what_needs_one_loss_is_refused_for_a_module_that_steps_its_optimizers_itself(callback, message):
+def test_what_needs_one_loss_is_refused_for_a_module_that_steps_its_optimizers_itself(name, message):
+    from kindling.debug.find_lr import FindLR
+    from kindling.debug.gradient_check import GradientCheck
+
+    callbacks = {
+        "find_lr": FindLR(folder="", min_lr=1e-5, max_lr=1.0, num_steps=40),
+        "gradient_check": GradientCheck(2),
+        "finetuning": Finetuning(1, 0),
+    }
     module = adapters.GAN(4)
     before = [each.clone() for each in module.parameters()]
     with pytest.raises(ConfigError, match=message):
-        fit(module, adapters.Numbers(24, 4, 4), callback)
+        fit(module, adapters.Numbers(24, 4, 4), callbacks[name])
     assert all(torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
 
 
+@pytest.mark.needs("debug")
 def test_a_batch_size_is_found_for_any_data_that_has_one(said):
+    from kindling.debug.find_batch_size import FindBatchSize
+
     fit(answers(), Rows(), FindBatchSize(start=2, limit=64, steps=1), limit_val_batches=0)
     assert "data.batch_size=24; nothing ran out of memory up to 24, all training examples" in said()
 
 
+@pytest.mark.needs("debug")
 def test_data_without_a_batch_size_is_refused_by_name():
+    from kindling.debug.find_batch_size import FindBatchSize
+
     finder = FindBatchSize(start=2, limit=8, steps=1)
     with pytest.raises(ConfigError, match="given BoringDataModule with debug=find_batch_size, which has no batch_size"):
         fit(BoringModel(), BoringDataModule(), finder)
@@ -200,14 +221,20 @@ def test_data_without_a_batch_size_is_refused_by_name():
         fit(answers(), Fixed(), finder)
 
 
+@pytest.mark.needs("debug")
 def test_the_number_of_examples_of_a_stream_is_not_known():
+    from kindling.debug.find_batch_size import num_trained
+
     assert num_trained(Rows()) == 24
     stream = Rows()
     stream.train_dataloader = lambda: iter([])  # pyright: ignore[reportAttributeAccessIssue]
     assert num_trained(stream) is None
 
 
+@pytest.mark.needs("debug")
 def test_the_gradients_of_a_task_with_dicts_are_checked(said):
+    from kindling.debug.gradient_check import GradientCheck
+
     trainer = fit(answers(), Rows(), GradientCheck(2), limit_train_batches=0)
     assert trainer.global_step == 0
     to = "to the tensor 0 of the batch, to the tensor 1 of the batch, to the tensor 2 of the batch"
@@ -215,7 +242,10 @@ def test_the_gradients_of_a_task_with_dicts_are_checked(said):
     assert all(part in said() for part in to.removeprefix("to ").split(", to "))
 
 
+@pytest.mark.needs("debug")
 def test_a_wrong_gradient_of_a_plain_module_is_found_by_its_name():
+    from kindling.debug.gradient_check import GradientCheck
+
     class Wrong(BoringModel):
         def forward(self, x: Tensor) -> Tensor:
             output = super().forward(x)
@@ -226,7 +256,10 @@ def test_a_wrong_gradient_of_a_plain_module_is_found_by_its_name():
         fit(Wrong(), BoringDataModule(), GradientCheck(2), limit_train_batches=0)
 
 
+@pytest.mark.needs("debug")
 def test_the_check_of_gradients_logs_nothing_and_changes_nothing():
+    from kindling.debug.gradient_check import StepLoss, gradient_checks, in_float64
+
     class Logs(BoringModel):
         def training_step(self, batch: Any, batch_idx: int) -> Any:
             self.log("train_loss", self.step(batch))
@@ -242,6 +275,7 @@ def test_the_check_of_gradients_logs_nothing_and_changes_nothing():
     assert module.layer.weight.dtype == torch.float32
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("make", "data", "line"),
     [
@@ -251,6 +285,8 @@ def test_the_check_of_gradients_logs_nothing_and_changes_nothing():
     ],
 )
 def test_the_shapes_of_any_module_are_shown_and_nothing_is_trained(make, data, line, said):
+    from kindling.debug.shapes import Shapes
+
     module = make()
     before = [each.clone() for each in module.parameters()]
     trainer = fit(module, data(), Shapes())
@@ -261,7 +297,10 @@ def test_the_shapes_of_any_module_are_shown_and_nothing_is_trained(make, data, l
         assert all(torch.equal(one, other) for one, other in zip(before, module.parameters(), strict=True))
 
 
+@pytest.mark.needs("debug")
 def test_the_memory_of_a_step_is_counted_whatever_the_batch_is_and_for_all_optimizers(said):
+    from kindling.debug.memory import Memory
+
     memory = Memory()
     fit(answers(), Rows(), memory, max_steps=2)
     assert memory.batch_size == 4
@@ -281,13 +320,19 @@ def warnings_of(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [each.removeprefix("warning: ") for each in caplog.messages if each.startswith("warning: ")]
 
 
+@pytest.mark.needs("doctor")
 def test_the_doctor_says_nothing_of_a_task_that_is_right(caplog):
+    from kindling.images.doctor.callback import Doctor
+
     fit(answers(), Rows(), Doctor(), max_epochs=4)
     assert warnings_of(caplog) == []
 
 
+@pytest.mark.needs("doctor")
 @pytest.mark.parametrize("kind", ["task", "plain"])
 def test_the_doctor_names_parameters_that_no_gradient_reaches_in_any_module(kind, caplog):
+    from kindling.images.doctor.callback import Doctor
+
     module: Any = answers() if kind == "task" else BoringModel()
     (module.net if kind == "task" else module).unused = nn.Linear(2, 2)
     fit(module, Rows() if kind == "task" else BoringDataModule(), Doctor(), overfit_batches=9)
@@ -295,14 +340,20 @@ def test_the_doctor_names_parameters_that_no_gradient_reaches_in_any_module(kind
     assert "trainable parameters: unused.weight, unused.bias; usual: all" in line
 
 
+@pytest.mark.needs("doctor")
 def test_the_doctor_bears_a_stream_of_no_length(caplog):
+    from kindling.images.doctor.callback import Doctor
+
     few = {"limit_train_batches": 3, "limit_val_batches": 2}
     fit(BoringModel(), BoringDataModuleNoLen(), Doctor(), **few)
     # Its numbers are drawn anew each time.
     assert [each.partition(";")[0] for each in warnings_of(caplog)] == ["data: validation is shuffled"]
 
 
+@pytest.mark.needs("doctor")
 def test_the_doctor_tells_of_training_in_one_order(caplog):
+    from kindling.images.doctor.callback import Doctor
+
     fit(answers(), Rows(shuffle=False), Doctor())
     (line,) = warnings_of(caplog)
     assert line.startswith("data: two epochs of training begin with the same batch; usual: another order in each")
@@ -311,7 +362,10 @@ def test_the_doctor_tells_of_training_in_one_order(caplog):
     assert warnings_of(caplog) == [], "one batch has no order"
 
 
+@pytest.mark.needs("doctor")
 def test_the_doctor_tells_of_a_shuffled_validation_of_any_data(caplog):
+    from kindling.images.doctor.callback import Doctor
+
     class Shuffled(Rows):
         def val_dataloader(self) -> Any:
             # Its sampler does not say so.

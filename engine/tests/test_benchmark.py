@@ -45,6 +45,7 @@ def test_batches_are_compared_with_equal_ones(quick):
     assert [row.bar for row in data.data() if row.bar] == [">= 50", ">= 18"]
 
 
+@pytest.mark.needs("doctor")
 @pytest.mark.slow
 def test_the_callbacks_of_tensorboard_are_measured_within_a_whole_run(quick, monkeypatch):
     from benchmarks import tensorboard
@@ -152,6 +153,7 @@ def test_a_profile_counts_builtin_functions_for_their_callers():
     assert [row.value for row in profiles.shares("x", seconds)] == [50.0, 40.0, 10.0]
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
 def test_what_techniques_save_or_cost_is_measured(monkeypatch):
@@ -179,6 +181,7 @@ def test_the_cost_of_a_look_at_the_layers_is_measured(quick, monkeypatch):
     assert 0 < whole.value < 100
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
 def test_a_suggested_rate_is_compared_with_the_best_of_a_grid(monkeypatch):
@@ -192,6 +195,7 @@ def test_a_suggested_rate_is_compared_with_the_best_of_a_grid(monkeypatch):
     assert factor.value == pytest.approx(max(suggested.value / 0.01, 0.01 / suggested.value))
 
 
+@pytest.mark.needs("exporting")
 @pytest.mark.slow
 @pytest.mark.usefixtures("scripts")
 def test_exported_models_are_compared_with_pytorch(monkeypatch):

@@ -117,16 +117,19 @@ def test_all_mistakes_are_told_at_once(problems):
     ]
 
 
+@pytest.mark.needs("sweeps")
 def test_a_mistake_of_any_job_of_a_sweep_is_told_once(problems):
     errors, _ = problems("seed=0,1,2", "optimizer.lr=0.1,-1", "model=cnn,cnnn", sweep=True)
     assert [line.partition(";")[0] for line in errors] == ["model: given 'cnnn'", "optimizer.lr: given -1"]
 
 
+@pytest.mark.needs("sweeps")
 def test_a_sweep_over_an_interval_is_refused(problems):
     errors, _ = problems("optimizer.lr=interval(0,1)", sweep=True)
     assert "allowed: values with commas between, choice(...), range(...) or glob(*)" in errors[0]
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.slow
 def test_all_ways_to_name_several_values_are_checked(problems):
     lines = ["seed=range(0,3)", "model=glob(*,exclude=none)", "optimizer.lr=choice(0.1,0.2)", "data=fake"]
@@ -332,6 +335,7 @@ def test_a_run_that_is_given_as_hydra_does_not_take_it_has_a_hint(tmp_path, argu
 HABIT = ("callbacks.progress=null", "callbacks.early_stopping.patience=3", "scheduler.scheduler.warmup=0.1", "seed=1")
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize("option", some(["fast", "find_lr", "overfit", "profile", "shapes"], "overfit", "shapes"))
 def test_a_habitual_command_line_works_with_debug(option, capsys):
     arguments = check_command_line("train", [*HABIT, f"debug={option}"])
@@ -345,6 +349,7 @@ def test_a_habitual_command_line_works_with_debug(option, capsys):
         composer.compose(arguments)
 
 
+@pytest.mark.needs("debug")
 def test_a_misspelt_setting_beside_debug_is_refused(problems):
     (line,), _ = problems("debug=shapes", "callbacks.progres=null")
     assert line.startswith("callbacks.progres: given a key that is not there")
@@ -381,6 +386,7 @@ def test_a_reference_that_is_misspelt_is_no_key_that_a_file_lacks(problems):
     assert len([each for each in lines if each.startswith("data:")]) == 0
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("line", "told"),
     [
@@ -408,6 +414,7 @@ def test_a_variable_of_the_environment_is_a_text_until_it_is_decoded(problems, m
     assert problems("optimizer.lr=${oc.env:RATE}") == (["optimizer.lr: given 'much'; allowed: a number"], [])
 
 
+@pytest.mark.needs("exporting")
 def test_a_variable_that_is_not_set_is_one_line(problems, monkeypatch):
     monkeypatch.setenv("SEED_OF_TODAY", "3")
     assert problems("seed=${oc.env:SEED_OF_TODAI}")[0] == [
@@ -536,6 +543,7 @@ def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):
         check_command_line("train", ["--config-dir", str(tmp_path), "experiment=mien"])
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("given", "for_hydra"),
     [
@@ -652,6 +660,7 @@ def test_a_class_of_ones_own_is_read_however_it_is_written(problems, source):
     assert [error.partition(";")[0] for error in errors] == OWN_CLASSES[source]
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize("flag", [True, False])
 def test_a_sweep_that_a_file_defines_is_checked_before_its_first_job(configs, flag):
     mode = "" if flag else "mode: MULTIRUN, "
@@ -677,6 +686,7 @@ def test_a_defaults_list_that_is_none_or_a_circle_is_told(configs, defaults):
     assert error.startswith("defaults: given ")
 
 
+@pytest.mark.needs("sweeps")
 def test_a_sweep_over_nothing_is_refused(problems):
     (error,), _ = problems("experiment=glob(x*)", sweep=True)
     assert error == "experiment: given glob(x*), which is nothing; allowed: at least one value"

@@ -33,6 +33,7 @@ def test_each_setting_has_the_comment_that_the_file_has_of_its_path():
     ]
 
 
+@pytest.mark.needs("serving", "exporting", "predicting")
 @pytest.mark.parametrize("name", some(["serve", "evaluate", "predict", "export"], "serve"))
 def test_the_help_of_a_command_shows_what_its_settings_mean(name, capsys):
     assert check_command_line(name, ["--help", "run=a"]) is None

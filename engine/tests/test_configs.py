@@ -91,6 +91,7 @@ def test_each_schedule_trains(train_run, name):
     assert train_run(f"scheduler={name}", "trainer.max_epochs=1").metrics["train/loss"] > 0
 
 
+@pytest.mark.needs("trackers")
 @pytest.mark.parametrize("name", [n for n in GROUPS["logger"] if n not in ("mlflow", "wandb")])  # in test_loggers.py
 def test_each_logger_writes_what_it_promises(train_run, name):
     files = {path.name for path in train_run(f"logger={name}", "trainer.max_epochs=1").folder.iterdir()}
@@ -104,12 +105,14 @@ def test_each_callbacks_config_trains(train_run, name):
     assert (run.folder / "checkpoints").exists() == (name != "none")
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize("name", some(["fast", "limit", "anomaly"], "fast"))
 def test_each_debug_config_runs(train_run, name):
     data = ["data=patterns", "data.image_size=28"] if name == "limit" else []
     assert "test/loss" in train_run(*data, f"debug={name}").metrics
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("name", "files"),
     some([("profile", {"profile.txt", "profile"}), ("memory", set()), ("shapes", set())], ("shapes", set())),
@@ -120,6 +123,7 @@ def test_each_look_at_a_few_steps_ends_without_a_test(train_run, name, files):
     assert {path.name for path in run.folder.glob("*profile*")} == files
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 def test_debug_overfit_learns_one_batch_by_heart(train_run):
     run = train_run("debug=overfit", "trainer.max_epochs=100", "optimizer.lr=0.01", "data.batch_size=16")
@@ -129,6 +133,7 @@ def test_debug_overfit_learns_one_batch_by_heart(train_run):
     assert run.metrics["train/accuracy"] == 1.0
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize("name", some([n for n in GROUPS["experiment"] if n not in OF_NO_IMAGES], "mlp", "speed"))
 def test_each_experiment_runs_one_batch_of_everything(train_run, name):
     small = ["data=patterns", "data.image_size=28", "data.batch_size=32"]

@@ -134,6 +134,7 @@ def test_the_seeds_are_above_those_of_the_sweep(tmp_path):
     assert [config.seed for config in check.configs] == [2_000_001, 1_000_000_000]
 
 
+@pytest.mark.needs("trackers")
 @pytest.mark.parametrize(
     ("arguments", "more", "said"),
     [

@@ -11,7 +11,8 @@ from uvicorn.protocols.http import httptools_impl
 from hostile_requests import SMUGGLED, chunked, posted
 from kindling.inference.serving.connection import MOST_CHUNKS, MOST_HEAD_BYTES, MOST_WAITING, Connection
 from kindling.inference.serving.visitors import Hosts
-from serving import base64_of, png, serving, write_model
+from model_folders import write_model
+from serving import base64_of, png, serving
 
 HEALTH = b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
 POST = b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"

@@ -18,7 +18,6 @@ from kindling.images import decoding
 from kindling.images.decoder import Decoder
 from kindling.images.decoding import Decoding
 from kindling.images.processor import ImageProcessor
-from kindling.inference.serving.pixels import pixels_of
 from long_run import some
 from odd_files import UNKNOWN_TO_ARRAYS, encoded, odd_files, photograph, png, tiff, turned
 
@@ -34,8 +33,11 @@ def alone() -> dict:
         return runpy.run_path(decoding.__file__)
 
 
+@pytest.mark.needs("serving")
 @pytest.mark.parametrize("channels", some([1, 3], 3))
 def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
+    from kindling.inference.serving.pixels import pixels_of
+
     processor = ImageProcessor(["a"], SIZE, channels, [0.5], [0.5])
     described = processor.as_dict()
     for name, content in odd_files().items():

@@ -18,7 +18,7 @@ from kindling.images.datamodule import Splits
 from kindling.images.doctor import fetching
 from kindling.images.doctor.callback import Doctor
 from kindling.images.doctor.seen import Seen
-from kindling.images.doctor.training_rules import entropy, rate_is_near
+from kindling.images.doctor.training_rules import entropy
 from kindling.images.fake import FakeImages
 from kindling.images.images import ImageTensors
 from kindling.testing.runs import same_weights
@@ -322,14 +322,6 @@ def test_the_loader_of_each_epoch_is_watched(train_run, monkeypatch):
     assert all(seconds > 0 for _, seconds in seen)
 
 
-def test_a_rate_far_from_the_suggested_one_is_told():
-    assert list(rate_is_near(0.09, 0.01)) == []
-    assert list(rate_is_near(0.5, 0.01)) == [
-        "optimizer.lr: given 0.5; usual: within 10 times of what the range test suggests, 0.01; try optimizer.lr=0.01"
-    ]
-    assert len(list(rate_is_near(0.0009, 0.01))) == 1
-
-
 @pytest.mark.slow
 def test_each_warning_is_told_once_a_run_even_if_it_is_resumed(config, monkeypatch, caplog):
     planted(monkeypatch, lambda logits: logits.softmax(1))
@@ -349,6 +341,7 @@ def test_the_doctor_changes_no_bit(train_run):
     assert (with_it.folder / "metrics.csv").read_text() == (without.folder / "metrics.csv").read_text()
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mlp", "cnn"])
 def test_what_is_shipped_is_told_nothing(told, name):

@@ -23,9 +23,10 @@ from bench_root import PROJECT
 from kindling.errors import Interrupted
 from kindling.process import signals
 from kindling.testing.commands import Fork, only_run, run, wait_for
+from kindling.testing.runs import ONE_BATCH
 from long_run import some
 
-FAST = ["data=fake", "trainer.accelerator=cpu", "debug=fast"]
+FAST = ["data=fake", "trainer.accelerator=cpu", *ONE_BATCH]
 
 
 ENDLESS = [
@@ -51,6 +52,7 @@ def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
     assert (folder / "evaluation" / "test" / "metrics.json").exists()
 
 
+@pytest.mark.needs("sweeps")
 def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path):
     secret = secrets.token_hex(4)
     jobs = ["model.channels=[4],[],[8]", f"+hub.token={secret}l,{secret}m"]
@@ -92,6 +94,7 @@ def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):
     assert [written.count(each) for each in ("settin", "data: ", "epoch ", "best: ")] == [1, 2, 1, 1], "of one process"
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.slow
 def test_several_processes_in_a_sweep_are_refused(tmp_path):
     done = Fork(tmp_path, "train.py", "-m", *FAST, "trainer=ddp_cpu", "seed=0,1", f"paths.logs={tmp_path}").result()
@@ -172,6 +175,7 @@ def test_a_signal_that_an_import_swallows_ends_the_command_after_it(monkeypatch,
         raise ImportError("missing")
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.slow
 def test_a_sweep_goes_on_with_its_jobs_in_the_folder_that_is_named(tmp_path):
     sweep = ["-m", *FAST, "seed=0,1", f"paths.logs={tmp_path}", "resume=auto"]
@@ -196,6 +200,7 @@ def test_a_relative_origin_is_of_the_folder_that_the_command_was_given_in(tmp_pa
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("arguments", "code", "starts"),
     [
@@ -252,6 +257,7 @@ def test_a_bug_keeps_its_traceback(tmp_path, monkeypatch):
     assert "Traceback" in (only_run(tmp_path) / "train.log").read_text()
 
 
+@pytest.mark.needs("serving", "exporting", "predicting")
 @pytest.mark.parametrize(
     "script", some(["train.py", "evaluate.py", "predict.py", "export.py", "serve.py"], "train.py", "predict.py")
 )

@@ -25,7 +25,7 @@ from kindling.inference.exporting.parity import LARGEST_DIFFERENCE, Parity, meas
 from kindling.inference.exporting.readme import readme
 from kindling.inference.runtimes import open_model
 from long_run import some
-from serving import write_lookup, write_model
+from model_folders import write_lookup, write_model
 
 ROW = {"width": 1.0, "height": 2.0, "depth": 3.0}
 

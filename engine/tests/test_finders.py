@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from kindling.debug.find_batch_size import largest
-from kindling.debug.find_lr import suggest
+from kindling.debug.find_lr import rate_is_near, suggest
 from kindling.errors import KindlingError
 from kindling.training.counting import counted
 from kindling.training.task import Task
@@ -150,3 +150,11 @@ def test_a_model_that_not_even_two_images_fit_is_told(train_run, monkeypatch):
     monkeypatch.setattr("kindling.training.task.counted", no_memory)
     with pytest.raises(KindlingError, match="memory runs out with 2 images; take a smaller model or image_size"):
         train_run(*TASK, "debug=find_batch_size")
+
+
+def test_a_rate_far_from_the_suggested_one_is_told():
+    assert list(rate_is_near(0.09, 0.01)) == []
+    assert list(rate_is_near(0.5, 0.01)) == [
+        "optimizer.lr: given 0.5; usual: within 10 times of what the range test suggests, 0.01; try optimizer.lr=0.01"
+    ]
+    assert len(list(rate_is_near(0.0009, 0.01))) == 1

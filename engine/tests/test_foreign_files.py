@@ -105,6 +105,7 @@ def test_what_is_added_to_a_copy_by_hard_links_does_not_show_in_the_original(tmp
         assert (original / name).read_text() == "before\n"
 
 
+@pytest.mark.needs("trackers")
 def test_a_link_within_a_run_folder_and_those_of_a_tracker_are_allowed(tmp_path):
     folder = run_in(tmp_path / "run")
     (folder / "latest.json").symlink_to("run.json")

@@ -98,6 +98,7 @@ def test_a_file_that_names_its_own_class_answers_for_its_settings(checked, tmp_p
     assert len(errors) == 2
 
 
+@pytest.mark.needs("sweeps")
 def test_jobs_of_a_sweep_leave_out_the_same_or_are_refused(checked):
     errors, (line,) = checked("optimizer._target_=torch.optim.SGD", "seed=0,1", sweep=True)
     assert (errors, line) == ([], "optimizer: given SGD, which takes no betas; left out")

@@ -102,6 +102,7 @@ def never_return() -> None:
     re.match(r"(a+)+$", "a" * 40 + "b")
 
 
+@pytest.mark.needs("doctor")
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("num_workers", "waits"), [pytest.param(0, lambda: time.sleep(1000), marks=pytest.mark.slow), (2, never_return)]

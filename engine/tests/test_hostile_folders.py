@@ -18,7 +18,7 @@ from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import warm
 from kindling.inference.serving.source import Source
 from kindling.training import rebuild
-from serving import SIZE, write_model
+from model_folders import SIZE, write_model
 
 # What is asked of each commit: one of each kind.
 QUICK = (

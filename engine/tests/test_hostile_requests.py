@@ -14,7 +14,8 @@ import pytest
 from PIL import Image
 
 from hostile_requests import ATTACKS, HEAD, form, picture, requests
-from serving import Server, png, serving, write_model
+from model_folders import write_model
+from serving import Server, png, serving
 
 ALLOWED_5XX = {503, 504}
 MEGABYTES = 400  # of a server that was asked for the worst

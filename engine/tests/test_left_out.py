@@ -25,6 +25,7 @@ def told():
     return check
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("line", "message"),
     [

@@ -200,6 +200,7 @@ def test_trackers_get_the_pictures_and_the_table_of_a_run(fakes, train_run, tmp_
     assert all(image.dtype == np.uint8 and image.shape[2] == 3 for image in found.values())
 
 
+@pytest.mark.needs("sweeps")
 def test_the_jobs_of_a_sweep_are_named_after_it():
     assert name_of("logs/cnn/2026-01-01_00-00-00-abcd") == "2026-01-01_00-00-00-abcd"
     assert name_of("logs/sweeps/cnn_2026-01-01_00-00-00-abcd/3") == "cnn_2026-01-01_00-00-00-abcd/3"
@@ -214,6 +215,7 @@ def test_an_experiment_can_have_another_name(fakes):
     assert compose(["logger=mlflow"]).logger.mlflow.experiment_name == "default"
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("mlflow") is None, reason=NOT_THERE)
 def test_the_jobs_of_a_sweep_share_the_store(tmp_path):

@@ -69,6 +69,7 @@ def test_accuracy_of_mixed_images_counts_the_label_with_the_larger_share(train_r
     assert run.metrics["train/accuracy"] > 0.8
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 def test_overfitting_sees_images_as_they_are(train_run):
     run = train_run("mix=mixup", "debug=overfit", "trainer.max_epochs=60", "optimizer.lr=0.01")

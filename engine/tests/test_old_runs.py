@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import torch
 
-import fake_trackers
 import kindling
 import odd_images
 from kindling.checkpoints import checkpoint
@@ -23,12 +22,9 @@ from kindling.config.targets import absolute, locate
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 from kindling.evaluate import evaluate
-from kindling.export import export
 from kindling.images.datamodule import ImageDataModule
 from kindling.images.decoding import Decoding
 from kindling.inference.runtimes import open_model
-from kindling.inference.serving.model import warm
-from kindling.inference.serving.source import Source
 from kindling.run_folders.saved_run import saved_config
 from kindling.train import train
 from long_run import some
@@ -223,8 +219,14 @@ def test_an_old_run_predicts_as_often_right_as_it_has_recorded(old, name):
     assert np.mean(right) == pytest.approx(record(folder)["metrics"]["test/accuracy"])
 
 
+@pytest.mark.needs("exporting")
+@pytest.mark.needs("serving")
 @pytest.mark.parametrize("name", some(["unfinished", "finished"], "finished"))
 def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
+    from kindling.export import export
+    from kindling.inference.serving.model import warm
+    from kindling.inference.serving.source import Source
+
     folder = old(name)
     model = tmp_path / "model"
     export(compose([f"run={folder}", "format=pt2", "benchmark=false", f"output={model}"], name="export"))
@@ -275,7 +277,10 @@ def test_a_run_of_before_goes_on_with_its_decoding(old, odd, again, key):
         again("format_4", longer, "data.decoding=3", f"{key}={stopped}")
 
 
+@pytest.mark.needs("trackers")
 def test_whatever_a_config_has_named_is_found_also_as_checkpoints_name_it(monkeypatch):
+    import fake_trackers
+
     fake_trackers.install(monkeypatch)
     assert len(TARGETS) == 39
     for target in TARGETS:

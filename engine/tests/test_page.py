@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
+from model_folders import write_model
 from pages import opened
-from serving import png, serving, write_model
+from serving import png, serving
 
 SIZE = 8
 

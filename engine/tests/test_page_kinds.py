@@ -6,8 +6,9 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from model_folders import write_rows, write_text
 from pages import opened
-from serving import serving, write_rows, write_text
+from serving import serving
 
 # Each kind has a server and a browser of its own.
 pytestmark = pytest.mark.slow

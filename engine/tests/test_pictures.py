@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch.nn.functional import one_hot
 
 from kindling.data.class_report import MAX_SHOWN, per_class, table_of
 from kindling.data.confusion import MAX_NAMED_CLASSES, plot_confusion_matrix, shortened
-from kindling.debug.find_lr import smoothed
 from kindling.images.images import ImageTensors
 from kindling.images.plots import plot_mistakes, plot_rates
 
@@ -87,7 +87,10 @@ def test_mistakes_of_a_folder_are_shown_with_the_names_of_their_files(monkeypatc
     assert shown == ["cat → dog  0.88\n1.png", "cat → dog  0.73\n$a_photo_take…_of_a_cat.jpeg"]
 
 
+@pytest.mark.needs("debug")
 def test_a_range_test_draws_a_smooth_curve_over_the_raw_one(tmp_path, monkeypatch):
+    from kindling.debug.find_lr import smoothed
+
     drawn = {}
     monkeypatch.setattr("kindling.images.plots.save", lambda figure, file: drawn.update(axes=figure.axes[0]))
     losses = [2.0 + (-1) ** step * 0.2 - 0.01 * step for step in range(100)]

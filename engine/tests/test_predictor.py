@@ -12,6 +12,7 @@ from kindling.checkpoints import checkpoint
 from kindling.checkpoints.described import build, section
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.images.datamodule import ImageDataModule
+from kindling.testing.runs import ONE_BATCH
 from kindling.training.rebuild import rebuild
 from long_run import some
 
@@ -33,7 +34,7 @@ def probabilities(predictor, images, **settings) -> torch.Tensor:
 @pytest.mark.parametrize("channels", some([1, 3], 3))
 def test_a_file_is_prepared_as_an_image_of_the_validation_to_the_bit(train_run, make_tree, channels):
     tree = make_tree(splits=("train", "val"), channels=channels, size=20)
-    run = train_run("experiment=mlp", "data=image_folder", f"data.root={tree}", "trainer.max_epochs=1", "debug=fast")
+    run = train_run("experiment=mlp", "data=image_folder", f"data.root={tree}", *ONE_BATCH)
     found = kindling.load(run.folder / "checkpoints" / "last.ckpt", device="cpu")
     saved = checkpoint.load(run.folder / "checkpoints" / "last.ckpt")
     data = build(section(saved["description"]["config"], "data"), "data", ImageDataModule)

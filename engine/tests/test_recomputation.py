@@ -5,7 +5,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from kindling.debug.bytes_held import kept_for_backward
 from kindling.training.recomputation import recomputed
 from nets import model_of
 
@@ -28,6 +27,8 @@ def step(net: nn.Module, autocast: bool = False) -> Tensor:
 
 def saved_bytes(net: nn.Module) -> int:
     """What a forward pass keeps for the backward pass, parameters apart."""
+    from kindling.debug.bytes_held import kept_for_backward
+
     with kept_for_backward(net.parameters()) as kept:
         logits = net(torch.randn(16, 3, 32, 32))
     assert logits.requires_grad
@@ -48,6 +49,7 @@ def test_recomputing_changes_neither_loss_nor_gradients_nor_statistics(name, aut
         assert torch.equal(expected, found), key
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(("name", "most"), [("cnn", 0.2), ("vit", 0.3)])
 def test_less_is_kept_for_the_backward_pass(name, most):
     ratio = saved_bytes(model_of(name, ON)) / saved_bytes(model_of(name))

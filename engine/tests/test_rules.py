@@ -106,6 +106,7 @@ def test_a_loss_that_is_no_plain_one_in_validation_is_said(criterion, is_plain, 
     assert line.startswith(f"warning: task.criterion: given {says}") if says else line == ""
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("name", "option"), [("BatchSizeFinder", "find_batch_size"), ("lr_finder.LearningRateFinder", "find_lr")]
 )
@@ -465,6 +466,7 @@ def eyes(*names: str) -> dict[str, dict[str, str]]:
     return {name: {"_target_": cfg.callbacks[name]._target_} for name in names}
 
 
+@pytest.mark.needs("trackers")
 def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
     told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
     for logger in ({}, {"csv": {"_target_": "kindling.loggers.csv.MetricsCSV"}}):

@@ -79,6 +79,7 @@ def test_json_has_all_settings_and_metrics(capsys, logs):
     assert (row["status"], row["optimizer.lr"], row["val/loss"]) == ("finished", 0.01, 2.0)
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -30,6 +30,7 @@ def test_no_shipped_file_is_marked(faults, file):
     assert faults(schema_of(file), yaml.safe_load(file.read_text())) == []
 
 
+@pytest.mark.needs("serving", "exporting", "predicting")
 @pytest.mark.parametrize(
     ("name", "content", "marked"),
     [

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("scripts")
 def test_each_fault_to_plant_is_a_line_of_the_code():
     import plant_faults
 
-    for fault in plant_faults.FAULTS + plant_faults.CONTRACT_FAULTS:
+    faults = plant_faults.FAULTS + plant_faults.CONTRACT_FAULTS
+    # A project may have left out a part of the engine.
+    for fault in (each for each in faults if (REPOSITORY / each.file).is_file()):
         text = (REPOSITORY / fault.file).read_text()
         assert text.count(fault.right) == 1, fault
         assert fault.right != fault.wrong

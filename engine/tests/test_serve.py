@@ -41,7 +41,8 @@ from kindling.inference.serving.pixels import pixels_of
 from kindling.inference.serving.served import Models
 from kindling.inference.serving.source import Source
 from kindling.serve import _key, _listen
-from serving import ABOUT, CLASSES, LIMITS, PROJECT, SIZE, base64_of, files, png, serving, write_model
+from model_folders import ABOUT, CLASSES, SIZE, write_model
+from serving import LIMITS, PROJECT, base64_of, files, png, serving
 
 KEY = "a key of this test alone"
 

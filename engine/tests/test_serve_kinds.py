@@ -31,7 +31,8 @@ from kindling.inference.serving.rows import in_json, only_picture, written
 from kindling.inference.serving.source import Source
 from kindling.inference.serving.texts import AT_ONCE, Writer, read_prompt
 from kindling.serve import serve
-from serving import LIMITS, ROWS, SIZE, TEXT, serving, write_lookup, write_masks, write_rows, write_text
+from model_folders import ROWS, SIZE, TEXT, write_lookup, write_masks, write_rows, write_text
+from serving import LIMITS, serving
 
 ROW = {"age": 60, "bmi": 25.0, "smoker": "yes"}
 OF_TEXTS = replace(LIMITS, max_queue=20, max_length=50)

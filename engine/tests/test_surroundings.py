@@ -18,7 +18,7 @@ from kindling.config.rules import run_rules
 from kindling.errors import ConfigError
 from kindling.files.whole_file import write_whole
 from kindling.images.folder import class_names, list_images
-from kindling.inference.serving.app import _json
+from kindling.testing.runs import ONE_BATCH
 
 NOT_UTF_8 = os.fsdecode(b"gr\xfcn")
 RENAME = "rename it, or give a link to it"
@@ -140,7 +140,10 @@ def test_a_record_gives_back_the_names_that_it_was_given(tmp_path):
     assert json.loads((tmp_path / "file").read_bytes()) == {"command": NOT_UTF_8}
 
 
+@pytest.mark.needs("serving")
 def test_an_answer_over_http_holds_any_name():
+    from kindling.inference.serving.app import _json
+
     assert json.loads(_json({"class": NOT_UTF_8}).body) == {"class": NOT_UTF_8}
 
 
@@ -178,7 +181,7 @@ def write(file: Path) -> None:
         stream.write("whole")
 
 
-QUICK = ["data=fake", "model=mlp", "trainer=cpu", "debug=fast", "logger=csv"]
+QUICK = ["data=fake", "model=mlp", "trainer=cpu", *ONE_BATCH, "logger=csv"]
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ def points(space: list[Any]) -> list[dict[str, Any] | None]:
     return [Grid(space).point(number) for number in range(Grid(space).size)]
 
 
+@pytest.mark.needs("sweeps")
 def test_a_grid_has_the_points_of_hydras_product():
     space = space_of("seed=0,0,1", "optimizer.lr=choice(0.1,0.2)", "model.hidden=[8],[16,8]")
     expected = [
@@ -40,6 +41,7 @@ def read(params: Any, *lines: str, start: Any = ()) -> list[Any]:
         return settled(composer.parse, {"params": params, "start": list(start)}, [composer.parse(e) for e in lines])
 
 
+@pytest.mark.needs("sweeps")
 def test_a_condition_is_a_value_and_stands_behind_what_it_names():
     lr = {"space": "0.1, 0.2", "when": {"trainer.deterministic": True, "seed": 1.0}}
     found = read({"optimizer.lr": lr, "trainer.deterministic": [True, False]}, "seed=1,2", "sweep.n_trials=3")
@@ -47,6 +49,7 @@ def test_a_condition_is_a_value_and_stands_behind_what_it_names():
     assert len(points(found)) == Grid(found).size == 5
 
 
+@pytest.mark.needs("sweeps")
 def test_a_condition_on_what_the_command_line_fixes_holds_or_leaves_the_parameter_out():
     params = {"optimizer": "adamw, sgd", "optimizer.momentum": {"space": "0.5, 0.9", "when": {"optimizer": "sgd"}}}
     assert [(param.key, param.when) for param in read(params, "optimizer=sgd")] == [("optimizer.momentum", ())]
@@ -54,6 +57,7 @@ def test_a_condition_on_what_the_command_line_fixes_holds_or_leaves_the_paramete
     assert [param.key for param in read(params, "optimizer.momentum=0.1")] == ["optimizer"]
 
 
+@pytest.mark.needs("sweeps")
 def test_a_grid_is_counted_without_its_points_and_conditions_may_have_conditions():
     params = {f"model.x{number}": list(range(10)) for number in range(9)}
     params["model.y"] = {"space": "1,2", "when": {"model.x3": 4}}
@@ -70,6 +74,7 @@ def test_a_grid_is_counted_without_its_points_and_conditions_may_have_conditions
     ]
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("params", "said"),
     [
@@ -104,6 +109,7 @@ def test_a_space_that_cannot_be_is_refused_by_name(params, said):
         read(params, "seed=1,2")
 
 
+@pytest.mark.needs("sweeps")
 def test_a_key_given_twice_and_a_start_outside_of_the_space_are_refused_by_name():
     with pytest.raises(ConfigError, match="seed: given 1,2 and 3; allowed: once"):
         read({}, "seed=1,2", "seed=3")
@@ -113,6 +119,7 @@ def test_a_key_given_twice_and_a_start_outside_of_the_space_are_refused_by_name(
         read({}, "seed=1,2", start=[{}, {"seed": None}])
 
 
+@pytest.mark.needs("sweeps")
 def test_values_of_a_yaml_file_are_those_of_a_command_line():
     values = [
         None,
@@ -135,6 +142,7 @@ def test_values_of_a_yaml_file_are_those_of_a_command_line():
     assert [param.spelled(value) for value in values] == list(param.choices)
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("line", "value", "text"),
     [
@@ -155,6 +163,7 @@ def test_a_trial_to_begin_with_has_the_values_and_not_their_spelling(line, value
     assert param.spelled(value) == text
 
 
+@pytest.mark.needs("sweeps")
 def test_the_check_looks_at_each_value_and_not_at_the_product():
     lines = [f"{key}={','.join(map(str, range(1, 6)))}" for key in ("seed", "data.batch_size", "trainer.max_epochs")]
     with Composer("train") as composer:
@@ -164,6 +173,7 @@ def test_the_check_looks_at_each_value_and_not_at_the_product():
     assert len(check.configs) == 1 + 3 * 4 + 1
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -258,6 +268,7 @@ sweep:
 """
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -104,6 +104,7 @@ def test_other_splits_are_left_as_they_are(loader_of, split):
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(changed, plain, strict=True))
 
 
+@pytest.mark.needs("debug")
 @pytest.mark.slow
 def test_overfitting_sees_the_images_as_they_are(train_run):
     run = train_run("transform=trivial", "debug=overfit", "trainer.max_epochs=60", "optimizer.lr=0.01")

@@ -5,6 +5,7 @@ does its work for each attack, on files that are made anew.
 """
 
 import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -22,7 +23,6 @@ from typing import Any
 import pytest
 
 import kindling.evaluate
-import kindling.export
 import kindling.train
 from attacks import (
     CHECKPOINT,
@@ -54,11 +54,16 @@ from kindling.cli import outcome as ending
 from kindling.config.check.tree import paths
 from kindling.config.check.values import TYPES
 from kindling.config.composition import Composer
+from kindling.config.extras import has_room
 from kindling.errors import CheckpointError
 from kindling.run_folders import record
 from kindling.testing.commands import Done, Fork
 from kindling.train import train
 from long_run import some
+
+# Once for all processes that are forked.
+if has_room("export"):
+    importlib.import_module("kindling.export")
 
 
 def serve(base: Path, honest: Path, door: str, attacks: dict[str, Attack]) -> None:
@@ -246,6 +251,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     "door", some([*CHECKPOINT, "train.py data.root"], "train.py resume", "train.py data.root", "serve.py ckpt")
 )
@@ -289,7 +295,7 @@ def test_a_link_to_itself_is_answered_in_one_line(hostile, door):
     assert str(loop) in error
 
 
-@pytest.mark.parametrize("command", OUTPUT)
+@pytest.mark.parametrize("command", [each for each in OUTPUT if (PROJECT / each).is_file()])
 def test_a_command_is_not_repeated_from_a_pickle(hostile, command):
     (hostile / "config.pickle").write_bytes(pickle.dumps(Evil(hostile / "executed")))
     done = Fork(hostile, command, "--experimental-rerun", str(hostile / "config.pickle")).result()

@@ -11,6 +11,7 @@ import pytest
 import bench_root
 
 
+@pytest.mark.needs("debug", "sweeps")
 @pytest.mark.slow
 def test_a_wheel_runs_a_project_without_the_engines_folder(tmp_path):
     source = tmp_path / "engine"

@@ -23,7 +23,7 @@ from kindling.callbacks.summary import Summary
 from kindling.callbacks.timings import Timings
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
-from kindling.images.doctor.callback import Doctor
+from kindling.config.extras import has_room
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.loggers.csv import MetricsCSV
 from kindling.loggers.tensorboard_run import TensorBoardRun
@@ -106,7 +106,7 @@ def defaults(folder: Path) -> dict[str, Any]:
             Summary(max_depth=2),
             EpochLines(),
             Timings(str(folder)),
-            Doctor(),
+            *doctor(),
         ],
         "logger": [
             MetricsCSV(str(folder)),
@@ -114,6 +114,15 @@ def defaults(folder: Path) -> dict[str, Any]:
         ],
         "plugins": [WholeCheckpointIO()],
     }
+
+
+def doctor() -> list[Callback]:
+    """Nothing in a project that has left it out."""
+    if not has_room("images.doctor"):
+        return []
+    from kindling.images.doctor.callback import Doctor
+
+    return [Doctor()]
 
 
 def resume_checkpoint(folder: Path) -> ResumeCheckpoint:

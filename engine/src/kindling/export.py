@@ -25,6 +25,7 @@ from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples, take
 from kindling.errors import ConfigError, DataError, OtherDataError, one_line
 from kindling.evaluate import same_data
+from kindling.files.names import encodable
 from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
 from kindling.images import decoding
@@ -37,7 +38,6 @@ from kindling.inference.exporting.refusals import preprocessing_of, refuse_unkno
 from kindling.inference.exporting.trained import Trained
 from kindling.inference.model_folder import AOT_FILE, DESCRIPTION, FILES, ModelFolder, sha256_of
 from kindling.inference.origin import run_folder, source
-from kindling.inference.predicting.tables import encodable
 from kindling.inference.processors import needed_processor_of
 from kindling.inference.runtimes import open_file
 from kindling.process.cores import available_cores

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from kindling.config import project
+from kindling.config.extras import has_room
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams, terminal
+from kindling.run_folders.columns import show, show_fitting, width
 from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
 from kindling.run_folders.trials import Trial, read_sweep, read_trials
-from kindling.sweeps import confirmation, table, words
-from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
 
 # Characters of a cell.
 LONGEST = 100
@@ -22,7 +22,8 @@ NO_PICTURES = "none; fewer than two trials have finished with a number"
 EPILOG = """examples:
   python runs.py ls                                            all runs below logs/
   python runs.py ls logs/cnn --where status=finished --sort val/accuracy --reverse
-  python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json
+  python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json"""
+OF_SWEEPS = """
   python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first
   python runs.py sweep logs/sweeps/cnn_optuna --plots          and pictures of them, into its folder
   python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db
@@ -56,9 +57,12 @@ def main(file: str, arguments: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     found = _Parser(
-        prog="runs.py", description=__doc__, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="runs.py",
+        description=__doc__,
+        epilog=EPILOG + OF_SWEEPS * has_room("sweeps"),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verbs = found.add_subparsers(required=True, metavar="ls|sweep|confirm")
+    verbs = found.add_subparsers(required=True, metavar="ls|sweep|confirm" if has_room("sweeps") else "ls")
     listed = verbs.add_parser("ls", help="runs with their status, settings and metrics")
     listed.add_argument("folder", nargs="?", type=Path, help="in which runs are looked for; by default logs/")
     listed.add_argument("--columns", default="", help="settings and metrics, with commas between")
@@ -69,6 +73,12 @@ def parser() -> argparse.ArgumentParser:
     listed.add_argument("--reverse", action="store_true", help="the largest first")
     listed.add_argument("--json", action="store_true", help="a JSON list, with all settings and metrics")
     listed.set_defaults(verb=ls)
+    if has_room("sweeps"):
+        add_those_of_sweeps(verbs)
+    return found
+
+
+def add_those_of_sweeps(verbs: Any) -> None:
     shown = verbs.add_parser("sweep", help="the trials of a sweep")
     shown.add_argument("folder", type=Path, help="of the sweep")
     shown.add_argument("--json", action="store_true", help="a JSON list of the trials, with all settings")
@@ -79,7 +89,6 @@ def parser() -> argparse.ArgumentParser:
     confirmed.add_argument("folder", type=Path, help="of the sweep")
     confirmed.add_argument("overrides", nargs="*", help="seeds=5, trial=NUMBER, and settings of both, as for train.py")
     confirmed.set_defaults(verb=confirm)
-    return found
 
 
 def ls(given: argparse.Namespace) -> None:
@@ -102,7 +111,7 @@ def ls(given: argparse.Namespace) -> None:
     # Most runs have no reason, and many no best.
     cells = {name: column for name, column in cells.items() if name not in ("best", "reason") or any(column)}
     by_worth = ["run", *columns, *(name for name in ("status", "reason", "started", "best") if name in cells)]
-    left_out = table.show_fitting(cells, list(dict.fromkeys(by_worth)))
+    left_out = show_fitting(cells, list(dict.fromkeys(by_worth)))
     hidden = len(every) - len(rows)
     parts = [f"{len(rows)} run{'s' * (len(rows) != 1)} in {folder}"]
     parts += [f"{hidden} left out by --where"] * bool(hidden)
@@ -129,12 +138,14 @@ def sweep(given: argparse.Namespace) -> None:
     Raises:
         ConfigError: the folder holds no sweep, or a file cannot be written.
     """
+    from kindling.sweeps import table
+
     settings, trials = sweep_settings(given.folder), read_trials(given.folder)
     if given.json:
         print(json.dumps(table.as_json(trials, settings), indent=2))
     else:
         _show_sweep(given.folder, settings, trials)
-    # Optuna and matplotlib are imported only where they are needed.
+    # Optuna and matplotlib are imported only where they are needed, as are sweeps, which a project may leave out.
     if given.plots:
         from kindling.sweeps.pictures import draw
 
@@ -169,10 +180,13 @@ def _is_sweep(settings: dict[str, Any]) -> bool:
 
 
 def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial]) -> None:
+    from kindling.sweeps import table, words
+    from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
+
     if trials:
-        table.show(table.table(trials, settings, columns=table.width()))
+        show(table.table(trials, settings, columns=width()))
     for line in table.reasons(trials):
-        table.show(line)
+        show(line)
     objectives = objectives_of(settings)
     front = [] if is_over_seeds(settings) else front_of(trials, objectives)
     if is_over_seeds(settings):
@@ -190,6 +204,8 @@ def confirm(given: argparse.Namespace) -> int:
     Raises:
         ConfigError: the folder holds no sweep, or no trial of this kind.
     """
+    from kindling.sweeps import confirmation
+
     settings, trials = sweep_settings(given.folder), read_trials(given.folder)
     numbers = {"seeds": 5, "trial": None}
     more = [each for each in given.overrides if each.partition("=")[0] not in numbers]

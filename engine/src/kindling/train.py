@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, seed_everything
+from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
@@ -17,6 +17,7 @@ from kindling.config import project
 from kindling.config.check.command_line import refuse
 from kindling.config.check.composed import check_config
 from kindling.config.composition import instantiate
+from kindling.config.extras import has_room
 from kindling.config.given import GIVEN, taken_by
 from kindling.config.processes import PER_PROCESS
 from kindling.console import print_results, report, set_up_logging, shown, warn
@@ -26,7 +27,6 @@ from kindling.loggers import tracking
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.record import RunRecord
-from kindling.sweeps.pruning import pruned, pruning_of
 from kindling.training import machine
 from kindling.training.compilation import compile_net
 from kindling.training.example import give_shapes, has_lazy_layers, keep_lazy_layers_for_training, pass_example
@@ -91,8 +91,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
             with run.timed("fit"):
                 data, task, loggers, trainer = fit(build, run, cfg)
             run.update(metrics=run.facts["metrics"] | final_metrics(trainer), **end_of(trainer))
-            worse = pruned(trainer)
-            if worse:
+            if worse := pruned(trainer):
                 report("pruned %s", worse)
                 run.end("pruned", worse)
                 return worth(run.facts)
@@ -102,6 +101,15 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
         if cfg.test and not untested_because(task, data):
             test_best(Parts(data, task, loggers, trainer), run, cfg)
         return conclude(Parts(data, task, loggers, trainer), run)
+
+
+def pruned(trainer: Trainer) -> str | None:
+    """Why a trial of a sweep was ended before its time."""
+    if not has_room("sweeps"):
+        return None
+    from kindling.sweeps.pruning import pruned
+
+    return pruned(trainer)
 
 
 def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
@@ -185,7 +193,10 @@ def build_parts(
         report("test: %s; nothing is tested", missing)
     bookkeeping = load_start(task, config, start, rollbacks)
     callbacks: list[Callback] = [bookkeeping, FittingStates(), *instantiate_all(cfg.callbacks, "callbacks")]
-    callbacks += pruning_of(config)
+    if has_room("sweeps"):
+        from kindling.sweeps.pruning import pruning_of
+
+        callbacks += pruning_of(config)
     with uncollected():
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from importlib.util import find_spec
 from types import ModuleType
 
 from kindling.errors import ConfigError
@@ -17,6 +18,11 @@ EXTRAS = {
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
 }
+
+
+def has_room(name: str) -> bool:
+    """Whether a room of the engine, such as "sweeps", is there: a project may have left it out."""
+    return find_spec(f"{__name__.partition('.')[0]}.{name}") is not None
 
 
 def optional(module: str, extra: str = "") -> ModuleType:

@@ -14,7 +14,7 @@ from kindling.config.fault import Fault, nearest
 from kindling.errors import ConfigError
 
 ENGINE = __name__.partition(".")[0]
-KEYS = ("package", "targets")
+KEYS = ("package", "targets", "without")
 PACKAGE_NAME = re.compile(r"[A-Za-z]\w*")
 PREFIX = re.compile(r"([A-Za-z]\w*\.)+")
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from kindling.console import warn
 from kindling.errors import KindlingError, counted
 from kindling.files.whole_file import write_whole
-from kindling.images.doctor.training_rules import rate_is_near
 from kindling.images.plots import plot_rates
 from kindling.lightning_internals.batches import end_fit, forget_metrics
 from kindling.ranges import Positive
@@ -38,6 +37,8 @@ HIGHEST = 1.5
 LEARNT = 0.95
 # With fewer steps an epoch, or in all, it suggests several times too much.
 FEW_AN_EPOCH, FEW = 8, 40
+# A rate is unusual beyond so many times the suggested one.
+FACTOR = 10.0
 log = logging.getLogger(__name__)
 
 
@@ -121,6 +122,14 @@ class FindLR(Observer):
         log.info("the range test suggests %s=%g; its curve: %s", key, suggested, picture)
         for problem in rate_is_near(self._given, suggested, key):
             warn(problem)
+
+
+def rate_is_near(given: float, suggested: float, key: str = "optimizer.lr") -> Iterator[str]:
+    if not 1 / FACTOR <= given / suggested <= FACTOR:
+        yield (
+            f"{key}: given {given:g}; usual: within {FACTOR:g} times of what the range test suggests, "
+            f"{suggested:g}; try {key}={suggested:g}"
+        )
 
 
 def too_few(steps_an_epoch: float, num_steps: int) -> Iterator[str]:

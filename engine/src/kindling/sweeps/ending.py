@@ -12,6 +12,7 @@ from kindling.files.foreign_file import read_text
 from kindling.files.redaction import redact_text
 from kindling.files.whole_file import write_whole
 from kindling.process import terminal
+from kindling.run_folders.columns import show, width
 from kindling.run_folders.trials import Trial, read_sweep
 from kindling.sweeps import table, words
 from kindling.sweeps.objectives import front_of, is_over_seeds, objectives_of
@@ -35,7 +36,7 @@ def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence
         KindlingError: trials have failed.
     """
     description = read_sweep(folder) or {}
-    table.show(table.table(trials, description, MOST_SHOWN, table.width()))
+    show(table.table(trials, description, MOST_SHOWN, width()))
     if len(trials) > MOST_SHOWN:
         print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {quote(str(folder))}")
     if is_over_seeds(description):

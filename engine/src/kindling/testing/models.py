@@ -15,9 +15,7 @@ from torch.func import functional_call
 from kindling.checkpoints import checkpoint
 from kindling.cli.entry import compose
 from kindling.config.composition import to_plain
-from kindling.export import export
 from kindling.inference import runtimes
-from kindling.inference.exporting import parity
 from kindling.inference.predictor import load
 from kindling.testing import batches
 from kindling.testing.independence import *  # noqa: F403
@@ -213,6 +211,9 @@ def test_activations_are_computed_again_in_training_alone(case, mode):
 def test_a_model_of_images_is_exported_in_every_format(case, model, export_format, train_run, monkeypatch):
     if "channels" not in case.cfg.data:
         pytest.skip("it takes no images")
+    export = pytest.importorskip("kindling.export").export
+    from kindling.inference.exporting import parity
+
     # One of 64 images is more than a point.
     monkeypatch.setattr(parity, "LARGEST_LOSS", 10)
     shape = [f"data.{key}={case.cfg.data[key]}" for key in ("channels", "image_size", "num_classes")]

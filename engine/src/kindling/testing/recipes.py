@@ -12,11 +12,12 @@ from kindling.config import project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
+from kindling.testing.runs import ONE_BATCH
 from kindling.train import train
 
 RECIPES: list[str] = ConfigFiles(project.current().configs).options("experiment")
 # Half precision is emulated on many processors, and slow.
-SMALL = ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none", "debug=fast"]
+SMALL = ["data.batch_size=8", "trainer=cpu", "trainer.precision=32-true", "logger=none", *ONE_BATCH]
 
 
 @pytest.fixture(params=RECIPES)

@@ -9,6 +9,9 @@ from omegaconf import DictConfig
 
 FAST = ["data=fake", "data.image_size=16", "logger=csv", "trainer=cpu"]
 FAST += ["trainer.max_epochs=2", "trainer.log_every_n_steps=1"]
+# As debug=fast, which a project may have left out.
+ONE_BATCH = [f"trainer.limit_{stage}_batches=1" for stage in ("train", "val", "test")]
+ONE_BATCH += ["trainer.max_epochs=1", "trainer.num_sanity_val_steps=1", "trainer.log_every_n_steps=1"]
 
 
 class Run(NamedTuple):

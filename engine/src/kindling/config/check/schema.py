@@ -24,7 +24,7 @@ REFERENCE: Schema = {"type": "string", "pattern": r"\$\{|^\?\?\?$"}
 JSON_TYPES = {"int": "integer", "float": "number", "bool": "boolean", "str": "string", "Path": "string", "None": "null"}
 # Groups whose files name several nodes.
 NAMED = ("callbacks", "logger", "metrics", "transform")
-# Entries whose files choose from no group.
+# Entries whose files choose from no group; a project may have left some out.
 VERBS = ("evaluate", "export", "predict", "serve")
 # Groups whose files override any other.
 WHOLE = ("experiment", "debug", "sweep")
@@ -35,7 +35,8 @@ def schemas() -> dict[str, Schema]:
     configs = project.current().configs
     files = ConfigFiles(configs)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
-    verbs = {name: yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")) for name in VERBS}
+    there = [name for name in VERBS if (configs / f"{name}.yaml").is_file()]
+    verbs = {name: yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")) for name in there}
     return {
         "config": _whole(files, list(groups)),
         **{name: _plain(_without(found, ("defaults", "trainer"))) for name, found in verbs.items()},

@@ -31,8 +31,6 @@ FIRST_EPOCHS = 3
 FEW = 5
 # The share of an epoch spent waiting for batches.
 TOO_MUCH = 0.5
-# Factor between two learning rates, either way.
-FACTOR = 10.0
 SHARDED = re.compile("fsdp|deepspeed|modelparallel", re.IGNORECASE)
 
 
@@ -144,15 +142,6 @@ def loading_is_short(seen: Seen) -> Iterator[str]:
     else:
         to_do = "take a lighter data.augment" if isinstance(seen.data, DataModule) else "give its loaders more workers"
     yield f"data: waiting for batches took {seen.loading:.0%} of an epoch; usual: below {TOO_MUCH:.0%}; {to_do}"
-
-
-def rate_is_near(given: float, suggested: float, key: str = "optimizer.lr") -> Iterator[str]:
-    """Asked by debug=find_lr, which finds the rate."""
-    if not 1 / FACTOR <= given / suggested <= FACTOR:
-        yield (
-            f"{key}: given {given:g}; usual: within {FACTOR:g} times of what the range test suggests, "
-            f"{suggested:g}; try {key}={suggested:g}"
-        )
 
 
 FIRST_BATCH: tuple[Rule, ...] = (logits_are_no_probabilities, batch_norm_has_a_batch)

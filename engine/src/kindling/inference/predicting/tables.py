@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from kindling.files.names import encodable
 from kindling.files.whole_file import write_whole
 
 if TYPE_CHECKING:
@@ -125,10 +126,6 @@ class Tally:
         for row in rows:
             self.num_rows += 1
             self.num_errors += bool(row[-1])
-
-
-def encodable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def write_csv(stream: IO[str], names: Sequence[str], rows: Iterable[Row]) -> None:
