@@ -49,7 +49,7 @@ def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
                 "a path": processor.pixels(str(file)),
                 "bytes": processor.pixels(content),
                 "an image of Pillow": processor.pixels(image),
-                "serve": pixels_of(content, processor.decoding, 10**7, "image"),
+                "serve": pixels_of(content, processor.decoding.opened, 10**7, "image"),
                 "beside an exported model": alone["Decoding"].of(described).file(str(file)),
             }
             # An array knows neither palette, clear colour nor orientation.

@@ -160,7 +160,7 @@ def test_the_process_that_runs_no_test_need_not_import_torch(suite):
 
 def test_each_benchmark_that_a_page_names_is_one_of_the_script():
     source = (REPOSITORY / "engine" / "scripts" / "benchmark.py").read_text("utf-8")
-    there = set(re.findall(r"\"(\w+)\": \w+\.\w+", source))
+    there = set(re.findall(r"\"(\w+)\": \"\w+\.\w+", source))
     pages = [file.read_text("utf-8") for file in (*DOCUMENTS, *sorted((REPOSITORY / "docs").glob("*.md")))]
     named = {
         name for page in pages for name in re.findall(r"scripts/benchmark\.py (\w+)|^\| `(\w+)`: ", page, re.MULTILINE)

@@ -321,16 +321,18 @@ def test_a_bmp_in_runs_costs_no_time_if_it_has_many_pixels():
     """This one of 3 KB took 4 s."""
     started = time.thread_time()
     with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in"):
-        pixels_of(bmp_in_runs(60_000, 400), Decoding(16, 1), 25_000_000, "images[0]")
+        pixels_of(bmp_in_runs(60_000, 400), Decoding(16, 1).opened, 25_000_000, "images[0]")
     assert time.thread_time() - started < 0.5
 
 
 def test_an_image_of_very_many_rows_is_refused():
     """Each row takes memory of its own: this one of 3 KB took 200 MB."""
     with pytest.raises(Refused, match=r"given more pixels; allowed: 25000000, of them 65535 a side") as raised:
-        pixels_of(encoded(Image.new("1", (1, 5_000_000)), "PNG"), Decoding(16, 1), 25_000_000, "images[0]")
+        pixels_of(encoded(Image.new("1", (1, 5_000_000)), "PNG"), Decoding(16, 1).opened, 25_000_000, "images[0]")
     assert (raised.value.status, raised.value.code) == (413, "image_too_large")
-    assert pixels_of(encoded(Image.new("1", (1, 65_535)), "PNG"), Decoding(16, 1), 25_000_000, "images[0]").shape == (
+    assert pixels_of(
+        encoded(Image.new("1", (1, 65_535)), "PNG"), Decoding(16, 1).opened, 25_000_000, "images[0]"
+    ).shape == (
         16,
         16,
         1,
@@ -351,7 +353,7 @@ def test_an_image_of_very_many_rows_is_refused():
 def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatch):
     monkeypatch.setattr("kindling.inference.serving.pixels.MOST_DECODING_S", 0.05)
     with pytest.raises(Refused, match="takes too long to be decoded; allowed: one that is decoded in") as raised:
-        pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]")
+        pixels_of(image, Decoding(16, 1).opened, 1_000_000, "images[0]")
     assert (raised.value.status, raised.value.code) == (413, "image_too_slow")
 
 
@@ -368,7 +370,7 @@ def test_an_image_that_is_made_to_be_decoded_slowly_is_refused(image, monkeypatc
     ids=["runs", "progressive", "a film behind it", "padding", "TIFF of many strips", "numbers as text"],
 )
 def test_an_image_that_only_looks_slow_is_decoded(image):
-    assert pixels_of(image, Decoding(16, 1), 1_000_000, "images[0]").shape == (16, 16, 1)
+    assert pixels_of(image, Decoding(16, 1).opened, 1_000_000, "images[0]").shape == (16, 16, 1)
 
 
 @pytest.mark.parametrize("form", ["{}", "data:image/png;base64,{}"])
