@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
+from kindling import testing
 from kindling.console import set_up_logging
 from kindling.errors import ConfigError, DivergedError, Interrupted, KindlingError
 from kindling.run_folders import words
@@ -87,3 +89,9 @@ def test_the_first_line_says_what_runs_where_and_the_log_has_the_settings(tmp_pa
     assert "settings: {model: {_target_: m.CNN}, data: " in log.read_text()
     assert "hunter22" not in log.read_text()
     set_up_logging()
+
+
+def test_what_a_command_in_this_process_leaves_is_gone_after_its_test():
+    HydraConfig.instance().cfg = DictConfig({"hydra": {}})
+    testing.pytest_runtest_teardown()
+    assert not HydraConfig.initialized()

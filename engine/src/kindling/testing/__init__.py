@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from kindling.cli.entry import compose
@@ -38,6 +39,11 @@ def pytest_collectstart() -> None:
 
 def pytest_collection_finish() -> None:
     _importing.close()
+
+
+def pytest_runtest_teardown() -> None:
+    # A command that ran in this process leaves its run folder to the runs of the tests behind it.
+    HydraConfig.instance().cfg = None
 
 
 @pytest.fixture(scope="session")
