@@ -39,6 +39,36 @@ def write_safetensors(file, tensors: dict[str, torch.Tensor]) -> None:
     file.write_bytes(struct.pack("<Q", len(text)) + text + numbers)
 
 
+class Tied(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("lacks", ["embed.weight", "head.weight"])
+def test_tied_weights_that_a_file_holds_under_one_name_are_whole(tmp_path, caplog, lacks):
+    caplog.set_level("INFO")
+    given, module = Tied(), Tied()
+    file = tmp_path / "tied.safetensors"
+    write_safetensors(file, {name: each for name, each in given.state_dict().items() if name != lacks})
+    begin_with(module, file, False)
+    assert torch.equal(module.head.weight, given.embed.weight)
+    assert "weights: 2 of the net's 2 tensors fit" in caplog.text
+    assert "missing" not in caplog.text
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_weights_fit_layers_that_wait_for_their_first_input(tmp_path, trains):
+    net = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))
+    net(torch.zeros(1, 7))
+    module = Wrapped()
+    module.model = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))  # pyright: ignore[reportAttributeAccessIssue]
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    begin_with(module, tmp_path / "net.pt", trains)
+    assert all(map(torch.equal, net.state_dict().values(), module.model.state_dict().values()))
+
+
 @pytest.mark.parametrize("within", [None, "state_dict", "model_state_dict", "safetensors"])
 @pytest.mark.parametrize("prefix", ["", "net.", "model.", "module.", "_orig_mod.", "module.net._orig_mod."])
 @pytest.mark.parametrize("kind", [Small, Wrapped])
