@@ -2,16 +2,19 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from kindling.checkpoints import checkpoint
 from kindling.checkpoints.foreign_weights import load_foreign, read_foreign
 from kindling.checkpoints.safetensors import read_safetensors
 from kindling.errors import CheckpointError, ConfigError
 from kindling.training.initial_state import begin_with
+from kindling.training.rebuild import rebuild
 
 DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bfloat16: "BF16"}
 SMALL = ["model=mlp", "model.hidden=[3]", "data.image_size=8", "data.num_images=32", "trainer.max_epochs=1"]
@@ -100,6 +103,16 @@ def test_what_is_missing_and_what_is_left_over_is_said(tmp_path, caplog):
     assert torch.equal(net[2].weight, before)
     with pytest.raises(CheckpointError, match=r"of another model \(6 of the net's 9 tensors fit"):
         load_foreign(net, weights, tmp_path, whole=True)
+
+
+def test_a_checkpoint_whose_weights_are_no_numbers_is_told_of_by_whatever_rebuilds_it(caplog):
+    path = Path(__file__).parent / "old_runs" / "format_5" / "checkpoints" / "best.ckpt"
+    saved = checkpoint.load(path)
+    assert not caplog.messages
+    next(each for each in saved["state_dict"].values() if each.is_floating_point()).view(-1)[0] = torch.nan
+    rebuild(saved, path)
+    assert "warning: weights: 1 of " in caplog.text
+    assert "values are NaN or infinite, in net." in caplog.text
 
 
 def test_weights_of_which_nothing_fits_are_refused(tmp_path):

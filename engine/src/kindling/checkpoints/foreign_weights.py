@@ -95,7 +95,6 @@ def _place(tensor: Tensor) -> Any:
     return id(tensor) if has_none else (tensor.data_ptr(), tensor.shape, tensor.stride())
 
 
-
 def _named(what: str, names: list[str]) -> str:
     return f"; {len(names)} {what}: {named(names)}" if names else ""
 
@@ -103,3 +102,16 @@ def _named(what: str, names: list[str]) -> str:
 def named(names: list[str]) -> str:
     """The first of them."""
     return ", ".join(names[:NUM_NAMES]) + ", ..." * (len(names) > NUM_NAMES)
+
+
+def warn_of_no_numbers(module: nn.Module, path: Path) -> None:
+    """Buffers may be infinite, as masks are."""
+    given = {name: each for name, each in module.named_parameters() if not is_lazy(each) and each.is_floating_point()}
+    counts = {name: each.numel() - int(each.isfinite().sum()) for name, each in given.items()}
+    bad = [name for name, count in counts.items() if count]
+    if bad:
+        total = sum(each.numel() for each in given.values())
+        warn(
+            f"weights: {sum(counts.values()):,} of {total:,} values are NaN or infinite, in {named(bad)}; "
+            f"give another file than {path}"
+        )
