@@ -1,6 +1,8 @@
 """debug=anomaly names the operation whose backward makes the first NaN."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from kindling.config import project
 from kindling.errors import DivergedError, KindlingError
 from kindling.training import task
 from kindling.training.anomaly import _place
+from kindling.training.divergence import Place
+from kindling.training.rollback import advice
 
 SMALL = ["model=mlp", "model.hidden=[8]", "data.image_size=8", "data.num_images=32", "trainer.max_epochs=1"]
 
@@ -64,3 +68,15 @@ def test_without_it_the_run_is_told_by_a_replay(train_run):
 @pytest.mark.needs("debug")
 def test_a_run_without_nan_is_the_same(train_run):
     assert train_run("debug=anomaly", *SMALL).metrics == train_run(*SMALL).metrics
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("the gradient of net.head.bias", "debug=anomaly names the line of code"),
+        ("the loss", "debug=anomaly names the line of code, if its gradient is NaN first"),
+    ],
+)
+def test_debug_anomaly_is_not_said_to_find_what_it_does_not_look_at(tmp_path, what, words):
+    run: Any = SimpleNamespace(folder=tmp_path, config={"on_nan": "stop", "trainer": {"detect_anomaly": False}})
+    assert advice(run, Place(0, 0, 0, f"{what} is NaN or infinite"), []).endswith(f"; {words}")

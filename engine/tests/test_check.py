@@ -294,6 +294,26 @@ def test_a_slip_has_one_answer_that_can_be_typed(problems, lines, told):
     assert error.endswith(told)
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("data.batch_size = 3", "data.batch_size=3"),
+        ("optimizer.lr= 1e-3 seed=1", "optimizer.lr=1e-3"),
+        ("+model.x =[1]", "+model.x=[1]"),
+        ("--batch-size 3", "data.batch_size=..."),
+        ("--max_epochs=2", "trainer.max_epochs=2"),
+    ],
+)
+def test_a_setting_that_is_typed_as_elsewhere_is_one_line(typed, meant):
+    with pytest.raises(ConfigError, match=rf"did you mean {re.escape(meant)}\?$") as caught:
+        check_command_line("train", ["data=fake", "model=mlp", *typed.split(" ")])
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_text_before_another_setting_is_no_setting_typed_apart():
+    check_command_line("train", ["data=fake", "model=mlp", "experiment_name=", "seed=1"])
+
+
 def test_a_hint_for_one_value_of_a_sweep_keeps_the_others(problems):
     (error,), _ = problems("transform=rand,colour_jitter", sweep=True)
     assert error.endswith("did you mean transform=rand,color_jitter?")

@@ -2,16 +2,19 @@
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
+from kindling.checkpoints import checkpoint
 from kindling.checkpoints.foreign_weights import load_foreign, read_foreign
 from kindling.checkpoints.safetensors import read_safetensors
 from kindling.errors import CheckpointError, ConfigError
 from kindling.training.initial_state import begin_with
+from kindling.training.rebuild import rebuild
 
 DTYPES = {torch.float32: "F32", torch.int64: "I64", torch.bfloat16: "BF16"}
 SMALL = ["model=mlp", "model.hidden=[3]", "data.image_size=8", "data.num_images=32", "trainer.max_epochs=1"]
@@ -37,6 +40,36 @@ def write_safetensors(file, tensors: dict[str, torch.Tensor]) -> None:
         numbers += data
     text = json.dumps(header).encode()
     file.write_bytes(struct.pack("<Q", len(text)) + text + numbers)
+
+
+class Tied(LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embed, self.head = nn.Embedding(5, 4), nn.Linear(4, 5, bias=False)
+        self.head.weight = self.embed.weight
+
+
+@pytest.mark.parametrize("lacks", ["embed.weight", "head.weight"])
+def test_tied_weights_that_a_file_holds_under_one_name_are_whole(tmp_path, caplog, lacks):
+    caplog.set_level("INFO")
+    given, module = Tied(), Tied()
+    file = tmp_path / "tied.safetensors"
+    write_safetensors(file, {name: each for name, each in given.state_dict().items() if name != lacks})
+    begin_with(module, file, False)
+    assert torch.equal(module.head.weight, given.embed.weight)
+    assert "weights: 2 of the net's 2 tensors fit" in caplog.text
+    assert "missing" not in caplog.text
+
+
+@pytest.mark.parametrize("trains", [True, False])
+def test_weights_fit_layers_that_wait_for_their_first_input(tmp_path, trains):
+    net = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))
+    net(torch.zeros(1, 7))
+    module = Wrapped()
+    module.model = nn.Sequential(nn.LazyLinear(3), nn.Linear(3, 2))  # pyright: ignore[reportAttributeAccessIssue]
+    torch.save(net.state_dict(), tmp_path / "net.pt")
+    begin_with(module, tmp_path / "net.pt", trains)
+    assert all(map(torch.equal, net.state_dict().values(), module.model.state_dict().values()))
 
 
 @pytest.mark.parametrize("within", [None, "state_dict", "model_state_dict", "safetensors"])
@@ -70,6 +103,16 @@ def test_what_is_missing_and_what_is_left_over_is_said(tmp_path, caplog):
     assert torch.equal(net[2].weight, before)
     with pytest.raises(CheckpointError, match=r"of another model \(6 of the net's 9 tensors fit"):
         load_foreign(net, weights, tmp_path, whole=True)
+
+
+def test_a_checkpoint_whose_weights_are_no_numbers_is_told_of_by_whatever_rebuilds_it(caplog):
+    path = Path(__file__).parent / "old_runs" / "format_5" / "checkpoints" / "best.ckpt"
+    saved = checkpoint.load(path)
+    assert not caplog.messages
+    next(each for each in saved["state_dict"].values() if each.is_floating_point()).view(-1)[0] = torch.nan
+    rebuild(saved, path)
+    assert "warning: weights: 1 of " in caplog.text
+    assert "values are NaN or infinite, in net." in caplog.text
 
 
 def test_weights_of_which_nothing_fits_are_refused(tmp_path):

@@ -1,5 +1,8 @@
 """Each private part of Lightning that the engine leans on still is what it was."""
 
+import logging
+import pickle
+import re
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,10 +16,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.optimization.automatic import Closure
 from lightning.pytorch.strategies.launchers import multiprocessing as spawning
 from torch import nn
+from torch.multiprocessing.spawn import ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
+from kindling.errors import DivergedError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
@@ -445,6 +450,35 @@ def test_recover_gives_a_trainer_the_steps_and_the_best_of_those_that_it_spawned
     assert trainer.global_step == trained.global_step == 6
     assert empty.best_model_path == callback.best_model_path
     assert empty.best_model_score == callback.best_model_score
+
+
+def test_a_spawned_process_works_in_the_same_project_and_says_all_where_the_first_does(tmp_path, monkeypatch):
+    handler = logging.FileHandler(tmp_path / "train.log")
+    handler.setFormatter(logging.Formatter("dated %(message)s"))
+    root = logging.getLogger()
+    monkeypatch.setattr(root, "handlers", [handler])
+    state = pickle.dumps(WholeCheckpointIO())
+    monkeypatch.setattr(root, "handlers", [])
+    # A process that is spawned begins with those of Python.
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    with warnings.catch_warnings():
+        assert "carried" not in vars(pickle.loads(state))
+        logging.getLogger("kindling").warning("an epoch")
+        logging.captureWarnings(False)
+    for each in (handler, *root.handlers):
+        each.close()
+    assert (tmp_path / "train.log").read_text() == "dated an epoch\n"
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind"),
+    [("kindling.errors.DivergedError: train/loss: is NaN", DivergedError), ("RuntimeError: [enforce]", RuntimeError)],
+)
+def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind):
+    with pytest.raises(kind, match=f"^{re.escape(raised.partition(': ')[2])}$"), launched.errors_of_spawned():
+        raise ProcessRaisedException(f"-- Process 1:\nTraceback:\n  File a, line 1\n{raised}\n\n", 1, 7)
+    with pytest.raises(ProcessRaisedException), launched.errors_of_spawned():
+        raise ProcessRaisedException("my.errors.Own: no", 1, 7)
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

@@ -430,7 +430,7 @@ def test_a_signal_while_torch_is_imported_ends_the_run_as_interrupted(tmp_path):
         process.send_signal(signal.SIGTERM)
         words = process.communicate(timeout=FULL_S)[1]
     assert process.returncode == 143
-    assert words == "interrupted by SIGTERM\n"
+    assert words == "interrupted by SIGTERM\nnothing was saved yet\n"
     record = json.loads((only_run(tmp_path) / "run.json").read_text())
     assert (record["status"], record["reason"]) == ("interrupted", "Interrupted: SIGTERM")
 

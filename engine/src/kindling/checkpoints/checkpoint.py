@@ -17,13 +17,12 @@ from kindling.checkpoints.content import problems, with_own_files
 from kindling.checkpoints.pretrained import refuse_other_kinds
 from kindling.checkpoints.values import faults_of_values
 from kindling.checkpoints.writable import keep_plain_arguments, os_error, refuse_objects
-from kindling.config import project
 from kindling.config.renames import FORMAT
 from kindling.config.targets import absolute, relative
 from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
-from kindling.lightning_internals.launched import is_handed_over
+from kindling.lightning_internals import launched
 from kindling.run_folders.best import best_file
 
 DESCRIPTION = "description"
@@ -192,15 +191,15 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self._are_described: set[Path] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        """Take the project, whose targets a checkpoint may name, along into a process that is spawned."""
-        return {**vars(self), "root": project.current().root}
+        """Take the project, whose targets a checkpoint may name, and train.log along into a process that is spawned."""
+        return {**vars(self), "carried": launched.carried()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        project.use(state.pop("root"))
+        launched.take_up(state.pop("carried"))
         vars(self).update(state)
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        if is_handed_over(Path(path)):
+        if launched.is_handed_over(Path(path)):
             return torch.load(path, weights_only=True, map_location="cpu")
         saved = load(Path(path))
         for key, state in saved.get("callbacks", {}).items():

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from kindling.checkpoints.checkpoint import read
 from kindling.checkpoints.pretrained import refuse_other_kinds
@@ -78,7 +79,20 @@ def load_foreign(net: nn.Module, weights: dict[str, Tensor], path: Path, *, whol
 def _fitting(own: dict[str, Tensor], given: dict[str, Tensor], own_prefix: str, prefix: str) -> dict[str, str]:
     """The names in the file of the net's tensors, where both have these prefixes."""
     others = {name: prefix + name.removeprefix(own_prefix) for name in own if name.startswith(own_prefix)}
-    return {name: each for name, each in others.items() if each in given and given[each].shape == own[name].shape}
+    fitting = {name: each for name, each in others.items() if each in given and _fits(own[name], given[each])}
+    # Tied weights may be saved under one name.
+    saved = {_place(own[name]): each for name, each in fitting.items()}
+    return {name: saved[_place(each)] for name, each in own.items() if _place(each) in saved} | fitting
+
+
+def _fits(own: Tensor, given: Tensor) -> bool:
+    return is_lazy(own) or own.shape == given.shape
+
+
+def _place(tensor: Tensor) -> Any:
+    """Where its numbers are, which tied weights share."""
+    has_none = is_lazy(tensor) or not tensor.data_ptr()
+    return id(tensor) if has_none else (tensor.data_ptr(), tensor.shape, tensor.stride())
 
 
 def _named(what: str, names: list[str]) -> str:
@@ -88,3 +102,16 @@ def _named(what: str, names: list[str]) -> str:
 def named(names: list[str]) -> str:
     """The first of them."""
     return ", ".join(names[:NUM_NAMES]) + ", ..." * (len(names) > NUM_NAMES)
+
+
+def warn_of_no_numbers(module: nn.Module, path: Path) -> None:
+    """Buffers may be infinite, as masks are."""
+    given = {name: each for name, each in module.named_parameters() if not is_lazy(each) and each.is_floating_point()}
+    counts = {name: each.numel() - int(each.isfinite().sum()) for name, each in given.items()}
+    bad = [name for name, count in counts.items() if count]
+    if bad:
+        total = sum(each.numel() for each in given.values())
+        warn(
+            f"weights: {sum(counts.values()):,} of {total:,} values are NaN or infinite, in {named(bad)}; "
+            f"give another file than {path}"
+        )

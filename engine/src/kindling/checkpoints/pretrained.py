@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from kindling.checkpoints.values import is_of_kind
 from kindling.errors import CheckpointError
@@ -32,7 +33,7 @@ def refuse_other_kinds(module: nn.Module, weights: dict[str, Any], path: Path) -
     """
     for name, own in module.state_dict().items():
         given = weights.get(name)
-        if isinstance(own, Tensor) and isinstance(given, Tensor) and not is_of_kind(given, own):
+        if isinstance(own, Tensor) and isinstance(given, Tensor) and not (is_lazy(own) or is_of_kind(given, own)):
             raise CheckpointError(
                 f"{path}: given {given.dtype} ({given.layout}) as {name}; allowed: {own.dtype}; use another checkpoint"
             )

@@ -1,9 +1,12 @@
 """The arguments of a command, checked before Hydra reads them."""
 
 import argparse
+import re
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
 
+from omegaconf import DictConfig, OmegaConf
 from yaml import YAMLError
 
 from kindling.cli.saved_again import as_primary, is_saved
@@ -20,6 +23,8 @@ from kindling.process import surroundings, terminal
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
+# A key, a = with blanks, and a value that is no setting of its own.
+APART = re.compile(r"(?:^|(?<= ))([+~]{0,2}[a-zA-Z][\w/]*(?:\.\w+)*)(?: += *|= +)([^\s=]+)(?![^ ])")
 GROUPS_TYPED_AS_FLAGS = ("experiment", "data", "model", "optimizer", "trainer", "seed")
 
 
@@ -64,6 +69,7 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         return flags_first
 
     folder = Path(given.config_path or project.current().configs).absolute()
+    refuse(list(_typed_apart(arguments)))
     refuse(list(_misplaced(given, folder)))
     sweep = given.multirun or "hydra.mode=MULTIRUN" in given.overrides
     with Composer(given.config_name, folder, given.config_dir) as composer:
@@ -72,7 +78,8 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
             printed = composition.print_help(composer, groups, given.overrides, resolve=given.resolve)
             return None if printed else flags_first
         check = Check(composer, sweep=sweep)
-        problems = [*_flag_faults(parser, given, unknown), *check.run(given.overrides), *_package_faults(given, check)]
+        found = check.run(_without_values_of(unknown, arguments, given.overrides))
+        problems = [*_flag_faults(parser, given, unknown, check), *found, *_package_faults(given, check)]
     refuse(problems)
     for line in surroundings.set_right_for(next(iter(check.configs), {}).get("trainer")):
         terminal.say(f"warning: {line}")
@@ -106,6 +113,17 @@ def _parse(parser: argparse.ArgumentParser, name: str, arguments: list[str]) -> 
     return given, [argument for argument in unknown if argument.startswith("-")]
 
 
+def _typed_apart(arguments: Sequence[str]) -> Iterator[Fault]:
+    """Settings with blanks around their =, which the shell cuts there."""
+    line = " ".join(arguments)
+    for found in APART.finditer(line):
+        # An argument may hold blanks of its own, which a quote has kept.
+        if not any(found[0] in each for each in arguments):
+            yield Fault(
+                found[1], "blanks around its =", "key=value, such as optimizer.lr=0.01", f"{found[1]}={found[2]}"
+            )
+
+
 def _misplaced(given: argparse.Namespace, folder: Path) -> Iterator[Fault]:
     """Folders that are not there, and a primary config that is not in its folder."""
     for flag, each in (("--config-path", given.config_path), ("--config-dir", given.config_dir)):
@@ -133,7 +151,15 @@ def _package_faults(given: argparse.Namespace, check: Check) -> list[Fault]:
     return [Fault("--package", given.package, "a node of the config", near)]
 
 
-def _flag_faults(parser: argparse.ArgumentParser, given: argparse.Namespace, unknown: Sequence[str]) -> list[Fault]:
+def _without_values_of(flags: Sequence[str], arguments: Sequence[str], overrides: list[str]) -> list[str]:
+    """Overrides without what stands behind an unknown flag as its value."""
+    values = {value for flag, value in pairwise(arguments) if flag in flags and "=" not in flag + value}
+    return [each for each in overrides if each not in values]
+
+
+def _flag_faults(
+    parser: argparse.ArgumentParser, given: argparse.Namespace, unknown: Sequence[str], check: Check
+) -> list[Fault]:
     faults = []
     actions = [f"--{name}" for name in ("run", "multirun", "cfg", "info") if getattr(given, name)]
     if len(actions) > 1:
@@ -142,12 +168,16 @@ def _flag_faults(parser: argparse.ArgumentParser, given: argparse.Namespace, unk
         faults.append(Fault("--resolve", "without --cfg", "--cfg job --resolve"))
 
     known = [flag for action in parser._actions for flag in action.option_strings if flag.startswith("--")]
-    return [*faults, *(_unknown_flag(flag, known) for flag in unknown)]
+    config = next(iter(check.configs), OmegaConf.create())
+    return [*faults, *(_unknown_flag(flag, known, config) for flag in unknown)]
 
 
-def _unknown_flag(flag: str, known: list[str]) -> Fault:
+def _unknown_flag(flag: str, known: list[str], config: DictConfig) -> Fault:
     without = flag.lstrip("-")
     key = without.partition("=")[0]
     near = nearest(key, GROUPS_TYPED_AS_FLAGS)
-    meant = without if near == key else nearest(flag, known) or f"{near}=..." * bool(near)
+    # As other commands have it: --batch-size=3.
+    setting = keys.similar(config, key.replace("-", "_")) if len(key) > 1 and near != key else ""
+    setting = setting and f"{setting}={without.partition('=')[2] or '...'}"
+    meant = without if near == key else nearest(flag, known, 0.75) or setting or f"{near}=..." * bool(near)
     return Fault(flag, "an unknown flag", f"key=value, or one of {', '.join(known)}", meant)

@@ -1,6 +1,10 @@
 """The processes that Lightning launches: for ddp by the same command again, for ddp_spawn from this process."""
 
+import builtins
+import logging
+import re
 import signal
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,9 +12,17 @@ from typing import Any
 
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
+from torch.multiprocessing.spawn import ProcessRaisedException
+
+from kindling import errors
+from kindling.config import project
+from kindling.console import set_up_logging
+from kindling.lightning_internals.warnings import RARE_LOGS
 
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
+# The end of a traceback, which is all that comes of an error of such a process.
+RAISED = re.compile(r"^(kindling\.errors\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
 
 
 @contextmanager
@@ -44,3 +56,42 @@ def recover(trainer: Trainer, saved: dict[str, Any]) -> None:
         state = saved["callbacks"].get(callback.state_key)
         if state:
             callback.load_state_dict(state)
+
+
+def carried() -> dict[str, Any]:
+    """What a process that is spawned needs of this one, beside what it computes with."""
+    files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    return {"root": project.current().root, "files": files, "dated": _format_of_files()}
+
+
+def take_up(state: dict[str, Any]) -> None:
+    """Work in the project of the process that spawned this one, and say what it would say where it would."""
+    project.use(state["root"])
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    set_up_logging()
+    logging.captureWarnings(True)
+    warnings.filterwarnings("ignore", RARE_LOGS)
+    for name in state["files"]:
+        handler = logging.FileHandler(name, encoding="utf-8", errors="backslashreplace")
+        handler.setFormatter(logging.Formatter(state["dated"]))
+        root.addHandler(handler)
+
+
+def _format_of_files() -> str | None:
+    formatters = [each.formatter for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
+    return next((each._fmt for each in formatters if each), None)
+
+
+@contextmanager
+def errors_of_spawned() -> Iterator[None]:
+    """Raise an error of a process that was spawned as what it was there, so that it is said as in this one."""
+    try:
+        yield
+    except ProcessRaisedException as error:
+        found = RAISED.search(str(error).rstrip())
+        kind = getattr(errors if found[1] else builtins, found[2], None) if found else None
+        if not (found and isinstance(kind, type) and issubclass(kind, Exception)):
+            raise
+        raise kind(found[3]) from error

@@ -24,6 +24,7 @@ from kindling.training.failures import explained, naming_checkpoint, naming_misf
 from kindling.training.machine import device_of
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
+from kindling.training.results import reached_limit
 from kindling.training.rollback import advice, can_roll_back, culprit
 from kindling.training.start import starting_point
 from kindling.training.task import Task
@@ -82,6 +83,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         signals.deferred(resume_callback(trainer)),
         group.made_within_hearing(),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
+        launched.errors_of_spawned(),
     ):
         trainer.fit(task, data, ckpt_path=path, weights_only=True)
     if launched.are_spawned(trainer):
@@ -102,6 +104,7 @@ def recover(trainer: Trainer, run: RunRecord) -> None:
     end = resume_files.newest_whole(run.folder)
     if end:
         launched.recover(trainer, end.content)
+        trainer.should_stop = reached_limit(trainer) is None
         restore_loggers(trainer.loggers, end.content[PROGRESS]["loggers"])
 
 

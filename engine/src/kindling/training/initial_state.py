@@ -4,14 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningModule
-from torch import nn
-from torch.nn.parameter import is_lazy
 
 from kindling.checkpoints import checkpoint
 from kindling.checkpoints.checkpoint import Saved
-from kindling.checkpoints.foreign_weights import load_foreign, named, read_foreign
+from kindling.checkpoints.foreign_weights import load_foreign, read_foreign, warn_of_no_numbers
 from kindling.checkpoints.pretrained import load_all_but_head, refuse_other_kinds
-from kindling.console import report, warn
+from kindling.console import report
 from kindling.errors import CheckpointError
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.fork import lr_factor
@@ -52,19 +50,6 @@ def begin_with(task: LightningModule, path: Path, trains: bool) -> None:
     else:
         load_foreign(task.net if isinstance(task, Task) else task, weights, path, whole=not trains)
     warn_of_no_numbers(task, path)
-
-
-def warn_of_no_numbers(module: nn.Module, path: Path) -> None:
-    """Buffers may be infinite, as masks are."""
-    given = {name: each for name, each in module.named_parameters() if not is_lazy(each) and each.is_floating_point()}
-    counts = {name: each.numel() - int(each.isfinite().sum()) for name, each in given.items()}
-    bad = [name for name, count in counts.items() if count]
-    if bad:
-        total = sum(each.numel() for each in given.values())
-        warn(
-            f"weights: {sum(counts.values()):,} of {total:,} values are NaN or infinite, in {named(bad)}; "
-            f"give another file than {path}"
-        )
 
 
 def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> None:

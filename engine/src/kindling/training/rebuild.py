@@ -9,6 +9,7 @@ from torch import nn
 from kindling.checkpoints.checkpoint import DESCRIPTION, load_weights
 from kindling.checkpoints.described import build, section
 from kindling.checkpoints.downloads import no_downloads
+from kindling.checkpoints.foreign_weights import warn_of_no_numbers
 from kindling.checkpoints.trial_build import build_for
 from kindling.config import given
 from kindling.config.composition import instantiate
@@ -34,6 +35,7 @@ def rebuild(saved: dict[str, Any], path: Path) -> LightningModule:
         task = build_for(saved["state_dict"], path, lambda: task_of(saved[DESCRIPTION], saved["state_dict"]))
     assert isinstance(task, LightningModule)
     load_weights(task, saved["state_dict"], path)
+    warn_of_no_numbers(task, path)
     return task
 
 

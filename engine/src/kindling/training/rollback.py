@@ -42,5 +42,7 @@ def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> str:
     if run.config["on_nan"] != "rollback" and place and place.batch is not None:
         words[-1] += ", or leave such batches out with on_nan=rollback" + " and resume=" * kept
     if not run.config["trainer"]["detect_anomaly"] and not (place and place.is_input):
-        words.append("debug=anomaly names the line of code")
+        # It looks at the backward pass alone.
+        in_backward = place is None or "gradient" in place.what
+        words.append(f"debug=anomaly names the line of code{'' if in_backward else ', if its gradient is NaN first'}")
     return "; ".join(words)

@@ -47,7 +47,9 @@ def beyond(annotation: ast.expr | None, value: Any) -> str:
 
 def describe(annotation: ast.expr) -> str:
     """What an annotation allows, in words."""
-    words = [_describe_one(part) for part in options(annotation)]
+    # The items of a list would seem to be what follows them.
+    parts = sorted(options(annotation), key=lambda part: name_of(unwrapped(part)[0]) in LISTS)
+    words = [_describe_one(part) for part in parts]
     return " or ".join(dict.fromkeys(word for word in words if word))
 
 

@@ -46,7 +46,7 @@ def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
         return _without_value(line, keys)
     if not key.lstrip("+~") or not re.fullmatch(r"[+~]{0,2}[\w$/@-]+(\.[\w$-]+)*", key, re.ASCII):
         meant = re.sub(r"\.+", ".", key.strip().strip(".").replace(" ", ""))
-        return Fault(line, f"the key {key!r}", EXAMPLE, f"{meant}={value}" if meant else "")
+        return Fault(line, f"the key {key!r}", EXAMPLE, f"{meant}={value.strip()}" if meant else "")
     unbalanced = _unbalanced(value)
     if unbalanced:
         return Fault(key, value, unbalanced, "" if value[0] in OPENING else quoted(key, value, parse))
