@@ -114,7 +114,7 @@ def test_a_value_is_held_against_an_annotation(annotation, right, wrong):
 
 def test_an_annotation_is_told_in_words():
     words = annotations.describe(ast.parse("Optional[Union[int, list[float], Tensor]]", mode="eval").body)
-    assert words == "a whole number or a list, each item a number or null"
+    assert words == "a whole number or null or a list, each item a number"
 
 
 MODULE = """
