@@ -22,7 +22,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import kindling.train  # noqa: F401
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.trials import ENDS, read_trials
-from kindling.sweeps import claims
+from kindling.sweeps import claims, sweep
 from kindling.sweeps.pruning import Pruning
 from kindling.sweeps.sweep import Sweep
 from kindling.testing.commands import Fork
@@ -66,7 +66,7 @@ POINTS = (
     # Ended, and not looked at; of all trials.
     Point(Sweep, "_end", True, 2),
     Point(Sweep, "_end", False),
-    Point(Sweep, "_conclude", True),
+    Point(sweep, "conclude", True),
 )
 
 
