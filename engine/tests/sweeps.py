@@ -127,8 +127,6 @@ def kill_until_done(logs: Path, chance: random.Random, points: list[Point], whol
                 os.kill(command.process.pid or 0, signum)
         command.process.join(100)
         killed.append(f"{signum.name} {point or 'anywhere'}: {command.process.exitcode}")
-        # Forked trials end with the sweep, after a checkpoint.
-        time.sleep(0.5)
     return Command(logs).result().returncode, killed
 
 

@@ -141,8 +141,8 @@ def test_the_jobs_of_a_large_grid_are_not_all_composed_before_the_first(monkeypa
 
 @pytest.mark.slow
 def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path):
-    lines = ["data=fake", "model=mlp", "test=false", "logger=csv", "trainer=ddp_cpu", "sweep=grid", "seed=0,1"]
-    lines += ["trainer.max_epochs=20", f"paths.logs={tmp_path}"]
+    lines = ["data=fake", "model=mlp", "test=false", "logger=csv", "trainer=ddp_cpu", "trainer.max_epochs=20"]
+    lines += ["sweep=grid", "sweep.pruner=asha", "optimizer.lr=0.001,1e-9", f"paths.logs={tmp_path}"]
     lines += ["callbacks.resume_checkpoint.every_n_steps=3"]
     fork = Fork(tmp_path, "train.py", "-m", *lines)
     wait_for(tmp_path, "step_*.ckpt")
@@ -151,7 +151,7 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     again = Fork(tmp_path, "train.py", "-m", *lines).result(timeout_s=300)
     assert again.returncode == 0, again.stderr
     trials = read_trials(tmp_path / "sweeps" / "default_grid")
-    assert [trial.state for trial in trials] == ["finished"] * 2
+    assert [trial.state for trial in trials] == ["finished", "pruned"]
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"
