@@ -412,6 +412,7 @@ FAULTS = [
     Fault("engine/src/kindling/sweeps/ending.py", "BEST.fullmatch(file.name) and ", ""),
     Fault("engine/src/kindling/sweeps/claims.py", 'return trial is None or trial.state == "open"', "return False"),
     Fault("engine/src/kindling/sweeps/claims.py", "if int(folder.name) >= self.most:", "if False:"),
+    Fault("engine/src/kindling/sweeps/claims.py", "if _is_ending(folder):", "if False:"),
     Fault("engine/src/kindling/sweeps/pruning.py", "if loops.may_stop(trainer) and", "if"),
     Fault("engine/src/kindling/sweeps/pruners.py", "made.number = each", "pass"),
     Fault("engine/src/kindling/config/params.py", "not any(key in left for key, _ in param.when)", "True"),

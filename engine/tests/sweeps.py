@@ -22,7 +22,8 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import kindling.train  # noqa: F401
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.trials import ENDS, read_trials
-from kindling.sweeps import claims, sweep
+from kindling.sweeps import claims
+from kindling.sweeps import sweep as loop
 from kindling.sweeps.pruning import Pruning
 from kindling.sweeps.sweep import Sweep
 from kindling.testing.commands import Fork
@@ -66,8 +67,9 @@ POINTS = (
     # Ended, and not looked at; of all trials.
     Point(Sweep, "_end", True, 2),
     Point(Sweep, "_end", False),
-    Point(sweep, "conclude", True),
+    Point(loop, "conclude", True),
 )
+assert all(hasattr(each.owner, each.name) for each in POINTS)
 
 
 class Command(Fork):
@@ -127,9 +129,7 @@ def kill_until_done(logs: Path, chance: random.Random, points: list[Point], whol
                 os.kill(command.process.pid or 0, signum)
         command.process.join(100)
         killed.append(f"{signum.name} {point or 'anywhere'}: {command.process.exitcode}")
-        # Forked trials end with the sweep, after a checkpoint.
-        time.sleep(0.5)
-    return Command(logs).result().returncode, killed
+    return Command(logs).result(timeout_s=300).returncode, killed
 
 
 def compare(folder: Path, *, sweeps: int, seed: int) -> int:

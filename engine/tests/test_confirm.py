@@ -134,6 +134,14 @@ def test_the_seeds_are_above_those_of_the_sweep(tmp_path):
     assert [config.seed for config in check.configs] == [2_000_001, 1_000_000_000]
 
 
+def test_the_configs_of_a_sweep_are_those_of_its_confirmation_too(tmp_path):
+    given = ["--config-dir=/more", "hydra.searchpath=[file:///other]", "--multirun"]
+    sweep = write_sweep(tmp_path / "s", some(), overrides=["experiment=mine"], configs=given)
+    project.use(PROJECT)
+    for arm in arms(sweep):
+        assert confirmation.command_of(arm, 5, 1)[2:6] == ["-m", *given[:2], "experiment=mine"]
+
+
 @pytest.mark.needs("trackers")
 @pytest.mark.parametrize(
     ("arguments", "more", "said"),

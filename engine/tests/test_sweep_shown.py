@@ -137,6 +137,10 @@ def test_a_file_that_describes_no_sweep_is_refused(capsys, tmp_path, more):
     code, lines, error = shown(capsys, write_sweep(tmp_path / "s", some(), **more))
     assert (code, lines) == (2, [])
     assert "holds no sweep; allowed: a folder below logs/sweeps" in error
+    (tmp_path / "sweep.json").write_text("{")
+    code, _, error = shown(capsys, tmp_path)
+    assert code == 2
+    assert "; allowed: the file as its sweep wrote it; put it back, or remove the folder and run the sweep a" in error
 
 
 def test_a_sweep_without_results_has_words_instead_of_pictures(capsys, tmp_path):

@@ -243,6 +243,15 @@ def test_the_check_looks_at_each_value_and_not_at_the_product():
             "recipe, with optimizer.momentum: {space: 'interval.0.5,0.9.', when: {optimizer: sgd}}$",
         ),
         (["-m", "optimizer=adamw,sgd", "optimizer.momentum=0.5"], "momentum: {space: 'choice.0.5.', when: {optimizer:"),
+        (
+            ["-m", "sweep=optuna", "optimizer=adamw,sgd", "+optimizer.momentum=0.5,0.9"],
+            "^optimizer.momentum: given a setting that optimizer=adamw does not have; allowed: sweep.params of a "
+            "recipe, with optimizer.momentum: {space: '0.5,0.9', when: {optimizer: sgd}}$",
+        ),
+        (
+            ["-m", "optimizer=adamw,sgd", "+optimizer.amsgrad=true,false"],
+            r"amsgrad: given .* optimizer=sgd does not have; .* with \+optimizer.amsgrad: {space: 'true,false'",
+        ),
     ],
 )
 def test_a_sweep_that_cannot_be_is_refused_by_name(arguments, said):
@@ -300,6 +309,9 @@ def test_a_recipe_may_have_a_sweep(arguments, said):
         ("sweep: 5", "sweep: given 5; allowed: settings below it; an option is chosen by a defaults list"),
         ("sweep: optuna", "sweep: given 'optuna'; allowed: settings below it; an option is chosen by a defaults list"),
         ("sweep: {params: {seed: 'choice()'}}", "seed: given choice(); allowed: choice(a, b, ...)"),
+        ("sweep: {params: [seed]}", "sweep.params: given a list; allowed: settings, such as name: value ("),
+        ("optimizer: [adamw]\nsweep: {params: {}}", "optimizer: given a list; allowed: settings, such as name: "),
+        ("data: {mean: {a: 1}}\nsweep: {params: {}}", "data.mean: given settings; allowed: a list, such as ["),
     ],
 )
 def test_a_recipe_that_gives_a_sweep_no_settings_is_refused(tmp_path, written, said):

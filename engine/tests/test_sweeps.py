@@ -254,6 +254,20 @@ def test_a_trial_of_another_process_is_waited_for_and_taken_up_if_that_dies(tmp_
     assert (trial.number, trial.params) == (0, {"seed": "1"})
 
 
+def test_a_run_that_outlives_its_sweep_is_waited_for_before_the_next_trial_is_asked_for(tmp_path):
+    write_trial(trial_of(tmp_path / "0", {"seed": "0"}, status="running"))
+    claims = Claims(Trials(tmp_path), OmegaConf.create(), SETTINGS | {"sampler": "grid"}, space_of("seed=0,1"), 2)
+    run, claim = RunLock(tmp_path / "0"), RunLock(tmp_path / "0", CLAIM)
+    run.acquire()
+    assert claims.next() is None
+    assert claims.elsewhere() == [0]
+    claim.acquire()
+    trial, other = claims.next() or pytest.fail("nothing was left")
+    assert trial.number == 1
+    for lock in (run, claim, other):
+        lock.release()
+
+
 def test_the_same_command_again_goes_on_and_another_space_is_refused(tmp_path):
     assert sweep(tmp_path, "sweep=random", "sweep.n_trials=1", "optimizer.lr=interval(0.001,0.01)").returncode == 0
     folder = tmp_path / "logs" / "sweeps" / "default_random"

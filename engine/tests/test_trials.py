@@ -5,6 +5,7 @@ import pickle
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from kindling.config.rules.sweep_rules import gpus_of_trials_are_named
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import gpus, ranks
 from kindling.run_folders.trials import read_trials
-from kindling.sweeps.commands import command_of, environment_of, gpus_of, needs_a_command
+from kindling.sweeps.commands import command_of, environment_of, gpus_of, needs_a_command, where_configs_are
 from kindling.sweeps.grid import naming_launcher
 from kindling.sweeps.jobs import Jobs
 from kindling.sweeps.launchers import OWN
@@ -67,9 +68,19 @@ def test_the_command_of_a_trial_is_what_a_person_would_type_without_what_belongs
     config = OmegaConf.create({"hydra": {"overrides": {"hydra": of_hydra}}})
     command = command_of(config, tmp_path / "it's" / "3", ["model=mlp", "seed=1"])
     assert command[1:] == [
-        *("train.py", "--config-dir=more", "hydra.verbose=true", "model=mlp", "seed=1", "sweep=none"),
+        *(
+            "train.py",
+            f"--config-dir={Path('more').absolute()}",
+            "hydra.verbose=true",
+            "model=mlp",
+            "seed=1",
+            "sweep=none",
+        ),
         *(f"hydra.run.dir='{tmp_path}/it\\'s/3'", "resume=auto"),
     ]
+    of_hydra += ["hydra.searchpath=[file:///more]"]
+    config = OmegaConf.create({"hydra": {"overrides": {"hydra": of_hydra}}})
+    assert where_configs_are(config) == [f"--config-dir={Path('more').absolute()}", "hydra.searchpath=[file:///more]"]
     environment = environment_of("5")
     assert environment["CUDA_VISIBLE_DEVICES"] == "5"
     assert not {"KINDLING_FIRST_PID", "HYDRA_FULL_ERROR"} & environment.keys()
@@ -141,8 +152,8 @@ def test_the_jobs_of_a_large_grid_are_not_all_composed_before_the_first(monkeypa
 
 @pytest.mark.slow
 def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path):
-    lines = ["data=fake", "model=mlp", "test=false", "logger=csv", "trainer=ddp_cpu", "sweep=grid", "seed=0,1"]
-    lines += ["trainer.max_epochs=20", f"paths.logs={tmp_path}"]
+    lines = ["data=fake", "model=mlp", "test=false", "logger=csv", "trainer=ddp_cpu", "trainer.max_epochs=20"]
+    lines += ["sweep=grid", "sweep.pruner=asha", "optimizer.lr=0.001,1e-9", f"paths.logs={tmp_path}"]
     lines += ["callbacks.resume_checkpoint.every_n_steps=3"]
     fork = Fork(tmp_path, "train.py", "-m", *lines)
     wait_for(tmp_path, "step_*.ckpt")
@@ -151,7 +162,7 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     again = Fork(tmp_path, "train.py", "-m", *lines).result(timeout_s=300)
     assert again.returncode == 0, again.stderr
     trials = read_trials(tmp_path / "sweeps" / "default_grid")
-    assert [trial.state for trial in trials] == ["finished"] * 2
+    assert [trial.state for trial in trials] == ["finished", "pruned"]
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"

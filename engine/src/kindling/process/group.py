@@ -22,10 +22,10 @@ def lead() -> None:
         os.setpgid(0, 0)
 
 
-def adopt() -> None:
+def adopt(*, yes: bool = True) -> None:
     """Let this process see the end of all that belongs to its groups, where the system can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
+        ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, int(yes))
 
 
 def send(group: int, signum: int) -> bool:

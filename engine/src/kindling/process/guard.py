@@ -13,28 +13,51 @@ class Guard:
     """Ends what it was told of once this process has ended, however that came about.
 
     A trial would get the signal of `parent.die_with` alone: one that is stopped or stuck would stay for ever.
+
+    Attributes:
+        pid: of the small process.
     """
 
     def __init__(self) -> None:
+        self._groups: set[int] = set()
+        self._start()
+
+    def _start(self) -> None:
         ear, self._mouth = os.pipe()
-        if os.fork() == 0:
-            os.close(self._mouth)
+        self.pid = os.fork()
+        if self.pid == 0:
             try:
+                os.close(self._mouth)
                 _stay_apart()
                 _end(_heard(ear))
             finally:
                 os._exit(0)
         os.close(ear)
+        for each in self._groups:
+            self._say(each)
 
     def watch(self, pid: int) -> None:
-        os.write(self._mouth, f"{pid}\n".encode())
+        self._groups.add(pid)
+        self._say(pid)
 
     def forget(self, pid: int) -> None:
-        os.write(self._mouth, f"-{pid}\n".encode())
+        self._groups.discard(pid)
+        self._say(-pid)
+
+    def renew(self) -> None:
+        """Start another small process if somebody has killed it."""
+        if os.waitpid(self.pid, os.WNOHANG)[0]:
+            self.close()
+            self._start()
 
     def close(self) -> None:
         """In a process that was forked from the one that is watched."""
         os.close(self._mouth)
+
+    def _say(self, number: int) -> None:
+        # The next one, of `renew`, is told again.
+        with suppress(BrokenPipeError):
+            os.write(self._mouth, f"{number}\n".encode())
 
 
 def _stay_apart() -> None:

@@ -23,6 +23,7 @@ SWEEP_FILE, TRIAL_FILE = "sweep.json", "trial.json"
 MOST_OF_TRIAL, MOST_OF_METRICS = 1_000_000, 200_000_000
 # A folder of another name, such as 007, is no trial's.
 NUMBER = re.compile(r"0|[1-9][0-9]{0,8}")
+RESTORE = "allowed: the file as its sweep wrote it; put it back, or remove the folder and run the sweep anew"
 # How a trial can have ended.
 ENDS = ("finished", "pruned", "failed")
 
@@ -178,9 +179,9 @@ def read_sweep(sweep: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(read_text(file, MOST_OF_TRIAL))
     except (OSError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{file}: {error}; remove the folder, or give sweep.name=NEW") from None
+        raise ConfigError(f"{file}: {error}; {RESTORE}") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{file}: holds no sweep; remove the folder, or give sweep.name=NEW")
+        raise ConfigError(f"{file}: holds no sweep; {RESTORE}")
     return content
 
 

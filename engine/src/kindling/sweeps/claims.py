@@ -33,13 +33,16 @@ class Claims:
         self.trials, self.config, self.settings, self.space, self.most = trials, config, settings, space, most
 
     def next(self) -> tuple[Trial, RunLock] | None:
-        """A trial that nobody works on: one that was begun, or a new one; None if there is none left."""
+        """A trial that nobody works on: one that was begun, or a new one; None if there is none, or none yet."""
         for folder in self.trials.folders():
             # Somebody has put it there, or had more trials.
             if int(folder.name) >= self.most:
                 break
             found = self.trials.of(folder)
             if found is None or found.state == "open":
+                if _is_ending(folder):
+                    # With its outcome, another trial would be asked for.
+                    return None
                 claim = _claimed(folder)
                 # Meanwhile another process may have ended it.
                 found = self.trials.of(folder)
@@ -97,6 +100,11 @@ class Claims:
                 # As the space has it, so that a sampler learns from it.
                 found[param.key] = param.spelled(value) or text_of(value)
         return found
+
+
+def _is_ending(folder: Path) -> bool:
+    """Whether a run goes on whose sweep has died, which ends it."""
+    return is_held(folder) and not is_held(folder, CLAIM)
 
 
 def _claimed(folder: Path) -> RunLock | None:

@@ -13,6 +13,7 @@ from kindling.errors import ConfigError
 from kindling.process.gpus import VISIBLE, has_accelerator, visible_gpus
 
 FLAGS = ("config_path", "config_name", "config_dir")
+SEARCH = "hydra.searchpath="
 # Of the sweep, and not of a trial.
 OF_A_SWEEP = ("hydra.sweep", "hydra.mode=", "hydra.launcher", "hydra/sweeper", "hydra/launcher")
 
@@ -25,6 +26,17 @@ def needs_a_command(config: DictConfig) -> bool:
     return not is_on_cpu or devices not in (1, "1") or trainer.get("strategy", "auto") != "auto"
 
 
+def where_configs_are(config: DictConfig) -> list[str]:
+    """What of the command line of a sweep says where its YAML files are, for whoever gives it from elsewhere."""
+    given, _ = arguments_parser().parse_known_intermixed_args(sys.argv[1:])
+    flags = {name: value for name in FLAGS if (value := getattr(given, name))}
+    for name, value in flags.items():
+        if name != "config_name" and not value.startswith("pkg://"):
+            flags[name] = os.path.abspath(value)
+    of_hydra = [each for each in config.hydra.overrides.hydra if each.startswith(SEARCH)]
+    return [*(f"--{name.replace('_', '-')}={value}" for name, value in flags.items()), *of_hydra]
+
+
 def command_of(config: DictConfig, folder: Path, overrides: Sequence[str]) -> list[str]:
     """The command line of a trial, which a person can give too.
 
@@ -33,8 +45,7 @@ def command_of(config: DictConfig, folder: Path, overrides: Sequence[str]) -> li
         folder: of the trial.
         overrides: of the trial.
     """
-    given, _ = arguments_parser().parse_known_intermixed_args(sys.argv[1:])
-    flags = [f"--{name.replace('_', '-')}={value}" for name in FLAGS if (value := getattr(given, name))]
+    flags = [each for each in where_configs_are(config) if each.startswith("--")]
     of_hydra = [each for each in config.hydra.overrides.hydra if not each.startswith(OF_A_SWEEP)]
     into = [f"hydra.run.dir={quoted(folder)}", "resume=auto"]
     # A recipe may have a space, or choose a sweep.

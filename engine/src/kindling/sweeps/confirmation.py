@@ -25,6 +25,8 @@ FIRST_SEED, LAST_SEED = 1_000_000, 1_000_000_000
 OF_SWEEPS = ("sweep.", "sweep=", "hydra.sweep")
 # From which p on a difference may be chance.
 LEVEL = 0.05
+# Of a sweep.json, which somebody else may have written.
+WHERE = ("--config-", "hydra.searchpath=")
 # A sweep of seeds, whatever the recipe says of sweeps.
 SEEDS = (
     *("~sweep.params", "sweep=random", "sweep.seed=0", "sweep.start=[]", "sweep.pruner=null"),
@@ -38,11 +40,13 @@ class Arm(NamedTuple):
     Attributes:
         title: in a sentence.
         overrides: of the command line, beside the seeds.
+        configs: flags that say where the YAML files are.
     """
 
     title: str
     folder: Path
     overrides: list[str]
+    configs: list[str]
 
     def is_done(self, seeds: int) -> bool:
         """Whether nothing is left to run.
@@ -113,9 +117,11 @@ def arms_of(sweep: Path, settings: Mapping[str, Any], winner: Trial, more: Seque
     own = [each for each in winner.overrides if not _is_seed(each)]
     folder = sweep.absolute() / FOLDER
     name = f"trial_{winner.number}"
+    found = settings.get("configs")
+    configs = [str(each) for each in found if str(each).startswith(WHERE)] if isinstance(found, list) else []
     return [
-        Arm(f"trial {winner.number}", folder / name, [*shared, *own]),
-        Arm("the defaults", folder / "defaults", shared),
+        Arm(f"trial {winner.number}", folder / name, [*shared, *own], configs),
+        Arm("the defaults", folder / "defaults", shared, configs),
     ]
 
 
@@ -126,7 +132,7 @@ def _is_seed(override: str) -> bool:
 def command_of(arm: Arm, seeds: int, first_seed: int) -> list[str]:
     folder = str(arm.folder).replace("\\", "\\\\").replace("'", "\\'")
     return [
-        *(sys.executable, str(project.current().root / "train.py"), "-m", *arm.overrides, *SEEDS),
+        *(sys.executable, str(project.current().root / "train.py"), "-m", *arm.configs, *arm.overrides, *SEEDS),
         *(f"sweep.n_trials={seeds}", f"seed=int(interval({first_seed},{LAST_SEED}))", f"hydra.sweep.dir='{folder}'"),
     ]
 

@@ -78,8 +78,10 @@ class Jobs:
     def exit_code(self, started: Group) -> int | None:
         """Of a trial; None while anything of it runs."""
         code = started.exit_code()
-        if code is not None and self.guard:
-            self.guard.forget(started.pid)
+        if self.guard:
+            self.guard.renew()
+            if code is not None:
+                self.guard.forget(started.pid)
         return code
 
     def _way(self, folder: Path, overrides: Sequence[str], place: int) -> Callable[[], JobReturn]:

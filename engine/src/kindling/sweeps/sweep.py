@@ -17,7 +17,7 @@ from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import SWEEP_FILE, Trial, Trials, read_sweep, read_trial, write_sweep, write_trial
 from kindling.sweeps import words
 from kindling.sweeps.claims import Claims
-from kindling.sweeps.commands import gpus_of
+from kindling.sweeps.commands import gpus_of, where_configs_are
 from kindling.sweeps.ending import conclude
 from kindling.sweeps.jobs import Jobs, death
 from kindling.sweeps.objectives import objectives_of
@@ -97,6 +97,8 @@ class Sweep:
         # Looked for first, since another process writes sweep.json before it makes one.
         begun = self.trials.folders()
         description = described(self.settings, self.space, self.fixed)
+        if configs := where_configs_are(self.jobs.config):
+            description["configs"] = configs
         before = read_sweep(self.folder)
         if before is not None:
             refuse_other_sweep(str(self.folder), before, description)

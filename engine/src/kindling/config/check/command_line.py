@@ -21,6 +21,7 @@ from kindling.config.check.files import ConfigFiles
 from kindling.config.check.former import Former
 from kindling.config.check.groups import Asked, hydra_misfit, of_debug
 from kindling.config.check.jobs import jobs
+from kindling.config.check.kinds import clash_of_kinds
 from kindling.config.check.lacking import by_file, is_of_nothing
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.reading import not_yaml
@@ -221,8 +222,9 @@ class Check:
         except YAMLError as error:
             self._add(not_yaml(error))
         except (HydraException, OmegaConfBaseException, ValueError, RecursionError) as error:
+            clash = clash_of_kinds(self.files, self.composer.files(lines)) if "Cannot merge" in str(error) else None
             reason = " ".join(str(error).partition("full_key:")[0].split())
-            self._add(Fault("defaults", reason or f"a {type(error).__name__}", "see --info defaults-tree"))
+            self._add(clash or Fault("defaults", reason or f"a {type(error).__name__}", "see --info defaults-tree"))
         return None
 
     def _placed(self, problem: Problem, config: DictConfig, lines: Sequence[str], applied: list[Override]) -> Problem:

@@ -111,7 +111,7 @@ class ConfigFiles:
         return found
 
     def _sets(self, name: str, keys: list[str]) -> bool:
-        tree, group = self._tree(name), name.rpartition("/")[0]
+        tree, group = self.tree(name), name.rpartition("/")[0]
         entries = child(tree, "defaults")
         inherited = [each for entry in entries.value for each in named(entry, name)] if entries else []
         return reduce(child, keys, tree) is not None or any(
@@ -121,7 +121,7 @@ class ConfigFiles:
     def with_target(self, group: str, target: object) -> list[str]:
         """The options of a group that build the same."""
         nodes = {
-            option: child(self._tree(f"{group}/{option}"), "_target_") for option in self.with_key(group, "_target_")
+            option: child(self.tree(f"{group}/{option}"), "_target_") for option in self.with_key(group, "_target_")
         }
         return [option for option, node in nodes.items() if node is not None and node.value == target]
 
@@ -136,7 +136,7 @@ class ConfigFiles:
         if fault:
             yield fault
             return
-        tree = self._tree(name)
+        tree = self.tree(name)
         entries = child(tree, "defaults")
         if entries is not None and not isinstance(entries, yaml.SequenceNode):
             origin = f"{shown(file)}:{entries.start_mark.line + 1}"
@@ -176,7 +176,7 @@ class ConfigFiles:
         """
         for name, package in reversed(defaults):
             keys = _below(package, path)
-            mark = _mark(self._tree(name), keys) if keys else None
+            mark = _mark(self.tree(name), keys) if keys else None
             if mark:
                 return f"{self.shown(name)}:{mark.line + 1}"
         return ""
@@ -184,17 +184,18 @@ class ConfigFiles:
     def setters(self, path: str, defaults: Sequence[tuple[str, str]]) -> list[str]:
         """The names of the files that set a key itself, in the order of the merge."""
         below = ((name, _below(package, path)) for name, package in defaults)
-        return [name for name, keys in below if keys and reduce(child, keys, self._tree(name))]
+        return [name for name, keys in below if keys and reduce(child, keys, self.tree(name))]
 
     def top_level(self, name: str) -> dict[str, bool]:
         """The keys and groups that configs/<name>.yaml has, and whether a config has to have them."""
-        tree = self._tree(name)
+        tree = self.tree(name)
         keys = {key.value: True for key, _ in tree.value} if isinstance(tree, yaml.MappingNode) else {}
         entries = child(tree, "defaults")
         keys |= groups_of(entries, name)
         return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
 
-    def _tree(self, name: str) -> yaml.Node | None:
+    def tree(self, name: str) -> yaml.Node | None:
+        """The YAML of `group/option`; None if there is no such file."""
         if name not in self._trees:
             file = self.file(name)
             self._trees[name] = parsed(file) if file else None
@@ -202,13 +203,13 @@ class ConfigFiles:
 
     def chosen(self, name: str) -> bool:
         """Whether configs/<name>.yaml chooses from any group but Hydra's."""
-        entries = child(self._tree(name), "defaults")
+        entries = child(self.tree(name), "defaults")
         return any(group in self.groups for group in groups_of(entries, name))
 
     def default_options(self, name: str) -> dict[str, Any]:
         """The option of each group that configs/<name>.yaml chooses; a list if it chooses several."""
         found: dict[str, Any] = {}
-        entries = child(self._tree(name), "defaults")
+        entries = child(self.tree(name), "defaults")
         for entry in entries.value if isinstance(entries, yaml.SequenceNode) else []:
             chosen = list(named(entry, name))
             for group, option, _ in chosen:

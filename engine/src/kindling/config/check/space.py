@@ -8,7 +8,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
-from kindling.config.check.keys import has
+from kindling.config.check.keys import arguments_of, has
 from kindling.config.check.tree import Problem
 from kindling.config.fault import Fault
 from kindling.config.params import Parse, space_of
@@ -115,20 +115,30 @@ def with_conditions(
         configs: of the jobs.
         overrides: of the command line.
     """
-    texts = {each.get_key_element().lstrip("+"): each for each in overrides}
+    texts, problems = {each.get_key_element().lstrip("+"): each for each in overrides}, list(problems)
+    there = {each.path for each in problems if isinstance(each, Fault)}
     for problem in problems:
         key = problem.path.lstrip("+") if isinstance(problem, Fault) and not problem.warning else ""
         group, _, name = key.partition(".")
         chosen = {OmegaConf.select(each, f"hydra.runtime.choices.{group}"): each for each in configs} if name else {}
-        having = [str(choice) for choice, config in chosen.items() if has(config, key)]
+        having = [str(choice) for choice, config in chosen.items() if _takes(config, key)]
         if key not in texts or not having or len(having) == len(chosen):
             yield problem
             continue
         lacking = ", ".join(f"{group}={each}" for each in chosen if str(each) not in having)
         space = str(texts[key].input_line).partition("=")[2]
         space = space if texts[key].is_sweep_override() else f"choice({space})"
-        entry = f"{key}: {{space: '{space}', when: {{{group}: {having[0]}}}}}"
+        # What one of them has already needs no +.
+        plus = "+" if texts[key].is_add() and f"+{key}" not in there else ""
+        entry = f"{plus}{key}: {{space: '{space}', when: {{{group}: {having[0]}}}}}"
         yield Fault(key, f"a setting that {lacking} does not have", f"sweep.params of a recipe, with {entry}")
+
+
+def _takes(config: DictConfig, key: str) -> bool:
+    """Whether a key is there, where a + may have put it, and the target knows it."""
+    parent, _, name = key.rpartition(".")
+    known = arguments_of(config, parent)
+    return has(config, key) and (not known or name in known)
 
 
 def _is_open(override: Override) -> bool:
