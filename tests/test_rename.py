@@ -186,6 +186,14 @@ def test_a_word_of_the_projects_own_is_no_name_since_a_later_rename_would_change
     assert "stands in docs/a.md; allowed: one that stands nowhere yet" in capsys.readouterr().err
 
 
+def test_each_name_that_a_page_or_the_help_shows_is_free():
+    texts = RENAME["texts_of"](HERE.root)
+    shown = {name for text in texts.values() for name in re.findall(r"python scripts/rename\.py ([a-z]\w+)", text)}
+    assert shown
+    for name in shown:
+        RENAME["refuse_name"](name, HERE, texts)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("as_it_is")
 def test_what_git_could_not_undo_is_refused(copy, capsys):

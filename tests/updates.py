@@ -22,7 +22,7 @@ import rename  # noqa: E402
 import update  # noqa: E402
 from kindling.config import project  # noqa: E402
 
-PACKAGE, NAME = project.read(ROOT).package, "acme_vision"
+PACKAGE, NAME = project.read(ROOT).package, "zq_updated"
 # What a fork changes by hand: a file, a text that its first version has, what takes its place.
 CHANGES = [
     ("Makefile", "train: ", "mine: ## of this fork\n\techo mine\n\ntrain: "),
