@@ -18,6 +18,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
+import results_table
 from additions import left_out
 from additions.kinds import name_fault
 from additions.tidying import tidy
@@ -185,7 +186,7 @@ def readme(root: Path, title: str) -> list[str]:
     if file.is_file() and not file.read_text(encoding="utf-8").startswith(TEMPLATE):
         return []
     write(file, STARTER.read_text(encoding="utf-8").replace("TITLE", title, 1))
-    subprocess.run([sys.executable, "scripts/results_table.py", "--write"], cwd=root, check=True)
+    results_table.write(root, root)
     return [f"README.md: begins with {title!r}; git keeps the template's"]
 
 
