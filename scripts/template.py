@@ -93,7 +93,7 @@ class Repository:
         with TemporaryDirectory() as place:
             elsewhere = self._elsewhere(self.root, place)
             self.git("read-tree", tree, **elsewhere)
-            self.git("rm", "-r", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE, **elsewhere)
+            self.git("rm", "-r", "-f", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE, **elsewhere)
             if other:
                 self.git("read-tree", f"--prefix={ENGINE}/", f"{other}:{ENGINE}", **elsewhere)
             return self.git("write-tree", **elsewhere)
