@@ -51,7 +51,11 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     except (KindlingError, OSError) as error:
         terminal.say(f"error: {error}")
         return error.exit_code if isinstance(error, KindlingError) else 1
-    print("\n".join([*(told or [f"{given.name}: is the name already"]), "next: make setup && make test"]))
+    print(
+        "\n".join(
+            [*(told or [f"{given.name}: is the name already"]), "next: commit it; make setup && make test-project"]
+        )
+    )
     return 0
 
 

@@ -151,7 +151,7 @@ def yours(package: str, *roots: Path, with_examples: bool) -> set[str]:
     """Paths of your pages, and of what lies in src/ or is a recipe, with their configs and tests: the examples."""
     texts = {str(file.relative_to(root)): text for root in roots for file, text in texts_of(root).items()}
     if with_examples:
-        return set(PAGES_OF_YOURS) & texts.keys()
+        return {path for path in texts if path in PAGES_OF_YOURS}
     target = re.compile(rf"^\s*_target_: {package}\.", re.MULTILINE)
     found = {path for path, text in texts.items() if path in PAGES_OF_YOURS or YOURS.fullmatch(path)}
     found |= {path for path, text in texts.items() if OF_A_GROUP.fullmatch(path) and target.search(text)}

@@ -100,6 +100,7 @@ def test_parts_and_examples_that_are_left_out_are_named_nowhere_and_the_same_com
 
 
 @pytest.mark.needs("sweeps")
+@pytest.mark.skipif(not (HERE.root / "engine").is_dir(), reason="the link leads to engine/")
 def test_nothing_is_deleted_where_a_link_leads(copy, here_again, capsys):
     assert rename(copy, NEW, "--without", "sweeps") == 1
     assert "lies outside of" in capsys.readouterr().err
@@ -117,6 +118,8 @@ def here_again() -> Iterator[None]:
 @pytest.fixture
 def whole(tmp_path: Path, here_again: None) -> Path:
     """A copy with an engine of its own."""
+    if not (HERE.root / "engine").is_dir():
+        pytest.skip("this project has none")
     root = copied(tmp_path)
     (root / "engine" / "src").unlink()
     leave_out = shutil.ignore_patterns("__pycache__", "*.egg-info", "old_runs")
