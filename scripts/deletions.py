@@ -31,10 +31,9 @@ NAMED_IN = (*parts.PAGES, "Makefile", "*.toml", "engine/*.toml", ".ci/*", ".gith
 
 def everything() -> list[str]:
     project.use(ROOT)
-    first = examples.chosen_at_first()
     return [
         *left_out.rooms(),
-        *("=".join(each) for each in examples.options() if each not in first),
+        *map("=".join, examples.that_can_go()),
         "minimal",
         "renamed",
     ]

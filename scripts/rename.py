@@ -18,6 +18,7 @@ from datetime import date
 from importlib.util import find_spec
 from pathlib import Path
 
+import results_table
 from additions import left_out
 from additions.kinds import name_fault
 from additions.tidying import tidy
@@ -50,7 +51,11 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
     except (KindlingError, OSError) as error:
         terminal.say(f"error: {error}")
         return error.exit_code if isinstance(error, KindlingError) else 1
-    print("\n".join([*(told or [f"{given.name}: is the name already"]), "next: make setup && make test"]))
+    print(
+        "\n".join(
+            [*(told or [f"{given.name}: is the name already"]), "next: commit it; make setup && make test-project"]
+        )
+    )
     return 0
 
 
@@ -185,7 +190,7 @@ def readme(root: Path, title: str) -> list[str]:
     if file.is_file() and not file.read_text(encoding="utf-8").startswith(TEMPLATE):
         return []
     write(file, STARTER.read_text(encoding="utf-8").replace("TITLE", title, 1))
-    subprocess.run([sys.executable, "scripts/results_table.py", "--write"], cwd=root, check=True)
+    results_table.write(root, root)
     return [f"README.md: begins with {title!r}; git keeps the template's"]
 
 

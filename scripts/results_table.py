@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
-PAGES = (PROJECT / "README.md", PROJECT / "docs" / "settings.md")
+PAGES = ("README.md", "docs/settings.md")
 BETWEEN = re.compile(r"(<!-- results: .*? -->\n).*?(<!-- end of results -->)", re.DOTALL)
 
 
-def table() -> str:
+def table(root: Path | None = None) -> str:
     rows = ["| command | on the test split | time |", "|---|---|---|"]
-    for file in sorted((PROJECT / "configs" / "experiment").glob("*.yaml")):
+    for file in sorted(((root or PROJECT) / "configs" / "experiment").glob("*.yaml")):
         header = dict(re.findall(r"^# (command|result|cost): +(.+)$", file.read_text(), re.MULTILINE))
         # A recipe that was not measured yet lacks one.
         if "result" in header and "cost" in header:
@@ -22,14 +22,19 @@ def table() -> str:
     return "\n".join(rows) + "\n"
 
 
-def filled(page: Path) -> str:
+def filled(page: Path, root: Path | None = None) -> str:
     """The text of a page with the table between its marks, if it has any."""
-    return BETWEEN.sub(lambda found: found[1] + table() + found[2], page.read_text(encoding="utf-8"))
+    return BETWEEN.sub(lambda found: found[1] + table(root) + found[2], page.read_text(encoding="utf-8"))
+
+
+def write(place: Path, root: Path) -> None:
+    """The table of the recipes of `root` into the pages of a folder."""
+    for page in filter(Path.is_file, (place / name for name in PAGES)):
+        page.write_text(filled(page, root), encoding="utf-8", newline="")
 
 
 if __name__ == "__main__":
     if "--write" in sys.argv:
-        for page in filter(Path.is_file, PAGES):
-            page.write_text(filled(page), encoding="utf-8")
+        write(PROJECT, PROJECT)
     else:
         print(table(), end="")

@@ -81,13 +81,21 @@ class Repository:
         with TemporaryDirectory() as place:
             self.git("checkout", commit, "--", ".", **self._elsewhere(folder, place))
 
-    def tree_of(self, folder: Path, engine: str | None) -> str:
-        """A tree of the files of a folder, with the engine of a commit in the place of its own."""
+    def tree_of(self, folder: Path) -> str:
+        """A tree of the files of a folder."""
         with TemporaryDirectory() as place:
             elsewhere = self._elsewhere(folder, place)
-            self.git("add", "--all", "--force", "--", ".", f":(exclude){ENGINE}", **elsewhere)
-            if engine:
-                self.git("read-tree", f"--prefix={ENGINE}/", f"{engine}:{ENGINE}", **elsewhere)
+            self.git("add", "--all", "--force", "--", ".", **elsewhere)
+            return self.git("write-tree", **elsewhere)
+
+    def with_engine(self, tree: str, other: str | None) -> str:
+        """A tree with the engine of another one in the place of its own, or without any."""
+        with TemporaryDirectory() as place:
+            elsewhere = self._elsewhere(self.root, place)
+            self.git("read-tree", tree, **elsewhere)
+            self.git("rm", "-r", "-f", "--cached", "--quiet", "--ignore-unmatch", "--", ENGINE, **elsewhere)
+            if other:
+                self.git("read-tree", f"--prefix={ENGINE}/", f"{other}:{ENGINE}", **elsewhere)
             return self.git("write-tree", **elsewhere)
 
     def _elsewhere(self, folder: Path, place: str) -> dict[str, str]:

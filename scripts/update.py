@@ -19,6 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import results_table
+from additions import docs, left_out
 from kindling.config import project
 from kindling.errors import KindlingError, counted, one_line
 from kindling.process import terminal
@@ -28,7 +30,8 @@ from template import ENGINE, Merged, Repository, base_of, newest_of
 ROOT = Path(__file__).resolve().parents[1]
 # Names the version of the template that the last update brought.
 RECORD = ".template"
-YOURS = re.compile(r"(src|configs/experiment|tests/golden)/.*|scripts/faults\.py|README\.md|LICENSE|CHANGELOG\.md")
+PAGES_OF_YOURS = ("README.md", "LICENSE", "CHANGELOG.md")
+YOURS = re.compile(r"(src|configs/experiment|tests/golden)/.*|scripts/faults\.py")
 OF_A_GROUP = re.compile(r"configs/(task|data|model|callbacks)/(\w+)\.yaml")
 
 
@@ -58,11 +61,15 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         if update.base == new:
             print("nothing to do: that version is in here")
             return 0
-        save_changes(update)
+        base_tree, new_tree = trees(update, with_examples=given.examples)
+        save_changes(here, base_tree)
         undo = f"git reset --hard {here.commit('HEAD')}"
-        merged = here.merge(*trees(update, with_examples=given.examples))
+        merged = here.merge(*with_engines(here, base_tree, new_tree))
         (root / RECORD).write_text(f"{new}\n", encoding="utf-8")
         here.git("add", RECORD)
+        if given.examples and not merged.conflicts:
+            write_lists(root, root)
+            here.git("add", "--update")
     except (KindlingError, OSError) as error:
         terminal.say(f"error: {one_line(error)}")
         return error.exit_code if isinstance(error, KindlingError) else 1
@@ -87,13 +94,12 @@ def recorded(root: Path) -> str | None:
     return file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
 
-def save_changes(update: Update) -> None:
+def save_changes(here: Repository, base: str) -> None:
     """Say what was changed by hand in engine/, and save it as a patch: the update takes it away."""
-    here = update.here
     if not here.has_engine("HEAD"):
         print(f"{ENGINE}/: is not in this project, and stays so; `make wheel` in the template makes one to install")
         return
-    sides = f"{update.base}:{ENGINE}", f"HEAD:{ENGINE}"
+    sides = f"{base}:{ENGINE}", f"HEAD:{ENGINE}"
     names = here.git("diff", "--name-only", *sides).splitlines()
     if not names:
         return
@@ -108,30 +114,46 @@ def save_changes(update: Update) -> None:
 
 
 def trees(update: Update, *, with_examples: bool) -> tuple[str, str]:
-    """Both versions as trees with this project's name; what is yours is in neither, and the old one has your engine."""
+    """Both versions as trees with this project's name and without what it leaves out; what is yours is in neither."""
     here = update.here
-    package = project.read(here.root).package
+    package, without = project.read(here.root).package, left_out.before(here.root)
     with TemporaryDirectory() as place:
         folders = [Path(place) / name for name in ("base", "new")]
         for folder, commit in zip(folders, update[1:], strict=True):
             here.extract(commit, folder)
             rename(project.read(folder), package, texts_of(folder))
-        left_out = set() if with_examples else yours(package, here.root, *folders)
+            left_out.leave_out(project.read(folder), without)
+            write_lists(here.root, folder)
+        kept = yours(package, here.root, *folders, with_examples=with_examples)
         for folder in folders:
             # What sorted the imports of the new name has left it there.
             shutil.rmtree(folder / ".ruff_cache", ignore_errors=True)
-            for path in left_out:
+            for path in kept:
                 (folder / path).unlink(missing_ok=True)
-        engines = ("HEAD", update.new) if here.has_engine("HEAD") else (None, None)
-        base, new = (here.tree_of(folder, engine) for folder, engine in zip(folders, engines, strict=True))
+        base, new = map(here.tree_of, folders)
     return base, new
 
 
-def yours(package: str, *roots: Path) -> set[str]:
-    """Paths of what lies in src/ or is a recipe, with their configs and tests."""
+def with_engines(here: Repository, base: str, new: str) -> tuple[str, str]:
+    """The trees to merge: the old one has this project's engine, so that the new one's replaces it whole."""
+    if here.has_engine("HEAD"):
+        return here.with_engine(base, "HEAD"), new
+    return here.with_engine(base, None), here.with_engine(new, None)
+
+
+def write_lists(root: Path, place: Path) -> None:
+    """The lists of what a project has, and of its results, into the pages of a folder: no version of the template's."""
+    docs.update(project.read(root), place)
+    results_table.write(place, root)
+
+
+def yours(package: str, *roots: Path, with_examples: bool) -> set[str]:
+    """Paths of your pages, and of what lies in src/ or is a recipe, with their configs and tests: the examples."""
     texts = {str(file.relative_to(root)): text for root in roots for file, text in texts_of(root).items()}
+    if with_examples:
+        return {path for path in texts if path in PAGES_OF_YOURS}
     target = re.compile(rf"^\s*_target_: {package}\.", re.MULTILINE)
-    found = {path for path, text in texts.items() if YOURS.fullmatch(path)}
+    found = {path for path, text in texts.items() if path in PAGES_OF_YOURS or YOURS.fullmatch(path)}
     found |= {path for path, text in texts.items() if OF_A_GROUP.fullmatch(path) and target.search(text)}
     stems = {Path(path).stem for path in found if path.endswith((".py", ".yaml"))}
     return found | {path for path in texts if path.startswith("tests/test_") and Path(path).stem[5:] in stems}

@@ -19,6 +19,8 @@ from kindling.config import project
 from kindling.testing.packages import needed
 
 ROOT = project.current().root
+if not (ROOT / "engine").is_dir():
+    pytest.skip("the Dockerfile copies engine/, which this project has not", allow_module_level=True)
 PINNED = {
     canonicalize_name(line.partition("==")[0]): line.partition("==")[2]
     for line in (ROOT / "constraints.txt").read_text(encoding="utf-8").split()

@@ -317,6 +317,34 @@ def test_what_is_new_is_to_be_tried_with_what_the_one_that_it_is_like_goes_with(
     assert "\n  python train.py task=zq_thing_3 trainer." in capsys.readouterr().out
 
 
+@pytest.mark.usefixtures("as_it_is")
+def test_a_task_from_the_starter_is_tried_with_what_its_step_fits_or_with_names_to_fill_in(copy, capsys):
+    for recipe in (copy / "configs" / "experiment").glob("*.yaml"):
+        recipe.unlink()
+    assert add(copy, "task zq_thing_2") == 0
+    assert "task=zq_thing_2 data=DATA model=MODEL    # those that its step fits" in capsys.readouterr().out
+    for group, name in (("task", "regression"), ("data", "zq_data"), ("model", "zq_toy")):
+        config_of(copy, group, name).write_text("_target_: x.Y\n")
+    recipe = "defaults:\n  - override /task: regression\n  - override /data: zq_data\n  - override /model: zq_toy\n"
+    config_of(copy, "experiment", "zq_recipe").write_text(recipe)
+    assert add(copy, "task zq_thing_3") == 0
+    said = capsys.readouterr().out
+    assert "task=zq_thing_3 data=zq_data model=zq_toy trainer.max_epochs=1    # what the starter's step fits" in said
+
+
+def test_a_recipe_of_data_whose_path_is_open_is_tried_with_a_path(copy, capsys):
+    config_of(copy, "data", "zq_data").write_text("_target_: x.Y\nnum_classes: 3\nroot: ???\n")
+    config_of(copy, "model", "zq_model").write_text("_target_: x.Y\nn: ${data.num_classes}\n")
+    assert add(copy, "experiment zq_thing_2 --data zq_data --model zq_model") == 0
+    said = capsys.readouterr().out
+    assert "python train.py experiment=zq_thing_2 data.root=PATH trainer.max_epochs=1    # or say it in" in said
+    assert "python train.py -m experiment=zq_thing_2 data.root=PATH seed=" in said
+    given = config_of(copy, "experiment", "zq_thing_2")
+    given.write_text(given.read_text() + "data:\n  root: data/raw\n")
+    assert add(copy, "experiment zq_thing_3 --like zq_thing_2") == 0
+    assert "PATH" not in capsys.readouterr().out
+
+
 def recipe_of(root: Path, name: str) -> dict[str, str]:
     return fits.chosen_by(config_of(root, "experiment", name))
 

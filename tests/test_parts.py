@@ -25,7 +25,7 @@ def deleted(name: str) -> list[Path]:
     return [path for pattern in TABLE[name].files for path in ROOT.glob(pattern)]
 
 
-@pytest.mark.parametrize("name", [] if left_out.before(ROOT) else THERE)
+@pytest.mark.parametrize("name", THERE if (ROOT / "engine").is_dir() and not left_out.before(ROOT) else [])
 def test_each_file_and_each_cut_of_a_part_is_there(name):
     assert [pattern for pattern in TABLE[name].files if not list(ROOT.glob(pattern))] == []
     for file, patterns in TABLE[name].cuts.items():
@@ -93,6 +93,10 @@ All of it.
 And this.
 
 ## After
+
+| | |
+|---|---|
+| `serve.py` | all of a table |
 
 ```python
 serve = "kept"

@@ -3,6 +3,7 @@
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,7 @@ TEMPLATE = {
     "engine/pyproject.toml": "version = 1\n",
     "engine/src/kindling/a.py": "a = 1\n",
     "engine/src/kindling/b.py": "b = 1\n",
+    "engine/src/kindling/images/doctor/a.py": "a = 1\n",
 }
 NEWER = {
     "Makefile": MAKEFILE.replace("python train.py", "python train.py experiment=cnn"),
@@ -55,6 +57,9 @@ NEWER = {
     "engine/src/kindling/a.py": "a = 2\n",
     "engine/src/kindling/b.py": None,
     "engine/src/kindling/c.py": "c = 2\n",
+    "engine/src/kindling/images/doctor/b.py": "b = 2\n",
+    "docs/techniques.md": "One stays. The doctor does not.\n",
+    "README.md": "# Kindling, newer\n",
 }
 CHANGES = {
     "Makefile": MAKEFILE.replace("rm logs", "rm -r logs"),
@@ -66,6 +71,7 @@ CHANGES = {
     "tests/test_cnn.py": None,
     "tests/test_mine.py": "width = 3\n",
     "docs/older.md": "mine\n",
+    "README.md": "# Acme\n",
 }
 YOUR_OWN = {path: text for path, text in CHANGES.items() if "mine" in path}
 
@@ -109,10 +115,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def fork(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fork(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setitem(UPDATE["rename"].__globals__, "tidy", lambda *_: [])
     subprocess.run(["cp", "-r", made / "fork", tmp_path / "fork"], check=True)
-    return tmp_path / "fork"
+    yield tmp_path / "fork"
+    # Parts are left out in a folder that becomes the project of this process.
+    project.use(SCRIPTS.parent)
 
 
 def update(fork: Path, given: object, *options: str) -> int:
@@ -135,6 +143,8 @@ def test_an_update_brings_the_engine_whole_merges_what_is_around_it_and_keeps_wh
         "engine/pyproject.toml",
         "engine/src/kindling/a.py",
         "engine/src/kindling/c.py",
+        "engine/src/kindling/images/doctor/a.py",
+        "engine/src/kindling/images/doctor/b.py",
         "engine/tests/test_moved.py",
     }
     assert found["engine/tests/test_moved.py"] == NEWER["engine/tests/test_moved.py"]
@@ -154,6 +164,20 @@ def test_an_update_brings_the_engine_whole_merges_what_is_around_it_and_keeps_wh
     assert [path for path in found if path.startswith("src")] == ["src/acme/models/mine.py"]
 
 
+def test_a_part_that_the_fork_has_left_out_stays_out_and_is_no_change_by_hand(fork, made, capsys):
+    without = PYPROJECT.replace("word", "acme") + 'without = ["doctor"]\n'
+    commit(fork, {"pyproject.toml": without, "engine/src/kindling/images/doctor/a.py": None})
+    assert update(fork, made / "template") == 0
+    assert [path for path in contents(fork) if "doctor" in path] == []
+    assert text(fork, "engine/src/kindling/a.py") == "a = 2\n"
+    assert text(fork, "docs/techniques.md") == "One stays.\n"
+    assert text(fork, "pyproject.toml") == without
+    out = capsys.readouterr().out
+    assert "by hand" not in out
+    assert "deleted here" not in out
+    assert "conflicts" not in out
+
+
 @pytest.mark.slow
 def test_examples_of_the_template_come_if_they_are_asked_for_and_what_was_deleted_here_stays_deleted(
     fork, made, capsys
@@ -163,6 +187,7 @@ def test_examples_of_the_template_come_if_they_are_asked_for_and_what_was_delete
     assert text(fork, "src/acme/models/vit.py") == "width = 2\n"
     assert not (fork / "src/acme/models/cnn.py").exists()
     assert text(fork, "src/acme/models/mine.py") == "width = 3\n"
+    assert text(fork, "README.md") == "# Acme\n"
     out = capsys.readouterr().out
     assert "deleted here, changed in the template: configs/model/cnn.yaml, src/acme/models/cnn.py" in out
     assert git(fork, "diff", "--name-only", "--diff-filter=U") == ""

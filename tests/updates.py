@@ -7,6 +7,7 @@ python tests/updates.py --tests          and the tests of the fork at the end
 
 import argparse
 import io
+import os
 import re
 import subprocess
 import sys
@@ -19,10 +20,11 @@ ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "engine" / "src")]
 
 import rename  # noqa: E402
+import template  # noqa: E402
 import update  # noqa: E402
 from kindling.config import project  # noqa: E402
 
-PACKAGE, NAME = project.read(ROOT).package, "acme_vision"
+PACKAGE, NAME = project.read(ROOT).package, "zq_updated"
 # What a fork changes by hand: a file, a text that its first version has, what takes its place.
 CHANGES = [
     ("Makefile", "train: ", "mine: ## of this fork\n\techo mine\n\ntrain: "),
@@ -131,7 +133,9 @@ def main() -> int:
         print(f"changes by hand around engine/ that are gone: {', '.join(lost) or 'none'}")
         for patch in sorted((fork / "logs").glob("*.patch")):
             print(f"{patch.name}: {len(patch.read_text().splitlines())} lines")
-        passed = not given.tests or subprocess.run([sys.executable, "-m", "pytest", "tests"], cwd=fork).returncode == 0
+        # Another clone may be installed in this environment.
+        os.environ["PYTHONPATH"] = os.pathsep.join(str(fork / place) for place in ("engine/src", "src"))
+        passed = not given.tests or update.tests_pass(template.Repository(fork))
     return 0 if passed and not lost and all(row[3:5] == ["yes", "yes"] for row in rows) else 1
 
 

@@ -93,29 +93,43 @@ def next_commands(kind: str, name: str, like: str | None, files: list[Path], her
     of = KINDS[kind]
     choice = of.choice.format(name)
     if kind == "experiment":
-        yield f"python train.py {choice} trainer.max_epochs=1"
-        yield f"python train.py -m {choice} seed=0,1,2,3,4    # then fill in result and cost"
+        keys = list(open_keys_of_recipe(name, here))
+        given, instead = "".join(f" {key}" for key in keys), "    # or say it in the recipe" if keys else ""
+        yield f"python train.py {choice}{given} trainer.max_epochs=1{instead}"
+        yield f"python train.py -m {choice}{given} seed=0,1,2,3,4    # then fill in result and cost"
         yield f"make golden                                  # tests/golden/{name}.yaml, to see what changes it"
     else:
-        with_it = companions(kind, name, like, here)
-        missing = "".join(f" {key}" for key in open_keys(of, name, here))
-        if with_it is None:
-            yield f"python scripts/new.py task ...    # no task and model refer to what {choice} says"
-        else:
-            yield f"python train.py {choice}{with_it}{missing} trainer.max_epochs=1"
-        if kind in fits.PARTS:
-            yield f"python scripts/new.py experiment my_{name} --{kind} {name}{flags(with_it)}"
+        yield from with_companions(kind, name, like, here)
     tests = [of.contract, *(f"tests/{file.name}" for file in files if file.parent.name == "tests")]
     if any(tests):
         yield f"pytest {' '.join(filter(None, tests))} -k {name}"
+
+
+def with_companions(kind: str, name: str, like: str | None, here: Project) -> Iterator[str]:
+    """How to try it, and a recipe, with what it goes with."""
+    choice, with_it = KINDS[kind].choice.format(name), companions(kind, name, like, here)
+    is_starter = kind == "task" and like is None
+    if with_it is None and is_starter:
+        yield f"python train.py {choice} data=DATA model=MODEL    # those that its step fits: docs/tasks.md"
+        return
+    if with_it is None:
+        yield f"python scripts/new.py task ...    # no task and model refer to what {choice} says"
+    else:
+        keys = "".join(f" {key}" for key in open_keys(KINDS[kind], name, here))
+        note = "    # what the starter's step fits; yours may need others" if is_starter else ""
+        yield f"python train.py {choice}{with_it}{keys} trainer.max_epochs=1{note}"
+    if kind in fits.PARTS:
+        yield f"python scripts/new.py experiment my_{name} --{kind} {name}{flags(with_it)}"
 
 
 def companions(kind: str, name: str, like: str | None, here: Project) -> str | None:
     """Overrides for what it goes with: that of a recipe of what it is like, else anything; None if nothing fits."""
     if kind not in fits.PARTS:
         return ""
-    like, recipes = like or STARTER_IS_LIKE.get(kind), list(fits.recipes())
-    said = [each for each in recipes if getattr(each, kind) == like]
+    recipes = list(fits.recipes())
+    said = [each for each in recipes if getattr(each, kind) == (like or STARTER_IS_LIKE.get(kind))]
+    if kind == "task" and like is None and not said:
+        return None
     everything = (Chosen(*each) for each in product(*map(fits.options, fits.PARTS)))
     base = fits.chosen_by(here.configs / "train.yaml")
     for each in (*said, *recipes, *everything):
@@ -138,6 +152,16 @@ def open_keys(kind: Kind, name: str, here: Project) -> Iterator[str]:
     yield from (
         f"{path}={PLACEHOLDERS.get(path.rpartition('.')[2], 'VALUE')}" for path in missing(yaml.safe_load(text), start)
     )
+
+
+def open_keys_of_recipe(name: str, here: Project) -> Iterator[str]:
+    """Those of what a recipe chooses and does not say itself."""
+    recipe = fits.written("experiment", name)
+    chosen = fits.chosen_by(here.configs / "train.yaml") | fits.chosen_by(fits.file_of("experiment", name))
+    for part in fits.PARTS:
+        said = recipe.get(part) or {}
+        keys = open_keys(KINDS[part], chosen[part], here) if part in chosen else ()
+        yield from (key for key in keys if key.partition("=")[0].partition(".")[2] not in said)
 
 
 def missing(node: Any, path: str) -> Iterator[str]:

@@ -12,9 +12,9 @@ PAGE = Path("docs") / "files.md"
 BETWEEN = re.compile(r"(<!-- parts: .*? -->\n).*?(<!-- end of parts -->)", re.DOTALL)
 
 
-def update(here: Project) -> list[Path]:
-    """Write the list where the page has a place for it; the files that have changed."""
-    page = here.root / PAGE
+def update(here: Project, place: Path | None = None) -> list[Path]:
+    """Write the list where the page, here or of another folder, has a place for it; the files that have changed."""
+    page = (place or here.root) / PAGE
     text = page.read_text(encoding="utf-8") if page.is_file() else ""
     listed = BETWEEN.sub(lambda found: found[1] + table(here) + found[2], text)
     if listed == text:

@@ -33,13 +33,19 @@ def chosen_at_first() -> set[Option]:
     return {*((group, base[group]) for group in GROUPS[:3]), ("experiment", base["model"])}
 
 
+def that_can_go() -> list[Option]:
+    """Those that the first run does not need."""
+    first = chosen_at_first()
+    return [option for option in options() if option not in first]
+
+
 def option_of(text: str) -> Option:
     """
     Raises:
         ConfigError: `group=name` is no option of the project's own, or one that its first run needs.
     """
     group, _, name = text.partition("=")
-    known = [f"{each}={option}" for each, option in options() if (each, option) not in chosen_at_first()]
+    known = ["=".join(each) for each in that_can_go()]
     if text in known:
         return group, name
     if (group, name) in chosen_at_first():

@@ -1,14 +1,13 @@
 """Parts and examples that a project has chosen to do without, as [tool.kindling] of its pyproject.toml lists them."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from additions import examples, parts
+import results_table
+from additions import docs, examples, parts
 from additions.tidying import tidy
 from kindling.config import project
 from kindling.config.fault import Fault, nearest
@@ -45,19 +44,19 @@ def chosen(here: Project, named: str, *, is_minimal: bool) -> list[str]:
             allowed = f"{', '.join(rooms())}, or an example such as model=vit"
             raise ConfigError(str(Fault("--without", repr(name), allowed, nearest(name, rooms()))))
     if is_minimal:
-        first = examples.chosen_at_first()
-        gone += ["=".join(option) for option in examples.options() if option not in first]
+        gone += ["=".join(option) for option in examples.that_can_go()]
     return list(dict.fromkeys(gone))
 
 
 def leave_out(here: Project, gone: Sequence[str]) -> list[str]:
-    """Delete it, and what names it; what was done."""
+    """Delete what is there of it, and what names it; what was done."""
     if not gone:
         return []
     project.use(here.root)
-    table = parts.table()
-    found = {name: table[name] for name in gone if "=" not in name}
-    options = [examples.option_of(name) for name in gone if "=" in name]
+    table = parts.table(here.root)
+    found = {name: table[name] for name in gone if "=" not in name and name in table}
+    named = {name for name in gone if "=" in name}
+    options = [option for option in examples.that_can_go() if "=".join(option) in named] if named else []
     if options:
         found["examples"] = examples.part_of(options, table)
     files, changed = parts.leave_out(here.root, found)
@@ -66,6 +65,6 @@ def leave_out(here: Project, gone: Sequence[str]) -> list[str]:
     file = here.root / "pyproject.toml"
     text = PACKAGE_LINE.sub(rf"\1without = [{quoted}]\n", file.read_text(encoding="utf-8"), count=1)
     file.write_text(text, encoding="utf-8", newline="")
-    if (here.root / "README.md").is_file():
-        subprocess.run([sys.executable, "scripts/results_table.py", "--write"], cwd=here.root, check=True)
+    results_table.write(here.root, here.root)
+    docs.update(here)
     return [f"left out: {', '.join(gone)}; {len(files)} files", *tidy(here.root, changed, "I,F401")]

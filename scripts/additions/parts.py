@@ -34,8 +34,12 @@ class Part(NamedTuple):
     what: str = ""
 
 
-def table() -> dict[str, Part]:
-    return {name: Part(**each) for name, each in tomllib.loads(TABLE.read_text(encoding="utf-8")).items()}
+def table(root: Path | None = None) -> dict[str, Part]:
+    """That of a project, which may be another version of this one; this one's if it has none."""
+    own = root / "scripts" / TABLE.name if root else TABLE
+    read = tomllib.loads((own if own.is_file() else TABLE).read_text(encoding="utf-8"))
+    known = {name: {key: each[key] for key in Part._fields if key in each} for name, each in read.items()}
+    return {name: Part(**each) for name, each in known.items()}
 
 
 def leave_out(root: Path, parts: Mapping[str, Part]) -> tuple[list[str], list[Path]]:

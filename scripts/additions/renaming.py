@@ -12,7 +12,7 @@ from pathlib import Path
 from additions.kinds import Kind, places_of
 from additions.sources import Source
 from kindling.config.fault import Fault
-from kindling.config.project import Project
+from kindling.config.project import ENGINE, Project
 from kindling.errors import ConfigError
 
 
@@ -80,7 +80,7 @@ def with_identifier(code: str, old: str, new: str) -> str:
 def formatted(code: str, file: Path, here: Project) -> str:
     """Code as ruff would have it, which other names may have changed; as it is if there is no ruff."""
     # What is not written yet is the project's own all the same.
-    own = f'lint.isort.known-first-party=["{here.package}"]'
+    own = f'lint.isort.known-first-party=["{here.package}", "{ENGINE}"]'
     for command in (["check", "--fix-only", "--quiet", "--config", own], ["format"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(file), "-"]
         done = subprocess.run(ruff, cwd=here.root, input=code, capture_output=True, text=True, check=False)

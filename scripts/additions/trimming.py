@@ -31,7 +31,8 @@ def without(text: str, gone: re.Pattern[str], sections: re.Pattern[str]) -> str:
         elif block.strip() and not left.strip():
             kept = without_introduction(kept)
         kept.append(left)
-    return EMPTY_TABLE.sub("", "".join(without_empty_sections(kept))).strip("\n") + "\n"
+    left = EMPTY_TABLE.sub("", "".join(kept))
+    return "".join(without_empty_sections(list(blocks(left)))).strip("\n") + "\n"
 
 
 def blocks(text: str) -> Iterator[str]:
@@ -145,7 +146,6 @@ def without_introduction(kept: list[str]) -> list[str]:
 
 def without_empty_sections(kept: list[str]) -> Iterator[str]:
     """Without a heading, or the head of a table, that nothing follows."""
-    kept = [each for each in kept if each]
     for number, block in enumerate(kept):
         if not block.strip() and number and not kept[number - 1].strip():
             continue
