@@ -84,6 +84,12 @@ One stays. It is served by `serve.py`, and more. Two stays.
 | `serve.py` | a server |
 | `a.py`, `serve.py` and `b.py` | commands; `serve.py` is one |
 
+| where | how fast |
+|---|---|
+| `serve.py` | very |
+
+Between tables.
+
 ## Served
 
 All of it.
@@ -113,6 +119,8 @@ One stays. Two stays.
 | command | what |
 |---|---|
 | `a.py` and `b.py` | commands |
+
+Between tables.
 
 ## After
 

@@ -59,7 +59,8 @@ def main() -> int:
         copy = Path(folder)
         for name in FOLDERS:
             shutil.copytree(PROJECT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        for name in FILES:
+        # A project may have left out a command.
+        for name in filter(lambda each: (PROJECT / each).is_file(), FILES):
             shutil.copy(PROJECT / name, copy / name)
         trusted = only or given.nearest or given.contracts
         if not trusted and (

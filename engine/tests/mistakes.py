@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from bench_root import CONFIGS
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.tree import paths
+from kindling.config.extras import has_room
 
 EXPERIMENTS = ("mlp", "cnn")
 WRONG_VALUES = {
@@ -204,6 +205,9 @@ def valid_lines(rng: random.Random) -> list[str]:
         "+optimizer.maximize": ("false",),
         "+trainer.plugins": ("null",),
     }
+    # A project may do without it.
+    if not has_room("debug"):
+        del choices["debug"]
     chosen = rng.sample(sorted(choices), rng.randint(3, 9))
     return [f"{key}={rng.choice(choices[key])}" for key in chosen]
 

@@ -599,6 +599,11 @@ def test_what_only_saves_memory_may_differ_in_a_run_that_goes_on(fork):
         refuse_changes(saved, {**saved, "model": {"norm": "group"}}, fork=fork)
 
 
+def test_a_run_goes_on_without_the_doctor_that_a_project_has_left_out_since():
+    doctor = {"_target_": "kindling.images.doctor.callback.Doctor"}
+    refuse_changes({"paths": {}, "callbacks": {"doctor": doctor}}, {"paths": {}, "callbacks": {}}, strict=True)
+
+
 def test_a_run_goes_on_with_the_initialisation_that_it_was_started_with():
     saved = {"paths": {}, "init": "orthogonal"}
     with pytest.raises(ConfigError, match=r"resume: given the settings init=None \(it has orthogonal\)"):

@@ -9,7 +9,7 @@ HEADING = re.compile(r"(#+) ")
 ITEM = re.compile(r"(?:[-*]|\d+\.) ")
 # A word in a list of words: `a`, `b` (what it is), [c](c.md)
 LISTED = r"(?:`[^`]+`|\[[^\]]+\]\([^)]+\))(?: \([^)|]*\))?"
-EMPTY_TABLE = re.compile(r"^\|.*\|\n\|[-| :]+\|\n(?!\|)", re.MULTILINE)
+EMPTY_TABLE = re.compile(r"^\|.*\|\n\|[-| :]+\|\n(?!\|)\n?", re.MULTILINE)
 SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[A-Z`\[\"*(])")
 
 

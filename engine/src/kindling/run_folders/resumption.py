@@ -42,7 +42,8 @@ FREE = (
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
-    *("callbacks.summary", "callbacks.progress", "callbacks.timings"),
+    # They look on; a project may have left out the doctor since.
+    *("callbacks.summary", "callbacks.progress", "callbacks.timings", "callbacks.doctor"),
     *("trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.min_epochs", "trainer.min_steps"),
     *("trainer.enable_checkpointing", "trainer.enable_progress_bar", "trainer.enable_model_summary"),
     *("trainer.enable_autolog_hparams", "trainer.log_every_n_steps", "trainer.num_sanity_val_steps"),
