@@ -21,6 +21,7 @@ from torch import nn
 
 from kindling.data.loader import OrderedLoader
 from kindling.errors import ConfigError
+from kindling.run_folders import lifecycle
 from kindling.testing.commands import Fork
 from kindling.training.task import Task
 from test_processes import SMALL, Run, start, until  # noqa: F401  a fixture
@@ -168,6 +169,15 @@ def test_what_weights_in_parts_have_trained_is_evaluated_and_exported(start, tmp
     assert json.loads(file.read_text())["test/loss"] == pytest.approx(kept["test/loss"], abs=1e-3)
     export = Fork(tmp_path, "export.py", f"run={folder}").result()
     assert export.returncode == 0, export.stderr
+
+
+def test_a_run_that_the_first_process_is_just_beginning_is_no_older_one(tmp_path):
+    config = {"paths": {"run": str(tmp_path)}, "data": {"batch_size": 16}, "trainer": {"devices": 2}}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    config |= {"resume": "auto", "fork": None}
+    assert not lifecycle._began_with_a_batch_each(config)
+    (tmp_path / "run.json").write_text(json.dumps({"status": "interrupted", "format": 6}))
+    assert lifecycle._began_with_a_batch_each(config)
 
 
 class Named(nn.Module):
