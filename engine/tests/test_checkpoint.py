@@ -93,3 +93,9 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monke
         write(file)
     assert file.read_bytes() == before
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_checkpoint_of_several_files_is_refused_by_name(tmp_path):
+    (tmp_path / ".metadata").write_bytes(b"a pickle")
+    with pytest.raises(CheckpointError, match="a checkpoint of several files, which torch reads by pickle"):
+        checkpoint.find(str(tmp_path))

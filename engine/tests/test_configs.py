@@ -30,7 +30,7 @@ GROUPS = {
         *("pearson", "precision", "r2", "recall", "top5"),
     ],
     "task": ["classification", "next", "plain", "sign", "silent", "sum"],
-    "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "gpu"],
+    "trainer": ["cpu", "ddp", "ddp_cpu", "default", "fsdp", "fsdp2", "gpu"],
     "callbacks": ["default", "ema", "finetune", "monitor", "none", "periodic", "swa", "tensorboard"],
     "logger": ["csv", "default", "mlflow", "none", "tensorboard", "wandb"],
     "debug": [

@@ -75,7 +75,7 @@ class Run(Fork):
         os.environ |= self.environment
         self.before()
         Hydra.get_mode = lambda *_, **__: RunMode.RUN  # it would compose the config to find that out
-        if self.forks and "trainer=ddp_cpu" in arguments and "RANK" not in os.environ:
+        if self.forks and {"trainer=ddp_cpu", "trainer=fsdp2"} & {*arguments} and "RANK" not in os.environ:
             launcher.subprocess = SimpleNamespace(Popen=Launched(self, script, arguments))
         super()._run(script, arguments)
 

@@ -16,8 +16,13 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
+from torch import nn
 
 from kindling.data.loader import OrderedLoader
+from kindling.errors import ConfigError
+from kindling.run_folders import lifecycle
+from kindling.testing.commands import Fork
 from kindling.training.task import Task
 from test_processes import SMALL, Run, start, until  # noqa: F401  a fixture
 
@@ -104,6 +109,117 @@ def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+
+
+WITHOUT_NET = [each for each in EVEN if not each.startswith("model")]
+# No gradient reaches the bias of keys but by rounding, which Adam divides by itself: its eps ends that.
+VIT = [
+    *WITHOUT_NET,
+    "model=vit",
+    "model.dim=8",
+    "optimizer=adamw",
+    "+optimizer.eps=1e-5",
+    "trainer.gradient_clip_val=1",
+]
+CLOSE_IN_PARTS = 1e-5
+
+
+@pytest.mark.parametrize("recomputes", [False, True])
+def test_weights_in_parts_train_as_those_of_one_process(start, tmp_path, recomputes):  # noqa: F811
+    settings = [*VIT, f"model.checkpoint_activations={str(recomputes).lower()}"]
+    one = trained(start, tmp_path / "logs" / "one", *settings, "trainer=cpu")
+    two = trained(start, tmp_path / "logs" / "two", *settings, "trainer=fsdp2")
+    assert furthest(one, two) < CLOSE_IN_PARTS
+    assert rows(two)[-1] == pytest.approx(rows(one)[-1], rel=1e-4)
+    assert optimizer_of(one).keys() == optimizer_of(two).keys()
+    for number, state in optimizer_of(one).items():
+        for name, value in state.items():
+            assert torch.allclose(optimizer_of(two)[number][name], value, atol=CLOSE_IN_PARTS), (number, name)
+    if not recomputes:
+        planted = trained(start, tmp_path / "logs" / "bad", *settings, "trainer=fsdp2", before=first_share_for_all)
+        assert furthest(one, planted) > 10 * CLOSE_IN_PARTS, "it would not be seen"
+
+
+def optimizer_of(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
+    (state,) = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["optimizer_states"]
+    return state["state"]
+
+
+@pytest.mark.parametrize(("began", "goes_on"), [("fsdp2", "fsdp2"), ("fsdp2", "cpu"), ("ddp_cpu", "fsdp2")])
+def test_a_run_goes_on_with_weights_in_parts_or_no_longer_so(start, tmp_path, began, goes_on):  # noqa: F811
+    settings = [*VIT, "trainer.max_epochs=3", "callbacks.resume_checkpoint.every_n_steps=7"]
+    whole = trained(start, tmp_path / "logs" / "whole", *settings, f"trainer={goes_on}")
+    folder = tmp_path / "logs" / "other"
+    stopped = start(*settings, f"trainer={began}", f"hydra.run.dir={folder}", before=stopped_at(12))
+    assert stopped.code() == 143, stopped.words
+    resumed = start(*settings, f"trainer={goes_on}", f"resume={folder}")
+    assert resumed.code() == 0, resumed.words
+    assert "goes on at epoch" in resumed.words
+    distance = furthest(whole, folder)
+    assert distance == 0 if began == goes_on else distance < CLOSE_IN_PARTS
+    assert rows(folder)[-1] == pytest.approx(rows(whole)[-1], rel=1e-4)
+
+
+def test_what_weights_in_parts_have_trained_is_evaluated_and_exported(start, tmp_path):  # noqa: F811
+    folder = trained(start, tmp_path / "logs" / "run", *VIT, "trainer=fsdp2", "trainer.precision=bf16-mixed")
+    evaluation = Fork(tmp_path, "evaluate.py", f"run={folder}").result()
+    assert evaluation.returncode == 0, evaluation.stderr
+    (file,) = folder.rglob("metrics.json")
+    kept = json.loads((folder / "run.json").read_text())["metrics"]
+    assert json.loads(file.read_text())["test/loss"] == pytest.approx(kept["test/loss"], abs=1e-3)
+    export = Fork(tmp_path, "export.py", f"run={folder}").result()
+    assert export.returncode == 0, export.stderr
+
+
+def test_a_run_that_the_first_process_is_just_beginning_is_no_older_one(tmp_path):
+    config = {"paths": {"run": str(tmp_path)}, "data": {"batch_size": 16}, "trainer": {"devices": 2}}
+    (tmp_path / "config.yaml").write_text(json.dumps(config))
+    config |= {"resume": "auto", "fork": None}
+    assert not lifecycle._began_with_a_batch_each(config)
+    (tmp_path / "run.json").write_text(json.dumps({"status": "interrupted", "format": 6}))
+    assert lifecycle._began_with_a_batch_each(config)
+
+
+class Named(nn.Module):
+    BLOCKS = "encoder.layers"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Module()
+        self.encoder.layers = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 1))
+
+
+def test_the_blocks_that_are_put_together_one_by_one_are_those_that_a_net_names():
+    from kindling.training.fsdp2 import blocks_of
+
+    net = Named()
+    assert blocks_of(net) == [*net.encoder.layers.children()]
+    net.BLOCKS = "layers"
+    with pytest.raises(ConfigError, match="given Named with BLOCKS='layers'; allowed: the name of a part of it"):
+        blocks_of(net)
+    conventional = nn.Module()
+    assert blocks_of(conventional) == []
+    conventional.blocks = net.encoder.layers
+    assert blocks_of(conventional) == [*net.encoder.layers.children()]
+
+
+class Scaled(Task):
+    """Trains more than its net."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Linear(1, 1))
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [(LightningModule(), "LightningModule, whose net is not known"), (Scaled(), "scale, which Scaled trains beside")],
+)
+def test_modules_whose_weights_cannot_be_in_parts_are_refused_by_name(module, said):
+    from kindling.training.fsdp2 import shard
+
+    with pytest.raises(ConfigError, match=f"trainer: given fsdp2 with {said}"):
+        shard(module, None)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("rank", [0, 1])

@@ -14,7 +14,7 @@ from torchvision import models
 from kindling.cli.entry import compose
 from kindling.config.bounds import Range
 from kindling.config.check import annotations
-from kindling.config.rules import callback_rules, data_rules, run_rules, trainer_rules
+from kindling.config.rules import callback_rules, data_rules, run_rules, shared_out_rules, trainer_rules
 from kindling.config.signatures import signature
 from kindling.config.third_party import ARGUMENTS
 from kindling.errors import ConfigError
@@ -115,6 +115,40 @@ def test_a_finder_of_lightning_is_answered_with_ours(name, option):
     line = told(callback_rules.finders_are_of_the_engine, callbacks={"mine": node})
     assert line.startswith("callbacks.mine: given ")
     assert line.endswith(f"allowed: debug={option}")
+
+
+FSDP2 = {"trainer__strategy___target_": "kindling.training.fsdp2.FSDP2", "trainer__precision": "32-true"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"callbacks": {"ema": {"_target_": "kindling.callbacks.averages.EMA"}}}, "callbacks.ema: given with fsdp2"),
+        ({"callbacks": {"f": {"_target_": "kindling.debug.find_lr.FindLR"}}}, "callbacks.f: given with fsdp2"),
+        ({"compile": "default"}, "compile: given default with fsdp2"),
+        ({"trainer__precision": "16-mixed"}, "trainer.precision: given 16-mixed with fsdp2; allowed: 32-true, bf16"),
+    ],
+)
+def test_what_was_not_tried_with_fsdp2_is_refused(settings, path):
+    assert told(shared_out_rules.fsdp2_can_do_it, **FSDP2 | settings).startswith(path)
+    assert told(shared_out_rules.fsdp2_can_do_it, **FSDP2) == ""
+    assert told(shared_out_rules.fsdp2_can_do_it, **settings, trainer__strategy="ddp") == ""
+
+
+@pytest.mark.parametrize(
+    ("settings", "path"),
+    [
+        ({"_target_": "lightning.pytorch.strategies.ModelParallelStrategy"}, "trainer.strategy: given ModelParallel"),
+        (
+            {"_target_": "lightning.pytorch.strategies.FSDPStrategy", "state_dict_type": "sharded"},
+            "trainer.strategy.state_dict_type: given sharded",
+        ),
+    ],
+)
+def test_checkpoints_of_several_files_are_refused(settings, path):
+    assert told(shared_out_rules.checkpoints_are_one_file, trainer__strategy=settings).startswith(path)
+    whole = {"_target_": "lightning.pytorch.strategies.FSDPStrategy", "state_dict_type": "full"}
+    assert told(shared_out_rules.checkpoints_are_one_file, trainer__strategy=whole) == ""
 
 
 @pytest.mark.parametrize("path", run_rules.OWN)
@@ -415,9 +449,9 @@ def test_alternating_flips_need_halves():
 def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
     settings = {"optimizer___target_": "kindling.training.muon.Muon", "trainer__strategy": strategy}
     assert "which cuts up its matrices; allowed: optimizer=adamw" in told(
-        run_rules.muon_sees_whole_matrices, **settings
+        shared_out_rules.muon_sees_whole_matrices, **settings
     )
-    assert told(run_rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
+    assert told(shared_out_rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
 
 
 def test_two_averages_are_refused_and_one_that_never_begins_warns():
@@ -485,9 +519,9 @@ def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
 @pytest.mark.parametrize("name", ["gradient_norm", "histograms", "graph"])
 def test_what_looks_at_whole_gradients_is_refused_where_they_are_cut_up(name):
     callbacks = eyes("training_images", "validation_pictures", name)
-    answer = told(run_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
+    answer = told(shared_out_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="fsdp")
     assert answer == (f"callbacks.{name}: given with fsdp, which cuts up the net; allowed: null, or trainer=ddp")
-    assert told(run_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
+    assert told(shared_out_rules.gradients_are_whole, callbacks=callbacks, trainer__strategy="ddp") == ""
 
 
 def test_a_weight_for_each_class_is_asked_for():

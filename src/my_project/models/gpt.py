@@ -1,5 +1,7 @@
 """A GPT: a causal transformer that says what comes next (Radford et al., 2018)."""
 
+from typing import ClassVar
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ class GPT(nn.Module):
 
     Shapes: ids (B, T) -> logits (B, T, V).
     """
+
+    # What trainer=fsdp2 shares out one by one.
+    BLOCKS: ClassVar = "layers"
 
     def __init__(
         self,

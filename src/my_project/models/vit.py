@@ -1,5 +1,7 @@
 """A small vision transformer (Dosovitskiy et al., arXiv 2010.11929)."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +18,9 @@ class ViT(nn.Module):
 
     Shapes: images (B, C, H, W) -> logits (B, K).
     """
+
+    # What trainer=fsdp2 shares out one by one.
+    BLOCKS: ClassVar = "encoder.layers"
 
     def __init__(
         self,

@@ -11,6 +11,20 @@ from kindling.errors import CheckpointError
 END, LOCATOR, LARGE_END = 22, 20, 56
 # Of torch's records, the one with everything but tensors.
 PICKLE = "data.pkl"
+# In a folder into which torch has written a checkpoint in parts.
+OF_PARTS = ".metadata"
+
+
+def refuse_parts(folder: Path) -> None:
+    """
+    Raises:
+        CheckpointError: it holds a checkpoint of several files.
+    """
+    if (folder / OF_PARTS).is_file():
+        raise CheckpointError(
+            f"given {folder}, a checkpoint of several files, which torch reads by pickle; allowed: one file, which "
+            "python -m torch.distributed.checkpoint.format_utils dcp_to_torch makes of those that you trust"
+        )
 
 
 def refuse_archive(path: Path) -> int:

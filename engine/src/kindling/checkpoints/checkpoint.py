@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from kindling.checkpoints import trained_on
-from kindling.checkpoints.archive import damaged_record, refuse_archive
+from kindling.checkpoints.archive import damaged_record, refuse_archive, refuse_parts
 from kindling.checkpoints.content import problems, with_own_files
 from kindling.checkpoints.pretrained import refuse_other_kinds
 from kindling.checkpoints.values import faults_of_values
@@ -138,12 +138,12 @@ def find(given: str) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    path = Path(given).expanduser()
-    if path.is_file():
+    if (path := Path(given).expanduser()).is_file():
         return path
     if not path.is_dir():
         what = "is no file" if path.exists() else "does not exist"
         raise CheckpointError(f"given {path}, which {what}; allowed: a run folder or a checkpoint file")
+    refuse_parts(path)
     file = best_file(path)
     if not file.is_file():
         others = sorted(map(str, path.glob("checkpoints/*.ckpt")))

@@ -28,6 +28,7 @@ PREFIXES = (
     f"{ENGINE}.images.training_images.",
     f"{ENGINE}.images.validation_pictures.",
     f"{ENGINE}.loggers.",
+    f"{ENGINE}.training.fsdp2.",
     f"{ENGINE}.training.muon.",
     f"{ENGINE}.training.optimization.",
     "lightning.pytorch.callbacks.",

@@ -17,7 +17,7 @@ from kindling.process.ranks import are_placed, is_first_process, stamp
 from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
-from kindling.run_folders.saved_run import origin_of, saved_config
+from kindling.run_folders.saved_run import origin_of, run_of, saved_config
 from kindling.run_folders.words import add_what_to_do, say_beginning
 
 # Opened before torch is imported; `kindling.train.train` then uses it.
@@ -77,7 +77,9 @@ def _began_with_a_batch_each(config: Config) -> bool:
     if not config["resume"] and not config["fork"]:
         return False
     try:
-        return bool(saved_config(origin_of(config["paths"]["run"], config["resume"], config["fork"])).get(PER_PROCESS))
+        origin = origin_of(config["paths"]["run"], config["resume"], config["fork"])
+        # Without run.json it is this run, which the first process is just beginning.
+        return run_of(origin) is not None and bool(saved_config(origin).get(PER_PROCESS))
     except ConfigError:
         # There is none, or it is refused elsewhere.
         return False

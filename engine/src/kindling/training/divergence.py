@@ -127,8 +127,20 @@ def not_finite(tensors: Iterable[tuple[Any, Any]]) -> Any:
     named = [(name, each) for name, each in tensors if isinstance(each, Tensor) and each.is_floating_point()]
     if not named:
         return None
-    finite = torch.stack([each.detach().isfinite().all() for _, each in named]).tolist()
-    return next((name for (name, _), fine in zip(named, finite, strict=True) if not fine), None)
+    finite = torch.stack([own_part(each.detach()).isfinite().all() for _, each in named])
+    if any(map(is_shared_out, (each for _, each in named))):
+        finite = finite.int()
+        torch.distributed.all_reduce(finite, torch.distributed.ReduceOp.MIN)
+    return next((name for (name, _), fine in zip(named, finite.tolist(), strict=True) if not fine), None)
+
+
+def is_shared_out(tensor: Tensor) -> bool:
+    """Whether each process has a part of it; DTensor, whose import takes long, need not be known for it."""
+    return hasattr(tensor, "to_local")
+
+
+def own_part(tensor: Any) -> Tensor:
+    return tensor.to_local() if is_shared_out(tensor) else tensor
 
 
 def refuse_spoilt_weights(module: nn.Module, when: str = "") -> None:

@@ -11,7 +11,14 @@ from typing import Any
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
-from kindling.config.rules import callback_rules, data_rules, logger_rules, sweep_rules, trainer_rules
+from kindling.config.rules import (
+    callback_rules,
+    data_rules,
+    logger_rules,
+    shared_out_rules,
+    sweep_rules,
+    trainer_rules,
+)
 from kindling.config.rules.callback_rules import TRY_OUT
 from kindling.process.cores import available_cores
 
@@ -57,27 +64,6 @@ def losses_can_be_compared(config: Config) -> Iterator[Fault]:
         plain = "plain_loss of the task" if is_torchs else "a method plain(outputs, targets), which is logged instead"
         allowed = f"{plain}, or {ENGINE}.images.criterion.CrossEntropy, which has one; else compare accuracy alone"
         yield Fault("task.criterion", what, allowed, warning=True)
-
-
-def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
-    if get(config, "optimizer._target_") == f"{ENGINE}.training.muon.Muon" and _cuts_up(config):
-        given = f"Muon with {_strategy(config)}, which cuts up its matrices"
-        yield Fault("optimizer", given, "optimizer=adamw, or trainer=ddp")
-
-
-def _strategy(config: Config) -> str:
-    given = get(config, "trainer.strategy")
-    return str(given.get("_target_") if isinstance(given, dict) else given)
-
-
-def _cuts_up(config: Config) -> bool:
-    return bool(re.search("fsdp|deepspeed", _strategy(config).lower()))
-
-
-def gradients_are_whole(config: Config) -> Iterator[Fault]:
-    if _cuts_up(config):
-        for path in callback_rules.named(config, r"GradientNorm|Histograms|Graph"):
-            yield Fault(path, f"with {_strategy(config)}, which cuts up the net", "null, or trainer=ddp")
 
 
 def code_gives_its_own(config: Config) -> Iterator[Fault]:
@@ -210,13 +196,12 @@ RULES: tuple[Rule, ...] = (
     *trainer_rules.RULES,
     *data_rules.RULES,
     *callback_rules.RULES,
+    *shared_out_rules.RULES,
     *logger_rules.RULES,
     *sweep_rules.RULES,
     schedule_ends_with_the_run,
     nesterov_has_momentum,
     losses_can_be_compared,
-    muon_sees_whole_matrices,
-    gradients_are_whole,
     something_is_done,
     trust_is_of_a_folder,
     threads_have_cores,

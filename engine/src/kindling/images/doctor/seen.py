@@ -12,6 +12,7 @@ from torch import Tensor
 
 from kindling.images.images import ImageFiles, Images, ImageTensors
 from kindling.stages import STAGES
+from kindling.training.divergence import is_shared_out
 from kindling.training.net import net_of
 
 # Images that are looked at, at some milliseconds each from disk.
@@ -82,8 +83,8 @@ class Seen:
         """Strike out the parameters that the gradient of this step reaches; waits once for the device."""
         named = self.parameters()
         reached = [(name, each.grad) for name, each in named.items() if each.grad is not None]
-        # A batch that was left out has no gradient.
-        if reached:
+        # A batch that was left out has no gradient; a process may hold no part of one.
+        if reached and not is_shared_out(reached[0][1]):
             device = reached[0][1].device
             any_number = torch.stack([has_numbers(grad).to(device) for _, grad in reached]).tolist()
             names = {name for (name, _), found in zip(reached, any_number, strict=True) if found}

@@ -1,5 +1,7 @@
 """Attention over patches, with branches that are left out at random."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
@@ -11,6 +13,8 @@ from kindling.training.recomputation import recomputed
 
 class ViT(nn.Module):
     """Shapes: images (B, C, H, W) -> logits (B, K)."""
+
+    BLOCKS: ClassVar = "encoder.layers"
 
     def __init__(
         self,
