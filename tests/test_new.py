@@ -22,6 +22,8 @@ sys.path.insert(0, str(HERE.root / "scripts"))
 NEW = runpy.run_path(str(HERE.root / "scripts" / "new.py"))
 GROUPS = ConfigFiles(HERE.configs).groups
 KINDS = ("task", "model", "data", "callback", "experiment")
+# The others have the same tests in the long run.
+QUICK = [each if each in ("task", "experiment") else pytest.param(each, marks=pytest.mark.slow) for each in KINDS]
 FOLDERS = {"task": "tasks", "model": "models", "data": "data", "callback": "callbacks"}
 OTHERS = [(kind, other) for kind in KINDS for other in GROUPS["callbacks" if kind == "callback" else kind]]
 TOY = '''"""A zq_toy."""
@@ -112,7 +114,7 @@ def suite(root: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.usefixtures("as_it_is")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUICK)
 def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
     before = contents(copy)
     assert add(copy, f"{kind} zq_thing_2") == 0
@@ -124,7 +126,7 @@ def test_it_says_what_it_wrote_and_what_to_type_next(copy, capsys, kind):
 
 
 @pytest.mark.usefixtures("as_it_is")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", QUICK)
 def test_the_docs_get_a_line_of_what_is_new_and_keep_the_others(copy, kind):
     before = (copy / "docs" / "files.md").read_text().splitlines()
     add(copy, f"{kind} zq_thing_2")
@@ -155,6 +157,7 @@ def test_a_starters_config_names_each_argument_of_its_class(copy, kind):
     assert not any(init.defaults for init in inits), "a default stands in the config"
 
 
+@pytest.mark.slow
 def test_what_it_writes_is_formatted_and_clean(copy):
     before = contents(copy)
     for kind in KINDS:
