@@ -1,6 +1,13 @@
 """Which test file is the likeliest to catch a fault of a module, where it has another name."""
 
 NEAREST = {
+    "space": "sweep_space",
+    "params": "sweep_space",
+    "jobs": "sweep_space",
+    "renames": "old_runs",
+    "rebuild": "old_runs",
+    "reading": "check",
+    "kinds": "sweep_space",
     "deletions": "former",
     "fstrings": "logged",
     "activations": "monitor",

@@ -73,11 +73,11 @@ def test_equal_jobs_of_a_sweep_have_a_config_each():
     "lines",
     [
         pytest.param(["seed=1"], marks=pytest.mark.slow),
-        pytest.param(["optimizer.lr=0.5", "model=mlp", "seed=2"], marks=pytest.mark.slow),
+        ["optimizer.lr=0.5", "model=mlp", "seed=2"],
         ["experiment=cnn", "data.augment=null", "+optimizer.amsgrad=true", "~callbacks.early_stopping"],
         pytest.param(["+callbacks/monitor=x", "seed=3"], marks=pytest.mark.slow),
         ["model={_target_: bench.models.mlp.MLP}", "seed=4"],
-        pytest.param(["seed=5", "hydra.job.name=other", "hydra/help=default"], marks=pytest.mark.slow),
+        ["seed=5", "hydra.job.name=other", "hydra/help=default"],
         pytest.param(
             ["hydra.job.config.override_dirname.exclude_keys=[seed]", "seed=6", "test=false"], marks=pytest.mark.slow
         ),
