@@ -2,6 +2,7 @@
 
 NEAREST = {
     "space": "sweep_space",
+    "lacking": "check",
     "params": "sweep_space",
     "jobs": "sweep_space",
     "renames": "old_runs",
