@@ -39,7 +39,7 @@ test: $(DEV) ## all tests
 	$(BIN)/pytest -n 2 tests
 	$(if $(wildcard engine/tests),$(BIN)/pytest -n 2 engine/tests)
 
-test-project: $(DEV) ## the tests of src, configs and scripts alone: half a minute
+test-project: $(DEV) ## the tests of src, configs and scripts alone: under a minute
 	$(BIN)/pytest -n 2 tests
 
 test-crash: $(DEV) ## kill, damage, change and resume thousands of runs: about an hour
@@ -60,7 +60,7 @@ test-ranks: $(DEV) ## several processes train as one does, and go on as another 
 test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
 
-test-deletions: $(DEV) ## the project without each part and each example, in copies: about an hour
+test-deletions: $(DEV) ## the project without each part and each example, in copies: about three hours
 	$(BIN)/python scripts/deletions.py
 
 test-matrix: $(DEV) ## with the lowest, pinned and newest versions of all packages, in environments of their own: hours
@@ -97,7 +97,7 @@ notebook: $(READY) ## run notebooks/explore.ipynb from its first cell to its las
 check-configs: $(READY) ## every recipe with every data set and every model that fits
 	$(BIN)/python scripts/check_configs.py
 
-faults: $(DEV) ## plant faults, one by one, and see which test catches each: about ten minutes
+faults: $(DEV) ## plant faults, one by one, and see which test catches each: hours
 	$(BIN)/python engine/scripts/plant_faults.py
 
 contracts: $(DEV) ## plant classical bugs, and see which contract of models, data and runs catches each
