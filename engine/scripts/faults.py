@@ -498,7 +498,7 @@ FAULTS = [
         "patience > validations > 0",
     ),
     Fault("engine/src/kindling/config/rules/callback_rules.py", "if validations == epochs else", "if every else"),
-    Fault("engine/src/kindling/config/rules/callback_rules.py", "if right and mode in", "if False and mode in"),
+    Fault("engine/src/kindling/config/rules/metric_rules.py", "if right and mode in", "if False and mode in"),
     Fault("engine/src/kindling/config/signatures.py", "own.required | (base.required & rest.keys())", "own.required"),
     Fault(
         "engine/src/kindling/config/signatures.py",
