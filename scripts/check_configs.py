@@ -5,6 +5,7 @@ data of their kind. A recipe that has settings of its model fits that model alon
 of a set is a misfit, not a mistake in a config.
 """
 
+import argparse
 import itertools
 import sys
 import tempfile
@@ -73,4 +74,5 @@ def check(lines: list[str]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     sys.exit(main())

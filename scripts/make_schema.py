@@ -1,5 +1,6 @@
 """Write .schema/*.json, by which editors complete and check the YAML files: make schema"""
 
+import argparse
 import json
 from pathlib import Path
 
@@ -22,4 +23,5 @@ def texts() -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__).parse_args()
     main()

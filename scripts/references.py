@@ -3,6 +3,7 @@
 python scripts/references.py prints each with its setting, chosen on validation, and its error on test.
 """
 
+import argparse
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -105,5 +106,6 @@ def ngram() -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     print(ridge())
     print(ngram())

@@ -1,10 +1,10 @@
 """The table of recipes, made from the headers of configs/experiment/*.yaml.
 
-python scripts/results_table.py prints it; --write puts it between its marks in README.md and docs/settings.md.
+python scripts/results_table.py prints it.
 """
 
+import argparse
 import re
-import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,9 @@ def write(place: Path, root: Path) -> None:
 
 
 if __name__ == "__main__":
-    if "--write" in sys.argv:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"put it between its marks in {' and '.join(PAGES)}")
+    if parser.parse_args().write:
         write(PROJECT, PROJECT)
     else:
         print(table(), end="")

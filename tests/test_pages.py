@@ -8,6 +8,7 @@ import json
 import re
 import runpy
 import shlex
+import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
@@ -225,3 +226,18 @@ def test_the_settings_of_a_sweep_that_a_page_shows_are_there(file):
             groups = ConfigFiles(ROOT / "configs").groups
             config = compose(["optimizer=sgd"])
             assert [key for key in params if key not in groups and OmegaConf.select(config, key) is None] == []
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=[pytest.mark.slow] if file.stem != "results_table" else [], id=file.stem)
+        for folder in ("scripts", "engine/scripts")
+        for file in sorted((ROOT / folder).glob("*.py"))
+        if '__name__ == "__main__"' in file.read_text(encoding="utf-8")
+    ],
+)
+def test_a_script_that_is_asked_for_help_does_nothing_else(file):
+    done = subprocess.run([sys.executable, file, "--help"], capture_output=True, text=True, check=True, timeout=60)
+    assert str(ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))))[:40] in done.stdout
+    assert done.stderr == ""

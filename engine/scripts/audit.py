@@ -3,6 +3,7 @@
 Exit code 0: none has, of all that could be looked up; 1: some have, or the advisories could not be reached.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -48,4 +49,6 @@ def _failed(why: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(audit(sys.argv[1], PINNED))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pip_audit", help="its command, such as .venv/audit/bin/pip-audit")
+    sys.exit(audit(parser.parse_args().pip_audit, PINNED))

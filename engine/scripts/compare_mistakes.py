@@ -1,11 +1,12 @@
 """Give twenty mistakes to train.py and to a plain Hydra app on the configs of the engine's tests, side by side.
 
-    python engine/scripts/compare_mistakes.py --write    into wrong-configs.md, else only print: four minutes
+    python engine/scripts/compare_mistakes.py    prints them, in four minutes
 
 The plain app is what Hydra's documentation shows: `hydra.main`, and `instantiate` for data, model and trainer. It
 does not train, so that what it lets through is shown as accepted.
 """
 
+import argparse
 import re
 import subprocess
 import sys
@@ -61,7 +62,7 @@ class Answer(NamedTuple):
     lines: list[str]
 
 
-def main() -> None:
+def main(*, write: bool) -> None:
     sys.path.insert(0, str(ENGINE / "tests"))
     # A project that is the same in each fork; importing it makes it.
     from bench_root import PROJECT
@@ -75,7 +76,7 @@ def main() -> None:
             theirs = answer([str(plain), *mistake], folder, PROJECT)
             rows.append(f"| `{' '.join(mistake)}` | {shown(ours)} | {shown(theirs)} |")
             print(rows[-1], flush=True)
-    if "--write" in sys.argv:
+    if write:
         text = DOCUMENT.read_text(encoding="utf-8")
         table = "\n".join(["| given | Kindling | plain Hydra |", "|---|---|---|", *rows])
         DOCUMENT.write_text(re.sub(r"\| given .*", lambda _: table + "\n", text, flags=re.DOTALL), encoding="utf-8")
@@ -99,4 +100,6 @@ def shown(answer: Answer) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"also into {DOCUMENT.name}")
+    main(write=parser.parse_args().write)

@@ -431,7 +431,7 @@ FAULTS = [
     Fault("engine/src/kindling/sweeps/confirmation.py", "sign * (one - other)", "(one - other)"),
     Fault("engine/src/kindling/sweeps/confirmation.py", "len(differences) - 1)", "len(differences))"),
     Fault("engine/src/kindling/sweeps/confirmation.py", "if own != there:", "if False:"),
-    Fault("engine/src/kindling/config/check/command_line.py", " and not override.is_delete()", ""),
+    Fault("engine/src/kindling/config/check/overrides.py", " and not override.is_delete()", ""),
     Fault("engine/src/kindling/run_folders/listing.py", "math.isnan(value)", "False"),
     Fault("engine/src/kindling/sweeps/recipe.py", "if loader.repository.group_exists(each.key_or_group)", "if False"),
     Fault("engine/src/kindling/config/check/keys.py", "if there and override.is_add() and", "if False and"),
@@ -498,7 +498,7 @@ FAULTS = [
         "patience > validations > 0",
     ),
     Fault("engine/src/kindling/config/rules/callback_rules.py", "if validations == epochs else", "if every else"),
-    Fault("engine/src/kindling/config/rules/callback_rules.py", "if right and mode in", "if False and mode in"),
+    Fault("engine/src/kindling/config/rules/metric_rules.py", "if right and mode in", "if False and mode in"),
     Fault("engine/src/kindling/config/signatures.py", "own.required | (base.required & rest.keys())", "own.required"),
     Fault(
         "engine/src/kindling/config/signatures.py",

@@ -1,9 +1,9 @@
 """Newest versions of all packages into constraints.txt, and what that changes: make lock
 
-python engine/scripts/lock.py             pip resolves, without installing anything; run the tests before you commit
-python engine/scripts/lock.py --check     print what would change, and write nothing
+pip resolves, without installing anything; run the tests before you commit.
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -57,6 +57,9 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="print what would change, and write nothing")
+    given = parser.parse_args(arguments)
     old = pins_of(PINS.read_text(encoding="utf-8"))
     try:
         new = newest(resolved(ROOT), old)
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         return error.returncode
     found = changes(old, new)
     print("\n".join(found or [f"{PINS.name}: all {len(old)} versions are the newest"]))
-    if found and "--check" not in arguments:
+    if found and not given.check:
         lines = sorted((f"{name}=={version}\n" for name, version in new.items()), key=str.lower)
         PINS.write_text("".join(lines), encoding="utf-8")
         print(f"{PINS.name}: {len(found)} changes; next: make setup && make test")

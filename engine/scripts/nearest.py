@@ -20,6 +20,7 @@ NEAREST = {
     "body": "serve",
     "annotations": "signatures",
     "callback_rules": "rules",
+    "metric_rules": "rules",
     "class_report": "evaluate",
     "classifier": "train",
     "cnn": "models",

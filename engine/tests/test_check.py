@@ -301,6 +301,13 @@ def test_a_slip_has_one_answer_that_can_be_typed(problems, lines, told):
         ("+model.x =[1]", "+model.x=[1]"),
         ("--batch-size 3", "data.batch_size=..."),
         ("--max_epochs=2", "trainer.max_epochs=2"),
+        ("data.batch_size 3", "data.batch_size=3"),
+        ("data.batch_size: 3", "data.batch_size=3"),
+        ("+optimizer.amsgrad true", "+optimizer.amsgrad=true"),
+        ("seed: 3", "seed=3"),
+        ("experiment cnn", "experiment=cnn"),
+        ("seed", "seed=..."),
+        ("data.batch_size:", "data.batch_size=..."),
     ],
 )
 def test_a_setting_that_is_typed_as_elsewhere_is_one_line(typed, meant):
@@ -311,6 +318,23 @@ def test_a_setting_that_is_typed_as_elsewhere_is_one_line(typed, meant):
 
 def test_an_empty_text_before_another_setting_is_no_setting_typed_apart():
     check_command_line("train", ["data=fake", "model=mlp", "experiment_name=", "seed=1"])
+
+
+def test_a_number_alone_is_not_taken_for_a_key():
+    with pytest.raises(ConfigError, match=r"^0\.01: given no =; allowed: key=value, such as optimizer.lr=0.01$"):
+        check_command_line("train", ["data=fake", "model=mlp", "optimizer.lr=1", "0.01"])
+
+
+def test_what_one_job_of_a_sweep_adds_is_not_there_for_the_next(problems):
+    assert problems("model=mlp", "+optimizer.amsgrad=true,false", sweep=True)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("line", "given"), [("sweep.params={}", "{}; allowed: the settings"), ("~sweep.params", "a key that is not there")]
+)
+def test_nobody_sets_the_parameters_of_a_sweep_as_a_whole_but_they_may_be_left_out(problems, line, given):
+    (error,), _ = problems("model=mlp", line)
+    assert error.startswith(f"sweep.params: given {given}")
 
 
 def test_a_hint_for_one_value_of_a_sweep_keeps_the_others(problems):

@@ -7,7 +7,7 @@ import torchmetrics.regression
 from bench_root import CONFIGS
 from kindling.config import sources
 from kindling.config.logged import better, declared_by, direction_of, logged, loss_of, written_by
-from kindling.config.rules.callback_rules import metrics_are_declared
+from kindling.config.rules.metric_rules import metrics_are_declared
 from kindling.config.targets import PREFIXES
 from kindling.errors import ConfigError
 

@@ -14,7 +14,7 @@ from torchvision import models
 from kindling.cli.entry import compose
 from kindling.config.bounds import Range
 from kindling.config.check import annotations
-from kindling.config.rules import callback_rules, data_rules, run_rules, shared_out_rules, trainer_rules
+from kindling.config.rules import callback_rules, data_rules, metric_rules, run_rules, shared_out_rules, trainer_rules
 from kindling.config.signatures import signature
 from kindling.config.third_party import ARGUMENTS
 from kindling.errors import ConfigError
@@ -190,7 +190,7 @@ IMAGES = {"_target_": "bench.tasks.classification.Classification"}
 
 
 def test_a_monitor_that_nothing_logs_is_told_the_nearest():
-    rule = callback_rules.monitor_is_logged
+    rule = metric_rules.monitor_is_logged
     assert told(rule, task=IMAGES, monitor="val/acc").endswith("did you mean val/accuracy?")
     assert "test/loss" in told(rule, task=IMAGES, monitor="test/loss")
     callbacks = {"mine": {"monitor": "val/lose", "mode": "min"}}
@@ -199,7 +199,7 @@ def test_a_monitor_that_nothing_logs_is_told_the_nearest():
 
 
 def test_a_monitor_has_the_mode_of_its_metric():
-    rule = callback_rules.mode_fits_the_monitor
+    rule = metric_rules.mode_fits_the_monitor
     assert told(rule, task=IMAGES, monitor="val/accuracy", monitor_mode="max") == ""
     message = told(rule, task=IMAGES, monitor="val/accuracy", monitor_mode="min")
     assert message == "monitor_mode: given min for val/accuracy; allowed: max; did you mean monitor_mode=max?"
@@ -208,21 +208,21 @@ def test_a_monitor_has_the_mode_of_its_metric():
 
 
 def test_a_metric_of_the_config_does_not_take_the_name_of_one_of_the_task():
-    rule = callback_rules.a_metric_has_a_name_of_its_own
+    rule = metric_rules.a_metric_has_a_name_of_its_own
     assert told(rule, task=IMAGES, metrics={"f1": {}}) == ""
     message = "metrics.accuracy: given a name that Classification logs itself; allowed: another one than loss, accuracy"
     assert told(rule, task=IMAGES, metrics={"accuracy": {}}) == message
 
 
 def test_the_likeliest_classes_are_fewer_than_all():
-    rule = callback_rules.top_k_leaves_classes_out
+    rule = metric_rules.top_k_leaves_classes_out
     assert told(rule, metrics={"top5": {"top_k": 5, "num_classes": 10}}) == ""
     message = "metrics.top5.top_k: given 5; allowed: less than the number of classes, 4"
     assert told(rule, metrics={"top5": {"top_k": 5, "num_classes": 4}}) == message
 
 
 def test_a_plateau_is_one_of_a_metric():
-    rule = callback_rules.plateau_has_a_metric
+    rule = metric_rules.plateau_has_a_metric
     plateau = {"monitor": None, "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}}
     message = "monitor: given null with scheduler=plateau; allowed: a metric that is logged, such as val/loss"
     assert told(rule, monitor=None, scheduler=plateau) == message
@@ -244,10 +244,10 @@ def test_what_watches_a_validation_needs_one():
 def test_early_stopping_and_the_best_checkpoint_watch_the_same():
     callbacks = {"early_stopping": {"monitor": "train/loss"}, "best_checkpoint": {"monitor": "val/loss"}}
     assert "allowed: what callbacks.best_checkpoint watches" in told(
-        callback_rules.one_metric_decides, callbacks=callbacks
+        metric_rules.one_metric_decides, callbacks=callbacks
     )
     callbacks["early_stopping"]["monitor"] = "val/loss"
-    assert told(callback_rules.one_metric_decides, callbacks=callbacks) == ""
+    assert told(metric_rules.one_metric_decides, callbacks=callbacks) == ""
 
 
 def test_the_fewest_epochs_are_not_more_than_the_most():
@@ -565,13 +565,13 @@ def test_no_single_step_decides(path):
         else {"callbacks": {"early_stopping": {"monitor": "train/loss_step"}}}
     )
     assert f"{path}: given train/loss_step, which is of single steps; allowed: train/loss" in told(
-        callback_rules.no_single_step_decides, **given
+        metric_rules.no_single_step_decides, **given
     )
 
 
 def test_a_plateau_does_not_step_by_steps():
     plateau = {"interval": "step", "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}}
-    assert "scheduler.interval: given step" in told(callback_rules.a_plateau_steps_by_epochs, scheduler=plateau)
+    assert "scheduler.interval: given step" in told(metric_rules.a_plateau_steps_by_epochs, scheduler=plateau)
 
 
 def test_lightnings_own_checkpoint_does_not_keep_weights_under_a_score_of_others():

@@ -15,6 +15,7 @@ from kindling.config.check import keys
 from kindling.config.check.command_line import Check, refuse
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.reading import not_yaml
+from kindling.config.check.tree import Problem
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import leave_out
@@ -84,6 +85,15 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
     for line in surroundings.set_right_for(next(iter(check.configs), {}).get("trainer")):
         terminal.say(f"warning: {line}")
 
+    _warn(given, problems, check)
+    if given.cfg == "job" and not (given.package or "").startswith("hydra"):
+        leave_out(check.configs[0])
+        composition.print_config(check.configs[0], given.package, resolve=given.resolve)
+        return None
+    return [each for each in flags_first if each not in check.left_out] + check.former.overrides
+
+
+def _warn(given: argparse.Namespace, problems: Sequence[Problem], check: Check) -> None:
     # A run logs the warnings itself.
     if given.cfg or given.info:
         for problem in problems:
@@ -93,11 +103,6 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
         terminal.say(f"warning: {next(iter(check.left_out.values()))}: has no use for {useless}; left out")
     for line in check.former.lines:
         terminal.say(f"warning: {line}")
-    if given.cfg == "job" and not (given.package or "").startswith("hydra"):
-        leave_out(check.configs[0])
-        composition.print_config(check.configs[0], given.package, resolve=given.resolve)
-        return None
-    return [each for each in flags_first if each not in check.left_out] + check.former.overrides
 
 
 def in_full(name: str, arguments: Sequence[str]) -> list[str]:

@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config import deletions, once, project
-from kindling.config.comments import with_comments
+from kindling.config.comments import with_comments, wrapped
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
@@ -90,7 +90,8 @@ def print_help(composer: Composer, groups: Mapping[str, Iterable[str]], lines: S
     template = Template(config.hydra.help.template)
     if not {"APP_CONFIG_GROUPS", "CONFIG"} >= set(template.get_identifiers()):
         return False
-    listed = "".join(f"{group}: {', '.join(sorted(groups[group]))}\n" for group in sorted(groups))
+    lines_of = (wrapped(f"{group}: {', '.join(sorted(groups[group]))}", "", "  ") for group in sorted(groups))
+    listed = "".join(f"{line}\n" for lines in lines_of for line in lines)
     settings = OmegaConf.to_yaml(_without_hydra(config), resolve=resolve)
     file = composer.folders[0] / f"{composer.name}.yaml"
     commented = with_comments(settings, file.read_text(encoding="utf-8"))

@@ -8,7 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config.fault import Fault, nearest
 from kindling.config.logged import without_loader
-from kindling.config.rules.callback_rules import OF_VALIDATION, watched
+from kindling.config.rules.callback_rules import OF_VALIDATION
+from kindling.config.rules.metric_rules import watched
 from kindling.console import warn
 from kindling.errors import ConfigError
 from kindling.lightning_internals import fresh

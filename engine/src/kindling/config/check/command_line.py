@@ -19,18 +19,18 @@ from yaml import YAMLError
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.former import Former
-from kindling.config.check.groups import Asked, hydra_misfit, of_debug
+from kindling.config.check.groups import Asked, of_debug
 from kindling.config.check.jobs import jobs
 from kindling.config.check.kinds import clash_of_kinds
 from kindling.config.check.lacking import by_file, is_of_nothing
 from kindling.config.check.nodes import problems_of
+from kindling.config.check.overrides import misfit, misfits_of_choice, placed
 from kindling.config.check.reading import not_yaml
-from kindling.config.check.several import clash
 from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed, with_conditions
-from kindling.config.check.syntax import explain, quoted
+from kindling.config.check.syntax import explain, joined
 from kindling.config.check.tree import Problem, path_of
 from kindling.config.composition import Composer
-from kindling.config.fault import Fault, listed, nearest
+from kindling.config.fault import Fault
 from kindling.config.left_out import settled
 from kindling.config.space import EmptyError, param_of
 from kindling.errors import ConfigError, KindlingError
@@ -76,49 +76,39 @@ class Check:
         # By parameter of a sweep: what it is there under.
         self._when: dict[str, list[Override]] = {}
         self._composed: dict[tuple[str, ...], DictConfig] = {}
+        # What stands at the beginning of a key.
+        self._known = set(self.files.groups)
         # Keys that refused overrides would have given a value.
         self._refused: set[str] = set()
 
     def run(self, lines: Sequence[str]) -> list[Problem]:
         """The problems of a command line; of a sweep, those of all its jobs."""
-        overrides = [override for line in lines if (override := self._parsed(line))]
         in_files = list(self.files.faults(self.composer.name))
-        for fault in in_files:
-            self._add(fault)
+        if not in_files:
+            self._known |= self.files.top_level(self.composer.name).keys()
+        overrides = [override for line in joined(lines, self._known) if (override := self._parsed(line))]
+        self._add(*in_files)
         if not in_files and self.sweep:
             self._check_sweep(overrides)
         elif not in_files:
             self._check_job(overrides)
-        for fault in self.former.differing():
-            self._add(fault)
+        self._add(*self.former.differing())
         return list(self.problems.values())
 
-    def _add(self, problem: Problem) -> None:
-        self.problems.setdefault(str(problem), problem)
+    def _add(self, *problems: Problem) -> None:
+        for problem in problems:
+            self.problems.setdefault(str(problem), problem)
 
     def _parsed(self, line: str) -> Override | None:
         try:
             override = self.composer.parse(line)
         except (HydraException, ValueError) as error:
-            fault = explain(line, str(error), self.composer.parse, self.files.groups)
+            fault = explain(line, str(error), self.composer.parse, self._known)
             self._refuse(replace(fault, meant="") if fault.meant == line else fault, line.partition("=")[0])
             return None
-        key, value = override.key_or_group, line.partition("=")[2]
-        fault = None
-        if key == "paths.run":
-            fault = Fault(key, value, "paths.logs, under which each run has a folder, or hydra.run.dir for this one")
-        elif (key == "sweep.params" and not override.is_delete()) or key.startswith("sweep.params."):
-            fault = Fault(key, value, "the settings themselves, such as optimizer.lr=0.1,0.2; a YAML file for more")
-        elif key == "hydra":
-            fault = Fault(key, value, "keys below it, such as hydra.verbose=true")
-        elif not key:
-            fault = explain(line, "", self.composer.parse, self.files.groups)
-        elif override.is_sweep_override() and not self.sweep:
-            several = f"-m {line} for a sweep, {key}=[{value}] for a list"
-            text = quoted(key, value, self.composer.parse)
-            fault = Fault(key, value, "one value", f"{several}, or {text} for a text")
+        fault = misfit(override, line, self.composer.parse, self._known, sweep=self.sweep)
         if fault:
-            self._refuse(fault, key)
+            self._refuse(fault, override.key_or_group)
         return None if fault else override
 
     def _refuse(self, fault: Fault, key: str) -> None:
@@ -180,8 +170,7 @@ class Check:
         applied = [each for each in overrides if each not in (*chosen, *useless) and self._apply(config, each)]
         self.configs.append(config)
         nodeless = [replace(each, origin=self._origin(each.path, lines)) for each in keys.no_nodes(config, self.files)]
-        for fault in nodeless:
-            self._add(fault)
+        self._add(*nodeless)
         if nodeless:
             return
         adding = [each for each in (*applied, *chosen) if each.is_add() or each.is_force_add()]
@@ -201,15 +190,14 @@ class Check:
         whole = [each for each in whole if not (path_of(each) in self._refused and is_of_nothing(each))]
         whole = by_file(whole, self.files, config, overrides)
         others = [each for each in whole if path_of(each).rpartition(".")[2] not in in_vain]
-        for problem in [*in_vain.values(), *left_out]:
-            self._add(problem)
+        self._add(*in_vain.values(), *left_out)
         for problem in sorted(others, key=lambda each: getattr(each, "warning", False)):
             by_path.setdefault(path_of(problem), problem)
         option = OmegaConf.select(config, "hydra.runtime.choices.debug")
         for problem in by_path.values():
             if isinstance(problem, Fault) and of_debug(problem, self.files, option, given):
                 continue
-            self._add(self._placed(problem, config, lines, applied))
+            self._add(placed(problem, config, applied, lambda path: self._origin(path, lines)))
 
     def _compose(self, lines: tuple[str, ...]) -> DictConfig | None:
         try:
@@ -227,20 +215,6 @@ class Check:
             self._add(clash or Fault("defaults", reason or f"a {type(error).__name__}", "see --info defaults-tree"))
         return None
 
-    def _placed(self, problem: Problem, config: DictConfig, lines: Sequence[str], applied: list[Override]) -> Problem:
-        """A fault with its file and line, if it does not come from the command line."""
-        if not isinstance(problem, Fault) or problem.origin:
-            return problem
-        for override in applied:
-            if f"{problem.path}.".startswith(f"{override.key_or_group}."):
-                if override.is_add() and problem.meant == f"~{problem.path}":
-                    return replace(problem, meant="")
-                # What is meant is a key, or else a value.
-                is_key = problem.meant and problem.path.rpartition(".")[0] in problem.meant
-                added = is_key and override.is_add() and not keys.has(config, problem.meant.lstrip("~"))
-                return replace(problem, meant=f"+{problem.meant}") if added else problem
-        return replace(problem, origin=self._origin(problem.path, lines))
-
     def _origin(self, path: str, lines: Sequence[str]) -> str:
         return self.files.origin(path, self.composer.files(lines))
 
@@ -248,29 +222,9 @@ class Check:
         return key in self.files.groups or "/" in key
 
     def _option_fits(self, override: Override) -> bool:
-        key, value = override.key_or_group, override.value()
-        if key.startswith("hydra/"):
-            fault = hydra_misfit(self.composer, key, value)
-        elif key not in self.files.groups:
-            fault = Fault(key, "a group that is not there", listed(self.files.groups), nearest(key, self.files.groups))
-        elif override.is_delete() or override.package is not None:
-            fault = None
-        elif not self.files.chosen(self.composer.name):
-            fault = Fault(key, f"a group, of which {self.composer.name}.py chooses none", f"keys such as {key}.root")
-        elif override.is_force_add() or (override.is_add() and key in self.files.top_level(self.composer.name)):
-            without = str(override.input_line).removeprefix("+").removeprefix("+")
-            fault = Fault(f"+{key}", "a + on a group that is there already", "without the +", without)
-        else:
-            options = value if isinstance(value, list) else [value]
-            misfits = self.files.misfits(key, options)
-            misfits += [fault for option in options for fault in self.files.faults(f"{key}/{option}")]
-            misfits = misfits or clash(self.files.file, key, options)
-            for other in misfits[1:]:
-                self._add(other)
-            fault = next(iter(misfits), None)
-        if fault:
-            self._add(fault)
-        return fault is None
+        faults = misfits_of_choice(override, self.composer, self.files)
+        self._add(*faults)
+        return not faults
 
     def _is_useless(self, config: DictConfig, override: Override, lines: tuple[str, ...]) -> bool:
         """Whether it sets what debug= leaves out; it is left out too, so that any command line can be debugged."""

@@ -19,7 +19,7 @@ from kindling.config.check.values import annotation_of
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.given import GIVEN, needed_by
 from kindling.config.plain import get
-from kindling.config.rules.callback_rules import OF_THE_TASK
+from kindling.config.rules.metric_rules import OF_THE_TASK
 from kindling.config.rules.run_rules import RULES
 from kindling.config.signatures import Signature, TargetMissing, is_called_too_soon, signature
 from kindling.config.targets import prefix_fault

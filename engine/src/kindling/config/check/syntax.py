@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,20 @@ FORMER = {
 }
 EXAMPLE = "key=value, such as optimizer.lr=0.01"
 Parse = Callable[[str], Any]
+
+
+def joined(lines: Sequence[str], keys: Collection[str]) -> list[str]:
+    """Arguments, with a key and a value of which a blank has made two as one, such as "data.batch_size: 3"."""
+    found: list[str] = []
+    for line in lines:
+        before = found[-1] if found else ""
+        key = before.lstrip("+").rstrip(":")
+        is_key = re.fullmatch(r"[a-zA-Z]\w*(\.\w+)+", key) or key in keys
+        if is_key and "=" not in line and not line.startswith("~"):
+            found[-1] = f"{before} {line}"
+        else:
+            found.append(line)
+    return found
 
 
 def explain(line: str, reason: str, parse: Parse, keys: Iterable[str]) -> Fault:
@@ -81,12 +95,13 @@ def quoted(key: str, value: str, parse: Parse) -> str:
 
 
 def _without_value(line: str, keys: Iterable[str]) -> Fault:
-    separated = re.fullmatch(r"([\w.]+)[:\s]+(\S+)", line)
+    separated = re.fullmatch(r"([+\w.]+)[:\s]+(\S+)", line)
     if separated:
         return Fault(line, "no =", EXAMPLE, f"{separated[1]}={separated[2]}")
     if (Path(line) / "run.json").is_file():
         return Fault(line, "a run without its key", "a key before it, such as resume= or run=", f"resume={line}")
-    near = line if line in keys or ("." in line and "/" not in line) else nearest(line, keys)
+    key = line.rstrip(":")
+    near = key if key in keys or re.fullmatch(r"[a-zA-Z_]\w*(\.\w+)+", key) else nearest(key, keys)
     return Fault(line, "no =", EXAMPLE, f"{near}=..." if near else "")
 
 

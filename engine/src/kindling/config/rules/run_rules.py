@@ -15,6 +15,7 @@ from kindling.config.rules import (
     callback_rules,
     data_rules,
     logger_rules,
+    metric_rules,
     shared_out_rules,
     sweep_rules,
     trainer_rules,
@@ -195,6 +196,7 @@ def threads_have_cores(config: Config) -> Iterator[Fault]:
 RULES: tuple[Rule, ...] = (
     *trainer_rules.RULES,
     *data_rules.RULES,
+    *metric_rules.RULES,
     *callback_rules.RULES,
     *shared_out_rules.RULES,
     *logger_rules.RULES,
