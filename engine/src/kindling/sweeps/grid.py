@@ -24,11 +24,12 @@ from kindling.sweeps.objectives import is_over_seeds, objectives_of
 def show_jobs(jobs: Sequence[JobReturn]) -> None:
     """Print what came of the runs among the jobs as a table, the best first, and where they are."""
     runs = [(job, own) for job, own in zip(jobs, own_settings(jobs), strict=True) if job.cfg and "monitor" in job.cfg]
-    if not runs:
+    # Of one that has failed, it may be what is wrong.
+    config = next((job.cfg for job, _ in runs if job.status is JobStatus.COMPLETED), None)
+    if config is None:
         return
     trials = [_as_trial(job, own) for job, own in runs]
-    config, folder = runs[0][0].cfg, trials[0].folder.parent
-    params = dict.fromkeys(key for trial in trials for key in trial.params)
+    folder, params = trials[0].folder.parent, dict.fromkeys(key for trial in trials for key in trial.params)
     settings = {"params": params, "monitor": config.monitor, "better": config.monitor_mode}
     show(table.table(trials, settings, MOST_SHOWN, width()))
     if len(trials) > MOST_SHOWN:
