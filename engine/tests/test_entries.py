@@ -73,6 +73,14 @@ def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path
             rf"error: job {number}: model.channels: .*at least one.*; with model.channels=\[\] .*", line
         ), line
     assert secret not in done.stderr
+    header, *rows, counts = done.stdout.splitlines()[-8:]
+    assert header.split() == ["trial", "val/loss", "channels", "token"]
+    assert [row.split()[0] for row in rows[4:]] == ["2", "3"], "those without a number come last"
+    best = [record["best"]["score"] for record in records if record["status"] == "finished"]
+    assert [row.split()[1] for row in rows[:4]] == [f"{score:.5g}" for score in sorted(best)]
+    assert rows[4].split() == ["2", "[]", "<redacted>", "failed"]
+    folder = failed.parent.parent
+    assert counts == f"sweep: 4 finished, 2 failed; {folder}; the output of each is the train.log in its folder"
 
 
 def test_two_processes_train_the_model_that_one_would_in_one_folder(tmp_path):

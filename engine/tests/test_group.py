@@ -97,33 +97,33 @@ def test_what_a_process_has_started_does_not_outlive_it(monkeypatch, tmp_path, h
     assert has_gone(started.pid)
 
 
-@pytest.mark.parametrize("killed", [pytest.param("before it watches", marks=pytest.mark.slow), "while it watches", ""])
-def test_what_a_killed_process_has_started_does_not_outlive_it(monkeypatch, tmp_path, killed):
+@pytest.mark.parametrize("is_killed", [False, True])
+def test_what_a_killed_process_has_started_does_not_outlive_it(monkeypatch, tmp_path, is_killed):
     monkeypatch.setattr(group, "GRACE_S", 0.05)
 
-    def kill(guard: Guard, when: str) -> None:
-        if killed == when:
+    def start_two_and_wait() -> None:
+        guard = Guard(3)
+        for place in (0, 2):
+            pid = os.fork()
+            if pid == 0:
+                lead()
+                sleep_on(tmp_path / f"begun{place}")
+            guard.groups[place] = pid
+        if is_killed:
             os.kill(guard.pid, signal.SIGKILL)
             os.waitid(os.P_PID, guard.pid, os.WEXITED | os.WNOWAIT)
-
-    def start_one_and_wait() -> None:
-        guard = Guard()
-        pid = os.fork()
-        if pid == 0:
-            guard.close()
-            lead()
-            sleep_on(tmp_path / "begun")
-        kill(guard, "before it watches")
-        guard.watch(pid)
-        kill(guard, "while it watches")
         guard.renew()
-        (tmp_path / "pid").write_text(str(pid))
+        while not (tmp_path / "begun0").exists() or not (tmp_path / "begun2").exists():
+            time.sleep(0.005)
+        (tmp_path / "pids").write_text(" ".join(map(str, guard.groups)))
+        (tmp_path / "begun").touch()
         while True:
             time.sleep(1)
 
-    started = forked(start_one_and_wait, tmp_path / "begun")
-    while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
-        time.sleep(0.005)
+    started = forked(start_two_and_wait, tmp_path / "begun")
     os.kill(started.pid, signal.SIGKILL)
     assert code_of(started) == -signal.SIGKILL
-    assert has_gone(int((tmp_path / "pid").read_text()))
+    first, none, last = map(int, (tmp_path / "pids").read_text().split())
+    assert none == 0
+    assert has_gone(first)
+    assert has_gone(last)

@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer, to_plain
+from kindling.process import group
 from kindling.run_folders.lock import CLAIM, RunLock
 from kindling.run_folders.resumption import changed_settings
 from kindling.run_folders.saved_run import saved_config
@@ -35,6 +37,7 @@ from kindling.sweeps.sampling import ask
 from kindling.sweeps.sweep import Sweep
 from kindling.testing.commands import Done, Fork, wait_for
 from kindling.testing.runs import FAST
+from kindling.training.task import Task
 from test_sweep_space import space_of
 
 SETTINGS = {"sampler": "tpe", "seed": 0, "n_jobs": 1, "start": [], "monitor": "val/loss", "better": "min"}
@@ -298,6 +301,39 @@ def test_a_trial_that_fails_or_dies_is_recorded_with_its_reason_and_the_sweep_go
     assert done.stderr.splitlines()[-1].startswith("error: sweep: 2 of 3 trials failed: 1 of ")
     assert "sweep: 2 failed, 1 finished" in done.stdout
     assert "best: trial 2" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_trial_whose_weights_become_nan_has_failed_and_is_not_the_best(tmp_path):
+    spoiling = "+callbacks.spoiling={_target_:bench.spoiling.Spoiling,hook:on_fit_end}"
+    done = sweep(tmp_path, "sweep=grid", spoiling, "callbacks.spoiling.hook=on_fit_end,on_nothing")
+    assert done.returncode == 1, done.stderr
+    trials = read_trials(tmp_path / "logs" / "sweeps" / "default_grid")
+    assert [trial.state for trial in trials] == ["failed", "finished"]
+    assert "NaN" in trials[0].reason
+    assert "best: trial 1" in done.stdout
+
+
+@pytest.mark.slow
+def test_a_trial_that_ignores_the_end_of_the_time_of_its_sweep_is_killed_and_can_be_gone_on_with(tmp_path, monkeypatch):
+    def ignore(task: Task) -> None:
+        if task.current_epoch == 1:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            time.sleep(100)
+
+    lines = ["sweep=grid", "seed=0,1", "trainer.max_epochs=2", "callbacks.resume_checkpoint.every_n_steps=1"]
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "GRACE_S", 0.5)
+        patch.setattr(Task, "on_train_epoch_start", ignore)
+        done = sweep(tmp_path, *lines, "sweep.hours=0.003")
+    assert done.returncode == 143, done.stderr
+    assert "sweep.hours=0.003 is over" in done.stdout
+    assert "trial 0 did not end, and was killed" in done.stdout
+    again = sweep(tmp_path, *lines)
+    assert again.returncode == 0, again.stderr
+    trials = read_trials(tmp_path / "logs" / "sweeps" / "default_grid")
+    assert [trial.state for trial in trials] == ["finished"] * 2
+    assert [[each["status"] for each in (trial.facts or {})["earlier"]] for trial in trials] == [["running"], []]
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from kindling.config.composition import Composer
@@ -18,7 +19,7 @@ from kindling.errors import ConfigError, KindlingError
 from kindling.process import gpus, ranks
 from kindling.run_folders.trials import read_trials
 from kindling.sweeps.commands import command_of, environment_of, gpus_of, needs_a_command, where_configs_are
-from kindling.sweeps.grid import naming_launcher
+from kindling.sweeps.grid import naming_launcher, show_jobs
 from kindling.sweeps.jobs import Jobs
 from kindling.sweeps.launchers import OWN
 from kindling.testing.commands import Fork, wait_for
@@ -166,6 +167,23 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"
+
+
+def job(number: int, status: JobStatus, monitor: str) -> JobReturn:
+    hydra = {"job": {"num": number}, "runtime": {"output_dir": f"/nowhere/{number}"}}
+    cfg = OmegaConf.create({"monitor": monitor, "monitor_mode": "min"})
+    return JobReturn([f"seed={number}"], cfg, OmegaConf.create({"hydra": hydra}), status=status)
+
+
+def test_the_table_of_jobs_names_what_a_finished_one_monitors_and_where_the_others_are(capsys):
+    broken = job(0, JobStatus.FAILED, "${nothing}")
+    show_jobs([broken])
+    assert capsys.readouterr().out == ""
+    show_jobs([broken, *(job(number, JobStatus.COMPLETED, "val/x") for number in range(1, 23))])
+    header, *rows = capsys.readouterr().out.splitlines()
+    assert header.split() == ["trial", "val/x", "seed"]
+    assert len([row for row in rows if row.lstrip()[0].isdigit()]) == 20
+    assert "and 3 more: python runs.py ls /nowhere" in rows
 
 
 def test_a_launcher_that_fails_itself_is_named_and_is_no_mistake_of_the_settings():

@@ -37,13 +37,13 @@ def prepare() -> None:
 
 
 class GridSweeper(BasicSweeper):
-    """Hydra's own sweeper, which also runs the jobs behind one that fails, and says at the end which have failed."""
+    """Hydra's own sweeper, which also runs the jobs behind one that fails, and shows at the end what came of all."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         super().validate_batch_is_legal(batch[:MOST_COMPOSED])
 
     def sweep(self, arguments: list[str]) -> Any:
-        from kindling.sweeps.grid import naming_launcher, refuse_failed
+        from kindling.sweeps.grid import naming_launcher, refuse_failed, show_jobs
 
         jobs: list[Any] = []
         launcher: Any = self.launcher
@@ -57,6 +57,7 @@ class GridSweeper(BasicSweeper):
 
         launcher.launch = launch_all
         super().sweep(arguments)
+        show_jobs(jobs)
         refuse_failed(jobs)
         return [jobs]
 

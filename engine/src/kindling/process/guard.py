@@ -1,5 +1,6 @@
 """A small process that ends the groups of another one if that is killed."""
 
+import mmap
 import os
 import signal
 import time
@@ -14,50 +15,34 @@ class Guard:
 
     A trial would get the signal of `parent.die_with` alone: one that is stopped or stuck would stay for ever.
 
+    Args:
+        num: of groups at a time.
+
     Attributes:
+        groups: by place the first process of each; 0 of none. Both processes see what is written here.
         pid: of the small process.
     """
 
-    def __init__(self) -> None:
-        self._groups: set[int] = set()
+    def __init__(self, num: int):
+        self.groups = memoryview(mmap.mmap(-1, 4 * num)).cast("i")
         self._start()
 
     def _start(self) -> None:
-        ear, self._mouth = os.pipe()
+        watched = os.getpid()
         self.pid = os.fork()
         if self.pid == 0:
             try:
-                os.close(self._mouth)
                 _stay_apart()
-                _end(_heard(ear))
+                while os.getppid() == watched:
+                    time.sleep(group.LOOK_S)
+                _end({each for each in self.groups if each})
             finally:
                 os._exit(0)
-        os.close(ear)
-        for each in self._groups:
-            self._say(each)
-
-    def watch(self, pid: int) -> None:
-        self._groups.add(pid)
-        self._say(pid)
-
-    def forget(self, pid: int) -> None:
-        self._groups.discard(pid)
-        self._say(-pid)
 
     def renew(self) -> None:
         """Start another small process if somebody has killed it."""
         if os.waitpid(self.pid, os.WNOHANG)[0]:
-            self.close()
             self._start()
-
-    def close(self) -> None:
-        """In a process that was forked from the one that is watched."""
-        os.close(self._mouth)
-
-    def _say(self, number: int) -> None:
-        # The next one, of `renew`, is told again.
-        with suppress(BrokenPipeError):
-            os.write(self._mouth, f"{number}\n".encode())
 
 
 def _stay_apart() -> None:
@@ -68,16 +53,6 @@ def _stay_apart() -> None:
     # Who reads the output would wait for this process too.
     for descriptor in (0, 1, 2):
         os.dup2(nothing, descriptor)
-
-
-def _heard(ear: int) -> set[int]:
-    """The groups that were left when the other process ended."""
-    left: set[int] = set()
-    with os.fdopen(ear) as lines:
-        for line in lines:
-            number = int(line)
-            left.add(number) if number > 0 else left.discard(-number)
-    return left
 
 
 def _end(groups: set[int]) -> None:

@@ -103,9 +103,9 @@ def is_held(folder: Path, name: str = NAME) -> bool:
 def wait_for_first(folder: Path) -> bool:
     """Wait, in a further process of a job, until the first one has the folder; whether it has come in time."""
     deadline = time.monotonic() + FIRST_S
-    while job() and not (found := _is_of_this_job(folder, READY)):
+    while job() and not _is_of_this_job(folder, READY):
         if time.monotonic() > deadline:
-            return found
+            return False
         time.sleep(0.02)
     return True
 

@@ -60,7 +60,7 @@ class Jobs:
         """Start a trial and return its processes."""
         if self.guard is None:
             # A small copy, before everything is imported.
-            self.guard = Guard()
+            self.guard = Guard(len(self.shares))
             adopt()
         run = self._way(folder, overrides, place)
         sys.stdout.flush()
@@ -69,19 +69,18 @@ class Jobs:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         pid = os.fork()
         if pid == 0:
-            self.guard.close()
             os._exit(self._run(run, folder, place, before))
-        self.guard.watch(pid)
+        self.guard.groups[place] = pid
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return Group(pid)
 
-    def exit_code(self, started: Group) -> int | None:
+    def exit_code(self, started: Group, place: int) -> int | None:
         """Of a trial; None while anything of it runs."""
         code = started.exit_code()
         if self.guard:
             self.guard.renew()
             if code is not None:
-                self.guard.forget(started.pid)
+                self.guard.groups[place] = 0
         return code
 
     def _way(self, folder: Path, overrides: Sequence[str], place: int) -> Callable[[], JobReturn]:

@@ -148,7 +148,7 @@ class Sweep:
         until = time.monotonic() + LOOK_FOR_TRIALS_S
         while time.monotonic() < until or len(self.running) == self.settings["n_jobs"]:
             for running in self.running:
-                code = self.jobs.exit_code(running.group)
+                code = self.jobs.exit_code(running.group, running.place)
                 if code is not None:
                     self.running.remove(running)
                     self._end(running, code)
@@ -215,7 +215,9 @@ class Sweep:
         for running in self.running:
             running.group.ask_to_end()
         while self.running:
-            for running in [each for each in self.running if self.jobs.exit_code(each.group) is not None]:
+            for running in list(self.running):
+                if self.jobs.exit_code(running.group, running.place) is None:
+                    continue
                 self.running.remove(running)
                 running.claim.release()
                 if running.group.was_killed:
