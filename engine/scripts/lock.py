@@ -4,6 +4,7 @@ python engine/scripts/lock.py             pip resolves, without installing anyth
 python engine/scripts/lock.py --check     print what would change, and write nothing
 """
 
+import argparse
 import json
 import subprocess
 import sys
@@ -18,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PINS = ROOT / "constraints.txt"
 # Each package that anything of the project may bring.
 WANTED = ("-e", "./engine[dev,launchers]", "-e", ".")
-NOT_PINNED = ("kindling-engine",)
 
 
 def resolved(root: Path) -> dict[str, Any]:
@@ -57,6 +57,9 @@ def changes(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
 
 
 def main(arguments: Sequence[str]) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    given = parser.parse_args(arguments)
     old = pins_of(PINS.read_text(encoding="utf-8"))
     try:
         new = newest(resolved(ROOT), old)
@@ -65,7 +68,7 @@ def main(arguments: Sequence[str]) -> int:
         return error.returncode
     found = changes(old, new)
     print("\n".join(found or [f"{PINS.name}: all {len(old)} versions are the newest"]))
-    if found and "--check" not in arguments:
+    if found and not given.check:
         lines = sorted((f"{name}=={version}\n" for name, version in new.items()), key=str.lower)
         PINS.write_text("".join(lines), encoding="utf-8")
         print(f"{PINS.name}: {len(found)} changes; next: make setup && make test")
