@@ -22,6 +22,7 @@ from typing import NamedTuple
 import results_table
 from additions import docs, left_out
 from kindling.config import project
+from kindling.config.check import fits
 from kindling.errors import KindlingError, counted, one_line
 from kindling.process import terminal
 from rename import listed, rename, texts_of
@@ -30,6 +31,7 @@ from template import ENGINE, Merged, Repository, base_of, newest_of
 ROOT = Path(__file__).resolve().parents[1]
 # Names the version of the template that the last update brought.
 RECORD = ".template"
+MAIN = "configs/train.yaml"
 PAGES_OF_YOURS = ("README.md", "LICENSE", "CHANGELOG.md")
 YOURS = re.compile(r"(src|configs/experiment|tests/golden)/.*|scripts/faults\.py")
 OF_A_GROUP = re.compile(r"configs/(task|data|model|callbacks)/(\w+)\.yaml")
@@ -74,8 +76,12 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         terminal.say(f"error: {one_line(error)}")
         return error.exit_code if isinstance(error, KindlingError) else 1
     tell(update, merged)
-    passed = not merged.conflicts and (given.no_tests or tests_pass(here))
-    print(f"keep it: git commit{' -a, once that is done' if merged.conflicts else ''}; undo it: {undo}")
+    lacking = [] if merged.conflicts else choices_of_nothing(root)
+    if lacking:
+        print(f"{MAIN} chooses {listed(lacking)}, which is not here: choose another there, or update with --examples")
+    is_open = bool(merged.conflicts or lacking)
+    passed = not is_open and (given.no_tests or tests_pass(here))
+    print(f"keep it: git commit{' -a, once that is done' if is_open else ''}; undo it: {undo}")
     return 0 if passed else 1
 
 
@@ -157,6 +163,15 @@ def yours(package: str, *roots: Path, with_examples: bool) -> set[str]:
     found |= {path for path, text in texts.items() if OF_A_GROUP.fullmatch(path) and target.search(text)}
     stems = {Path(path).stem for path in found if path.endswith((".py", ".yaml"))}
     return found | {path for path in texts if path.startswith("tests/test_") and Path(path).stem[5:] in stems}
+
+
+def choices_of_nothing(root: Path) -> list[str]:
+    """What the main config chooses that has no config here: a default of the template that is an example of it."""
+    file = root / MAIN
+    chosen = fits.chosen_by(file) if file.is_file() else {}
+    # Others, such as hydra/launcher, are not of the project.
+    own = {group: name for group, name in chosen.items() if "/" not in group}
+    return [f"{group}={name}" for group, name in own.items() if not (file.parent / group / f"{name}.yaml").is_file()]
 
 
 def tell(update: Update, merged: Merged) -> None:

@@ -179,6 +179,18 @@ def test_a_part_that_the_fork_has_left_out_stays_out_and_is_no_change_by_hand(fo
 
 
 @pytest.mark.slow
+def test_a_default_of_the_template_that_did_not_come_with_it_is_said_and_comes_with_the_examples(fork, made, capsys):
+    git(fork.parent, "clone", "--quiet", str(made / "template"), "next")
+    train = "defaults:\n  - trainer: default\n  - debug: null\n  - model: vit\n  - override hydra/help: mine\n"
+    commit(fork.parent / "next", {"configs/train.yaml": train})
+    assert update(fork, fork.parent / "next") == 1
+    assert "configs/train.yaml chooses model=vit, which is not here: choose " in capsys.readouterr().out
+    git(fork, "reset", "--quiet", "--hard", "HEAD")
+    assert update(fork, fork.parent / "next", "--examples") == 0
+    assert "configs/train.yaml" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_examples_of_the_template_come_if_they_are_asked_for_and_what_was_deleted_here_stays_deleted(
     fork, made, capsys
 ):
