@@ -1,7 +1,7 @@
 """Bring a newer template into this project: engine/ as a whole, the files around it by a three-way merge.
 
-python scripts/update.py FROM                  FROM: a clone of the template, its URL, or a tag of it
-python scripts/update.py FROM --ref v0.3       another version than the newest of that clone or URL
+python scripts/update.py FROM                  FROM: a clone of the template, its URL, a remote, or a tag of it
+python scripts/update.py FROM --ref v0.3       another version than the newest of that clone, URL or remote
 python scripts/update.py FROM --examples       the models, data sets, tasks and recipes of the template too
 
 Nothing is committed, and one command, which it prints, undoes all. What you changed in engine/ is said first, and saved
@@ -87,8 +87,8 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("update.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("FROM", help="a clone of the template, its URL, or a tag of it")
-    parser.add_argument("--ref", default="HEAD", help="a branch, tag or commit of that clone or URL")
+    parser.add_argument("FROM", help="a clone of the template, its URL, a remote, or a tag of it")
+    parser.add_argument("--ref", default="HEAD", help="a branch, tag or commit of that clone, URL or remote")
     parser.add_argument("--base", help="the commit of the template that this project has, if it cannot be found")
     parser.add_argument("--examples", action="store_true", help="merge what the template has in src/, and its configs")
     parser.add_argument("--no-tests", action="store_true", help="do not run the tests of the project")

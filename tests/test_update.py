@@ -249,14 +249,17 @@ def test_the_next_update_begins_where_the_last_one_ended_also_by_a_tag(fork, mad
     newest = commit(tmp_path / "next", {"train.py": "from word import tasks\n"})
     git(tmp_path / "next", "tag", "v3")
     git(fork, "remote", "add", "upstream", str(tmp_path / "next"))
+    # What git fetch leaves there is no answer to what is asked for.
+    git(fork, "update-ref", "refs/remotes/upstream/HEAD", "HEAD")
+    assert update(fork, "v3", "--ref", "v2") == 2
+    assert "--ref: given v2 beside v3, which is a version itself" in capsys.readouterr().err
     assert update(fork, "v3") == 0
     assert text(fork, ".template") == f"{newest}\n"
     assert text(fork, "train.py") == "from acme import tasks\n"
     commit(fork, {})
-    assert update(fork, "upstream", "--ref", "v3") == 2
-    assert "FROM: given upstream" in capsys.readouterr().err
-    assert update(fork, tmp_path / "next", "--ref", "v3") == 0
-    assert "nothing to do" in capsys.readouterr().out
+    for place in ("upstream", tmp_path / "next"):
+        assert update(fork, place, "--ref", "v3") == 0
+        assert "nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.slow
