@@ -21,6 +21,7 @@ from additions.choices import next_commands, option_faults, parts_of, with_parts
 from additions.kinds import KINDS, like_fault, name_fault, taken
 from additions.renaming import written
 from additions.sources import source_of, starter
+from additions.tidying import tidy
 from kindling.config import project
 from kindling.config.check import fits
 from kindling.config.fault import Fault, nearest
@@ -43,11 +44,12 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
             source = source._replace(config=with_parts(source.config, parts_of(parts_in(given), base["task"]), base))
         files = written(KINDS[kind], name, source, here)
         write(files)
+        left = tidy(root, [file for file in files if file.suffix == ".py"], "I,F401")
     except (ConfigError, OSError, SyntaxError, yaml.YAMLError) as error:
         terminal.say("\n".join(f"error: {line}" for line in str(error).splitlines()))
         return error.exit_code if isinstance(error, ConfigError) else 1
     files |= dict.fromkeys(docs.update(here), "")
-    print("\n".join([*(f"wrote {file.relative_to(root)}" for file in files), *source.notes]))
+    print("\n".join([*(f"wrote {file.relative_to(root)}" for file in files), *source.notes, *left]))
     print("next:\n" + "\n".join(f"  {each}" for each in next_commands(kind, name, like, list(files), here)))
     return 0
 

@@ -139,16 +139,20 @@ def newest_of(here: Repository, given: str, ref: str) -> str:
     """The version that is asked for, fetched.
 
     Args:
-        given: a folder, a URL, or a tag or commit of this repository or its remotes.
-        ref: of a folder or URL.
+        given: a folder, a URL, a remote, or a tag or commit of this repository or its remotes.
+        ref: of a folder, URL or remote.
 
     Raises:
         ConfigError: it is not there, or no version of a template.
     """
-    is_place = Path(given).expanduser().is_dir() or ":" in given or "/" in given
+    folder, remotes = Path(given).expanduser(), here.git("remote").split()
+    is_place = folder.is_dir() or ":" in given or "/" in given or given in remotes
+    if ref != "HEAD" and not is_place:
+        told = f"--ref: given {ref} beside {given}, which is a version itself; allowed: of a clone, a URL or a remote"
+        raise ConfigError(told)
     found = None if is_place else here.commit(given)
-    source = str(Path(given).expanduser().resolve()) if Path(given).expanduser().is_dir() else given
-    places = [(source, ref)] if is_place else [(name, given) for name in here.git("remote").split()]
+    source = str(folder.resolve()) if folder.is_dir() else given
+    places = [(source, ref)] if is_place else [(name, given) for name in remotes]
     for place, name in () if found else places:
         done = here.run("fetch", "--quiet", "--no-tags", place, f"+{name}:{KEPT}")
         found = here.commit(KEPT) if done.returncode == 0 else None
@@ -157,7 +161,7 @@ def newest_of(here: Repository, given: str, ref: str) -> str:
     if found is None:
         raise ConfigError(
             f"FROM: given {given}{f' with the version {ref}' if is_place else ''}, which git cannot read; allowed: "
-            "a clone of the template, its URL, or a tag of this repository or one of its remotes"
+            "a clone of the template, its URL, a remote, or a tag of this repository or one of its remotes"
         )
     if not here.has_engine(found):
         raise ConfigError(f"FROM: given {given}, which has no {ENGINE}/; allowed: a version of the template")

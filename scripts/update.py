@@ -1,7 +1,7 @@
 """Bring a newer template into this project: engine/ as a whole, the files around it by a three-way merge.
 
-python scripts/update.py FROM                  FROM: a clone of the template, its URL, or a tag of it
-python scripts/update.py FROM --ref v0.3       another version than the newest of that clone or URL
+python scripts/update.py FROM                  FROM: a clone of the template, its URL, a remote, or a tag of it
+python scripts/update.py FROM --ref v0.3       another version than the newest of that clone, URL or remote
 python scripts/update.py FROM --examples       the models, data sets, tasks and recipes of the template too
 
 Nothing is committed, and one command, which it prints, undoes all. What you changed in engine/ is said first, and saved
@@ -22,6 +22,7 @@ from typing import NamedTuple
 import results_table
 from additions import docs, left_out
 from kindling.config import project
+from kindling.config.check import fits
 from kindling.errors import KindlingError, counted, one_line
 from kindling.process import terminal
 from rename import listed, rename, texts_of
@@ -30,6 +31,7 @@ from template import ENGINE, Merged, Repository, base_of, newest_of
 ROOT = Path(__file__).resolve().parents[1]
 # Names the version of the template that the last update brought.
 RECORD = ".template"
+MAIN = "configs/train.yaml"
 PAGES_OF_YOURS = ("README.md", "LICENSE", "CHANGELOG.md")
 YOURS = re.compile(r"(src|configs/experiment|tests/golden)/.*|scripts/faults\.py")
 OF_A_GROUP = re.compile(r"configs/(task|data|model|callbacks)/(\w+)\.yaml")
@@ -74,15 +76,19 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
         terminal.say(f"error: {one_line(error)}")
         return error.exit_code if isinstance(error, KindlingError) else 1
     tell(update, merged)
-    passed = not merged.conflicts and (given.no_tests or tests_pass(here))
-    print(f"keep it: git commit{' -a, once that is done' if merged.conflicts else ''}; undo it: {undo}")
+    lacking = [] if merged.conflicts else choices_of_nothing(root)
+    if lacking:
+        print(f"{MAIN} chooses {listed(lacking)}, which is not here: choose another there, or update with --examples")
+    is_open = bool(merged.conflicts or lacking)
+    passed = not is_open and (given.no_tests or tests_pass(here))
+    print(f"keep it: git commit{' -a, once that is done' if is_open else ''}; undo it: {undo}")
     return 0 if passed else 1
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("update.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("FROM", help="a clone of the template, its URL, or a tag of it")
-    parser.add_argument("--ref", default="HEAD", help="a branch, tag or commit of that clone or URL")
+    parser.add_argument("FROM", help="a clone of the template, its URL, a remote, or a tag of it")
+    parser.add_argument("--ref", default="HEAD", help="a branch, tag or commit of that clone, URL or remote")
     parser.add_argument("--base", help="the commit of the template that this project has, if it cannot be found")
     parser.add_argument("--examples", action="store_true", help="merge what the template has in src/, and its configs")
     parser.add_argument("--no-tests", action="store_true", help="do not run the tests of the project")
@@ -157,6 +163,15 @@ def yours(package: str, *roots: Path, with_examples: bool) -> set[str]:
     found |= {path for path, text in texts.items() if OF_A_GROUP.fullmatch(path) and target.search(text)}
     stems = {Path(path).stem for path in found if path.endswith((".py", ".yaml"))}
     return found | {path for path in texts if path.startswith("tests/test_") and Path(path).stem[5:] in stems}
+
+
+def choices_of_nothing(root: Path) -> list[str]:
+    """What the main config chooses that has no config here: a default of the template that is an example of it."""
+    file = root / MAIN
+    chosen = fits.chosen_by(file) if file.is_file() else {}
+    # Others, such as hydra/launcher, are not of the project.
+    own = {group: name for group, name in chosen.items() if "/" not in group}
+    return [f"{group}={name}" for group, name in own.items() if not (file.parent / group / f"{name}.yaml").is_file()]
 
 
 def tell(update: Update, merged: Merged) -> None:

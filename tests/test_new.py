@@ -79,8 +79,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Code that ruff is not asked to format, which takes a process each; one test is about that."""
-    monkeypatch.setitem(NEW["main"].__globals__, "formatted", lambda code, *_: code)
+    """Code that ruff is not asked to format, which takes two processes; one test is about that."""
+    assert "tidy" in NEW
+    monkeypatch.setitem(NEW["main"].__globals__, "tidy", lambda *_: [])
 
 
 def add(root: Path, line: str) -> int:

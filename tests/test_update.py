@@ -179,6 +179,18 @@ def test_a_part_that_the_fork_has_left_out_stays_out_and_is_no_change_by_hand(fo
 
 
 @pytest.mark.slow
+def test_a_default_of_the_template_that_did_not_come_with_it_is_said_and_comes_with_the_examples(fork, made, capsys):
+    git(fork.parent, "clone", "--quiet", str(made / "template"), "next")
+    train = "defaults:\n  - trainer: default\n  - debug: null\n  - model: vit\n  - override hydra/help: mine\n"
+    commit(fork.parent / "next", {"configs/train.yaml": train})
+    assert update(fork, fork.parent / "next") == 1
+    assert "configs/train.yaml chooses model=vit, which is not here: choose " in capsys.readouterr().out
+    git(fork, "reset", "--quiet", "--hard", "HEAD")
+    assert update(fork, fork.parent / "next", "--examples") == 0
+    assert "configs/train.yaml" not in capsys.readouterr().out
+
+
+@pytest.mark.slow
 def test_examples_of_the_template_come_if_they_are_asked_for_and_what_was_deleted_here_stays_deleted(
     fork, made, capsys
 ):
@@ -237,14 +249,17 @@ def test_the_next_update_begins_where_the_last_one_ended_also_by_a_tag(fork, mad
     newest = commit(tmp_path / "next", {"train.py": "from word import tasks\n"})
     git(tmp_path / "next", "tag", "v3")
     git(fork, "remote", "add", "upstream", str(tmp_path / "next"))
+    # What git fetch leaves there is no answer to what is asked for.
+    git(fork, "update-ref", "refs/remotes/upstream/HEAD", "HEAD")
+    assert update(fork, "v3", "--ref", "v2") == 2
+    assert "--ref: given v2 beside v3, which is a version itself" in capsys.readouterr().err
     assert update(fork, "v3") == 0
     assert text(fork, ".template") == f"{newest}\n"
     assert text(fork, "train.py") == "from acme import tasks\n"
     commit(fork, {})
-    assert update(fork, "upstream", "--ref", "v3") == 2
-    assert "FROM: given upstream" in capsys.readouterr().err
-    assert update(fork, tmp_path / "next", "--ref", "v3") == 0
-    assert "nothing to do" in capsys.readouterr().out
+    for place in ("upstream", tmp_path / "next"):
+        assert update(fork, place, "--ref", "v3") == 0
+        assert "nothing to do" in capsys.readouterr().out
 
 
 @pytest.mark.slow

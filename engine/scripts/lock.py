@@ -18,7 +18,6 @@ ROOT = Path(__file__).resolve().parents[2]
 PINS = ROOT / "constraints.txt"
 # Each package that anything of the project may bring.
 WANTED = ("-e", "./engine[dev,launchers]", "-e", ".")
-NOT_PINNED = ("kindling-engine",)
 
 
 def resolved(root: Path) -> dict[str, Any]:

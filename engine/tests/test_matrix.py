@@ -58,6 +58,14 @@ def test_a_row_that_is_unknown_is_refused(capsys):
     assert "rows: given 'oldest'; allowed: pinned, lowest, newest" in capsys.readouterr().err
 
 
+def test_lock_refuses_what_it_does_not_know_and_writes_nothing(lock, monkeypatch, capsys):
+    monkeypatch.setattr(lock, "resolved", lambda root: report(torch="2.16.0"))
+    with pytest.raises(SystemExit):
+        lock.main(["--chekc"])
+    assert "unrecognized arguments: --chekc" in capsys.readouterr().err
+    assert lock.PINS.read_text().startswith("gone")
+
+
 def report(**versions: str) -> dict:
     own = {"metadata": {"name": "kindling-engine", "version": "1"}, "download_info": {"dir_info": {"editable": True}}}
     others = [

@@ -2,8 +2,6 @@
 
 import io
 import re
-import subprocess
-import sys
 import tokenize
 from collections.abc import Callable
 from itertools import pairwise
@@ -12,7 +10,7 @@ from pathlib import Path
 from additions.kinds import Kind, places_of
 from additions.sources import Source
 from kindling.config.fault import Fault
-from kindling.config.project import ENGINE, Project
+from kindling.config.project import Project
 from kindling.errors import ConfigError
 
 
@@ -33,12 +31,11 @@ def written(kind: Kind, name: str, source: Source, here: Project) -> dict[Path, 
     renamed = renaming(kind, name, source, f"{here.package}.{kind.folder}.{name}")
     files = {places.config: renamed(source.config)}
     if source.code is not None:
-        files = {places.code: formatted(renamed(source.code), places.code, here), **files}
+        files = {places.code: renamed(source.code), **files}
         package = places.code.with_name("__init__.py")
         files |= {} if package.exists() else {package: ""}
     if source.test is not None:
-        text = renamed(with_identifier(source.test, source.name, name))
-        files[places.test] = formatted(text, places.test, here)
+        files[places.test] = renamed(with_identifier(source.test, source.name, name))
     return files
 
 
@@ -75,14 +72,3 @@ def with_identifier(code: str, old: str, new: str) -> str:
             (row, start), (_, end) = token.start, token.end
             lines[row - 1] = lines[row - 1][:start] + new + lines[row - 1][end:]
     return "".join(lines)
-
-
-def formatted(code: str, file: Path, here: Project) -> str:
-    """Code as ruff would have it, which other names may have changed; as it is if there is no ruff."""
-    # What is not written yet is the project's own all the same.
-    own = f'lint.isort.known-first-party=["{here.package}", "{ENGINE}"]'
-    for command in (["check", "--fix-only", "--quiet", "--config", own], ["format"]):
-        ruff = [sys.executable, "-m", "ruff", *command, "--stdin-filename", str(file), "-"]
-        done = subprocess.run(ruff, cwd=here.root, input=code, capture_output=True, text=True, check=False)
-        code = done.stdout if done.returncode == 0 and done.stdout else code
-    return code
