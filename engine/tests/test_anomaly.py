@@ -74,7 +74,7 @@ def test_a_run_without_nan_is_the_same(train_run):
     ("what", "words"),
     [
         ("the gradient of net.head.bias", "debug=anomaly names the line of code"),
-        ("the loss", "debug=anomaly names the line of code, if its gradient is NaN first"),
+        ("the loss", "debug=anomaly names the line of code, if the NaN begins in the backward pass"),
     ],
 )
 def test_debug_anomaly_is_not_said_to_find_what_it_does_not_look_at(tmp_path, what, words):

@@ -272,7 +272,7 @@ def test_a_parameter_that_a_step_made_infinite_is_found(small):
         "net.hidden.1.weight: is NaN or infinite; step 0 (epoch 0, batch 0): after the step, the parameter "
         "net.hidden.1.weight is NaN or infinite; there is no checkpoint before it; lower optimizer.lr or set "
         "trainer.gradient_clip_val, or leave such batches out with on_nan=rollback; debug=anomaly names the line "
-        "of code, if its gradient is NaN first"
+        "of code, if the NaN begins in the backward pass"
     )
     assert saved_steps(cfg) == []
 

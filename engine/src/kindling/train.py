@@ -107,9 +107,18 @@ def pruned(trainer: Trainer) -> str | None:
     """Why a trial of a sweep was ended before its time."""
     if not has_room("sweeps"):
         return None
-    from kindling.sweeps.pruning import pruned
+    from kindling.sweeps import pruning
 
-    return pruned(trainer)
+    return pruning.pruned(trainer)
+
+
+def pruning_of(config: dict[str, Any]) -> list[Callback]:
+    """What ends a trial of a sweep before its time."""
+    if not has_room("sweeps"):
+        return []
+    from kindling.sweeps import pruning
+
+    return pruning.pruning_of(config)
 
 
 def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
@@ -138,17 +147,12 @@ def conclude(parts: Parts, run: RunRecord) -> dict[str, float]:
     metrics: dict[str, float] = run.facts["metrics"]
     log_settings(loggers, run.config)
     if trainer.is_global_zero:
-        print_note(task)
+        # How the losses of the table differ, if they do.
+        if note := getattr(getattr(task, "criterion", None), "note", None):
+            report("%s", note)
         print_results(metrics, "run folder", run.folder)
         say_next(run, task, loggers)
     return worth(run.facts)
-
-
-def print_note(task: LightningModule) -> None:
-    """Say how the losses of a table differ, if they do."""
-    note: str | None = getattr(getattr(task, "criterion", None), "note", None)
-    if note:
-        report("%s", note)
 
 
 def build_parts(
@@ -192,11 +196,7 @@ def build_parts(
     if cfg.test and missing and not replay:
         report("test: %s; nothing is tested", missing)
     bookkeeping = load_start(task, config, start, rollbacks)
-    callbacks: list[Callback] = [bookkeeping, FittingStates(), *instantiate_all(cfg.callbacks, "callbacks")]
-    if has_room("sweeps"):
-        from kindling.sweeps.pruning import pruning_of
-
-        callbacks += pruning_of(config)
+    callbacks = [bookkeeping, FittingStates(), *instantiate_all(cfg.callbacks, "callbacks"), *pruning_of(config)]
     with uncollected():
         loggers: list[Logger] = instantiate_all(cfg.logger, "logger")
     if replay:

@@ -1,7 +1,7 @@
 """What tells examples apart: eight bytes of a hash of each, whatever it is called and wherever it lies."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, Subset
 
 from kindling.data.examples import bytes_of, in_memory, num_examples, tensors_of
+from kindling.stages import Stage
 
 # Reading waits for the disk, so threads are worth more than cores.
 NUM_THREADS = 16
@@ -51,6 +52,23 @@ def contents_of(examples: Any) -> Contents | None:
     found = own() if callable(own) else None
     # One's own data set may mean something else by the word.
     return found if isinstance(found, Contents) else None
+
+
+def fingerprint_of(splits: Mapping[Stage, Any]) -> str | None:
+    """A hash of splits by name; None if a data set has no `fingerprint` of its own."""
+    digest = blake2b(digest_size=16)
+    for name, examples in splits.items():
+        digest.update(name.encode())
+        if in_memory(examples):
+            for place, tensor in tensors_of(examples):
+                digest.update(place.encode())
+                digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(bytes_of(tensor))
+        elif getattr(examples, "fingerprint", None) is None:
+            return None
+        else:
+            digest.update(str(examples.fingerprint).encode())
+    return digest.hexdigest()
 
 
 def of_tensors(tensors: Sequence[Tensor], num: int) -> Tensor:

@@ -1,6 +1,5 @@
 """The LightningDataModule that data of any kind shares; data of your own says only how to read itself."""
 
-import hashlib
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
@@ -12,8 +11,8 @@ from annotated_types import Ge
 from lightning.pytorch import LightningDataModule
 
 from kindling.console import report
-from kindling.data.contents import Contents, contents_of
-from kindling.data.examples import bytes_of, in_memory, labels_of, num_examples, tensors_of, unwrapped
+from kindling.data.contents import Contents, contents_of, fingerprint_of
+from kindling.data.examples import in_memory, labels_of, num_examples, unwrapped
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import Splits
@@ -166,19 +165,7 @@ class DataModule(LightningDataModule):
     @cached_property
     def fingerprint(self) -> str | None:
         """A hash of all splits; None if a data set has no `fingerprint` of its own."""
-        digest = hashlib.blake2b(digest_size=16)
-        for name, examples in self.present().items():
-            digest.update(name.encode())
-            if in_memory(examples):
-                for place, tensor in tensors_of(examples):
-                    digest.update(place.encode())
-                    digest.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-                    digest.update(bytes_of(tensor))
-            elif getattr(examples, "fingerprint", None) is None:
-                return None
-            else:
-                digest.update(str(examples.fingerprint).encode())
-        return digest.hexdigest()
+        return fingerprint_of(self.present())
 
     def contents(self, examples: Any) -> Contents | None:
         """A hash of each example of a split; None if they cannot be told apart without reading each."""

@@ -29,7 +29,7 @@ from kindling.training.requirements import (
 from kindling.training.skipping import leave_out
 from kindling.training.split import say_what_depends_on_the_split
 from kindling.training.sums import NUM, StageSums, refuse_no_examples
-from kindling.training.unlogged import knows_of_sanity_checks, refuse_never_logged, refuse_unlogged
+from kindling.training.unlogged import is_partial, knows_of_sanity_checks, refuse_never_logged, refuse_unlogged
 from kindling.training.waiting import refuse_waiting
 
 
@@ -246,8 +246,3 @@ class PlainBookkeeping(Bookkeeping):
 def is_summed(module: LightningModule) -> bool:
     """Whether a module is a task, which adds up what its steps give."""
     return isinstance(getattr(module, "kindling_sums", None), StageSums)
-
-
-def is_partial(trainer: Trainer) -> bool:
-    """Whether this is a sanity check of some batches of several."""
-    return trainer.sanity_checking and sum(trainer.num_sanity_val_batches) < sum(trainer.num_val_batches)

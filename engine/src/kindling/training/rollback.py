@@ -43,6 +43,6 @@ def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> str:
         words[-1] += ", or leave such batches out with on_nan=rollback" + " and resume=" * kept
     if not run.config["trainer"]["detect_anomaly"] and not (place and place.is_input):
         # It looks at the backward pass alone.
-        in_backward = place is None or "gradient" in place.what
-        words.append(f"debug=anomaly names the line of code{'' if in_backward else ', if its gradient is NaN first'}")
+        is_elsewhere = place is not None and "gradient" not in place.what
+        words.append("debug=anomaly names the line of code" + ", if the NaN begins in the backward pass" * is_elsewhere)
     return "; ".join(words)

@@ -65,6 +65,11 @@ def _key_of(monitor: str, trainer: Trainer) -> str:
     return next((path for path, (given, _) in watched(config_of(trainer)).items() if given == monitor), "monitor")
 
 
+def is_partial(trainer: Trainer) -> bool:
+    """Whether this is a sanity check of some batches of several."""
+    return trainer.sanity_checking and sum(trainer.num_sanity_val_batches) < sum(trainer.num_val_batches)
+
+
 def knows_of_sanity_checks(module: LightningModule) -> bool:
     """Whether a module may log less in a sanity check, for which its source asks."""
     kinds = [kind for kind in type(module).__mro__ if not kind.__module__.startswith(("lightning.", "torch."))]
