@@ -48,8 +48,10 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def versions(num_steps: int) -> list[str]:
-    """The first version with a model in src/, the newest, and as many between them as make so many steps."""
-    first = git(ROOT, "log", "--diff-filter=A", "--format=%H", "--", f"src/{PACKAGE}/models/cnn.py").splitlines()[-1]
+    """The first version with a task in src/, the newest, and as many between them as make so many steps."""
+    first = git(
+        ROOT, "log", "--diff-filter=A", "--format=%H", "--", f"src/{PACKAGE}/tasks/classification.py"
+    ).splitlines()[-1]
     every = [first, *git(ROOT, "rev-list", "--first-parent", "--reverse", f"{first}..HEAD").splitlines()]
     return [every[(len(every) - 1) * step // num_steps] for step in range(num_steps + 1)]
 

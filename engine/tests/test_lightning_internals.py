@@ -479,6 +479,11 @@ def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind):
         raise ProcessRaisedException(f"-- Process 1:\nTraceback:\n  File a, line 1\n{raised}\n\n", 1, 7)
     with pytest.raises(ProcessRaisedException), launched.errors_of_spawned():
         raise ProcessRaisedException("my.errors.Own: no", 1, 7)
+    chain = (
+        f"Traceback (most recent call last):\nOSError: a\n\nThe above\n\nTraceback (most recent call last):\n{raised}"
+    )
+    with pytest.raises(kind, match=f"^{re.escape(raised.partition(': ')[2])}$"), launched.errors_of_spawned():
+        raise ProcessRaisedException(chain, 1, 7)
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

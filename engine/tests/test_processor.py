@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import kindling
 from bench.own_processors import InInches, Masks, Unsaid
@@ -15,6 +16,7 @@ from kindling.data.rows_processor import RowsProcessor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.images.augment import Normalize
+from kindling.images.png import png_of
 from kindling.images.processor import ImageProcessor
 from kindling.inference.processors import from_dict, needed_processor_of
 from kindling.training.task import Task
@@ -208,6 +210,21 @@ def test_an_image_is_read_as_the_training_normalises_it():
     assert IMAGES.mean == [0.5, 0.5, 0.5]
     np.testing.assert_allclose(IMAGES.read(pixels), expected, atol=1e-6)
     assert IMAGES.write(np.array([2.0, 1.0]))["class"] == "cat"
+
+
+PICTURES = [
+    (np.zeros((2, 2, 5), np.uint8), r"ndarray \(2, 2, 5\) of uint8; allowed of an image"),
+    (np.zeros((2, 2, 3), bool), r"ndarray \(2, 2, 3\) of bool; allowed of an image"),
+    (np.zeros((0, 2), np.uint8), r"\(2, 0\) of mode L \(cannot write empty image\); allowed: L, RGB or RGBA"),
+    (Image.new("F", (2, 2)), r"\(2, 2\) of mode F \(cannot write mode F as PNG\); allowed: L, RGB or RGBA"),
+]
+
+
+@pytest.mark.parametrize(("picture", "said"), PICTURES)
+def test_a_picture_that_no_png_can_hold_is_refused_by_name(picture, said):
+    with pytest.raises(DataError, match=f"^mask: given {said}"):
+        png_of(picture, "mask")
+    assert png_of(np.zeros((2, 2, 1), bool), "mask").startswith(b"\x89PNG")
 
 
 # As JSON

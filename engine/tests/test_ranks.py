@@ -81,14 +81,33 @@ def rows(folder: Path) -> list[dict[str, float]]:
         return [{key: float(value) for key, value in row.items() if value} for row in csv.DictReader(stream)]
 
 
+def refuse_other_rows(one: Path, other: Path) -> None:
+    ours, theirs = rows(one), rows(other)
+    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
+    for mine, its in zip(ours, theirs, strict=True):
+        assert mine == pytest.approx(its, rel=1e-4, abs=CLOSE)
+
+
+def gone_on(
+    start: Callable[..., Run],  # noqa: F811
+    folder: Path,
+    settings: list[str],
+    trainers: tuple[str, str],
+    step: int,
+) -> str:
+    """What a run says that was ended as a step began, and has gone on with another trainer."""
+    stopped = start(*settings, f"trainer={trainers[0]}", f"hydra.run.dir={folder}", before=stopped_at(step))
+    assert stopped.code() == 143, stopped.words
+    resumed = start(*settings, f"trainer={trainers[1]}", f"resume={folder}")
+    assert resumed.code() == 0, resumed.words
+    return resumed.words
+
+
 def test_two_processes_train_to_the_weights_and_metrics_of_one(start, tmp_path):  # noqa: F811
     one = trained(start, tmp_path / "logs" / "one", *EVEN, *MLP, "trainer=cpu")
     two = trained(start, tmp_path / "logs" / "two", *EVEN, *MLP, "trainer=ddp_cpu")
     assert furthest(one, two) < CLOSE
-    ours, theirs = rows(one), rows(two)
-    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+    refuse_other_rows(one, two)
     planted = trained(start, tmp_path / "logs" / "bad", *EVEN, *MLP, "trainer=ddp_cpu", before=first_share_for_all)
     assert furthest(one, planted) > 100 * CLOSE, "it would not be seen"
 
@@ -98,17 +117,11 @@ def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_
     settings = [*EVEN, "metrics=f1", "trainer.max_epochs=4", "callbacks.resume_checkpoint.every_n_steps=7"]
     whole = trained(start, tmp_path / "logs" / "whole", *settings, f"trainer={goes_on}")
     folder = tmp_path / "logs" / "other"
-    stopped = start(*settings, f"trainer={began}", f"hydra.run.dir={folder}", before=stopped_at(25))
-    assert stopped.code() == 143, stopped.words
-    resumed = start(*settings, f"trainer={goes_on}", f"resume={folder}")
-    assert resumed.code() == 0, resumed.words
+    words = gone_on(start, folder, settings, (began, goes_on), step=25)
     given = "2 processes (it was 1)" if goes_on == "ddp_cpu" else "1 process (it was 2)"
-    assert f"resume: {given}, with the same batches in the same order" in resumed.words
+    assert f"resume: {given}, with the same batches in the same order" in words
     assert furthest(whole, folder) < CLOSE
-    ours, theirs = rows(whole), rows(folder)
-    assert [row.keys() for row in ours] == [row.keys() for row in theirs]
-    for mine, other in zip(ours, theirs, strict=True):
-        assert mine == pytest.approx(other, rel=1e-4, abs=CLOSE)
+    refuse_other_rows(whole, folder)
 
 
 WITHOUT_NET = [each for each in EVEN if not each.startswith("model")]
@@ -150,11 +163,8 @@ def test_a_run_goes_on_with_weights_in_parts_or_no_longer_so(start, tmp_path, be
     settings = [*VIT, "trainer.max_epochs=3", "callbacks.resume_checkpoint.every_n_steps=7"]
     whole = trained(start, tmp_path / "logs" / "whole", *settings, f"trainer={goes_on}")
     folder = tmp_path / "logs" / "other"
-    stopped = start(*settings, f"trainer={began}", f"hydra.run.dir={folder}", before=stopped_at(12))
-    assert stopped.code() == 143, stopped.words
-    resumed = start(*settings, f"trainer={goes_on}", f"resume={folder}")
-    assert resumed.code() == 0, resumed.words
-    assert "goes on at epoch" in resumed.words
+    words = gone_on(start, folder, settings, (began, goes_on), step=12)
+    assert "goes on at epoch" in words
     distance = furthest(whole, folder)
     assert distance == 0 if began == goes_on else distance < CLOSE_IN_PARTS
     assert rows(folder)[-1] == pytest.approx(rows(whole)[-1], rel=1e-4)

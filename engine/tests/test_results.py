@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from kindling.testing.runs import Run, rows_of
+from kindling.training import fit
+from kindling.training.results import stopped_early
 
 
 def record_of(run: Run) -> dict:
@@ -31,6 +34,9 @@ def test_an_early_end_is_said_with_what_was_watched_and_the_best_epoch(train_run
     )
     assert f"training stopped early, {record['stopped_early']}" in caplog.text
     assert f"best: val/loss {float(best['val/loss']):.4g} in epoch {best['epoch']}" in caplog.text
+    spawned = Trainer(max_epochs=6, logger=False, callbacks=[EarlyStopping("val/loss", patience=2, min_delta=9)])
+    fit.recover(spawned, run)  # pyright: ignore[reportArgumentType]
+    assert stopped_early(spawned) == record["stopped_early"], "a process that only spawned others knows it too"
 
 
 def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone(train_run, caplog):

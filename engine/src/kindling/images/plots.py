@@ -34,7 +34,9 @@ def plot_mistakes(
         text = f"{shortened(classes[labels[index]])} → {shortened(classes[predicted])}  {probability:.2f}"
         file = f"\n{shortened(images.paths[index].name, LONGEST_FILE)}" if images.paths is not None else ""
         cells.append((images[index], text + file))
-    return plot_grid(cells, "true → predicted, with its probability; the highest loss first" if worst else "no mistakes")
+    return plot_grid(
+        cells, "true → predicted, with its probability; the highest loss first" if worst else "no mistakes"
+    )
 
 
 def plot_grid(cells: Sequence[tuple[Tensor, str]], title: str, columns: int = COLUMNS) -> Figure:

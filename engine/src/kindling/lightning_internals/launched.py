@@ -22,6 +22,7 @@ from kindling.lightning_internals.warnings import RARE_LOGS
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
 # The end of a traceback, which is all that comes of an error of such a process.
+TRACEBACK = "Traceback (most recent call last):"
 RAISED = re.compile(r"^(kindling\.errors\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
 
 
@@ -90,7 +91,8 @@ def errors_of_spawned() -> Iterator[None]:
     try:
         yield
     except ProcessRaisedException as error:
-        found = RAISED.search(str(error).rstrip())
+        # Those before it are its causes.
+        found = RAISED.search(str(error).rpartition(TRACEBACK)[2].rstrip())
         kind = getattr(errors if found[1] else builtins, found[2], None) if found else None
         if not (found and isinstance(kind, type) and issubclass(kind, Exception)):
             raise

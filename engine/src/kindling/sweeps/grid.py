@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from shlex import quote
+from typing import cast
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.composition import own_error
@@ -46,11 +47,12 @@ def own_settings(jobs: Sequence[JobReturn]) -> list[list[str]]:
 
 
 def _as_trial(job: JobReturn, own: Sequence[str]) -> Trial:
-    folder = Path(job.hydra_cfg.hydra.runtime.output_dir)
+    hydra = cast(DictConfig, job.hydra_cfg).hydra
+    folder = Path(hydra.runtime.output_dir)
     pairs = (redact_text(each).partition("=") for each in own)
     outcome = {} if job.status is JobStatus.COMPLETED else {"state": "failed"}
     # Whatever hydra.sweep.subdir says, a trial is called by its number.
-    numbered = folder.with_name(str(job.hydra_cfg.hydra.job.num))
+    numbered = folder.with_name(str(hydra.job.num))
     return Trial(numbered, {key: value for key, _, value in pairs}, [], outcome, run_of(folder))
 
 
