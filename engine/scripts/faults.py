@@ -40,6 +40,14 @@ FAULTS = [
         "engine/src/kindling/training/requirements.py", "if isinstance(share, float) and share", "if False and share"
     ),
     Fault("engine/src/kindling/training/requirements.py", "if last < first < math.inf and", "if False and"),
+    Fault(
+        "engine/src/kindling/training/trainer.py",
+        "trainer.val_check_interval = cfg.trainer.val_check_interval",
+        "pass",
+    ),
+    Fault(
+        "engine/src/kindling/config/check/groups.py", 'get("callbacks") == "none" for', 'get("callback") == "none" for'
+    ),
     Fault("engine/src/kindling/cli/arguments.py", "([^\\s=-][^\\s=]*)", "([^\\s=]+)"),
     Fault("engine/src/kindling/config/check/tree.py", "if kind and not OmegaConf.has_resolver(kind[1]):", "if False:"),
     Fault("engine/src/kindling/config/rules/trainer_rules.py", "    elif share and", "    elif False and"),

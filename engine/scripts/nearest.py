@@ -62,6 +62,7 @@ NEAREST = {
     "gradient_norm": "tensorboard",
     "gradients": "tensorboard",
     "graph": "tensorboard",
+    "groups": "check",
     "guard": "group",
     "histograms": "tensorboard",
     "hooks": "overhead",

@@ -59,6 +59,12 @@ def test_more_batches_between_validations_than_there_are_is_one_line(config):
     )
 
 
+def test_a_time_between_validations_is_known_to_callbacks_of_lightning(config):
+    trainer = trainer_of(config, [], "trainer.val_check_interval='00:00:15:00'")
+    EarlyStopping("val/loss").setup(trainer, Plain(), "fit")
+    assert trainer.val_check_interval == "00:00:15:00"
+
+
 @pytest.mark.slow
 def test_validations_may_go_by_the_clock(config):
     clock = "trainer.val_check_interval='00:00:00:00'"

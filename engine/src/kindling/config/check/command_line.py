@@ -19,7 +19,7 @@ from yaml import YAMLError
 from kindling.config.check import keys
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.former import Former
-from kindling.config.check.groups import Asked, of_debug
+from kindling.config.check.groups import DEBUG, Asked, of_debug, unused_beside_debug
 from kindling.config.check.jobs import jobs
 from kindling.config.check.kinds import clash_of_kinds
 from kindling.config.check.lacking import by_file, is_of_nothing
@@ -34,8 +34,6 @@ from kindling.config.fault import Fault
 from kindling.config.left_out import settled
 from kindling.config.space import EmptyError, param_of
 from kindling.errors import ConfigError, KindlingError
-
-DEBUG = ("debug=", "+debug=")
 
 
 def refuse(problems: Sequence[Problem]) -> None:
@@ -87,6 +85,8 @@ class Check:
         if not in_files:
             self._known |= self.files.top_level(self.composer.name).keys()
         overrides = [override for line in joined(lines, self._known) if (override := self._parsed(line))]
+        self.left_out = {} if in_files else unused_beside_debug(overrides, self.files)
+        overrides = [each for each in overrides if str(each.input_line) not in self.left_out]
         self._add(*in_files)
         if not in_files and self.sweep:
             self._check_sweep(overrides)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig
 
 from kindling.config.check.files import ConfigFiles
@@ -15,6 +16,7 @@ OF_LAUNCHERS = ("joblib", "submitit_local", "submitit_slurm")
 HYDRA_GROUPS = ("launcher", "sweeper", "job_logging", "hydra_logging", "output", "env", "help")
 # Groups whose files set keys of any other.
 RECIPES = ("experiment", "debug")
+DEBUG = ("debug=", "+debug=")
 
 
 class Asked:
@@ -72,6 +74,19 @@ class Asked:
         meant = f"{each.argument} as the name of its argument {each.meant}" if each.meant else ""
         origin = "" if self._overridden(group, each.key) else origin
         return Fault(group, f"{what} {because}", f"{group}={option}", meant, origin)
+
+
+def unused_beside_debug(overrides: Sequence[Override], files: ConfigFiles) -> dict[str, str]:
+    """The lines that choose callbacks where debug= puts its own in their place, each with that of debug=."""
+    found: dict[str, str] = {}
+    for debug in overrides:
+        if debug.key_or_group != "debug" or debug.is_sweep_override():
+            continue
+        options = debug.value() if isinstance(debug.value(), list) else [debug.value()]
+        if any(files.default_options(f"debug/{each}").get("callbacks") == "none" for each in options):
+            chosen = [str(each.input_line) for each in overrides if each.key_or_group == "callbacks"]
+            found |= dict.fromkeys(chosen, str(debug.input_line))
+    return found
 
 
 def hydra_misfit(composer: Composer, group: str, option: object) -> Fault | None:
