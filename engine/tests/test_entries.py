@@ -44,7 +44,7 @@ def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
     assert folder.parent.name == "mlp"
     assert f"run folder: {folder}" in done.stdout
     assert "accuracy" in done.stdout
-    assert "epoch 0/0" in (folder / "train.log").read_text()
+    assert "epoch 0" in (folder / "train.log").read_text()
     assert "warn" not in done.stderr.lower(), done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"größe zwei"}, "nothing else is created"
     again = Fork(tmp_path, "evaluate.py", f"run='{folder}'").result()

@@ -4,7 +4,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ def stage_of(metric: str) -> tuple[str, str]:
     return ("val" if found[1].startswith("val") else found[1], found[2]) if found else ("", metric)
 
 
-def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
+def print_results(metrics: dict[str, float], title: str, folder: Path, pictures: Iterable[str] = ()) -> None:
     """A table of metrics by stage, and where to look next: to stdout, and into train.log."""
     rows: dict[str, dict[str, float]] = {}
     for metric, value in metrics.items():
@@ -75,6 +75,7 @@ def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     for name, row in rows.items():
         table.add_row(name, *(f"{row[stage]:.4f}" if stage in row else "" for stage in stages))
     text = f"{as_text(table) if stages else ''}{title}: {shown(folder)}"
+    text += "".join(f"\n  {name}" for name in pictures)
     print(text)
     log_only(text)
 

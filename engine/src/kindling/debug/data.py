@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from kindling.console import as_text
+from kindling.console import as_text, shown
 from kindling.data.contents import Contents, contents_of
 from kindling.data.examples import in_memory, labels_of, num_examples, tensors_of
 from kindling.errors import DataError
@@ -86,7 +86,7 @@ class DataReport(Observer):
             cells += [(data.splits.train[indices[place]].cpu(), names[place]) for place in row] + blank
             cells += [(changed[place], "as trained on") for place in row] + blank
         save(plot_grid(cells, "training images: as they are, and below as training has them", COLUMNS), self.picture)
-        log.info("images before and after augmentation: %s", self.picture)
+        log.info("images before and after augmentation: %s", shown(self.picture))
 
     @property
     def picture(self) -> Path:
