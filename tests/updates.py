@@ -45,8 +45,10 @@ def git(root: Path, *arguments: str) -> str:
 
 def versions(num_steps: int) -> list[str]:
     """The first numbered version with an engine of its own, the newest, and as many between as make so many steps."""
-    first = git(ROOT, "log", "--reverse", "--format=%H", "-S", FIRST, "--", "engine/pyproject.toml").splitlines()[0]
-    every = [first, *git(ROOT, "rev-list", "--first-parent", "--reverse", f"{first}..HEAD").splitlines()]
+    walk = "--first-parent", "--reverse"
+    added = git(ROOT, "log", *walk, "-m", "-s", "--format=%H", "-S", FIRST, "--", "engine/pyproject.toml")
+    first = added.splitlines()[0]
+    every = [first, *git(ROOT, "rev-list", *walk, f"{first}..HEAD").splitlines()]
     return [every[(len(every) - 1) * step // num_steps] for step in range(num_steps + 1)]
 
 
@@ -85,8 +87,8 @@ def own(fork: Path) -> dict[Path, bytes]:
 
 
 def step(fork: Path, version: str) -> list[str]:
-    """An update, committed; where both sides changed the same lines, both stay."""
-    before, said = own(fork), io.StringIO()
+    """An update, committed; of a conflict the template's side is taken, and the change by hand made again."""
+    kept, said = own(fork), io.StringIO()
     started = time.perf_counter()
     with redirect_stdout(said):
         code = update.main([str(ROOT), "--ref", version, "--no-tests"], fork)
@@ -96,12 +98,13 @@ def step(fork: Path, version: str) -> list[str]:
     conflicts = git(fork, "diff", "--name-only", "--diff-filter=U").splitlines()
     changed = [path for path in git(fork, "diff", "--name-only", "HEAD").splitlines() if path not in conflicts]
     for path in conflicts:
-        text = (fork / path).read_text()
-        (fork / path).write_text(re.sub(r"(?ms)^<{7} .*?\n(.*?)^={7}\n(.*?)^>{7} .*?\n", r"\1\2", text))
+        text = re.sub(r"(?ms)^<{7} .*?^={7}\n(.*?)^>{7} .*?\n", r"\1", (fork / path).read_text())
+        before, after = next(each[1:] for each in CHANGES if each[0] == path)
+        (fork / path).write_text(text if after in text else text.replace(before, after, 1))
     commit(fork)
     of_engine = sum(path.startswith("engine/") for path in changed)
     is_whole = git(fork, "rev-parse", "HEAD:engine") == git(ROOT, "rev-parse", f"{version}:engine")
-    kept = "yes" if own(fork) == before else "NO"
+    is_kept = own(fork) == kept
     named = ", ".join(conflicts) or "none"
     numbers = f"{of_engine} in engine/, {len(changed) - of_engine - 1} around it"
     return [
@@ -109,7 +112,7 @@ def step(fork: Path, version: str) -> list[str]:
         numbers,
         named,
         "yes" if is_whole else "NO",
-        kept,
+        "yes" if is_kept else "NO",
         f"{seconds:.1f}",
     ]
 
