@@ -15,8 +15,9 @@ from torch.nn.parameter import is_lazy
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config import project
 from kindling.config.composition import in_sweep
-from kindling.console import report, shown
+from kindling.console import is_hushed, report, shown
 from kindling.loggers import tensorboard_run, tracking
+from kindling.process import terminal
 from kindling.process.ranks import is_first_process
 from kindling.run_folders.best import best_file
 from kindling.run_folders.record import RunRecord
@@ -101,7 +102,10 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
     if ended:
         report("training %s %s", "stopped early," if stopped else "ended", ended)
     if best and best["epoch"] is not None:
-        report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"])
+        said = f"best: {best['monitor']} {best['score']:.4g} in epoch {best['epoch']}"
+        report("%s", said)
+        if is_hushed() and is_first_process():
+            terminal.say(said)
     sizes = (each.numel() for each in trainer.lightning_module.parameters() if not is_lazy(each))
     facts = {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
     return facts | {"num_parameters": sum(sizes)}
