@@ -26,8 +26,9 @@ from kindling.training.task import Task
 
 # Commands that take a trained model; those of inputs need a task that reads them.
 EVALUATE, OF_INPUTS = "evaluate.py run={}", ("predict.py run={} input=...", "serve.py run={}")
-# What TensorBoard's HPARAMS shows.
+# What TensorBoard's HPARAMS shows, without what follows from another setting or differs in each run.
 COMPARED = ("seed", "task", "data", "model", "init", "optimizer", "scheduler", "mix", "trainer")
+UNCOMPARED = ("data.seed", "trainer.default_root_dir")
 
 
 def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
@@ -151,7 +152,7 @@ def log_settings(loggers: list[Logger], config: dict[str, Any]) -> None:
         if key.endswith("._target_"):
             # As model: CNN.
             settings[key.removesuffix("._target_")] = value.rpartition(".")[2]
-        elif value is not None and not key.endswith("._partial_"):
+        elif value is not None and not key.endswith("._partial_") and key not in UNCOMPARED:
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):
