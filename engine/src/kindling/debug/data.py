@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from kindling.console import as_text, shown
+from kindling.console import as_text, plain_table, shown
 from kindling.data.contents import Contents, contents_of
 from kindling.data.examples import in_memory, labels_of, num_examples, tensors_of
 from kindling.errors import DataError
@@ -209,7 +209,7 @@ def words(value: Any) -> str:
 
 def table(first: str, rows: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    found = Table(first, *(name.replace("_", " ") for name in names), title=title, title_justify="left")
+    found = plain_table(first, *(name.replace("_", " ") for name in names), title=title)
     for name, row in list(rows.items())[:MAX_ROWS]:
         cells = ["" if row.get(key) is None else str(row[key]) for key in names]
         found.add_row(*map(Text, [name, *cells]))

@@ -42,7 +42,7 @@ def device_of(trainer: Trainer) -> dict[str, Any]:
 def in_words(trainer: Trainer) -> str:
     """The same for the terminal, and how long training is, on a line of its own."""
     found = device_of(trainer)
-    threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if trainer.strategy.root_device.type == "cpu" else ""
     processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
     length = length_of(trainer.max_epochs, trainer.num_training_batches)
     return f"{found['device']}{threads}{processes}, precision {found['precision']}\n{length}"
