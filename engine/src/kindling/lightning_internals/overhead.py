@@ -1,10 +1,12 @@
-"""What Lightning does in each step beyond the model, and can do without."""
+"""What Lightning does in each step and for each Trainer beyond the model, and can do without."""
 
 import os
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
 
@@ -36,3 +38,11 @@ def reduce_overhead(trainer: Trainer) -> Trainer:
         # With it, each optimizer step loads NVIDIA's library anew.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return trainer
+
+
+def keep_entry_points() -> None:
+    """Look only once, and not for each Trainer, for callbacks that other packages add: each package has a file of it.
+
+    The callbacks themselves are made anew.
+    """
+    registry.entry_points = cache(registry.entry_points)
