@@ -24,7 +24,7 @@ from torchmetrics import MeanMetric
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.errors import DivergedError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
-from kindling.lightning_internals.overhead import keep_entry_points
+from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -592,10 +592,11 @@ def test_callbacks_of_other_packages_are_looked_for_once_and_made_for_each_train
         return [SimpleNamespace(name="theirs", load=lambda: lambda: made.append(Callback()) or made[-1:])]
 
     monkeypatch.setattr(registry, "entry_points", found)
-    keep_entry_points()
+    find_out_once()
 
     trainers: list[Any] = [Trainer(**SILENT) for _ in range(2)]
 
-    assert len(looked) == 1
+    # The name of the group too is Lightning's.
+    assert looked == [{"group": CALLBACKS}]
     assert [made[place] in trainer.callbacks for place, trainer in enumerate(trainers)] == [True, True]
     assert made[0] is not made[1]

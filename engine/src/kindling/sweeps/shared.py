@@ -32,7 +32,7 @@ def share(config: DictConfig) -> None:
     Args:
         config: of the trial, checked once more in its own process.
     """
-    from kindling.lightning_internals.overhead import keep_entry_points
+    from kindling.lightning_internals.overhead import find_out_once
 
     config = config.copy()
     with open_dict(config):
@@ -49,7 +49,7 @@ def share(config: DictConfig) -> None:
         # Another version may have it elsewhere.
         with suppress(ImportError):
             import_module(late)
-    keep_entry_points()
+    find_out_once()
     versions()
     # Else each trial's first collection copies the memory of all of it.
     gc.freeze()
