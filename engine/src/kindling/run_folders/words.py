@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from kindling.config.composition import in_sweep
+from kindling.config.plain import as_yaml
 from kindling.config.processes import batch_in_words
 from kindling.console import hush, log_only, report, shown
 from kindling.errors import ConfigError, DivergedError, KindlingError, interruption
@@ -28,7 +28,7 @@ def say_beginning(record: RunRecord) -> None:
     shared = f", batch {batch}" if batch else ""
     report("%s, seed %s%s → %s", _title(record.config), record.config["seed"], shared, shown(record.folder))
     log_only(f"command: {record.facts.get('command')}")
-    settings = yaml.safe_dump(record.config, sort_keys=False, default_flow_style=True, width=10**6)
+    settings = as_yaml(record.config, default_flow_style=True, allow_unicode=False, width=10**6)
     log_only(f"settings: {settings.strip()}")
     if _is_of_many(record.folder):
         hush()
