@@ -34,6 +34,8 @@ NOT_TESTED = "-m|(experiment|weights|model|data|monitor)="
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
 COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
+# A sweep takes several times as long to check, and one of them shows most.
+LONG = list(dict.fromkeys([*[each for each in COMMANDS if " -m " in each][1:], *OF_DOCS]))
 # In the right column of its tables; a sweep and what needs a run that is not there are left out.
 SETTINGS = [
     code
@@ -68,7 +70,8 @@ def places(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, *(pytest.param(each, marks=pytest.mark.slow) for each in dict.fromkeys(OF_DOCS))]
+    "command",
+    [*(each for each in COMMANDS if each not in LONG), *(pytest.param(each, marks=pytest.mark.slow) for each in LONG)],
 )
 def test_a_command_that_is_shown_composes(command, places, tmp_path):
     if command.startswith("runs.py"):
