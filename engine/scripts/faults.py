@@ -16,7 +16,7 @@ FAULTS = [
     Fault("engine/src/kindling/data/datamodule.py", "return self.batch_size // processes", "return self.batch_size"),
     Fault("engine/src/kindling/training/split.py", "return num * trainer.world_size / total", "return total / total"),
     Fault("engine/src/kindling/lightning_internals/group.py", "        signals.end_if_requested()", "        pass"),
-    Fault("engine/src/kindling/lightning_internals/group.py", "if silent := silence.found():", "if False:"),
+    Fault("engine/src/kindling/lightning_internals/group.py", "if silent := silence.found(joins=True):", "if False:"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "            give_up()", "            pass"),
     Fault("engine/src/kindling/process/silence.py", "is_alive = sign == ENDED or", "is_alive ="),
     Fault("engine/src/kindling/process/silence.py", "os.kill(pid, signal.SIGKILL)", "pass"),

@@ -4,6 +4,7 @@ NEAREST = {
     "space": "sweep_space",
     "lacking": "check",
     "params": "sweep_space",
+    "silence": "joining_group",
     "jobs": "sweep_space",
     "renames": "old_runs",
     "rebuild": "old_runs",

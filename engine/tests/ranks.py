@@ -79,7 +79,7 @@ class Pair:
 
     def __init__(self, logs: Path, *, by_torchrun: bool, before: Callable[[], None] = lambda: None):
         logs.mkdir(exist_ok=True)
-        self.logs = logs
+        self.logs, self.is_told = logs, False
         arguments = [*SETTINGS, f"hydra.run.dir={logs / 'runs' / 'run'}"]
         if by_torchrun:
             self.runs = [Run(logs, *arguments, before=before, **each) for each in variables()]
@@ -113,12 +113,21 @@ class Pair:
         started = time.monotonic()
         while self.left and time.monotonic() < started + within_s:
             time.sleep(0.05)
+            self._end_as_torchrun_does()
         took, left = time.monotonic() - started, self.left
         for pid in left:
             os.kill(pid, signal.SIGKILL)
         for run in self.runs:
             run.process.join()
         return took, left
+
+    def _end_as_torchrun_does(self) -> None:
+        """It tells the others to end once one has failed."""
+        if len(self.runs) == 2 and not self.is_told and any(self.codes):
+            self.is_told = True
+            for run in self.runs:
+                if run.process.is_alive():
+                    os.kill(run.pid, signal.SIGTERM)
 
     @property
     def codes(self) -> list[int | None]:
@@ -139,10 +148,11 @@ def expected_codes(case: Case) -> list[set[int]]:
     """The exit codes that may be, of the process that was started, or of both."""
     own = {signal.SIGKILL: -9, signal.SIGSTOP: -9, signal.SIGTERM: 143}[case.signum]
     # The death of the first one takes a launched one with it.
-    others = 143 if case.signum == signal.SIGTERM else 1
-    codes = [{own}, {others}] if case.rank == 0 else [{others}, {own}]
-    # Nobody else kills a process that is stopped before it has shown where it is.
-    return codes if case.by_torchrun else codes[:1]
+    others = {143} if case.signum == signal.SIGTERM else {1}
+    if not case.by_torchrun:
+        return [{own} if case.rank == 0 else others]
+    # It may be told to end before it finds out by itself.
+    return [{own}, others | {1, 143}] if case.rank == 0 else [others | {1, 143}, {own}]
 
 
 def happens(logs: Path, case: Case) -> tuple[float | None, list[str]]:

@@ -15,7 +15,6 @@ import torch.distributed
 from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
 from kindling.errors import ConfigError, Interrupted, KindlingError
-from kindling.lightning_internals import launched
 from kindling.lightning_internals.group import made_within_hearing
 from kindling.process import ranks, signals, silence
 from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher
@@ -142,21 +141,13 @@ def test_processes_that_show_signs_or_say_that_they_end_are_not_silent(store):
     first.end()
 
 
-def test_a_process_that_never_comes_is_named_by_those_that_wait_for_it(store, monkeypatch):
+@pytest.mark.parametrize(("sign", "said"), [(None, "has shown no sign of life"), (silence.ENDED, "has ended before")])
+def test_a_process_that_never_comes_is_named_by_those_that_wait_for_it(store, monkeypatch, sign, said):
     never = threading.Event()
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda: never.wait(20))
+    if sign:
+        store.set("1", sign)
     watch = partial(silence.begin, 0, 2, 0.1, print)
-    with pytest.raises(KindlingError, match="rank 1 has shown no sign"), silence.ended(), made_within_hearing(watch):
+    with pytest.raises(KindlingError, match=f"rank 1 {said}"), silence.ended(), made_within_hearing(watch):
         torch.distributed.init_process_group()
     never.set()
-
-
-@pytest.mark.parametrize("ends_by_itself", [True, False])
-def test_a_process_whose_launched_ones_are_gone_may_end_by_itself(monkeypatch, ends_by_itself):
-    monkeypatch.setattr(launched, "GRACE_S", 0.05)
-    monkeypatch.setattr(launched, "LOOK_S", 0.01)
-    gave_up: list[bool] = []
-    with launched.observed(lambda: gave_up.append(True)):
-        observer = launched._ChildProcessObserver(os.getpid(), [] if ends_by_itself else [None])  # pyright: ignore
-        observer._terminate_all()
-    assert gave_up == [True] * (not ends_by_itself)

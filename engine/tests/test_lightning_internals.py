@@ -1,6 +1,7 @@
 """Each private part of Lightning that the engine leans on still is what it was."""
 
 import logging
+import os
 import pickle
 import re
 import warnings
@@ -580,3 +581,14 @@ def test_the_logger_connector_has_what_is_timed():
     assert all(
         callable(getattr(connector, name)) for name in ("log_metrics", "update_train_step_metrics", "on_batch_end")
     )
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_process_whose_launched_ones_are_gone_may_end_by_itself(monkeypatch, ends_by_itself):
+    monkeypatch.setattr(launched, "GRACE_S", 0.05)
+    monkeypatch.setattr(launched, "LOOK_S", 0.01)
+    gave_up: list[bool] = []
+    with launched.observed(lambda: gave_up.append(True)):
+        observer = launched._ChildProcessObserver(os.getpid(), [] if ends_by_itself else [None])  # pyright: ignore
+        observer._terminate_all()
+    assert gave_up == [True] * (not ends_by_itself)

@@ -13,7 +13,6 @@ from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
-from kindling.config.check.space import of_processes
 from kindling.config.composition import Composer
 from kindling.config.rules.sweep_rules import a_trial_is_of_one_machine, gpus_of_trials_are_named
 from kindling.errors import ConfigError, KindlingError
@@ -168,24 +167,6 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"
-
-
-def test_jobs_whose_processes_would_each_run_the_whole_sweep_are_refused_before_the_first(monkeypatch):
-    def said(sweep: str | None, **trainer: Any) -> list[str]:
-        config = {
-            "trainer": {"devices": 1, "num_nodes": 1, **trainer},
-            "hydra": {"runtime": {"choices": {"sweep": sweep}}},
-        }
-        return [str(fault) for fault in of_processes([OmegaConf.create(config)])]
-
-    assert said(None) == said("grid", devices=2) == []
-    expected = (
-        "trainer.devices: given 2 processes in a sweep of Hydra's; allowed: 1, or sweep=grid, which runs each job"
-    )
-    assert [each.startswith(expected) for each in said(None, devices=2)] == [True]
-    assert said("none", devices=2) == said(None, devices=1, num_nodes=2) == said(None, devices=[0, 1]) != []
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    assert said("grid")[0].startswith("--multirun: given in several processes that torchrun or srun has started; ")
 
 
 def test_a_trial_of_several_machines_is_refused():

@@ -39,7 +39,7 @@ def _heard(wait: Any) -> None:
 
     Raises:
         Interrupted: a signal came.
-        KindlingError: one of the others shows no sign of life.
+        KindlingError: one of the others has left, or shows no sign of life.
     """
     failed: list[BaseException] = []
 
@@ -55,7 +55,7 @@ def _heard(wait: Any) -> None:
     while thread.is_alive():
         thread.join(LOOK_S)
         signals.end_if_requested()
-        if silent := silence.found():
+        if silent := silence.found(joins=True):
             raise KindlingError(silent)
     if failed:
         raise failed[0]

@@ -39,13 +39,14 @@ class Watch:
 
     Attributes:
         found: which process is silent, in words; None as long as all show signs.
+        signs: by rank, the last one.
     """
 
     def __init__(self, rank: int, size: int, timeout_s: float, give_up: Callable[[str], None]):
         self.rank, self.timeout_s, self.give_up = rank, timeout_s, give_up
         self.others = range(1, size) if rank == 0 else range(1)
         self.found: str | None = None
-        self._signs: dict[int, str] = {}
+        self.signs: dict[int, str] = {}
         self._ended = threading.Event()
         self._shows, self._looks = (threading.Thread(target=each, daemon=True) for each in (self._show, self._look))
 
@@ -68,7 +69,7 @@ class Watch:
                 number += 1
                 for each in self.others:
                     if store.check([str(each)]):
-                        self._signs[each] = store.get(str(each)).decode()
+                        self.signs[each] = store.get(str(each)).decode()
             store.set(str(self.rank), ENDED)
             return
         self._ended.set()
@@ -89,7 +90,7 @@ class Watch:
         silent_for = dict.fromkeys(self.others, 0)
         while not self._ended.wait(self.timeout_s / LOOKS):
             for each in self.others:
-                sign = self._signs.get(each)
+                sign = self.signs.get(each)
                 is_alive = sign == ENDED or sign != before.get(each)
                 silent_for[each] = 0 if is_alive else silent_for[each] + 1
                 before[each] = sign
@@ -99,19 +100,20 @@ class Watch:
 
     def _end(self, silent: list[int]) -> None:
         """Name the silent ones, and kill those that can be, which ends the wait for them."""
-        known = {each: self._signs[each].split(" ", 3)[1:] for each in silent if each in self._signs}
+        known = {each: self.signs[each].split(" ", 3)[1:] for each in silent if each in self.signs}
         named = [
             f"{each} (process {known[each][0]} on {known[each][2]})" if each in known else str(each) for each in silent
         ]
         what = "has shown" if len(silent) == 1 else "have shown"
+        seen = f"rank {', '.join(named)} {what} no sign of life for {self.timeout_s:g} s"
+        # Who is told to end meanwhile says nothing of it.
+        terminal.say(seen)
         self.found = (
-            f"trainer.devices: rank {', '.join(named)} {what} no sign of life for {self.timeout_s:g} s; stopped, or "
-            "its machine cannot be reached; go on with resume=, or wait longer: callbacks.resume_checkpoint.silence_s="
+            f"trainer.devices: {seen}; stopped, or its machine cannot be reached; go on with resume=, or wait longer: "
+            "callbacks.resume_checkpoint.silence_s="
         )
         here = {int(pid) for pid, place, _ in known.values() if place == _place()}
         if 0 in silent and ranks.is_launched():
-            # It takes this one with it.
-            terminal.say(f"error: {self.found}")
             here.add(int(os.environ[ranks.FIRST_PID]))
         for pid in here:
             with suppress(ProcessLookupError, PermissionError):
@@ -151,6 +153,10 @@ def ended() -> Iterator[None]:
             watch.end()
 
 
-def found() -> str | None:
-    """Which process has fallen silent, in words."""
-    return _Current.watch and _Current.watch.found
+def found(*, joins: bool = False) -> str | None:
+    """Which process has fallen silent, in words; while this one still joins the group, also which has left it."""
+    watch = _Current.watch
+    left = [each for each in watch.others if watch.signs.get(each) == ENDED] if watch and joins else []
+    if left:
+        return f"trainer.devices: rank {left[0]} has ended before the group came together; it said why"
+    return watch and watch.found
