@@ -138,6 +138,7 @@ NEAREST = {
     "served": "serve",
     "signal_handlers": "overhead",
     "signals": "hang",
+    "silence": "joining_group",
     "skipping": "divergence",
     "source": "serve",
     "sources": "predict_rows",

@@ -118,9 +118,12 @@ def test_slurm_starts_the_job_again_after_its_warning_alone(monkeypatch):
     assert asked == [True]
 
 
-def test_a_launched_process_leaves_the_report_of_a_signal_to_the_first_one(monkeypatch, capsys):
-    monkeypatch.setenv(ranks.FIRST_PID, "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+@pytest.mark.parametrize(
+    "environment", [{ranks.FIRST_PID: "1", "LOCAL_RANK": "1"}, {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}]
+)
+def test_a_further_process_leaves_the_report_of_a_signal_to_the_first_one(monkeypatch, capsys, environment):
+    for pair in environment.items():
+        monkeypatch.setenv(*pair)
     assert outcome.conclude(Interrupted("SIGTERM"), full_trace=False) == 0
     assert capsys.readouterr().err == ""
 

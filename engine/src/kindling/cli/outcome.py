@@ -69,8 +69,8 @@ def _conclude_exit(error: SystemExit) -> int:
 
 
 def _conclude_interruption(error: Interrupted) -> int:
-    # The first process reports it; another code would get it killed.
-    if ranks.is_launched():
+    # The first process reports it, and asks Slurm to start the job again; another code would get it killed.
+    if ranks.is_launched() or ranks.is_further_task():
         return 0
     text = "\n".join([f"interrupted by {error}", *_notes(error)])
     terminal.say(text)

@@ -40,7 +40,10 @@ FREE = (
     "experiment_name",
     *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
-    *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
+    *(
+        f"callbacks.resume_checkpoint.{key}"
+        for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict", "silence_s")
+    ),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
     # They look on; a project may have left out the doctor since.
     *("callbacks.summary", "callbacks.progress", "callbacks.timings", "callbacks.doctor"),
