@@ -57,14 +57,8 @@ class ImageFolder(ImageDataModule):
         _ = self.splits
 
     def read(self) -> Splits:
-        version, self.left_out = self.decoding.version, LeftOut()
         is_evaluated = "classes" in self.known
-        folders = split_folders(self.root, version, self.left_out, without_train=is_evaluated)
-        classes = names_in(*folders.values(), version=version) if is_evaluated else class_names(self.root, version)
-        listed = {
-            split: list_images(folder, classes, version, self.left_out, may_be_empty=is_evaluated)
-            for split, folder in folders.items()
-        }
+        listed, classes = self.listing(is_evaluated=is_evaluated)
         self.cut = [split for split in ("test", "val") if "train" in listed and split not in listed]
         for split in self.cut:
             labels = torch.tensor([label for _, label in listed["train"]])
@@ -80,6 +74,17 @@ class ImageFolder(ImageDataModule):
         if splits["train"] is not None and (self.mean is None or self.std is None):
             self.mean, self.std = self._statistics(splits["train"], listed["train"])
         return Splits(**splits, classes=tuple(classes))
+
+    def listing(self, *, is_evaluated: bool) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
+        """The images of each split that is there with their labels, and the names of the classes."""
+        version, self.left_out = self.decoding.version, LeftOut()
+        folders = split_folders(self.root, version, self.left_out, without_train=is_evaluated)
+        classes = names_in(*folders.values(), version=version) if is_evaluated else class_names(self.root, version)
+        listed = {
+            split: list_images(folder, classes, version, self.left_out, may_be_empty=is_evaluated)
+            for split, folder in folders.items()
+        }
+        return listed, classes
 
     def described(self) -> list[str]:
         lines, more = super().described(), []

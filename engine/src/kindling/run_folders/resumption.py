@@ -38,7 +38,16 @@ FREE = (
     # Never given: a run keeps it.
     PER_PROCESS,
     "experiment_name",
-    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *(
+        "data.root",
+        "data.table",
+        "data.cache_dir",
+        "data.max_pixels",
+        "data.num_workers",
+        "data.in_memory",
+        "data.mean",
+        "data.std",
+    ),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
     *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
