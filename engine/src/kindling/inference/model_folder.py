@@ -145,13 +145,17 @@ def _fits(processor: Mapping[str, Any]) -> bool:
     classes = processor.get("classes", [])
     columns = [each["name"] for name in ("columns", "outputs") for each in processor.get(name, [])]
     sizes = [processor[name] for name in ("image_size", "channels", "block") if name in processor]
+    # Pictures are resized before they are cut.
+    resize = processor.get("resize") or processor.get("image_size", 1)
     numbers = [processor.get(name) or [] for name in ("mean", "std", "output_mean", "output_std")]
     return (
         isinstance(classes, list)
         and all(_is_text(name) for name in [*classes, *columns, processor.get("vocabulary", "")])
         and len(set(classes)) == len(classes)
-        and all(type(size) is int and 0 < size < MOST_SIZE for size in sizes)
-        and processor.get("image_size", 1) ** 2 * processor.get("channels", 1) <= MOST_VALUES
+        and all(type(size) is int and 0 < size < MOST_SIZE for size in [*sizes, resize])
+        and processor.get("image_size", 1) <= resize
+        and resize**2 * processor.get("channels", 1) <= MOST_VALUES
+        and processor.get("interpolation", "bilinear") in ("bilinear", "bicubic")
         and all(_are_numbers(each) for each in numbers)
         and all(each > 0 for spread in numbers[1::2] for each in spread)
         and all(len(each) == processor["channels"] for each in numbers[:2] if "channels" in processor)
