@@ -64,9 +64,11 @@ def places(tmp_path: Path) -> dict[str, str]:
     for folder in (images / "cat", images / "dog", run):
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\ncat/0.png,cat\ndog/0.png,dog\n")
     (run / "run.json").write_text('{"status": "interrupted"}')
     code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)": "torch.nn.Identity"}
-    return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}
+    return {"PATH": str(images), r"labels\.csv": str(table), r"logs/\w+/<run>": str(run), **code}
 
 
 @pytest.mark.parametrize(

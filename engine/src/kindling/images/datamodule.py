@@ -73,7 +73,7 @@ class ImageDataModule(DataModule):
         white: Positive | None = None,
         background: Sequence[Annotated[int, Interval(ge=0, le=255)]] = (255, 255, 255),
         max_pixels: PositiveInt = Decoding.max_pixels,
-        decoding: Literal[1, 2, 3] = VERSIONS[-1],
+        decoding: Literal[1, 2, 3, 4] = VERSIONS[-1],
         **settings: Any,
     ):
         super().__init__(**settings)

@@ -9,7 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from kindling.images.decoding import CLIPPED, DEEP_COLOUR, SEVERAL_FRAMES, Decoding
+from kindling.images.decoding import CLIPPED, DEEP_COLOUR, OF_WHOLE_PICTURES, SEVERAL_FRAMES, Decoding
+from kindling.images.pictures import evaluation_cut
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ SHOWN = 3
 
 
 class Decoder:
-    """A path -> (H, W, C) uint8; remembers what is to be said of which file, for all worker processes.
+    """A path -> (H, W, C) uint8, as evaluation sees it; remembers what is to be said of which file, for all workers.
 
     Args:
         decoding: of the data set.
@@ -34,6 +35,7 @@ class Decoder:
     def __init__(self, decoding: Decoding, paths: Sequence[Path], *, clip: bool):
         self.decoding = replace(decoding, note=self._note, clip=clip)
         self.paths = paths
+        self.cut = evaluation_cut(decoding)
         self.noted = torch.zeros(len(paths), dtype=torch.uint8).share_memory_()
 
     def __call__(self, path: Path) -> Tensor:
@@ -41,7 +43,17 @@ class Decoder:
         Raises:
             DataError: as `Decoding.file`.
         """
-        return torch.from_numpy(self.decoding.file(path))
+        if self.decoding.version < OF_WHOLE_PICTURES:
+            return torch.from_numpy(self.decoding.file(path))
+        return self.cut(self.whole(path))
+
+    def whole(self, path: Path) -> Tensor:
+        """All of the picture, in its own size.
+
+        Raises:
+            DataError: as `Decoding.file`.
+        """
+        return torch.from_numpy(self.decoding.whole_file(path, str(path)))
 
     def _note(self, kind: str, name: str) -> None:
         self.noted[self._places[name]] |= BITS[kind]

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,7 +71,8 @@ class ImageTensors(Examples):
 class ImageFiles(Examples):
     """Images on disk, decoded when asked for.
 
-    `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; labels (N,) int64.
+    `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; its `whole`, if it has one, to all of the
+    picture. Labels (N,) int64.
     """
 
     paths: Sequence[Path]
@@ -82,6 +84,11 @@ class ImageFiles(Examples):
 
     def __getitem__(self, index: int) -> Tensor:  # (H, W, C)
         return self.decode(self.paths[index])
+
+    def picture(self, index: int) -> Tensor:
+        """(H, W, C) uint8 of any size."""
+        decoder: Any = self.decode
+        return decoder.whole(self.paths[index])
 
     def take(self, indices: Tensor) -> "ImageFiles":
         return ImageFiles(taken(self.paths, indices), self.labels[indices], self.decode)

@@ -2,13 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from kindling.images.folder import TODAY, class_folders, image_paths
 
 if TYPE_CHECKING:
     from kindling.images.decoding import Decoding
 
+Item = TypeVar("Item")
 LARGEST_AUTO_SIZE = 224
 # Classes, and files of all of them together.
 LOOKED_AT, MOST_FILES = 16, 64
@@ -47,13 +48,23 @@ def looks_of(root: str | Path, version: int = TODAY, max_pixels: int | None = No
         DataError: one cannot be read as an image, or is larger than `max_pixels`.
     """
     folders = spread(class_folders(root, version), LOOKED_AT)
-    num_each = 1 if version == 1 else -(-MOST_FILES // len(folders))
-    paths = [path for folder in folders for path in spread(image_paths(folder, version), num_each)]
+    return looks_at([image_paths(folder, version) for folder in folders], version, max_pixels)
+
+
+def looks_at(by_class: Sequence[Sequence[Path]], version: int = TODAY, max_pixels: int | None = None) -> Looks:
+    """The same, of the images of each class.
+
+    Raises:
+        DataError: as `looks_of`.
+    """
+    by_class = spread(by_class, LOOKED_AT)
+    num_each = 1 if version == 1 else -(-MOST_FILES // len(by_class))
+    paths = [path for each in by_class for path in spread(each, num_each)]
     seen = [_header(path, max_pixels) for path in paths]
     return Looks(sum(grey for grey, _ in seen), sorted(side for _, side in seen))
 
 
-def spread(items: Sequence[Path], num: int) -> Sequence[Path]:
+def spread(items: Sequence[Item], num: int) -> Sequence[Item]:
     """At most `num` of them, evenly apart, with the first."""
     return items[:: -(-len(items) // num)] if len(items) > num else items
 

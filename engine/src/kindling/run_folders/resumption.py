@@ -38,7 +38,8 @@ FREE = (
     # Never given: a run keeps it.
     PER_PROCESS,
     "experiment_name",
-    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.cache"),
+    *("data.table", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
     *(
         f"callbacks.resume_checkpoint.{key}"
@@ -63,7 +64,7 @@ BITS = (
 # A fork may not change these: its state would not fit.
 SHAPES = (
     *("model", "optimizer", "layer_lr_decay", "scheduler"),
-    *("data.num_classes", "data.channels", "data.image_size", "data.decoding", "task.criterion.version"),
+    *("data.num_classes", "data.channels", "data.image_size", "data.crop", "data.decoding", "task.criterion.version"),
     "task.plain_loss",
 )
 

@@ -1,0 +1,208 @@
+"""What all sets whose images are files share: held in memory if they are few, else decoded by workers."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kindling.data.contents import Contents, of_files
+from kindling.data.splits import SPLIT_SEED
+from kindling.errors import ConfigError
+from kindling.files.whole_file import write_whole
+from kindling.images.datamodule import ImageDataModule, Splits
+from kindling.images.decoder import Decoder
+from kindling.images.decoding import OF_WHOLE_PICTURES, Interpolation
+from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.images.loader import EpochLoader
+from kindling.images.pictures import Cut
+from kindling.images.transform import split_crop
+from kindling.process.cores import available_cores
+from kindling.ranges import PositiveInt
+from kindling.stages import STAGES
+
+# Bytes up to which cache=auto keeps decoded pixels.
+IN_MEMORY_LIMIT = 2 * 2**30
+# Images that mean and std are taken from.
+STATISTICS_SAMPLE = 4096
+# By which evaluation resizes beyond what it cuts, if training sees random parts: 256 to 224 (arXiv 1409.4842).
+MARGIN = 8 / 7
+Cache = Literal["auto", "memory", "none"]
+# What data.in_memory called them.
+FORMER = {True: "memory", False: "none", "auto": "auto"}
+
+
+class ImageFilesModule(ImageDataModule):
+    """Images that are files, seen whole: evaluation resizes the shorter side and cuts the centre.
+
+    Training cuts likewise, or at random if its transform begins with torchvision's `RandomResizedCrop`.
+
+    Args:
+        cache_dir: keeps decoded pixels and statistics between runs.
+        resize: the shorter side in evaluation, before the centre is cut; None for `crop`, or 8/7 of it if training
+            crops are random.
+        crop: height and width in evaluation; None for `image_size`, which is that of training.
+        interpolation: of all resizing.
+        cache: where decoded pixels are kept; "auto": in memory up to IN_MEMORY_LIMIT.
+        in_memory: its older name.
+        settings: those of ImageDataModule.
+    """
+
+    def __init__(
+        self,
+        *,
+        cache_dir: str,
+        # Older checkpoints lack these, hence the defaults.
+        resize: PositiveInt | None = None,
+        crop: PositiveInt | None = None,
+        interpolation: Interpolation = "bilinear",
+        cache: Cache = "auto",
+        in_memory: bool | Literal["auto"] | None = None,
+        **settings: Any,
+    ):
+        self.cache: Cache = cache if in_memory is None else FORMER[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
+        super().__init__(in_memory={"auto": "auto", "memory": True}.get(self.cache, False), **settings)
+        self.cache_dir = Path(cache_dir).expanduser()
+        self._decoders: list[Decoder] = []
+        self.random_crop, self._further = None, self.transform
+        if self.decoding.version < OF_WHOLE_PICTURES:
+            return
+        self.random_crop, self._further = split_crop(self.transform)
+        size = crop or self.image_size
+        self.resize = resize or (round(size * MARGIN) if self.random_crop else size)
+        self.decoding = replace(self.decoding, image_size=size, resize=self.resize, interpolation=interpolation)
+        if self.random_crop and tuple(self.random_crop.size) != (self.image_size, self.image_size):
+            raise ConfigError(
+                f"data.transform: given RandomResizedCrop of size {tuple(self.random_crop.size)}; allowed: "
+                f"{self.image_size}, data.image_size"
+            )
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether training and evaluation see different parts of the same pictures."""
+        return self.decoding.version >= OF_WHOLE_PICTURES and not (
+            self.random_crop is None and self.image_size == self.decoding.image_size == self.resize
+        )
+
+    def prepare_data(self) -> None:
+        # One process decodes, the others find the cache.
+        _ = self.splits
+
+    def splits_of(self, listed: Mapping[str, list[tuple[Path, int]]], classes: list[str]) -> Splits:
+        """What `read` returns of the files of each split and their labels; statistics are found if there are none."""
+        self.training_files = [path for path, _ in listed.get("train", [])]
+        splits: dict[str, Any] = {split: self._images(listed[split]) if listed.get(split) else None for split in STAGES}
+        if splits["train"] is not None and (self.mean is None or self.std is None):
+            self.mean, self.std = self._statistics(splits["train"], listed["train"])
+        return Splits(**splits, classes=tuple(classes))
+
+    @property
+    def facts(self) -> Mapping[str, object]:
+        if self.decoding.version < OF_WHOLE_PICTURES:
+            return super().facts
+        return {**super().facts, "crop": self.decoding.image_size, "resize": self.resize}
+
+    def described(self) -> list[str]:
+        lines = super().described()
+        if self.is_whole:
+            seen = "random crops of whole pictures" if self.random_crop else "the centre"
+            size = self.decoding.image_size
+            lines += [
+                f"data: training sees {seen} at {self.image_size} x {self.image_size}; evaluation the centre "
+                f"{size} x {size} of pictures with a shorter side of {self.resize}"
+            ]
+        return lines
+
+    def make_loader(self, examples: Images, **settings: Any) -> EpochLoader:
+        if self.decoding.version < OF_WHOLE_PICTURES or isinstance(examples, ImageTensors):
+            return super().make_loader(examples, **settings)
+        size, resize, random = self.decoding.image_size, self.resize, None
+        if settings.get("train"):
+            size, resize = self.image_size, max(self.image_size, round(self.resize * self.image_size / size))
+        if settings.get("transform") is not None:
+            random, settings["transform"] = self.random_crop, self._further
+        cut = Cut(size, resize, self.decoding.interpolation, random)
+        return super().make_loader(examples, cut=cut, **settings)
+
+    def teardown(self, stage: str) -> None:
+        super().teardown(stage)
+        for decoder in self._decoders:
+            decoder.say()
+            decoder.noted.zero_()
+
+    def contents(self, examples: Any) -> Contents | None:
+        if examples.paths is None:
+            return super().contents(examples)
+        listed = [(path, 0) for path in examples.paths]
+        return Contents("files", self._cached(listed, "contents", lambda: of_files(examples.paths)))
+
+    def _images(self, listed: list[tuple[Path, int]]) -> Images:
+        labels = torch.tensor([label for _, label in listed])
+        num_bytes = len(labels) * self.image_size**2 * self.channels
+        is_held = self.cache == "memory" or (self.cache == "auto" and num_bytes <= IN_MEMORY_LIMIT)
+        is_held = is_held and not self.is_whole
+        paths = [path for path, _ in listed]
+        decoder = Decoder(self.decoding, paths, clip=not is_held)
+        files = ImageFiles(paths, labels, decoder)
+        if not is_held:
+            self._decoders.append(decoder)
+            return files
+        images = ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels, paths)
+        decoder.noted = self._cached(listed, "noted", lambda: decoder.noted)
+        decoder.say()
+        return images
+
+    def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
+        mean_std = self._cached(listed, "statistics", lambda: statistics(images))
+        return mean_std[0].tolist(), mean_std[1].tolist()
+
+    def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
+        """What `make` returns, read from the cache if the same files were seen before."""
+        states, decoding = file_states([path for path, _ in listed]), self.decoding
+        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in states)
+        key += f"{decoding.image_size} {self.channels}"
+        if decoding.version > 1:
+            key += f" {decoding.version} {decoding.white} {list(decoding.background)}"
+        if decoding.version >= OF_WHOLE_PICTURES:
+            key += f" {decoding.resize} {decoding.interpolation}"
+        digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
+        file = self.cache_dir / f"{digest}-{what}.npy"
+        try:
+            return torch.from_numpy(np.load(file, allow_pickle=False))
+        except Exception:
+            # NumPy has many errors for a missing or damaged file.
+            made = make()
+
+        # A cache that cannot be written only costs time.
+        with suppress(OSError):
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            with write_whole(file, "wb") as stream:
+                np.save(stream, made.numpy())
+        return made
+
+
+def decode_all(files: ImageFiles) -> Tensor:
+    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
+    first = files[0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+
+    def place(index: int) -> None:
+        images[index] = files[index]
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for _ in pool.map(place, range(len(files))):
+            pass
+    return images
+
+
+def statistics(images: Images) -> Tensor:
+    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
+    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
+    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])
