@@ -43,6 +43,13 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/lightning_internals/loops.py", "    _restore_accumulation(trainer)\n", ""),
     Fault("engine/src/kindling/lightning_internals/loops.py", "min(by_table, trainer.max_steps)", "by_table"),
+    Fault(
+        "engine/src/kindling/training/requirements.py", "if isinstance(share, float) and share", "if False and share"
+    ),
+    Fault("engine/src/kindling/training/requirements.py", "if last < first < math.inf and", "if False and"),
+    Fault("engine/src/kindling/cli/arguments.py", "([^\\s=-][^\\s=]*)", "([^\\s=]+)"),
+    Fault("engine/src/kindling/config/check/tree.py", "if kind and not OmegaConf.has_resolver(kind[1]):", "if False:"),
+    Fault("engine/src/kindling/config/rules/trainer_rules.py", "    elif share and", "    elif False and"),
     Fault("engine/src/kindling/callbacks/deciding.py", "        if not loops.may_stop(trainer):", "        if False:"),
     Fault("engine/src/kindling/callbacks/best.py", "            name_also(best, BEST)", "            pass"),
     Fault("engine/src/kindling/callbacks/best.py", "_step_{{step:06}}{label", "{label"),

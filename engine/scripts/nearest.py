@@ -160,6 +160,7 @@ NEAREST = {
     "torchvision": "models",
     "torchvision_sets": "data",
     "tracking": "loggers",
+    "trainer_rules": "rules",
     "trained_on": "evaluate_data",
     "training_images": "tensorboard",
     "training_rules": "doctor",
