@@ -1,5 +1,6 @@
 """Batches of photographs in files against the usual ways of torchvision and timm, in one process on one thread."""
 
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -47,7 +48,7 @@ def folder() -> list[Row]:
         for stage, bars in (("training", (">= 1.8", ">= 1.25")), ("evaluation", (">= 2", ">= 1.25"))):
             variants = {name: make(ours, stage) for name, make in WAYS.items() if name != "timm, uint8" or has_timm()}
             rows += compared(stage, variants, bars)
-        return rows + pixels_off(ours)
+        return [*rows, *cached(ours, data_of(photos, "disk")), *pixels_off(ours)]
 
 
 def write_photos(root: Path) -> Path:
@@ -159,7 +160,7 @@ def by_timm(data: ImageFolder, stage: str) -> Iterable:
     return Finished(loader, lambda images: images.float().sub_(mean).div_(std))
 
 
-def by_us(data: ImageFolder, stage: str) -> Iterable:
+def by_us(data: ImageFolder, stage: str) -> Any:
     if stage == "training":
         return data.train_dataloader()
     return data.loader("train")
@@ -204,6 +205,38 @@ def cpu_seconds_an_image(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     for images, _ in batches:
         num_images += len(images)
     return (time.process_time() - started) / num_images
+
+
+def cached(ours: ImageFolder, disk: ImageFolder) -> list[Row]:
+    """Batches as they are read, uint8, and as they are given, normalised; all pictures are in the page cache."""
+    rows = [Row("cache: size", disk.splits.train.store._ends[-1] / NUM_PHOTOS / 1000, "KB an image")]
+    for stage, bar in (("training", ">= 3"), ("evaluation", ">= 20")):
+        loaders = {name: by_us(data, stage) for name, data in (("decoding", ours), ("disk", disk))}
+        given = least({name: lambda each=each: cpu_seconds_an_image(each) for name, each in loaders.items()})
+        for loader in loaders.values():
+            loader.augment, loader.normalize = None, lambda images: images
+        read = least({name: lambda each=each: cpu_seconds_an_image(each) for name, each in loaders.items()})
+        rows += [
+            Row(f"cache, {stage}: read by decoding", 1000 * read["decoding"], "CPU ms an image"),
+            Row(f"cache, {stage}: read from the cache", 1000 * read["disk"], "CPU ms an image"),
+            Row(f"cache, {stage}: cache against decoding", read["decoding"] / read["disk"], "times", bar),
+            Row(f"cache, {stage}: the same, normalised", given["decoding"] / given["disk"], "times"),
+        ]
+    return [*rows, random_reads(disk)]
+
+
+def random_reads(disk: ImageFolder) -> Row:
+    """What a set that is larger than memory waits for: pictures that are not in the page cache."""
+    train = disk.splits.train
+    descriptor = os.open(train.store.file, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    ends, num_bytes, started = train.store._ends, 0, time.perf_counter()
+    for place in np.random.default_rng(0).permutation(len(train)):
+        num_bytes += len(os.pread(descriptor, int(ends[place + 1] - ends[place]), int(ends[place])))
+    seconds = time.perf_counter() - started
+    os.close(descriptor)
+    return Row("cache: the disk's random reads", num_bytes / seconds / 1e6, "MB/s")
 
 
 def pixels_off(data: ImageFolder) -> list[Row]:

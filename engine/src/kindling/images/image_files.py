@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
+from kindling.config.crops import FORMER_CACHES
 from kindling.data.contents import Contents, of_files
 from kindling.data.splits import SPLIT_SEED
 from kindling.errors import ConfigError
@@ -40,8 +41,6 @@ MARGIN = 8 / 7
 # Width to height of most photographs.
 USUAL_RATIO = 4 / 3
 Cache = Literal["auto", "memory", "disk", "none"]
-# What data.in_memory called them.
-FORMER = {True: "memory", False: "none", "auto": "auto"}
 
 
 class ImageFilesModule(ImageDataModule):
@@ -75,7 +74,7 @@ class ImageFilesModule(ImageDataModule):
         in_memory: bool | Literal["auto"] | None = None,
         **settings: Any,
     ):
-        self.cache: Cache = cache if in_memory is None else FORMER[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
+        self.cache: Cache = cache if in_memory is None else FORMER_CACHES[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__(in_memory={"auto": "auto", "memory": True}.get(self.cache, False), **settings)
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser()
