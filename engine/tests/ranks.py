@@ -65,7 +65,7 @@ def joins_slowly(logs: Path, seconds: float) -> Callable[[], None]:
         original = torch.distributed.init_process_group
 
         def init(*arguments: Any, **named: Any) -> None:
-            (logs / f"joining-{os.environ.get('LOCAL_RANK', '0')}").touch()
+            (logs / f"joined-{os.environ.get('LOCAL_RANK', '0')}").write_text(str(os.getpid()))
             time.sleep(seconds)
             original(*arguments, **named)
 
@@ -93,15 +93,17 @@ class Pair:
         return [*{*first, *(pid for run in self.runs for pid in run.members)}]
 
     def of(self, rank: int) -> int:
-        return self.runs[rank].pid if len(self.runs) == 2 else self.runs[0].second if rank else self.runs[0].pid
+        """The process of a rank; 0 until it joins the group."""
+        file = self.logs / f"joined-{rank}"
+        return int(file.read_text() or 0) if file.exists() else 0
 
     def reach(self, case: Case) -> None:
         """Wait until it is time."""
         table = self.logs / "runs" / "run" / "metrics.csv"
 
-        def is_there() -> bool:
+        def is_there() -> Any:
             if case.place == "joining":
-                return (self.logs / f"joining-{case.rank}").exists()
+                return self.of(case.rank)
             least = case.step if case.place == "training" else STEPS
             return table.exists() and len(table.read_text().splitlines()) > least
 
@@ -162,7 +164,7 @@ def happens(logs: Path, case: Case) -> tuple[float | None, list[str]]:
     pair.reach(case)
     try:
         os.kill(pair.of(case.rank), case.signum)
-    except (ProcessLookupError, ValueError):
+    except ProcessLookupError:
         return None, []
     is_stop = case.signum == signal.SIGSTOP
     took, left = pair.end(HELD_S if is_stop else GONE_S)
