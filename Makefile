@@ -57,7 +57,7 @@ test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minut
 test-ranks: $(DEV) ## several processes train as one does, and go on as another number of them: minutes
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
 
-test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
+test-updates: $(DEV) ## update a fork of version 0.2.0 over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
 
 test-deletions: $(DEV) ## the project without each part and each example, in copies: about three hours
