@@ -21,7 +21,6 @@ from kindling.data.seeds import seed_all
 from kindling.images import jpeg
 from kindling.images.augment import Augment, Normalize
 from kindling.images.image_folder import ImageFolder
-from kindling.process.start_and_end import take_large_pages
 
 NUM_PHOTOS, BATCH_SIZE, SIZE, RESIZE = 256, 64, 224, 256
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -39,8 +38,6 @@ CROP = v2.RandomResizedCrop(SIZE)
 def folder() -> list[Row]:
     """Milliseconds an image of random crops with flips and of evaluation, normalised; and how far pixels are off."""
     torch.set_num_threads(1)
-    # All of them profit.
-    take_large_pages()
     rows = [Row("JPEG by simplejpeg, else by Pillow", float(jpeg.decoder() is not None))]
     with tempfile.TemporaryDirectory() as place:
         photos = write_photos(Path(place) / "photos")
