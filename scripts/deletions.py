@@ -56,6 +56,12 @@ def run(root: Path, *command: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def described(root: Path) -> None:
+    """Let Python find what an installation says of both packages: beside their sources, to which the path leads."""
+    for folder in (folder for folder in (root, root / "engine") if (folder / "pyproject.toml").is_file()):
+        run(folder, sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "egg_info", "--egg-base=src")
+
+
 def tried(name: str, root: Path, *, is_whole: bool) -> tuple[bool, str]:
     """Whether the project lives without it, and the row of the table."""
     started = time.monotonic()
@@ -67,6 +73,7 @@ def tried(name: str, root: Path, *, is_whole: bool) -> tuple[bool, str]:
     code, told = run(root, sys.executable, "scripts/rename.py", *given)
     if code:
         return False, f"| `{name}` | cannot be left out: {told.strip()[-300:]} | | | |"
+    described(root)
     files = re.search(r"(\d+) files", told)
     dangling = list(still_named(name, root))
     collected, told_of_imports = run(root, *PYTEST, "--collect-only", "-qq", "engine/tests")

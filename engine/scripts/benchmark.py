@@ -15,6 +15,7 @@
     python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
     python engine/scripts/benchmark.py pruning         32 trials of experiment=cnn with pruning against without
     python engine/scripts/benchmark.py runs            `runs.py ls` over 500 runs
+    python engine/scripts/benchmark.py ranks           a second process on this machine: time, memory, communication
     python engine/scripts/benchmark.py compile         the second run with torch.compile against the first
     python engine/scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
     python engine/scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
@@ -57,6 +58,7 @@ TABLES = {
     "sweep": "commands.sweep",
     "pruning": "sweeps.pruning",
     "runs": "sweeps.runs",
+    "ranks": "ranks.ranks",
     "compile": "commands.compiled",
     "memory": "commands.memory",
     "profile": "profiles.profile",

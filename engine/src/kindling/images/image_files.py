@@ -1,7 +1,7 @@
 """What all sets whose images are files share: held in memory if they are few, else decoded by workers."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -15,15 +15,19 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from kindling.config.crops import FORMER_CACHES
+from kindling.console import warn
 from kindling.data.contents import Contents, of_files
 from kindling.data.splits import SPLIT_SEED
-from kindling.errors import ConfigError
+from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
+from kindling.images.damage import damage_of, damaged
 from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.decoder import Decoder
 from kindling.images.decoding import OF_WHOLE_PICTURES, Interpolation
-from kindling.images.images import ImageFiles, Images, ImageTensors, file_states
+from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.images.listing import SHOWN, Faulty, shortened
 from kindling.images.loader import EpochLoader
+from kindling.images.paths import LabelledPaths, Paths, as_paths
 from kindling.images.pictures import Cut
 from kindling.images.store import PictureStore
 from kindling.images.stored import StoredImages, stored
@@ -58,6 +62,7 @@ class ImageFilesModule(ImageDataModule):
         cache: where decoded pixels are kept: in "memory" or on "disk", where random crops are cut from pictures whose
             shorter side is `resize`; or "none". "auto": in memory up to IN_MEMORY_LIMIT.
         in_memory: its older name.
+        faulty: whether damaged files are refused or left out.
         settings: those of ImageDataModule.
     """
 
@@ -72,6 +77,7 @@ class ImageFilesModule(ImageDataModule):
         interpolation: Interpolation = "bilinear",
         cache: Cache = "auto",
         in_memory: bool | Literal["auto"] | None = None,
+        faulty: Faulty = "refuse",
         **settings: Any,
     ):
         self.cache: Cache = cache if in_memory is None else FORMER_CACHES[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
@@ -79,6 +85,7 @@ class ImageFilesModule(ImageDataModule):
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser()
         self._decoders: list[Decoder] = []
+        self.faulty: Faulty = faulty
         if self.decoding.version < OF_WHOLE_PICTURES:
             if self.cache == "disk":
                 raise ConfigError(
@@ -110,12 +117,32 @@ class ImageFilesModule(ImageDataModule):
         # One process decodes, the others find the cache.
         _ = self.splits
 
-    def splits_of(self, listed: Mapping[str, list[tuple[Path, int]]], classes: list[str]) -> Splits:
+    def undamaged(self, listed: LabelledPaths) -> LabelledPaths:
+        """Those whose files can be read.
+
+        Raises:
+            DataError: there are others, and they are refused.
+        """
+        decoder = Decoder(self.decoding, listed.paths, clip=True)
+        places = self._cached(listed.paths, "damaged", lambda: damaged(listed.paths, decoder))
+        if not len(places):
+            return listed
+        few = [listed.paths[place] for place in places[: SHOWN + 1].tolist()]
+        told = f"{len(places)} of {len(listed)} images cannot be read: {shortened([*map(str, few)])}"
+        if self.faulty == "refuse":
+            reason = damage_of(few[0], decoder)
+            raise DataError(f"data: {told} ({reason}); replace or remove them, or leave them out with data.faulty=skip")
+        warn(f"data: left out: {told}")
+        kept = torch.ones(len(listed), dtype=torch.bool)
+        kept[places] = False
+        return listed.take(kept.nonzero().flatten())
+
+    def splits_of(self, listed: Mapping[str, LabelledPaths], classes: list[str]) -> Splits:
         """What `read` returns of the files of each split and their labels; statistics are found if there are none."""
-        self.training_files = [path for path, _ in listed.get("train", [])]
+        self.training_files = listed["train"].paths if "train" in listed else ()
         splits: dict[str, Any] = {split: self._images(listed[split]) if listed.get(split) else None for split in STAGES}
         if splits["train"] is not None and (self.mean is None or self.std is None):
-            self.mean, self.std = self._statistics(splits["train"], listed["train"])
+            self.mean, self.std = self._statistics(splits["train"], listed["train"].paths)
         return Splits(**splits, classes=tuple(classes))
 
     @property
@@ -154,12 +181,11 @@ class ImageFilesModule(ImageDataModule):
     def contents(self, examples: Any) -> Contents | None:
         if examples.paths is None:
             return super().contents(examples)
-        listed = [(path, 0) for path in examples.paths]
-        return Contents("files", self._cached(listed, "contents", lambda: of_files(examples.paths)))
+        return Contents("files", self._cached(examples.paths, "contents", lambda: of_files(examples.paths)))
 
-    def _images(self, listed: list[tuple[Path, int]]) -> Images:
-        labels = torch.tensor([label for _, label in listed])
-        kept, paths = self._kept(len(labels)), [path for path, _ in listed]
+    def _images(self, listed: LabelledPaths) -> Images:
+        paths, labels = listed.paths, listed.labels
+        kept = self._kept(len(labels))
         decoder = Decoder(self.decoding, paths, clip=kept == "none")
         files = ImageFiles(paths, labels, decoder)
         if kept == "none":
@@ -169,8 +195,8 @@ class ImageFilesModule(ImageDataModule):
             images = stored(files, decoder, self._store, kept)
             decoder.say()
             return images
-        images = ImageTensors(self._cached(listed, "pixels", lambda: decode_all(files)), labels, paths)
-        decoder.noted = self._cached(listed, "noted", lambda: decoder.noted)
+        images = ImageTensors(self._cached(paths, "pixels", lambda: decode_all(files)), labels, paths)
+        decoder.noted = self._cached(paths, "noted", lambda: decoder.noted)
         decoder.say()
         return images
 
@@ -199,15 +225,14 @@ class ImageFilesModule(ImageDataModule):
         is_other = self.random_crop and isinstance(self.splits.train, StoredImages)
         return f"{found} at {self.resize}" if is_other else found
 
-    def _statistics(self, images: Images, listed: list[tuple[Path, int]]) -> tuple[list[float], list[float]]:
-        mean_std = self._cached(listed, "statistics", lambda: statistics(images))
+    def _statistics(self, images: Images, paths: Paths) -> tuple[list[float], list[float]]:
+        mean_std = self._cached(paths, "statistics", lambda: statistics(images))
         return mean_std[0].tolist(), mean_std[1].tolist()
 
-    def _cached(self, listed: list[tuple[Path, int]], what: str, make: Callable[[], Tensor]) -> Tensor:
+    def _cached(self, paths: Sequence[Path], what: str, make: Callable[[], Tensor]) -> Tensor:
         """What `make` returns, read from the cache if the same files were seen before."""
-        states, decoding = file_states([path for path, _ in listed]), self.decoding
-        key = "".join(f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}\n" for path, s in states)
-        key += f"{decoding.image_size} {self.channels}"
+        decoding = self.decoding
+        key = f"{as_paths(paths).key().hex()} {decoding.image_size} {self.channels}"
         if decoding.version > 1:
             key += f" {decoding.version} {decoding.white} {list(decoding.background)}"
         if decoding.version >= OF_WHOLE_PICTURES:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kindling.console import report
 from kindling.errors import DataError
-from kindling.images.images import file_states
+from kindling.images.paths import as_paths
 from kindling.process.cores import available_cores
 
 # Of each picture; its place is behind those before it.
@@ -140,12 +140,10 @@ class HeldPictures:
 
 def keys_of(paths: Sequence[Path]) -> np.ndarray:
     """(N, 2) of the path, size and times of each file."""
+    paths = as_paths(paths)
     digest = b"".join(
-        blake2b(
-            f"{path.absolute()} {s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}".encode(errors="surrogateescape"),
-            digest_size=16,
-        ).digest()
-        for path, s in file_states(paths)
+        blake2b(f"{path.absolute()} {state}".encode(errors="surrogateescape"), digest_size=16).digest()
+        for path, state in zip(paths, paths.states().tolist(), strict=True)
     )
     return np.frombuffer(digest, "<u8").reshape(-1, 2)
 

@@ -12,8 +12,9 @@ from torch import Tensor
 from kindling.errors import DataError
 from kindling.images.decoder import Decoder
 from kindling.images.decoding import resized_size
-from kindling.images.images import HALF_IN_MEMORY, ImageFiles, Images, taken
+from kindling.images.images import HALF_IN_MEMORY, ImageFiles, Images, joined
 from kindling.images.looks import spread
+from kindling.images.paths import as_paths
 from kindling.images.store import HeldPictures, PictureStore, keys_of, refuse_too_little_space
 
 # Headers that are read to say how many bytes all pictures take.
@@ -35,7 +36,7 @@ class StoredImages(ImageFiles):
         return self.store.picture(int(self.places[index]))
 
     def take(self, indices: Tensor) -> "StoredImages":
-        kept = taken(self.paths, indices)
+        kept = as_paths(self.paths).take(indices)
         return replace(self, paths=kept, labels=self.labels[indices], places=self.places[indices])
 
     def join(self, other: Images) -> "StoredImages":
@@ -51,7 +52,7 @@ class StoredImages(ImageFiles):
             places = places + len(store.pictures)
             store = HeldPictures(map(torch.from_numpy, [*store.pictures, *other.store.pictures]))
         labels, places = torch.cat([self.labels, other.labels]), torch.cat([self.places, places])
-        return replace(self, paths=[*self.paths, *other.paths], labels=labels, places=places, store=store)
+        return replace(self, paths=joined(self.paths, other.paths), labels=labels, places=places, store=store)
 
 
 def stored(files: ImageFiles, decoder: Decoder, store: PictureStore, kept: Literal["memory", "disk"]) -> StoredImages:

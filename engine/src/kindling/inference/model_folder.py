@@ -20,9 +20,16 @@ VERSIONS = (1, 2, 3)
 OF_IMAGES = ("classes", "image_size", "channels", "mean", "std")
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
-FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
+FILES = {
+    "onnx": "model.onnx",
+    "pt2": "model.pt2",
+    "torchscript": "model.pt",
+    "int8": "model.onnx",
+    "safetensors": "model.safetensors",
+}
 # What computes and can do nothing else: torch evaluates texts of a .pt2 as Python, and runs pickles that are in it.
-DATA = ("onnx", "int8")
+# Weights go into a class that is here, by the rules of a checkpoint.
+DATA = ("onnx", "int8", "safetensors")
 # No ONNX file can be larger.
 MOST_BYTES = 2**31
 MOST_DESCRIPTION_BYTES = 2**24
@@ -80,7 +87,7 @@ def read(folder: Path, formats: Collection[str] = tuple(FILES)) -> ModelFolder:
         )
     if not model.is_file():
         raise CheckpointError(f"model: given {folder}, which lacks {model.name}; export the model anew")
-    if described.format in DATA and model.stat().st_size > MOST_BYTES:
+    if model.suffix == ".onnx" and model.stat().st_size > MOST_BYTES:
         raise CheckpointError(f"{model}: has more than {MOST_BYTES} bytes, as no ONNX model has; export the model anew")
     if sha256_of(model) != described.sha256:
         raise CheckpointError(f"{model}: is not the file that was exported, by its checksum; export the model anew")

@@ -40,9 +40,12 @@ FREE = (
     PER_PROCESS,
     "experiment_name",
     *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.cache"),
-    *("data.mean", "data.std"),
+    *("data.table", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
-    *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
+    *(
+        f"callbacks.resume_checkpoint.{key}"
+        for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict", "silence_s")
+    ),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
     # They look on; a project may have left out the doctor since.
     *("callbacks.summary", "callbacks.progress", "callbacks.timings", "callbacks.doctor"),

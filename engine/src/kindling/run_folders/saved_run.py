@@ -7,14 +7,13 @@ from typing import Any
 import yaml
 
 from kindling.config.foreign import DEEPEST, faults
+from kindling.config.plain import LOADER
 from kindling.config.renames import FORMAT, UNNAMED
 from kindling.config.targets import absolute
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 from kindling.files.foreign_file import read_text
 
-# The C loader is ten times quicker.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # The settings that say where a run came from.
 ORIGIN = ("fork", "weights")
 # Bytes; a run.json has a diff, and grows with each resume.

@@ -33,9 +33,9 @@ from kindling.testing.runs import same_weights
 from kindling.training.rebuild import rebuild
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> str:
-    """Each model of configs/model in turn."""
+    """Each model of configs/model in turn; of a module, so that all tests of one follow each other."""
     return request.param
 
 
@@ -43,6 +43,17 @@ def model(request: pytest.FixtureRequest) -> str:
 def case(model: str, offline: Path) -> Case:
     """Each model with a batch that it takes, to train as one likes."""
     return fitting(model, offline)[0].copy()
+
+
+@pytest.fixture(scope="module")
+def once_trained(model: str, offline: Path) -> Case:
+    return a_little_trained(fitting(model, offline)[0].copy())
+
+
+@pytest.fixture
+def trained_case(once_trained: Case) -> Case:
+    """The same after two steps."""
+    return once_trained.copy()
 
 
 def test_a_model_gives_finite_numbers_for_each_example_of_whatever_shape_it_takes(model, offline):
@@ -154,8 +165,8 @@ def test_evaluation_repeats_its_bits_and_changes_nothing(case):
     assert same_weights(case.net.state_dict(), before)
 
 
-def test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(case, tmp_path):
-    task = a_little_trained(case).task
+def test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(trained_case, tmp_path):
+    case, task = trained_case, trained_case.task
     saved = {"state_dict": task.state_dict()}
     checkpoint.describe(saved, to_plain(case.cfg), case.facts)
     torch.save(saved, tmp_path / "model.ckpt")

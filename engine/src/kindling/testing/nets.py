@@ -109,7 +109,7 @@ def lines_with(chosen: Chosen, folder: Path) -> list[str]:
     small = ["trainer=cpu", "trainer.precision=32-true", "logger=none"]
     keys = fits.keys_of("data", chosen.data)
     size = [f"data.{key}={value}" for key, value in SMALL.items() if key in keys]
-    places = [each for each in lines_of(chosen.data, folder) if each.startswith(("paths.", "data.root"))]
+    places = [each for each in lines_of(chosen.data, folder) if each.startswith(("paths.", "data.root", "data.table"))]
     return [*chosen.lines, *places, *size, *small]
 
 
