@@ -35,7 +35,12 @@ import logging
 import sys
 from importlib import import_module
 
-from benchmarks.table import show
+from kindling.process.start_and_end import take_large_pages
+
+# Torch asks as it is imported; a command does so too.
+take_large_pages()
+
+from benchmarks.table import show  # noqa: E402
 
 TABLES = {
     "step": "loop.step",
