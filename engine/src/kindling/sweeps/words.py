@@ -8,6 +8,8 @@ from typing import Any
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
 
+DEFAULTS = "the defaults"
+
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
     """The order of a table: the best by the first objective first, and those without a number last."""
@@ -18,7 +20,9 @@ def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float]
 def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], left_s: float | None) -> str:
     objectives = objectives_of(settings)
     front = front_of(trials, objectives)
-    parts = [f"trial {trial.number}: {chosen(trial)}: {result(trial, objectives)}"]
+    pairs = [override.partition("=") for override in trial.overrides]
+    given = " ".join(f"{key}={shortened(value)}" for key, _, value in pairs)
+    parts = [f"trial {trial.number}: {given or DEFAULTS}: {result(trial, objectives)}"]
     if any(best.number == trial.number for best in front):
         parts.append("the best so far" if len(objectives) == 1 else "none better so far")
     elif len(objectives) == 1 and front:
@@ -29,7 +33,16 @@ def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], lef
 
 
 def chosen(trial: Trial) -> str:
-    return " ".join(trial.overrides) or "the defaults"
+    """What can be typed."""
+    return " ".join(trial.overrides) or DEFAULTS
+
+
+def shortened(text: str) -> str:
+    """A number with four digits; any other text, and a whole number, as it is."""
+    try:
+        return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
+    except ValueError:
+        return text
 
 
 def values(trial: Trial, objectives: Mapping[str, str], *, named: bool = True) -> str:
