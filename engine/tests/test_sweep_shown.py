@@ -14,7 +14,7 @@ from bench_root import PROJECT
 from kindling import runs
 from kindling.run_folders.lock import RunLock
 from kindling.run_folders.trials import read_sweep, read_trials
-from kindling.sweeps import ending, table
+from kindling.sweeps import ending, table, words
 
 SPACE = {
     "optimizer.lr": "tag(log,interval(1e-4,1e-1))",
