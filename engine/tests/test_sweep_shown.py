@@ -13,8 +13,8 @@ from rich.console import Console
 from bench_root import PROJECT
 from kindling import runs
 from kindling.run_folders.lock import RunLock
-from kindling.run_folders.trials import read_sweep, read_trials
-from kindling.sweeps import ending, table
+from kindling.run_folders.trials import Trial, read_sweep, read_trials
+from kindling.sweeps import ending, table, words
 
 SPACE = {
     "optimizer.lr": "tag(log,interval(1e-4,1e-1))",
@@ -22,6 +22,13 @@ SPACE = {
     "optimizer.momentum": "interval(0.5,0.99) when optimizer=sgd",
     "model.hidden": "[8],[16,8]",
 }
+
+
+def test_the_line_of_a_trial_has_the_first_digits_of_drawn_numbers(tmp_path):
+    given = ["optimizer.lr=0.08311303692128176", "model.dropout=0.25", "data.root=v1.2345678"]
+    trial = Trial(tmp_path / "1", {}, given, {"state": "failed", "reason": "killed\nby 9"})
+    line = words.line(trial, [trial], {"monitor": "val/loss", "better": "min"}, 12)
+    assert line == "trial 1: optimizer.lr=0.08311 model.dropout=0.25 data.root=v1.2345678: failed, killed; 12 s left"
 
 
 def write_sweep(folder: Path, trials: list[tuple[dict[str, Any], str, Any]], **more: Any) -> Path:

@@ -10,7 +10,7 @@ from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
 
 # Drawn numbers, of which a line of 80 columns has no room for all digits.
-LONG = re.compile(r"\d+\.\d{5,}(?:e[-+]?\d+)?")
+LONG = re.compile(r"(?<=[=\[,])-?\d+\.\d{5,}(?:e[-+]?\d+)?(?=[,\] ]|$)")
 
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
