@@ -63,8 +63,11 @@ class Decoder:
         Raises:
             DataError: as `Decoding.file`.
         """
-        pixels = jpeg.decoded(path, self.decoding.channels, self.decoding.max_pixels)
-        return torch.from_numpy(self.decoding.whole_file(path, str(path)) if pixels is None else pixels)
+        return self._whole(path, self.decoding)
+
+    def _whole(self, path: Path, decoding: Decoding) -> Tensor:
+        pixels = jpeg.decoded(path, decoding.channels, decoding.max_pixels)
+        return torch.from_numpy(decoding.whole_file(path, str(path)) if pixels is None else pixels)
 
     def stored(self, path: Path) -> tuple[Tensor, int]:
         """All of the picture, resized as evaluation does it, and what is to be said of it.
@@ -72,11 +75,12 @@ class Decoder:
         Raises:
             DataError: as `Decoding.file`.
         """
-        picture = self.whole(path)
+        noted: list[str] = []
+        picture = self._whole(path, replace(self.decoding, note=lambda kind, name: noted.append(kind)))
         if max(picture.shape[:2]) > MOST_TIMES_AS_LONG * min(picture.shape[:2]):
-            self._note(TOO_LONG, str(path))
+            noted.append(TOO_LONG)
         resized = with_shorter_side(picture, self.cut.resize, self.cut.interpolation)
-        return resized.contiguous(), int(self.noted[self._places[str(path)]])
+        return resized.contiguous(), sum(BITS[kind] for kind in set(noted))
 
     def _note(self, kind: str, name: str) -> None:
         self.noted[self._places[name]] |= BITS[kind]

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
@@ -17,7 +16,6 @@ from torchvision.transforms import v2
 from kindling.config.crops import FORMER_CACHES
 from kindling.console import warn
 from kindling.data.contents import Contents, of_files
-from kindling.data.splits import SPLIT_SEED
 from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
 from kindling.images.damage import damage_of, damaged
@@ -30,16 +28,13 @@ from kindling.images.loader import EpochLoader
 from kindling.images.paths import LabelledPaths, Paths, as_paths
 from kindling.images.pictures import Cut
 from kindling.images.store import PictureStore
-from kindling.images.stored import StoredImages, stored
+from kindling.images.stored import StoredImages, decode_all, statistics, stored
 from kindling.images.transform import split_crop
-from kindling.process.cores import available_cores
 from kindling.ranges import PositiveInt
 from kindling.stages import STAGES
 
 # Bytes up to which cache=auto keeps decoded pixels.
 IN_MEMORY_LIMIT = 2 * 2**30
-# Images that mean and std are taken from.
-STATISTICS_SAMPLE = 4096
 # By which evaluation resizes beyond what it cuts, if training sees random parts: 256 to 224 (arXiv 1409.4842).
 MARGIN = 8 / 7
 # Width to height of most photographs.
@@ -251,24 +246,3 @@ class ImageFilesModule(ImageDataModule):
             with write_whole(file, "wb") as stream:
                 np.save(stream, made.numpy())
         return made
-
-
-def decode_all(files: ImageFiles) -> Tensor:
-    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
-    first = files[0]
-    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
-
-    def place(index: int) -> None:
-        images[index] = files[index]
-
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for _ in pool.map(place, range(len(files))):
-            pass
-    return images
-
-
-def statistics(images: Images) -> Tensor:
-    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
-    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
-    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
-    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])

@@ -141,9 +141,10 @@ class HeldPictures:
 def keys_of(paths: Sequence[Path]) -> np.ndarray:
     """(N, 2) of the path, size and times of each file."""
     paths = as_paths(paths)
+    here = os.fsencode(os.getcwd())
     digest = b"".join(
-        blake2b(f"{path.absolute()} {state}".encode(errors="surrogateescape"), digest_size=16).digest()
-        for path, state in zip(paths, paths.states().tolist(), strict=True)
+        blake2b(os.path.join(here, path) + state.tobytes(), digest_size=16).digest()
+        for path, state in zip(paths.encoded(), paths.states(), strict=True)
     )
     return np.frombuffer(digest, "<u8").reshape(-1, 2)
 

@@ -1,6 +1,7 @@
-"""A split whose pictures are decoded once, and kept on disk or in memory."""
+"""All files of a split decoded once: kept on disk or in memory, or for what is found in them."""
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kindling.data.splits import SPLIT_SEED
 from kindling.errors import DataError
 from kindling.images.decoder import Decoder
 from kindling.images.decoding import resized_size
@@ -16,7 +18,10 @@ from kindling.images.images import HALF_IN_MEMORY, ImageFiles, Images, joined
 from kindling.images.looks import spread
 from kindling.images.paths import as_paths
 from kindling.images.store import HeldPictures, PictureStore, keys_of, refuse_too_little_space
+from kindling.process.cores import available_cores
 
+# Images that mean and std are taken from.
+STATISTICS_SAMPLE = 4096
 # Headers that are read to say how many bytes all pictures take.
 SAMPLE = 64
 
@@ -63,9 +68,9 @@ def stored(files: ImageFiles, decoder: Decoder, store: PictureStore, kept: Liter
     """
     keys = keys_of(files.paths)
     places = store.places_of(keys)
-    missing = [files.paths[each] for each in (places < 0).nonzero().flatten().tolist()]
+    missing = as_paths(files.paths).take((places < 0).nonzero().flatten())
     try:
-        if missing:
+        if len(missing):
             if kept == "disk":
                 refuse_too_little_space(store.file.parent, len(missing), num_bytes(decoder, missing))
             store.add(keys, files.paths, decoder.stored)
@@ -78,7 +83,9 @@ def stored(files: ImageFiles, decoder: Decoder, store: PictureStore, kept: Liter
                 "make space and repeat the command, set paths.cache to another disk, or data.cache=none"
             ) from error
         # A cache that cannot be written only costs time.
-        held = HeldPictures(decoder.stored(path)[0] for path in files.paths)
+        made = [decoder.stored(path) for path in files.paths]
+        decoder.noted = torch.tensor([noted for _, noted in made], dtype=torch.uint8)
+        held = HeldPictures(picture for picture, _ in made)
         return StoredImages(files.paths, files.labels, decoder, held, torch.arange(len(files)))
     if kept == "disk":
         return StoredImages(files.paths, files.labels, decoder, store, places)
@@ -93,3 +100,24 @@ def num_bytes(decoder: Decoder, paths: Sequence[Path]) -> int:
         with decoder.decoding.header(path, str(path)) as image:
             each.append(np.prod(resized_size(*image.size, decoder.cut.resize)) * decoder.decoding.channels)
     return int(np.mean(each) * len(paths))
+
+
+def decode_all(files: ImageFiles) -> Tensor:
+    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
+    first = files[0]
+    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
+
+    def place(index: int) -> None:
+        images[index] = files[index]
+
+    with ThreadPoolExecutor(available_cores()) as pool:
+        for _ in pool.map(place, range(len(files))):
+            pass
+    return images
+
+
+def statistics(images: Images) -> Tensor:
+    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
+    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
+    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
+    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])
