@@ -1,6 +1,7 @@
 """Each private part of Lightning that the engine leans on still is what it was."""
 
 import logging
+import os
 import pickle
 import re
 import warnings
@@ -600,3 +601,14 @@ def test_callbacks_of_other_packages_are_looked_for_once_and_made_for_each_train
     assert looked == [{"group": CALLBACKS}]
     assert [made[place] in trainer.callbacks for place, trainer in enumerate(trainers)] == [True, True]
     assert made[0] is not made[1]
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_process_whose_launched_ones_are_gone_may_end_by_itself(monkeypatch, ends_by_itself):
+    monkeypatch.setattr(launched, "GRACE_S", 0.05)
+    monkeypatch.setattr(launched, "LOOK_S", 0.01)
+    gave_up: list[bool] = []
+    with launched.observed(lambda: gave_up.append(True)):
+        observer = launched._ChildProcessObserver(os.getpid(), [] if ends_by_itself else [None])  # pyright: ignore
+        observer._terminate_all()
+    assert gave_up == [True] * (not ends_by_itself)

@@ -13,7 +13,7 @@ from rich.console import Console
 from bench_root import PROJECT
 from kindling import runs
 from kindling.run_folders.lock import RunLock
-from kindling.run_folders.trials import read_sweep, read_trials
+from kindling.run_folders.trials import Trial, read_sweep, read_trials
 from kindling.sweeps import ending, table, words
 
 SPACE = {
@@ -22,6 +22,13 @@ SPACE = {
     "optimizer.momentum": "interval(0.5,0.99) when optimizer=sgd",
     "model.hidden": "[8],[16,8]",
 }
+
+
+def test_the_line_of_a_trial_has_the_first_digits_of_drawn_numbers(tmp_path):
+    given = ["optimizer.lr=0.08311303692128176", "model.dropout=0.25", "data.root=v1.2345678"]
+    trial = Trial(tmp_path / "1", {}, given, {"state": "failed", "reason": "killed\nby 9"})
+    line = words.line(trial, [trial], {"monitor": "val/loss", "better": "min"}, 12)
+    assert line == "trial 1: optimizer.lr=0.08311 model.dropout=0.25 data.root=v1.2345678: failed, killed; 12 s left"
 
 
 def write_sweep(folder: Path, trials: list[tuple[dict[str, Any], str, Any]], **more: Any) -> Path:
@@ -90,7 +97,7 @@ def test_a_table_has_the_best_first_then_those_without_a_number_and_why(capsys, 
 def test_a_line_of_a_trial_has_short_numbers_and_the_best_has_exact_ones(tmp_path):
     trials = read_trials(write_sweep(tmp_path / "s", some()))
     settings = {"monitor": "val/loss", "better": "min"}
-    said = "optimizer.lr=0.01235 optimizer=adamw model.hidden=[16,8]: val/loss 0.4; best 0.3, trial 3; about 9 s left"
+    said = "optimizer.lr=0.01235 optimizer=adamw model.hidden=[16,8]: val/loss 0.4; best 0.3, trial 3; 9 s left"
     assert words.line(trials[0], trials, settings, 9) == f"trial 0: {said}"
     assert words.chosen(trials[0]).startswith("optimizer.lr=0.0123456789 ")
 

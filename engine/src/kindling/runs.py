@@ -20,14 +20,18 @@ from kindling.run_folders.trials import TRIAL_FILE, Trial, read_sweep, read_tria
 LONGEST = 100
 NO_PICTURES = "none; fewer than two trials have finished with a number"
 EPILOG = """examples:
-  python runs.py ls                                            all runs below logs/
-  python runs.py ls logs/cnn --where status=finished --sort val/accuracy --reverse
-  python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json"""
+  python runs.py ls               all runs below logs/
+  python runs.py ls logs/cnn --where status=finished --sort val/loss
+  python runs.py ls --columns optimizer.lr,val/loss --where "optimizer.lr<0.01"
+  python runs.py ls --json        with all settings and metrics"""
 OF_SWEEPS = """
-  python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first
-  python runs.py sweep logs/sweeps/cnn_optuna --plots          and pictures of them, into its folder
-  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db
-  python runs.py confirm logs/sweeps/cnn_optuna seeds=5        its best trial against the defaults, over new seeds"""
+  python runs.py sweep logs/sweeps/cnn_optuna         the trials, best first
+  python runs.py sweep logs/sweeps/cnn_optuna --plots
+                                  and pictures of them, into its folder
+  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db
+                                  for optuna-dashboard sqlite:///sweep.db
+  python runs.py confirm logs/sweeps/cnn_optuna seeds=5
+                                  the best against the defaults, over new seeds"""
 
 
 class _Parser(argparse.ArgumentParser):
