@@ -32,10 +32,12 @@ ENTRIES = "train|evaluate|predict|export|serve"
 # Where a technique is used, or what it is used with.
 NOT_TESTED = "-m|(experiment|weights|model|data|monitor)="
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
-COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
+SHOWN = [COMMAND.findall(file.read_text(encoding="utf-8")) for file in FILES]
+COMMANDS = list(dict.fromkeys(each for page in SHOWN for each in page))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
-# A sweep takes several times as long to check, and one of them shows most.
-LONG = list(dict.fromkeys([*[each for each in COMMANDS if " -m " in each][1:], *OF_DOCS]))
+# Those that train take the longest to check: the first of each page is in the short run.
+FURTHER = [each for page in SHOWN for each in [each for each in page if each.startswith("train.py")][1:]]
+LONG = list(dict.fromkeys([*FURTHER, *OF_DOCS]))
 # In the right column of its tables; a sweep and what needs a run that is not there are left out.
 SETTINGS = [
     code

@@ -47,6 +47,13 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/lightning_internals/loops.py", "    _restore_accumulation(trainer)\n", ""),
     Fault("engine/src/kindling/lightning_internals/loops.py", "min(by_table, trainer.max_steps)", "by_table"),
+    Fault(
+        "engine/src/kindling/training/requirements.py", "if isinstance(share, float) and share", "if False and share"
+    ),
+    Fault("engine/src/kindling/training/requirements.py", "if last < first < math.inf and", "if False and"),
+    Fault("engine/src/kindling/cli/arguments.py", "([^\\s=-][^\\s=]*)", "([^\\s=]+)"),
+    Fault("engine/src/kindling/config/check/tree.py", "if kind and not OmegaConf.has_resolver(kind[1]):", "if False:"),
+    Fault("engine/src/kindling/config/rules/trainer_rules.py", "    elif share and", "    elif False and"),
     Fault("engine/src/kindling/callbacks/deciding.py", "        if not loops.may_stop(trainer):", "        if False:"),
     Fault("engine/src/kindling/callbacks/best.py", "            name_also(best, BEST)", "            pass"),
     Fault("engine/src/kindling/callbacks/best.py", "_step_{{step:06}}{label", "{label"),
@@ -104,15 +111,20 @@ FAULTS = [
         "            generator=torch.Generator(),",
         "            generator=None,",
     ),
-    Fault(
-        "engine/src/kindling/images/augment.py", "flipped = draws[:, FLIP_DRAW] <", "flipped = draws[:1, FLIP_DRAW] <"
-    ),
+    Fault("engine/src/kindling/images/augment.py", "(images, draws[:, FLIP_DRAW] <", "(images, draws[:1, FLIP_DRAW] <"),
+    Fault("engine/src/kindling/images/augment.py", "image.flip(1) if is_chosen else image", "image"),
+    Fault("engine/src/kindling/images/pictures.py", 'drawn["left"], drawn["top"]', 'drawn["top"], drawn["left"]'),
+    Fault("engine/src/kindling/images/decoding.py", "round((width - size) / 2)", "(width - size) // 2"),
+    Fault("engine/src/kindling/images/image_files.py", "round(size * MARGIN) if self.random_crop else size", "size"),
+    Fault("engine/src/kindling/images/store.py", "            index.truncate(self._records.nbytes)\n", ""),
+    Fault("engine/src/kindling/images/store.py", "int((ends[1:] <= size).sum())", "len(records)"),
+    Fault("engine/src/kindling/config/crops.py", " and caches != STORED", ""),
     Fault(
         "engine/src/kindling/images/augment.py",
         "(draws * (2 * self.crop_padding + 1))",
         "(draws * 2 * self.crop_padding)",
     ),
-    Fault("engine/src/kindling/images/augment.py", "len(images) * flipped", "len(images)"),
+    Fault("engine/src/kindling/images/augment.py", "len(images) * chosen", "len(images)"),
     Fault("engine/src/kindling/images/augment.py", "images.narrow(dim, 1, padding)", "images.narrow(dim, 0, padding)"),
     Fault("engine/src/kindling/images/loader.py", "(epoch % 2)", "(epoch % 3)"),
     Fault("engine/src/kindling/images/loader.py", "self.order.epoch)[indices]", "self.order.epoch)"),

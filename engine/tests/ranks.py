@@ -23,8 +23,8 @@ import torch.distributed
 from heed_signals import heed_signals
 from test_processes import PAIR, Run, free_port, outcome, until
 
-SILENCE_S, GONE_S, HELD_S = 15.0, 10.0, 60.0
-SETTINGS = [*PAIR, f"callbacks.resume_checkpoint.silence_s={SILENCE_S}", "resume=auto"]
+GONE_S, HELD_S, SHUTDOWN_S = 10.0, 60.0, 10.0
+SETTINGS = [*PAIR, "resume=auto"]
 STEPS = 40
 
 
@@ -65,7 +65,7 @@ def joins_slowly(logs: Path, seconds: float) -> Callable[[], None]:
         original = torch.distributed.init_process_group
 
         def init(*arguments: Any, **named: Any) -> None:
-            (logs / f"joining-{os.environ.get('LOCAL_RANK', '0')}").touch()
+            (logs / f"joined-{os.environ.get('LOCAL_RANK', '0')}").write_text(str(os.getpid()))
             time.sleep(seconds)
             original(*arguments, **named)
 
@@ -77,10 +77,11 @@ def joins_slowly(logs: Path, seconds: float) -> Callable[[], None]:
 class Pair:
     """The two processes of a run, in a folder of their own."""
 
-    def __init__(self, logs: Path, *, by_torchrun: bool, before: Callable[[], None] = lambda: None):
+    def __init__(self, logs: Path, *given: str, by_torchrun: bool, before: Callable[[], None] = lambda: None):
         logs.mkdir(exist_ok=True)
-        self.logs, self.is_told = logs, False
-        arguments = [*SETTINGS, f"hydra.run.dir={logs / 'runs' / 'run'}"]
+        self.logs = logs
+        self.told_at: float | None = None
+        arguments = [*SETTINGS, *given, f"hydra.run.dir={logs / 'runs' / 'run'}"]
         if by_torchrun:
             self.runs = [Run(logs, *arguments, before=before, **each) for each in variables()]
             return
@@ -93,15 +94,17 @@ class Pair:
         return [*{*first, *(pid for run in self.runs for pid in run.members)}]
 
     def of(self, rank: int) -> int:
-        return self.runs[rank].pid if len(self.runs) == 2 else self.runs[0].second if rank else self.runs[0].pid
+        """The process of a rank; 0 until it joins the group."""
+        file = self.logs / f"joined-{rank}"
+        return int(file.read_text() or 0) if file.exists() else 0
 
     def reach(self, case: Case) -> None:
         """Wait until it is time."""
         table = self.logs / "runs" / "run" / "metrics.csv"
 
-        def is_there() -> bool:
+        def is_there() -> Any:
             if case.place == "joining":
-                return (self.logs / f"joining-{case.rank}").exists()
+                return self.of(case.rank)
             least = case.step if case.place == "training" else STEPS
             return table.exists() and len(table.read_text().splitlines()) > least
 
@@ -122,12 +125,14 @@ class Pair:
         return took, left
 
     def _end_as_torchrun_does(self) -> None:
-        """It tells the others to end once one has failed."""
-        if len(self.runs) == 2 and not self.is_told and any(self.codes):
-            self.is_told = True
-            for run in self.runs:
-                if run.process.is_alive():
-                    os.kill(run.pid, signal.SIGTERM)
+        """It tells the others to end once one has failed, and kills them if they do not: --shutdown-timeout 10."""
+        if len(self.runs) == 1 or not any(self.codes):
+            return
+        is_first, now = self.told_at is None, time.monotonic()
+        self.told_at = now if self.told_at is None else self.told_at
+        for run in self.runs:
+            if run.process.is_alive() and (is_first or now > self.told_at + SHUTDOWN_S):
+                os.kill(run.pid, signal.SIGTERM if is_first else signal.SIGKILL)
 
     @property
     def codes(self) -> list[int | None]:
@@ -155,14 +160,15 @@ def expected_codes(case: Case) -> list[set[int]]:
     return [{own}, others | {1, 143}] if case.rank == 0 else [others | {1, 143}, {own}]
 
 
-def happens(logs: Path, case: Case) -> tuple[float | None, list[str]]:
+def happens(logs: Path, case: Case, silence_s: float) -> tuple[float | None, list[str]]:
     """Let it happen; how long it took until all were gone, None if they had ended, and what was wrong."""
     slow = joins_slowly(logs, 1.5 if case.place == "joining" else 0.0)
-    pair = Pair(logs, by_torchrun=case.by_torchrun, before=slow)
+    watched = f"callbacks.resume_checkpoint.silence_s={silence_s}"
+    pair = Pair(logs, watched, by_torchrun=case.by_torchrun, before=slow)
     pair.reach(case)
     try:
         os.kill(pair.of(case.rank), case.signum)
-    except (ProcessLookupError, ValueError):
+    except ProcessLookupError:
         return None, []
     is_stop = case.signum == signal.SIGSTOP
     took, left = pair.end(HELD_S if is_stop else GONE_S)
@@ -178,7 +184,7 @@ def happens(logs: Path, case: Case) -> tuple[float | None, list[str]]:
     return took, wrong
 
 
-def compare(home: Path, *, cases: int, seed: int) -> int:
+def compare(home: Path, *, cases: int, seed: int, silence_s: float) -> int:
     """How many runs were not as one that nothing happened to."""
     whole = Pair(home / "whole", by_torchrun=False)
     whole.end(300)
@@ -187,7 +193,7 @@ def compare(home: Path, *, cases: int, seed: int) -> int:
     for number in range(cases):
         case, logs = drawn(chance, number), home / str(number)
         logs.mkdir()
-        took, faults = happens(logs, case)
+        took, faults = happens(logs, case, silence_s)
         again = Pair(logs, by_torchrun=case.by_torchrun)
         again.end(300)
         if any(again.codes):
@@ -205,9 +211,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--silence", type=float, default=20, help="seconds; a busy machine needs more to come together")
     given = parser.parse_args()
     with TemporaryDirectory(prefix="ranks-") as home:
-        wrong = compare(Path(home), cases=given.cases, seed=given.seed)
+        wrong = compare(Path(home), cases=given.cases, seed=given.seed, silence_s=given.silence)
     print(f"{given.cases} cases, {wrong} wrong")
     sys.exit(wrong > 0)
 

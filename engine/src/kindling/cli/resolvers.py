@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
 from kindling.images import folder, looks, table, table_listing
+from kindling.images.listing import Faulty
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.own_files import keep_apart
 from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
@@ -74,7 +75,9 @@ def image_folder(root: str, fact: str, *, _root_: DictConfig) -> int:
     version = given if given in folder.VERSIONS else folder.TODAY
     if fact == "num_classes":
         return len(folder.class_names(root, version))
-    found = looks.looks_of(root, version, _largest(_root_))
+    cache = _text(_root_, "data.cache_dir")
+    cache_dir = Path(cache).expanduser() if cache else None
+    found = looks.looks_of(root, version, _largest(_root_), cache_dir, _faulty(_root_))
     return {"channels": found.channels, "image_size": found.image_size}[fact]
 
 
@@ -83,14 +86,16 @@ def image_table(given: str, fact: str, *, _root_: DictConfig) -> int:
     if not isinstance(given, str):
         raise DataError(f"data.table: given {given!r}; allowed: a path")
     columns = {kind: _text(_root_, f"data.{kind}_column") for kind in table.NAMES}
-    faulty = OmegaConf.select(_root_, "data.faulty")
-    listed = table_listing.facts_of(
-        given, _text(_root_, "data.root"), columns, "skip" if faulty == "skip" else "refuse"
-    )
+    listed = table_listing.facts_of(given, _text(_root_, "data.root"), columns, _faulty(_root_))
     if fact == "num_classes":
         return len(listed.classes)
-    found = looks.looks_at(table_listing.spread_of_classes(listed), max_pixels=_largest(_root_))
+    found = looks.looks_at(table_listing.spread_of_classes(listed), max_pixels=_largest(_root_), faulty=_faulty(_root_))
     return {"channels": found.channels, "image_size": found.image_size}[fact]
+
+
+def _faulty(config: DictConfig) -> Faulty:
+    # A wrong value is refused elsewhere.
+    return "skip" if OmegaConf.select(config, "data.faulty") == "skip" else "refuse"
 
 
 def _text(config: DictConfig, key: str) -> str | None:

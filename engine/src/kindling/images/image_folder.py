@@ -1,10 +1,7 @@
 """Any class-per-folder tree of images."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
-
-import torch
 
 from kindling.console import warn
 from kindling.data.splits import hold_out
@@ -14,6 +11,7 @@ from kindling.images.folder import class_folders, class_names, list_images, name
 from kindling.images.image_files import ImageFilesModule
 from kindling.images.listing import LeftOut, nearly_same, shortened
 from kindling.images.looks import looks_of
+from kindling.images.paths import LabelledPaths
 from kindling.images.wrong_root import all_hold
 from kindling.ranges import Fraction
 
@@ -24,48 +22,50 @@ class ImageFolder(ImageFilesModule):
     A split that the tree lacks is cut from train, of each class the same share, independent of the seed.
 
     Args:
-        root: of the tree.
         val_fraction: share of each class cut from train for validation.
         test_fraction: share of each class cut from train for test.
         settings: those of ImageFilesModule.
     """
 
-    def __init__(self, *, root: str, val_fraction: Fraction, test_fraction: Fraction, **settings: Any):
+    def __init__(self, *, val_fraction: Fraction, test_fraction: Fraction, **settings: Any):
         super().__init__(**settings)
-        self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def read(self) -> Splits:
         is_evaluated = "classes" in self.known
         listed, classes = self.listing(is_evaluated=is_evaluated)
+        listed = {split: self.undamaged(each) for split, each in listed.items()}
         self.cut = [split for split in ("test", "val") if "train" in listed and split not in listed]
         for split in self.cut:
-            labels = torch.tensor([label for _, label in listed["train"]])
-            kept, held = hold_out(labels, self.fractions[split])
-            listed[split] = [listed["train"][i] for i in held.tolist()]
-            listed["train"] = [listed["train"][i] for i in kept.tolist()]
+            train = listed["train"]
+            kept, held = hold_out(train.labels, self.fractions[split])
+            listed[split], listed["train"] = train.take(held), train.take(kept)
         empty = [split for split, images in listed.items() if not images]
         if empty and not is_evaluated:
             raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
         return self.splits_of(listed, classes)
 
-    def listing(self, *, is_evaluated: bool) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
+    def listing(self, *, is_evaluated: bool) -> tuple[dict[str, LabelledPaths], list[str]]:
         """The images of each split that is there with their labels, and the names of the classes."""
         version, self.left_out = self.decoding.version, LeftOut()
         folders = split_folders(self.root, version, self.left_out, without_train=is_evaluated)
         classes = names_in(*folders.values(), version=version) if is_evaluated else class_names(self.root, version)
+        settings: dict[str, Any] = {"may_be_empty": is_evaluated, "cache_dir": self.cache_dir}
         listed = {
-            split: list_images(folder, classes, version, self.left_out, may_be_empty=is_evaluated)
-            for split, folder in folders.items()
+            split: list_images(folder, classes, version, self.left_out, **settings) for split, folder in folders.items()
         }
-        return listed, classes
+        return {split: LabelledPaths.of(each) for split, each in listed.items()}, classes
 
     def described(self) -> list[str]:
         lines, more = super().described(), []
         if self.decoding.version > 1:
             # What is guessed from them is refused before.
             with suppress(DataError):
-                more.append(looks_of(self.root, max_pixels=self.decoding.max_pixels).words())
+                more.append(
+                    looks_of(
+                        self.root, max_pixels=self.decoding.max_pixels, cache_dir=self.cache_dir, faulty=self.faulty
+                    ).words()
+                )
                 if inner := all_hold(class_folders(self.root)):
                     warn(
                         f"data.root: given {self.root}, whose class folders all hold the same folders, "

@@ -8,7 +8,8 @@ from kindling.images.datamodule import ImageDataModule
 from kindling.images.image_folder import ImageFolder
 from kindling.images.listing import nearly_same, shortened
 from kindling.images.looks import looks_at
-from kindling.images.table_listing import Faulty, Listed, left_out_words, list_table, spread_of_classes
+from kindling.images.paths import LabelledPaths
+from kindling.images.table_listing import Listed, left_out_words, list_table, spread_of_classes
 
 
 class ImageTable(ImageFolder):
@@ -23,9 +24,8 @@ class ImageTable(ImageFolder):
         path_column: of the paths; None for one that is found by its name, like the two below.
         label_column: of the labels.
         split_column: of the names of splits, if there are any.
-        faulty: whether rows that cannot be used are refused or left out: of a missing file, without a label, with one
-            that training lacks, or of a file that another row has named.
-        settings: those of ImageFolder.
+        settings: those of ImageFolder; `faulty` is also of rows: of a missing file, without a label, with one that
+            training lacks, or of a file that another row has named.
     """
 
     def __init__(
@@ -36,19 +36,17 @@ class ImageTable(ImageFolder):
         path_column: str | None,
         label_column: str | None,
         split_column: str | None,
-        faulty: Faulty,
         **settings: Any,
     ):
         super().__init__(root=root or str(Path(table).expanduser().parent), **settings)
         self.table = table
         self.columns = {"path": path_column, "label": label_column, "split": split_column}
-        self.faulty: Faulty = faulty
         self._listed: Listed | None = None
 
-    def listing(self, *, is_evaluated: bool) -> tuple[dict[str, list[tuple[Path, int]]], list[str]]:
+    def listing(self, *, is_evaluated: bool) -> tuple[dict[str, LabelledPaths], list[str]]:
         found = list_table(self.table, self.root, self.columns, self.faulty, without_train=is_evaluated)
         self._listed = found
-        return dict(found.splits), found.classes
+        return {split: LabelledPaths.of(each) for split, each in found.splits.items()}, found.classes
 
     def described(self) -> list[str]:
         # Those of ImageFolder look at its folders.
@@ -56,7 +54,7 @@ class ImageTable(ImageFolder):
         if found is None:
             return lines
         if by_class := [paths for paths in spread_of_classes(found) if paths]:
-            lines.append(f"data: {looks_at(by_class, max_pixels=self.decoding.max_pixels).words()}")
+            lines.append(f"data: {looks_at(by_class, max_pixels=self.decoding.max_pixels, faulty=self.faulty).words()}")
         if alike := nearly_same(self.splits.classes):
             warn(f"data: labels that differ in case or blanks alone: {shortened(alike)}; usual: one spelling each")
         if words := left_out_words(found.faults):

@@ -5,14 +5,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from kindling.errors import DataError, counted
-from kindling.images.listing import shortened
+from kindling.images.listing import Faulty, shortened
 from kindling.images.table import Row, read_rows, table_of
 from kindling.images.wrong_root import SPLIT_NAMES
 
-Faulty = Literal["refuse", "skip"]
 SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kindling.config.crops import crops_differ
 from kindling.config.left_out import leave_out
 from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
@@ -125,6 +126,7 @@ def refuse_changes(
         allowed = "those of the run; weights= starts from its weights alone"
     else:
         refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]
+        refused += ["data.cache"] * crops_differ(saved, given)
         allowed = (
             f"those that the run was started with; repeat its command{command and f', {command}'}; fork= branches off"
         )
