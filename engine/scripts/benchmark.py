@@ -11,6 +11,7 @@
     python engine/scripts/benchmark.py export          parity and latency of exported models against PyTorch
     python engine/scripts/benchmark.py data            batches against torchvision and PIL
     python engine/scripts/benchmark.py folder          photographs in files against torchvision and timm
+    python engine/scripts/benchmark.py files           a start with a million files, and memory over an epoch
     python engine/scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
     python engine/scripts/benchmark.py pruning         32 trials of experiment=cnn with pruning against without
@@ -54,6 +55,7 @@ TABLES = {
     "export": "export.export",
     "data": "data.data",
     "folder": "folder.folder",
+    "files": "files.files",
     "start": "commands.start",
     "sweep": "commands.sweep",
     "pruning": "sweeps.pruning",

@@ -23,7 +23,7 @@ import torch.distributed
 from heed_signals import heed_signals
 from test_processes import PAIR, Run, free_port, outcome, until
 
-GONE_S, HELD_S = 10.0, 60.0
+GONE_S, HELD_S, SHUTDOWN_S = 10.0, 60.0, 10.0
 SETTINGS = [*PAIR, "resume=auto"]
 STEPS = 40
 
@@ -79,7 +79,8 @@ class Pair:
 
     def __init__(self, logs: Path, *given: str, by_torchrun: bool, before: Callable[[], None] = lambda: None):
         logs.mkdir(exist_ok=True)
-        self.logs, self.is_told = logs, False
+        self.logs = logs
+        self.told_at: float | None = None
         arguments = [*SETTINGS, *given, f"hydra.run.dir={logs / 'runs' / 'run'}"]
         if by_torchrun:
             self.runs = [Run(logs, *arguments, before=before, **each) for each in variables()]
@@ -124,12 +125,14 @@ class Pair:
         return took, left
 
     def _end_as_torchrun_does(self) -> None:
-        """It tells the others to end once one has failed."""
-        if len(self.runs) == 2 and not self.is_told and any(self.codes):
-            self.is_told = True
-            for run in self.runs:
-                if run.process.is_alive():
-                    os.kill(run.pid, signal.SIGTERM)
+        """It tells the others to end once one has failed, and kills them if they do not: --shutdown-timeout 10."""
+        if len(self.runs) == 1 or not any(self.codes):
+            return
+        is_first, now = self.told_at is None, time.monotonic()
+        self.told_at = now if self.told_at is None else self.told_at
+        for run in self.runs:
+            if run.process.is_alive() and (is_first or now > self.told_at + SHUTDOWN_S):
+                os.kill(run.pid, signal.SIGTERM if is_first else signal.SIGKILL)
 
     @property
     def codes(self) -> list[int | None]:

@@ -180,7 +180,8 @@ def test_a_poisoned_batch_ends_the_run_before_anything_is_saved_or_logged_with_i
     )
     assert saved_steps(cfg) == [3, 4, 5]
     assert (folder_of(cfg) / "checkpoints" / "best.ckpt").exists()
-    assert (folder_of(cfg) / "metrics.csv").read_text().splitlines()[-1].startswith("4,")
+    rows = csv.DictReader((folder_of(cfg) / "metrics.csv").read_text().splitlines())
+    assert [row["step"] for row in rows if row["train/loss_step"]][-1] == "4"
 
 
 def test_a_run_that_has_diverged_can_be_resumed_to_the_bits_of_one_that_never_did(small, batches, clean):

@@ -94,6 +94,31 @@ def test_a_table_has_the_best_first_then_those_without_a_number_and_why(capsys, 
     assert lines[10].startswith("best: trial 3, val/loss 0.3: optimizer.lr=0.001 optimizer=sgd")
 
 
+def test_a_line_of_a_trial_has_short_numbers_and_the_best_has_exact_ones(tmp_path):
+    trials = read_trials(write_sweep(tmp_path / "s", some()))
+    settings = {"monitor": "val/loss", "better": "min"}
+    said = "optimizer.lr=0.01235 optimizer=adamw model.hidden=[16,8]: val/loss 0.4; best 0.3, trial 3; 9 s left"
+    assert words.line(trials[0], trials, settings, 9) == f"trial 0: {said}"
+    assert words.chosen(trials[0]).startswith("optimizer.lr=0.0123456789 ")
+
+
+def test_what_cannot_be_read_of_a_trial_is_said_and_the_others_are_shown(capsys, tmp_path):
+    folder = write_sweep(tmp_path / "s", some())
+    (folder / "0" / "run.json").write_text('{"status": "finished", "best": [0.1]}')
+    (folder / "2" / "run.json").write_bytes(b"\xff\xfe{")
+    (folder / "7" / "run.json").write_text(
+        f'{{"status": "finished", "best": {{"monitor": {{}}, "score": 1{"0" * 400}}}}}'
+    )
+    (folder / "4" / "trial.json").write_text('{"params": ')
+    code, lines, _ = shown(capsys, folder)
+    states = {line.split()[0]: line.split()[-1] for line in lines[2:8]}
+    assert code == 0
+    assert lines[1].split()[:2] == ["3", "0.3"]
+    assert [states[trial] for trial in "0267"] == ["unreadable", "unreadable", "begun", "number"]
+    assert "left out: trial 4, whose trial.json cannot be read" in lines
+    assert runs.main(str(PROJECT / "runs.py"), ["ls", str(folder)]) == 0
+
+
 @pytest.mark.parametrize("columns", [80, 120])
 @pytest.mark.parametrize("num_settings", [4, 8, 12])
 def test_a_table_fits_the_terminal_and_loses_no_setting(tmp_path, columns, num_settings):

@@ -14,7 +14,7 @@ from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams, terminal
 from kindling.run_folders.columns import show, show_fitting, width
 from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
-from kindling.run_folders.trials import Trial, read_sweep, read_trials
+from kindling.run_folders.trials import TRIAL_FILE, Trial, read_sweep, read_trials, unreadable
 
 # Characters of a cell.
 LONGEST = 100
@@ -191,6 +191,8 @@ def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial])
         show(table.table(trials, settings, columns=width()))
     for line in table.reasons(trials):
         show(line)
+    if broken := unreadable(folder):
+        print(f"left out: {words.numbered(broken)}, whose {TRIAL_FILE} cannot be read")
     objectives = objectives_of(settings)
     front = [] if is_over_seeds(settings) else front_of(trials, objectives)
     if is_over_seeds(settings):

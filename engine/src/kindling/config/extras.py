@@ -16,6 +16,7 @@ EXTRAS = {
     "parquet": ("pyarrow",),
     "heic": ("pillow_heif",),
     "jpeg": ("simplejpeg",),
+    "timm": ("timm",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
 }

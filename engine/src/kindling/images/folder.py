@@ -9,7 +9,7 @@ from typing import Any
 
 from kindling.errors import DataError
 from kindling.files.names import shown
-from kindling.images.found_files import END, Found, Listing, images_below
+from kindling.images.found_files import END, Below, Found, Listing, images_below
 from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, same, shortened
 from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, folders_in, meant, refuse_what_are_no_classes
 
@@ -122,13 +122,13 @@ def list_images(
     return Listing([(label, each, image_names(each, version, left_out, **settings)) for label, each in there])
 
 
-def image_paths(class_folder: Path, version: int = TODAY, cache_dir: Path | None = None) -> list[Path]:
+def image_paths(class_folder: Path, version: int = TODAY, cache_dir: Path | None = None) -> Below:
     """All below a class folder, sorted.
 
     Raises:
         DataError: there is none.
     """
-    return [path for path, _ in Listing([(0, class_folder, image_names(class_folder, version, cache_dir=cache_dir))])]
+    return Below(class_folder, image_names(class_folder, version, cache_dir=cache_dir))
 
 
 def image_names(

@@ -50,6 +50,22 @@ class Found:
             return False
 
 
+class Below(Sequence[Path]):
+    """The paths of names below a folder, made when they are asked for."""
+
+    def __init__(self, folder: Path, names: bytes):
+        self._folder, self._names = folder, names.split(END) if names else []
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: Any) -> Any:
+        found = self._names[index]
+        if isinstance(index, slice):
+            return [self._folder / os.fsdecode(name) for name in found]
+        return self._folder / os.fsdecode(found)
+
+
 class Listing(Sequence[tuple[Path, int]]):
     """Paths of images and their labels, without an object for each.
 

@@ -79,14 +79,17 @@ class Paths(Sequence[Path]):
 
     def take(self, indices: Tensor) -> "Paths":
         """Those at some indices (M,)."""
-        places = indices.numpy()
-        starts, lengths = self._starts()[places], np.diff(self._ends, prepend=0)[places]
-        ends = lengths.cumsum()
-        total = int(ends[-1]) if len(ends) else 0
-        # Of each character, its place in the text of all.
-        characters = np.arange(total) + np.repeat(starts - (ends - lengths), lengths)
+        places, lengths = indices.numpy(), np.diff(self._ends, prepend=0)
         states = None if self._states is None else self._states[places]
-        return Paths(self._text[characters], ends, states)
+        if len(places) and (np.diff(places) > 0).all():
+            # Those of a split come in their order, and a mask is several times quicker.
+            kept = np.zeros(len(self), dtype=bool)
+            kept[places] = True
+            return Paths(self._text[np.repeat(kept, lengths)], lengths[places].cumsum(), states)
+        starts, ends = (self._ends - lengths)[places], lengths[places].cumsum()
+        # Of each character, its place in the text of all.
+        shifts = np.repeat(starts - (ends - lengths[places]), lengths[places])
+        return Paths(self._text[np.arange(len(shifts)) + shifts], ends, states)
 
     def join(self, other: "Paths") -> "Paths":
         """Both, one after the other."""
@@ -127,9 +130,6 @@ class Paths(Sequence[Path]):
         sizes = self.states()[:, 0].tolist()
         lasts = (b"/".join(path.split(b"/")[-2:]) for path in self.encoded())
         return b"".join(b"%s %d\n" % each for each in zip(lasts, sizes, strict=True))
-
-    def _starts(self) -> np.ndarray:
-        return np.concatenate([[0], self._ends[:-1]]) if len(self) else self._ends
 
 
 class LabelledPaths(Sequence[tuple[Path, int]]):

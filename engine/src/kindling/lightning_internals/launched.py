@@ -24,7 +24,7 @@ from kindling.lightning_internals.warnings import RARE_LOGS
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
 # Until a process whose launched ones are gone has to end by itself, and between two looks.
-GRACE_S, LOOK_S = 4.0, 0.1
+GRACE_S, LOOK_S = 3.0, 0.1
 # The end of a traceback, which is all that comes of an error of such a process.
 TRACEBACK = "Traceback (most recent call last):"
 RAISED = re.compile(r"^(kindling\.errors\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)

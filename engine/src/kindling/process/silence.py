@@ -64,12 +64,13 @@ class Watch:
         # The store is gone with the first process: whoever waits for that one is told by its connection.
         with suppress(RuntimeError):
             store = self._store()
-            while not self._ended.wait(self.timeout_s / LOOKS):
+            while not self._ended.is_set():
                 store.set(str(self.rank), f"{number} {os.getpid()} {_place()} {socket.gethostname()}")
                 number += 1
                 for each in self.others:
                     if store.check([str(each)]):
                         self.signs[each] = store.get(str(each)).decode()
+                self._ended.wait(self.timeout_s / LOOKS)
             store.set(str(self.rank), ENDED)
             return
         self._ended.set()

@@ -32,9 +32,10 @@ def run_of(folder: Path) -> dict[str, Any] | None:
         return None
 
     earlier, metrics, ids = facts.get("earlier", []), facts.get("metrics", {}), facts.get("tracked_as", {})
+    is_best = isinstance(facts.get("best"), dict | None)
     are_numbers = isinstance(metrics, dict) and all(isinstance(each, int | float) for each in metrics.values())
     are_ids = isinstance(ids, dict) and all(isinstance(each, str) for each in ids.values())
-    return facts if isinstance(earlier, list) and are_numbers and are_ids else None
+    return facts if isinstance(earlier, list) and are_numbers and are_ids and is_best else None
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

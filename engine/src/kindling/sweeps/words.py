@@ -10,7 +10,7 @@ from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
 
 # Drawn numbers, of which a line of 80 columns has no room for all digits.
-LONG = re.compile(r"(?<=[=\[,])-?\d+\.\d{5,}(?:e[-+]?\d+)?(?=[,\] ]|$)")
+LONG = re.compile(r"(?<![^=\[, ])-?\d+\.\d{5,}(?:e[-+]?\d+)?(?=[,\] ]|$)")
 
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
@@ -22,7 +22,7 @@ def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float]
 def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], left_s: float | None) -> str:
     objectives = objectives_of(settings)
     front = front_of(trials, objectives)
-    parts = [f"trial {trial.number}: {LONG.sub(_short, chosen(trial))}: {result(trial, objectives)}"]
+    parts = [f"trial {trial.number}: {shortened(chosen(trial))}: {result(trial, objectives)}"]
     if any(best.number == trial.number for best in front):
         parts.append("the best so far" if len(objectives) == 1 else "none better so far")
     elif len(objectives) == 1 and front:
@@ -32,11 +32,13 @@ def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], lef
     return "; ".join(parts)
 
 
-def _short(number: re.Match[str]) -> str:
-    return f"{float(number[0]):.4g}"
+def shortened(text: str) -> str:
+    """With four digits of each long number."""
+    return LONG.sub(lambda number: f"{float(number[0]):.4g}", text)
 
 
 def chosen(trial: Trial) -> str:
+    """What can be typed."""
     return " ".join(trial.overrides) or "the defaults"
 
 
