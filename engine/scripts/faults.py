@@ -273,12 +273,7 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/files/whole_folder.py", "found <= set(names)", "True"),
     Fault("engine/src/kindling/files/whole_folder.py", "        aside.rename(target)\n", "        pass\n"),
-    Fault("engine/src/kindling/images/image_folder.py", "s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}", "path.name}"),
-    Fault(
-        "engine/src/kindling/images/image_folder.py",
-        'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
-        "pass",
-    ),
+    Fault("engine/src/kindling/images/paths.py", "(state.st_size, state.st_mtime_ns, state.st_ctime_ns)", "(0, 0, 0)"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer.clone())", "pass"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer)\n", "pass\n"),
     Fault("engine/src/kindling/training/initialisation.py", "and each.weight.requires_grad", ""),
@@ -687,8 +682,8 @@ FAULTS = [
         "engine/src/kindling/images/looks.py", "if self.num_grey == len(self.sides) else 3", "if self.num_grey else 3"
     ),
     Fault("engine/src/kindling/images/listing.py", "or name.lower() in FOREIGN", ""),
-    Fault("engine/src/kindling/images/folder.py", "        folders[:] = left_out.own(folders)\n", ""),
-    Fault("engine/src/kindling/images/folder.py", "onerror=left_out.note_error", "onerror=None"),
+    Fault("engine/src/kindling/images/found_files.py", "in found.left_out.own(entries):", "in entries:"),
+    Fault("engine/src/kindling/images/folder.py", "onerror=found.left_out.note_error", "onerror=None"),
     Fault(
         "engine/src/kindling/cli/resolvers.py",
         "version = given if given in folder.VERSIONS else folder.TODAY",
@@ -1006,14 +1001,10 @@ CONTRACT_FAULTS = [
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
     Fault(
         "engine/src/kindling/images/image_folder.py",
-        'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
-        "pass",
+        'listed[split], listed["train"] = train.take(held), train.take(kept)',
+        "listed[split] = train.take(held)",
     ),
-    Fault(
-        "engine/src/kindling/images/image_folder.py",
-        "label for _, label in listed])\n        num",
-        "0 for _ in listed])\n        num",
-    ),
+    Fault("engine/src/kindling/images/paths.py", "(num,), label)", "(num,), 0)"),
     # The targets are shuffled.
     Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),
     Fault(
