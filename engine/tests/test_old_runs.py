@@ -34,6 +34,8 @@ FINISHED = ("finished", "format_1")
 TARGETS = (OLD / "targets.txt").read_text().split()
 # What validation and tests of such a run log, in a run of today.
 MINIMISED = "task.criterion.version=1"
+# When they log the learning rate.
+BY_EPOCH = "callbacks.learning_rate.logging_interval=epoch"
 # Models and data sets of the project, of which bench/ has its own.
 OF_THE_PROJECT = tuple(
     f"kindling.{each}." for each in ("models", "data.mnist_5k", "data.torchvision_sets", "callbacks.whitening")
@@ -147,7 +149,7 @@ def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, agai
     stopped = old(name)
     before = contents_of(stopped)
     folder, metrics = again(name, f"{key}={stopped}")
-    whole, expected = again(name, MINIMISED)
+    whole, expected = again(name, MINIMISED, BY_EPOCH)
     assert (folder == stopped) == (key == "resume")
     assert (contents_of(stopped) == before) == (key == "fork")
     assert record(folder)["status"] == "finished"
@@ -177,7 +179,7 @@ def test_an_old_run_forks_as_one_of_today(old, again):
     finished = old("finished")
     before = contents_of(finished)
     folder, metrics = again("finished", longer, f"fork={finished}")
-    today, expected = again("finished", longer, f"fork={again('finished', MINIMISED)[0]}")
+    today, expected = again("finished", longer, f"fork={again('finished', MINIMISED, BY_EPOCH)[0]}", BY_EPOCH)
     assert len(rows_of(folder)) > len(rows_of(finished))
     assert metrics == pytest.approx(expected, **CLOSE)
     same_run(folder, today)
@@ -289,7 +291,8 @@ def test_a_run_of_before_goes_on_with_its_decoding(old, again, key, name, versio
     longer = "trainer.max_epochs=4"
     stopped = old(name)
     folder, _ = again(name, longer, f"{key}={stopped}")
-    whole, _ = again(name, longer, f"data.decoding={version}", MINIMISED if version == 1 else "test=true")
+    minimised = [MINIMISED] if version == 1 else []
+    whole, _ = again(name, longer, f"data.decoding={version}", BY_EPOCH, *minimised)
     assert saved_config(folder)["data"]["decoding"] == version
     same_run(folder, whole)
     with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=4 \(it has {version}\)"):

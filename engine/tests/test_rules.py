@@ -181,6 +181,14 @@ def test_validation_comes_after_batches_or_a_share_of_the_epoch(interval, fits):
     assert (told(trainer_rules.validation_interval, trainer__val_check_interval=interval) == "") == fits
 
 
+def test_a_share_between_validations_is_one_of_an_epoch():
+    rule, counted = trainer_rules.validation_interval, {"check_val_every_n_epoch": None}
+    given = "given 0.5, a share of an epoch, with trainer.check_val_every_n_epoch=null"
+    assert given in told(rule, trainer={**counted, "val_check_interval": 0.5})
+    assert told(rule, trainer={**counted, "val_check_interval": 500}) == ""
+    assert told(rule, trainer={**counted, "val_check_interval": None}) == ""
+
+
 def test_the_longest_time_is_days_hours_minutes_seconds():
     assert told(trainer_rules.longest_time, trainer__max_time="00:12:00:00") == ""
     assert "such as '00:12:00:00'" in told(trainer_rules.longest_time, trainer__max_time="12h")

@@ -20,7 +20,7 @@ from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.extras import EXTRAS, optional
 from kindling.config.rules.run_rules import one_checkpoint_is_named
-from kindling.console import as_text, set_up_logging
+from kindling.console import as_text, set_up_logging, shown
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples, take
 from kindling.errors import ConfigError, DataError, OtherDataError, one_line
@@ -91,7 +91,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
             if isinstance(processor, ImageProcessor):
                 shutil.copy(decoding.__file__, folder)
             model_folder.read(folder)
-        Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
+        Console().print(f"model folder: {shown(target)}", soft_wrap=True, highlight=False, markup=False)
         return found.figures()
 
 

@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from kindling.checkpoints import trained_on
-from kindling.checkpoints.archive import damaged_record, refuse_archive, refuse_parts
+from kindling.checkpoints.archive import damaged_record, refuse_archive, refuse_parts, way_out
 from kindling.checkpoints.content import problems, with_own_files
 from kindling.checkpoints.pretrained import refuse_other_kinds
 from kindling.checkpoints.values import faults_of_values
@@ -94,8 +94,8 @@ def read(path: Path) -> Any:
         raise
     except Exception as error:
         # Errors have no common class; torch's advice is cut off.
-        reason = one_line(error).partition(". ")[0]
-        raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
+        reason = f"({one_line(error).partition('. ')[0]}){way_out(path, error)}"
+        raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint {reason}") from error
     for problem in faults_of_values(saved, num_bytes) if isinstance(saved, dict) else ():
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     return saved

@@ -98,6 +98,7 @@ RENAMES = {
                 "data.resize": None,
                 "data.interpolation": "bilinear",
                 "data.cache": "auto",
+                "data.faulty": "refuse",
             }
         }
     ),

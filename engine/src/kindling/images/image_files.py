@@ -2,19 +2,20 @@
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 
+from kindling.config.crops import FORMER_CACHES
 from kindling.console import warn
 from kindling.data.contents import Contents, of_files
-from kindling.data.splits import SPLIT_SEED
 from kindling.errors import ConfigError, DataError
 from kindling.files.whole_file import write_whole
 from kindling.images.damage import damage_of, damaged
@@ -26,20 +27,19 @@ from kindling.images.listing import SHOWN, Faulty, shortened
 from kindling.images.loader import EpochLoader
 from kindling.images.paths import LabelledPaths, Paths, as_paths
 from kindling.images.pictures import Cut
+from kindling.images.store import PictureStore
+from kindling.images.stored import StoredImages, decode_all, statistics, stored
 from kindling.images.transform import split_crop
-from kindling.process.cores import available_cores
 from kindling.ranges import PositiveInt
 from kindling.stages import STAGES
 
 # Bytes up to which cache=auto keeps decoded pixels.
 IN_MEMORY_LIMIT = 2 * 2**30
-# Images that mean and std are taken from.
-STATISTICS_SAMPLE = 4096
 # By which evaluation resizes beyond what it cuts, if training sees random parts: 256 to 224 (arXiv 1409.4842).
 MARGIN = 8 / 7
-Cache = Literal["auto", "memory", "none"]
-# What data.in_memory called them.
-FORMER = {True: "memory", False: "none", "auto": "auto"}
+# Width to height of most photographs.
+USUAL_RATIO = 4 / 3
+Cache = Literal["auto", "memory", "disk", "none"]
 
 
 class ImageFilesModule(ImageDataModule):
@@ -48,12 +48,14 @@ class ImageFilesModule(ImageDataModule):
     Training cuts likewise, or at random if its transform begins with torchvision's `RandomResizedCrop`.
 
     Args:
+        root: below which the files are.
         cache_dir: keeps decoded pixels and statistics between runs.
         resize: the shorter side in evaluation, before the centre is cut; None for `crop`, or 8/7 of it if training
             crops are random.
         crop: height and width in evaluation; None for `image_size`, which is that of training.
         interpolation: of all resizing.
-        cache: where decoded pixels are kept; "auto": in memory up to IN_MEMORY_LIMIT.
+        cache: where decoded pixels are kept: in "memory" or on "disk", where random crops are cut from pictures whose
+            shorter side is `resize`; or "none". "auto": in memory up to IN_MEMORY_LIMIT.
         in_memory: its older name.
         faulty: whether damaged files are refused or left out.
         settings: those of ImageDataModule.
@@ -62,6 +64,7 @@ class ImageFilesModule(ImageDataModule):
     def __init__(
         self,
         *,
+        root: str,
         cache_dir: str,
         # Older checkpoints lack these, hence the defaults.
         resize: PositiveInt | None = None,
@@ -72,15 +75,18 @@ class ImageFilesModule(ImageDataModule):
         faulty: Faulty = "refuse",
         **settings: Any,
     ):
-        self.cache: Cache = cache if in_memory is None else FORMER[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
+        self.cache: Cache = cache if in_memory is None else FORMER_CACHES[in_memory]  # pyright: ignore[reportAttributeAccessIssue]
         super().__init__(in_memory={"auto": "auto", "memory": True}.get(self.cache, False), **settings)
+        self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser()
         self._decoders: list[Decoder] = []
         self.faulty: Faulty = faulty
-        self.random_crop, self._further = None, self.transform
         if self.decoding.version < OF_WHOLE_PICTURES:
+            if self.cache == "disk":
+                raise ConfigError(
+                    f"data.cache: given disk with data.decoding={self.decoding.version}; allowed: auto, memory or none"
+                )
             return
-        self.random_crop, self._further = split_crop(self.transform)
         size = crop or self.image_size
         self.resize = resize or (round(size * MARGIN) if self.random_crop else size)
         self.decoding = replace(self.decoding, image_size=size, resize=self.resize, interpolation=interpolation)
@@ -89,6 +95,11 @@ class ImageFilesModule(ImageDataModule):
                 f"data.transform: given RandomResizedCrop of size {tuple(self.random_crop.size)}; allowed: "
                 f"{self.image_size}, data.image_size"
             )
+
+    @property
+    def random_crop(self) -> v2.RandomResizedCrop | None:
+        """What training cuts from whole pictures, if its transform begins so."""
+        return split_crop(self.transform)[0] if self.decoding.version >= OF_WHOLE_PICTURES else None
 
     @property
     def is_whole(self) -> bool:
@@ -152,8 +163,7 @@ class ImageFilesModule(ImageDataModule):
         size, resize, random = self.decoding.image_size, self.resize, None
         if settings.get("train"):
             size, resize = self.image_size, max(self.image_size, round(self.resize * self.image_size / size))
-        if settings.get("transform") is not None:
-            random, settings["transform"] = self.random_crop, self._further
+            random, settings["transform"] = split_crop(settings.get("transform"))
         cut = Cut(size, resize, self.decoding.interpolation, random)
         return super().make_loader(examples, cut=cut, **settings)
 
@@ -170,18 +180,45 @@ class ImageFilesModule(ImageDataModule):
 
     def _images(self, listed: LabelledPaths) -> Images:
         paths, labels = listed.paths, listed.labels
-        num_bytes = len(labels) * self.image_size**2 * self.channels
-        is_held = self.cache == "memory" or (self.cache == "auto" and num_bytes <= IN_MEMORY_LIMIT)
-        is_held = is_held and not self.is_whole
-        decoder = Decoder(self.decoding, paths, clip=not is_held)
+        kept = self._kept(len(labels))
+        decoder = Decoder(self.decoding, paths, clip=kept == "none")
         files = ImageFiles(paths, labels, decoder)
-        if not is_held:
+        if kept == "none":
             self._decoders.append(decoder)
             return files
+        if self.is_whole or kept == "disk":
+            images = stored(files, decoder, self._store, kept)
+            decoder.say()
+            return images
         images = ImageTensors(self._cached(paths, "pixels", lambda: decode_all(files)), labels, paths)
         decoder.noted = self._cached(paths, "noted", lambda: decoder.noted)
         decoder.say()
         return images
+
+    def _kept(self, num_images: int) -> Cache:
+        """Where decoded pixels are; "auto" depends on the number of images alone, as crops of stored ones differ."""
+        if self.cache != "auto":
+            return self.cache
+        num_pixels = self.decoding.image_size**2
+        if self.is_whole:
+            num_pixels = self.resize**2 * USUAL_RATIO
+        return "memory" if num_images * num_pixels * self.channels <= IN_MEMORY_LIMIT else "none"
+
+    @cached_property
+    def _store(self) -> PictureStore:
+        decoding = self.decoding
+        made = [str(self.root.absolute()), self.channels, decoding.version, decoding.white, list(decoding.background)]
+        digest = hashlib.blake2b(
+            repr([*made, self.resize, decoding.interpolation]).encode(errors="surrogateescape"), digest_size=16
+        )
+        return PictureStore(self.cache_dir / f"{digest.hexdigest()}.pictures", self.channels)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        found = super().fingerprint
+        # Crops of pictures that are resized already have other pixels.
+        is_other = self.random_crop and isinstance(self.splits.train, StoredImages)
+        return f"{found} at {self.resize}" if is_other else found
 
     def _statistics(self, images: Images, paths: Paths) -> tuple[list[float], list[float]]:
         mean_std = self._cached(paths, "statistics", lambda: statistics(images))
@@ -209,24 +246,3 @@ class ImageFilesModule(ImageDataModule):
             with write_whole(file, "wb") as stream:
                 np.save(stream, made.numpy())
         return made
-
-
-def decode_all(files: ImageFiles) -> Tensor:
-    """All images as one (N, H, W, C) uint8 tensor; PIL decodes outside Python's lock, so threads help."""
-    first = files[0]
-    images = torch.empty((len(files), *first.shape), dtype=torch.uint8)
-
-    def place(index: int) -> None:
-        images[index] = files[index]
-
-    with ThreadPoolExecutor(available_cores()) as pool:
-        for _ in pool.map(place, range(len(files))):
-            pass
-    return images
-
-
-def statistics(images: Images) -> Tensor:
-    """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
-    picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
-    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
-    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])

@@ -1,7 +1,6 @@
 """Any class-per-folder tree of images."""
 
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from kindling.console import warn
@@ -23,15 +22,13 @@ class ImageFolder(ImageFilesModule):
     A split that the tree lacks is cut from train, of each class the same share, independent of the seed.
 
     Args:
-        root: of the tree.
         val_fraction: share of each class cut from train for validation.
         test_fraction: share of each class cut from train for test.
         settings: those of ImageFilesModule.
     """
 
-    def __init__(self, *, root: str, val_fraction: Fraction, test_fraction: Fraction, **settings: Any):
+    def __init__(self, *, val_fraction: Fraction, test_fraction: Fraction, **settings: Any):
         super().__init__(**settings)
-        self.root = Path(root).expanduser()
         self.fractions = {"val": val_fraction, "test": test_fraction}
 
     def read(self) -> Splits:

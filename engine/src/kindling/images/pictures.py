@@ -8,12 +8,20 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.transforms import v2
 
-from kindling.images.decoding import OF_WHOLE_PICTURES, Decoding, Interpolation, centre_box, middle_box, resized_size
+from kindling.images.decoding import (
+    MOST_TIMES_AS_LONG,
+    OF_WHOLE_PICTURES,
+    Decoding,
+    Interpolation,
+    centre_box,
+    middle_box,
+    resized_size,
+)
 
 
 @dataclass(frozen=True)
 class Cut:
-    """A picture (H, W, C) uint8 of any size -> (size, size, C) uint8, contiguous.
+    """A picture (H, W, C) uint8 of any size -> (size, size, C) uint8, which may be a view of it.
 
     Without `random` as `Decoding.image` does it, at most one grey level off, as torch rounds otherwise than Pillow.
 
@@ -35,8 +43,12 @@ class Cut:
             left, top = drawn["left"], drawn["top"]
             part = boxed(picture, (left, top, left + drawn["width"], top + drawn["height"]))
             return resized(part, (self.size, self.size), self.interpolation)
-        picture = with_shorter_side(picture, self.resize, self.interpolation)
-        return boxed(picture, centre_box(picture.shape[1], picture.shape[0], self.size)).contiguous()
+        height, width = picture.shape[:2]
+        # So a stored picture is.
+        if not self.resize == min(height, width) >= max(height, width) / MOST_TIMES_AS_LONG:
+            picture = with_shorter_side(picture, self.resize, self.interpolation)
+            height, width = picture.shape[:2]
+        return boxed(picture, centre_box(width, height, self.size))
 
 
 def by_torch(decoding: Decoding) -> Decoding:
@@ -46,7 +58,7 @@ def by_torch(decoding: Decoding) -> Decoding:
     cut = evaluation_cut(decoding)
 
     def centre(picture: np.ndarray) -> np.ndarray:
-        return cut(torch.from_numpy(picture)).numpy()
+        return cut(torch.from_numpy(picture)).contiguous().numpy()
 
     return replace(decoding, centre=centre)
 

@@ -83,7 +83,7 @@ def read(folder: Path, formats: Collection[str] = tuple(FILES)) -> ModelFolder:
     if described.format not in formats:
         raise CheckpointError(
             f"model: given {folder}, whose {model.name} is a program, which may do anything when it is opened; "
-            f"allowed: the formats {' and '.join(formats)}; if you know who made it, serve.py model=<folder> trust=true"
+            f"allowed: the formats {', '.join(formats)}; if you know who made it, serve.py model=<folder> trust=true"
         )
     if not model.is_file():
         raise CheckpointError(f"model: given {folder}, which lacks {model.name}; export the model anew")

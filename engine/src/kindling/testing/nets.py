@@ -28,6 +28,8 @@ MODELS, TASKS = fits.options("model"), fits.options("task")
 BATCH = 8
 # What data is asked for that has such settings, so that a test can afford it.
 SMALL = {"batch_size": BATCH, "block_size": 16}
+# And a model that is too dear for a test as its config has it: tests/test_models.py says so by its name.
+SMALLER: dict[str, dict[str, object]] = {}
 
 
 def fitting(model: str, folder: Path) -> list[Case]:
@@ -93,7 +95,11 @@ def told(chosen: Chosen, error: BaseException) -> str:
 
 @cache
 def _config_with(task: str, model: str, folder: Path) -> DictConfig:
-    return compose([f"task={task}", f"model={model}", *lines_of(SHAPES[0], folder)])
+    return compose([f"task={task}", f"model={model}", *smaller(model), *lines_of(SHAPES[0], folder)])
+
+
+def smaller(model: str) -> list[str]:
+    return [f"model.{key}={value}" for key, value in SMALLER.get(model, {}).items()]
 
 
 def with_images(chosen: Chosen, folder: Path) -> Case:
@@ -117,7 +123,7 @@ def lines_with(chosen: Chosen, folder: Path) -> list[str]:
     keys = fits.keys_of("data", chosen.data)
     size = [f"data.{key}={value}" for key, value in SMALL.items() if key in keys]
     places = [each for each in lines_of(chosen.data, folder) if each.startswith(("paths.", "data.root", "data.table"))]
-    return [*chosen.lines, *places, *size, *small]
+    return [*chosen.lines, *smaller(chosen.model), *places, *size, *small]
 
 
 def with_data(chosen: Chosen, folder: Path) -> Case:

@@ -17,7 +17,12 @@ def workers_have_cores(config: Config) -> Iterator[Fault]:
 
 def workers_have_work(config: Config) -> Iterator[Fault]:
     workers = get(config, "data.num_workers")
-    if isinstance(workers, int) and workers > 0 and get(config, "data.in_memory") is True:
+    if (
+        get(config, "data.cache") is None
+        and isinstance(workers, int)
+        and workers
+        and get(config, "data.in_memory") is True
+    ):
         yield Fault("data.num_workers", f"{workers}, without effect", "0, as the set lies in memory", warning=True)
 
 
