@@ -106,6 +106,7 @@ NEAREST = {
     "plots": "evaluate",
     "pretrained": "finetuning",
     "processors": "processor",
+    "plain": "run_folder",
     "profiler": "profiling",
     "pruners": "sweeps",
     "pruning": "sweeps",
