@@ -58,7 +58,7 @@ test-ranks: $(DEV) ## several processes train as one does, and go on as another 
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
 	$(BIN)/python engine/tests/ranks.py
 
-test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
+test-updates: $(DEV) ## update a fork of version 0.2.0 over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
 
 test-deletions: $(DEV) ## the project without each part and each example, in copies: about three hours

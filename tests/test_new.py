@@ -139,6 +139,11 @@ def test_the_docs_get_a_line_of_what_is_new_and_keep_the_others(copy, kind):
     assert [each for each in after if each != line] == before
 
 
+def test_the_list_of_the_files_page_is_that_of_today():
+    docs = sys.modules["additions.docs"]
+    assert docs.table(HERE) in (HERE.root / docs.PAGE).read_text(), "python scripts/new.py writes it"
+
+
 def said_order(files: set[str]) -> list[str]:
     return sorted(files, key=lambda file: ("src", "configs", "tests").index(file.partition("/")[0]))
 

@@ -46,7 +46,7 @@ def main() -> int:
     parser.add_argument(
         "--contracts", action="store_true", help="classical bugs, and the contracts of the project alone"
     )
-    parser.add_argument("--nearest", action="store_true", help="run only the test file likeliest to catch a fault")
+    parser.add_argument("--nearest", action="store_true", help="run only the test files likeliest to catch a fault")
     given = parser.parse_args()
     only = given.only
     faults = [
@@ -70,7 +70,8 @@ def main() -> int:
             return 1
         missed = 0
         for number, fault in enumerate(faults, start=1):
-            tests = contracts(copy) if given.contracts else tests_for(fault, copy)[: 1 if given.nearest else None]
+            several = len(nearest(fault)) if given.nearest else None
+            tests = contracts(copy) if given.contracts else tests_for(fault, copy)[:several]
             missed += plant(copy, number, fault, tests)
     print(f"{len(faults) - missed} of {len(faults)} faults caught")
     return int(missed > 0)
@@ -107,11 +108,16 @@ def suite(copy: Path, folder: str) -> list[str]:
 
 
 def tests_for(fault: Fault, copy: Path) -> list[str]:
-    """The tests of the engine or of the project, the file likeliest to catch the fault first."""
-    stem = Path(fault.file).stem
-    nearest = f"test_{NEAREST.get(stem, stem)}"
+    """The tests of the engine or of the project, the files likeliest to catch the fault first."""
+    first = nearest(fault)
     tests = suite(copy, "engine/tests" if fault.file.startswith("engine/") else "tests")
-    return sorted(tests, key=lambda test: Path(test).stem != nearest)
+    return sorted(tests, key=lambda test: first.index(Path(test).stem) if Path(test).stem in first else len(first))
+
+
+def nearest(fault: Fault) -> list[str]:
+    """The names of the test files that are likeliest to catch it."""
+    stem = Path(fault.file).stem
+    return [f"test_{each}" for each in NEAREST.get(stem, stem).split()]
 
 
 def contracts(copy: Path) -> list[str]:

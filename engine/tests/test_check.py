@@ -10,6 +10,7 @@ from kindling.cli.arguments import check_command_line
 from kindling.cli.entry import compose
 from kindling.config import project, signatures, sources
 from kindling.config.check.command_line import Check
+from kindling.config.check.tree import FUNCTIONS
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault
 from kindling.config.rules import callback_rules
@@ -320,6 +321,11 @@ def test_an_empty_text_before_another_setting_is_no_setting_typed_apart():
     check_command_line("train", ["data=fake", "model=mlp", "experiment_name=", "seed=1"])
 
 
+def test_a_flag_behind_an_empty_text_is_not_its_value():
+    with pytest.raises(ConfigError, match=r"did you mean resume=\.\.\.\?$"):
+        check_command_line("train", ["data=fake", "ckpt_path=", "--multirun"])
+
+
 def test_a_number_alone_is_not_taken_for_a_key():
     with pytest.raises(ConfigError, match=r"^0\.01: given no =; allowed: key=value, such as optimizer.lr=0.01$"):
         check_command_line("train", ["data=fake", "model=mlp", "optimizer.lr=1", "0.01"])
@@ -437,6 +443,9 @@ def test_a_reference_that_is_misspelt_is_no_key_that_a_file_lacks(problems):
     assert len([each for each in lines if each.startswith("data:")]) == 0
 
 
+MEANT = "; did you mean ${oc.env:RATE}?"
+
+
 @pytest.mark.needs("debug")
 @pytest.mark.parametrize(
     ("line", "told"),
@@ -448,6 +457,13 @@ def test_a_reference_that_is_misspelt_is_no_key_that_a_file_lacks(problems):
         ("ckpt_path=logs/cnn/x", "did you mean resume=logs/cnn/x?"),
         ("trainer.resume_from_checkpoint=a.ckpt", "did you mean fork=a.ckpt?"),
         ("callbacks=null", "did you mean callbacks=none?"),
+        ("logger=off", "did you mean logger=none?"),
+        ("debug=none", "shapes; leave it out for none"),
+        ("optimizer.lr=${env:RATE}", "where env is no function; allowed: " + ", ".join(FUNCTIONS) + MEANT),
+        pytest.param("mix=false", "did you mean mix=none?", marks=pytest.mark.slow),
+        pytest.param("monitor=test_loss", "did you mean val/loss?", marks=pytest.mark.slow),
+        pytest.param("trainer.num_processes=2", "did you mean trainer.devices=2?", marks=pytest.mark.slow),
+        pytest.param("+trainer.resume_from_checkpoint=x", "allowed: 41 names", marks=pytest.mark.slow),
     ],
 )
 def test_a_name_of_other_templates_is_answered_with_ours(problems, line, told):

@@ -262,6 +262,21 @@ def test_an_epoch_of_one_step_is_told(told, given, set_to):
     assert told(*QUICK, f"data.batch_size={given}", "trainer.limit_train_batches=1") == []
 
 
+@pytest.mark.slow
+def test_an_epoch_of_one_step_is_told_between_one_batch_and_what_is_worth_a_word(told):
+    (sentence,) = told(*QUICK, "data.num_images=120", "data.batch_size=109")
+    assert "given 109 for 120 training examples, which is 1 step an epoch" in sentence
+
+
+@pytest.mark.slow
+def test_an_epoch_that_accumulates_into_one_step_is_told(told):
+    lines = told(*QUICK, "data.batch_size=16", "trainer.accumulate_grad_batches=16")
+    assert lines == [
+        "trainer.accumulate_grad_batches: given 16 for 16 batches, which is 1 step an epoch; usual: 8 or more; "
+        "set trainer.accumulate_grad_batches=2"
+    ]
+
+
 def test_the_classes_that_a_split_lacks_are_told(told, splits):
     def without(read: Splits) -> Splits:
         kept = (read.val.labels > 1).nonzero().flatten()

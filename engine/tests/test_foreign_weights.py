@@ -128,8 +128,17 @@ def test_a_file_without_weights_is_refused(tmp_path):
 
 def test_a_file_that_would_run_code_is_refused(tmp_path):
     torch.save({"state_dict": {"weight": print}}, tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match="no whole checkpoint"):
+    with pytest.raises(CheckpointError, match=r"no whole checkpoint .*; allowed: tensors, numbers and texts alone, as"):
         read_foreign(tmp_path / "a.pt")
+
+
+def test_a_file_of_torch_before_archives_says_how_to_save_it_anew(tmp_path):
+    torch.save({"weight": torch.zeros(3)}, tmp_path / "a.pth", _use_new_zipfile_serialization=False)
+    with pytest.raises(CheckpointError, match=r"torch\.save\(torch\.load\(FILE, weights_only=True\), FILE\)$"):
+        read_foreign(tmp_path / "a.pth")
+    (tmp_path / "a.pth").write_bytes(b"no such file")
+    with pytest.raises(CheckpointError, match=r"\(File is not a zip file\)$"):
+        read_foreign(tmp_path / "a.pth")
 
 
 @pytest.mark.parametrize(

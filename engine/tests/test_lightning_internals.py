@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -24,6 +25,7 @@ from torchmetrics import MeanMetric
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.errors import DivergedError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
+from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -581,6 +583,24 @@ def test_the_logger_connector_has_what_is_timed():
     assert all(
         callable(getattr(connector, name)) for name in ("log_metrics", "update_train_step_metrics", "on_batch_end")
     )
+
+
+def test_callbacks_of_other_packages_are_looked_for_once_and_made_for_each_trainer(monkeypatch):
+    made, looked = [], []
+
+    def found(**group):
+        looked.append(group)
+        return [SimpleNamespace(name="theirs", load=lambda: lambda: made.append(Callback()) or made[-1:])]
+
+    monkeypatch.setattr(registry, "entry_points", found)
+    find_out_once()
+
+    trainers: list[Any] = [Trainer(**SILENT) for _ in range(2)]
+
+    # The name of the group too is Lightning's.
+    assert looked == [{"group": CALLBACKS}]
+    assert [made[place] in trainer.callbacks for place, trainer in enumerate(trainers)] == [True, True]
+    assert made[0] is not made[1]
 
 
 @pytest.mark.parametrize("ends_by_itself", [True, False])

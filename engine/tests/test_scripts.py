@@ -1,6 +1,7 @@
 """What the engine's scripts say of themselves is true."""
 
 import re
+from pathlib import Path
 
 import pytest
 
@@ -18,6 +19,15 @@ def test_each_fault_to_plant_is_a_line_of_the_code():
         text = (REPOSITORY / fault.file).read_text()
         assert text.count(fault.right) == 1, fault
         assert fault.right != fault.wrong
+
+
+def test_each_fault_to_plant_has_a_nearest_test_file():
+    import plant_faults
+
+    tests = {Path(each).stem for each in plant_faults.suite(REPOSITORY, "engine/tests")}
+    for fault in plant_faults.FAULTS:
+        is_there = fault.file.startswith("engine/src/") and (REPOSITORY / fault.file).is_file()
+        assert not is_there or set(plant_faults.nearest(fault)) <= tests, fault
 
 
 def test_a_benchmark_knows_its_names(monkeypatch):

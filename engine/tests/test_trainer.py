@@ -1,8 +1,11 @@
 """The Trainer is as the config says: what is off stays off, and what Lightning refuses late is one line."""
 
+import json
+import math
 import pickle
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,6 +19,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import to_plain
 from kindling.errors import ConfigError
 from kindling.train import build_parts, train
+from kindling.training import requirements
 from kindling.training.from_python import FromPython
 from kindling.training.trainer import build_trainer, without_output
 from test_wrong_tasks import ROWS, TARGETS, Plain
@@ -53,6 +57,72 @@ def test_more_batches_between_validations_than_there_are_is_one_line(config):
         "trainer.val_check_interval: given 500, and an epoch has 3 batches; allowed: 1 to 3, a share such as 0.5, or "
         "trainer.check_val_every_n_epoch=null to count over epochs"
     )
+
+
+@pytest.mark.slow
+def test_validations_may_go_by_the_clock(config):
+    clock = "trainer.val_check_interval='00:00:00:00'"
+    cfg = config(clock, "data.batch_size=8", "trainer.max_epochs=2", "scheduler=plateau", "callbacks=default")
+    train(cfg, task=Plain(), data=DATA)
+    found = json.loads((Path(cfg.paths.run) / "run.json").read_text())
+    assert found["best"]["monitor"] == "val_loss"
+    assert (Path(cfg.paths.run) / found["best_checkpoint"]).is_file()
+
+
+@pytest.fixture
+def said(monkeypatch):
+    """What is warned of before a training of 7 batches an epoch."""
+    lines: list[str] = []
+    monkeypatch.setattr(requirements, "warn", lines.append)
+
+    def ask(**settings: Any) -> list[str]:
+        usual = {"enable_validation": True, "check_val_every_n_epoch": 1, "val_check_interval": 1.0, "max_steps": -1}
+        usual |= {"val_check_batch": 7, "num_training_batches": 7, "accumulate_grad_batches": 1, "max_epochs": 2}
+        usual |= {"callbacks": [EarlyStopping("val/loss")], "lr_scheduler_configs": []}
+        requirements.warn_of_validations(SimpleNamespace(**usual | settings))  # pyright: ignore[reportArgumentType]
+        return lines
+
+    return ask
+
+
+def test_a_share_of_less_than_a_batch_between_validations_is_told(said):
+    assert said(val_check_interval=0.143, val_check_batch=1) == said(val_check_interval=1, val_check_batch=1) == []
+    (line,) = said(val_check_interval=0.142, val_check_batch=1)
+    assert line == (
+        "trainer.val_check_interval: given 0.142 of 7 batches, a validation after each batch; allowed: 0.143 to 1.0, "
+        "or a number of batches"
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "last", "first"),
+    [
+        ({"max_steps": 6}, 6, 7),
+        ({"max_steps": 3, "accumulate_grad_batches": 2, "max_epochs": -1}, 6, 7),
+        ({"check_val_every_n_epoch": None, "val_check_batch": 15}, 14, 15),
+        ({"check_val_every_n_epoch": 2, "max_steps": 13}, 13, 14),
+    ],
+)
+def test_a_training_that_ends_before_its_first_validation_is_told(said, settings, last, first):
+    (line,) = said(**settings)
+    assert f"monitor: training ends after {last} batches, and the first validation is after {first}, so" in line
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_steps": 7},
+        {"max_steps": 4, "accumulate_grad_batches": 2},
+        {"check_val_every_n_epoch": None, "val_check_batch": 14},
+        {"max_steps": 3, "callbacks": []},
+        {"max_steps": 3, "enable_validation": False},
+        {"max_steps": 3, "val_check_interval": "00:00:01:00", "val_check_batch": None},
+        {"check_val_every_n_epoch": 200},
+        {"max_epochs": -1, "num_training_batches": math.inf, "val_check_batch": math.inf},
+    ],
+)
+def test_nothing_is_told_of_a_training_that_is_validated_or_needs_none(said, settings):
+    assert said(**settings) == []
 
 
 @pytest.mark.parametrize(

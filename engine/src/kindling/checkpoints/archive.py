@@ -1,5 +1,6 @@
 """The zip archive that a checkpoint is, looked at before torch reads it: anybody may have written it."""
 
+import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -9,6 +10,8 @@ from kindling.errors import CheckpointError
 
 # Bytes of the three parts that an archive ends with.
 END, LOCATOR, LARGE_END = 22, 20, 56
+# What files of torch before 1.6 begin with.
+OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 # Of torch's records, the one with everything but tensors.
 PICKLE = "data.pkl"
 # In a folder into which torch has written a checkpoint in parts.
@@ -48,6 +51,18 @@ def refuse_archive(path: Path) -> int:
         if damaged:
             raise CheckpointError(f"ckpt: given {path}, which is damaged at {damaged}; use another checkpoint")
         return sum(each.file_size for each in found if each.filename.endswith(f"/{PICKLE}"))
+
+
+def way_out(path: Path, error: Exception) -> str:
+    """What to do about a file that torch has written and that cannot be taken as it is; "" of others."""
+    if isinstance(error, pickle.UnpicklingError):
+        return "; allowed: tensors, numbers and texts alone, as torch.save(net.state_dict(), ...) writes them"
+    if isinstance(error, zipfile.BadZipFile):
+        with path.open("rb") as stream:
+            is_old = stream.read(len(OLD)) == OLD
+        anew = "torch.save(torch.load(FILE, weights_only=True), FILE)"
+        return f"; allowed: an archive, as torch writes it since 1.6: {anew}" if is_old else ""
+    return ""
 
 
 def damaged_record(path: Any) -> str | None:

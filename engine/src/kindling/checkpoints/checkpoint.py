@@ -12,7 +12,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from torch import nn
 
 from kindling.checkpoints import trained_on
-from kindling.checkpoints.archive import damaged_record, refuse_archive, refuse_parts
+from kindling.checkpoints.archive import damaged_record, refuse_archive, refuse_parts, way_out
 from kindling.checkpoints.content import problems, with_own_files
 from kindling.checkpoints.pretrained import refuse_other_kinds
 from kindling.checkpoints.values import faults_of_values
@@ -94,8 +94,8 @@ def read(path: Path) -> Any:
         raise
     except Exception as error:
         # Errors have no common class; torch's advice is cut off.
-        reason = one_line(error).partition(". ")[0]
-        raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint ({reason})") from error
+        reason = f"({one_line(error).partition('. ')[0]}){way_out(path, error)}"
+        raise CheckpointError(f"ckpt: given {path}, which is no whole checkpoint {reason}") from error
     for problem in faults_of_values(saved, num_bytes) if isinstance(saved, dict) else ():
         raise CheckpointError(f"ckpt: given {path}, {problem}")
     return saved
@@ -107,7 +107,15 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, or was not written by this project.
     """
-    saved = read(path)
+    return understood(read(path), path)
+
+
+def understood(saved: Any, path: Path) -> dict[str, Any]:
+    """What a file holds with its description as it would be written today, its targets absolute.
+
+    Raises:
+        CheckpointError: it was not written by this project.
+    """
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")

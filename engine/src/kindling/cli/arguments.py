@@ -24,8 +24,8 @@ from kindling.process import surroundings, terminal
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
-# A key, a = with blanks, and a value that is no setting of its own.
-APART = re.compile(r"(?:^|(?<= ))([+~]{0,2}[a-zA-Z][\w/]*(?:\.\w+)*)(?: += *|= +)([^\s=]+)(?![^ ])")
+# A key, a = with blanks, and a value that is neither a setting of its own nor a flag.
+APART = re.compile(r"(?:^|(?<= ))([+~]{0,2}[a-zA-Z][\w/]*(?:\.\w+)*)(?: += *|= +)([^\s=-][^\s=]*)(?![^ ])")
 GROUPS_TYPED_AS_FLAGS = ("experiment", "data", "model", "optimizer", "trainer", "seed")
 
 

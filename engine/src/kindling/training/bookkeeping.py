@@ -22,8 +22,7 @@ from kindling.training.requirements import (
     metrics_watched,
     refuse_other_interval,
     refuse_shares_of_nothing,
-    warn_of_examples_left_over,
-    warn_of_rare_logs,
+    warn_of_amounts,
     watch_the_last_epoch,
 )
 from kindling.training.skipping import leave_out
@@ -78,8 +77,7 @@ class Bookkeeping(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         refuse_waiting(trainer, pl_module)
         watch_the_last_epoch(trainer)
-        warn_of_rare_logs(trainer)
-        warn_of_examples_left_over(trainer)
+        warn_of_amounts(trainer)
         say_what_depends_on_the_split(trainer, pl_module)
         plateau.step_when_known(trainer)
         if not is_summed(pl_module):

@@ -120,6 +120,9 @@ def roll_back(
     place = find_divergence(build, run, rollbacks, trainer) if trainer.world_size == 1 else None
     message = f"{error}; {place or 'the step could not be found by a replay'}"
     if not can_roll_back(place, rollbacks, cfg):
-        raise DivergedError(f"{message}; {advice(run, place, rollbacks)}") from error
+        told = DivergedError(message)
+        for line in advice(run, place, rollbacks):
+            told.add_note(line)
+        raise told from error
     log.warning("warning: %s; rollback %d of %d", message, len(rollbacks) + 1, cfg.rollback.times)
     return culprit(place, trainer)

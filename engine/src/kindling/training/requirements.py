@@ -69,6 +69,14 @@ def validates_nothing(trainer: Trainer) -> bool:
     return not trainer.enable_validation or has_no_batches
 
 
+def warn_of_amounts(trainer: Trainer) -> None:
+    """What is said of steps, examples and validations before the first step."""
+    warn_of_rare_logs(trainer)
+    warn_of_examples_left_over(trainer)
+    if not trainer.fast_dev_run:  # pyright: ignore[reportAttributeAccessIssue]
+        warn_of_validations(trainer)
+
+
 def warn_of_rare_logs(trainer: Trainer) -> None:
     """In place of Lightning's own words, which name no setting of a config."""
     if few := one_step(trainer):
@@ -89,15 +97,22 @@ def one_step(trainer: Trainer) -> str:
     """What is said of an epoch of one step, if a smaller batch would give more; "" of others."""
     data = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     is_whole = trainer.limit_train_batches == 1.0 and isinstance(trainer.limit_train_batches, float)
-    overfits = getattr(trainer, "overfit_batches", 0)
-    if not isinstance(data, DataModule) or trainer.num_training_batches != 1 or not is_whole or overfits:
+    if not is_whole or getattr(trainer, "overfit_batches", 0):
+        return ""
+    batches, accumulated = trainer.num_training_batches, trainer.accumulate_grad_batches
+    if 1 < batches <= accumulated:
+        return (
+            f"trainer.accumulate_grad_batches: given {accumulated} for {counted(batches, 'batch')}, which is 1 step an "
+            f"epoch; usual: {USUAL_STEPS} or more; set trainer.accumulate_grad_batches={max(1, batches // USUAL_STEPS)}"
+        )
+    if not isinstance(data, DataModule) or batches != 1:
         return ""
     try:
         num = num_examples(data.splits.train)
     except DataError:
         # Loaders and streams do not say.
         return ""
-    if num >= (1 + LEFT_OVER) * data.own_batch_size * trainer.world_size:
+    if num - data.own_batch_size * trainer.world_size >= LEFT_OVER * num:
         # What is left over is said elsewhere.
         return ""
     size = 2 ** max(1, math.floor(math.log2(max(1, (num - 1) / trainer.world_size / (USUAL_STEPS - 1)))))
@@ -179,6 +194,43 @@ def num_in(loader: Any) -> int:
 def best_batch_size(total: int, most: int) -> int:
     """The largest that leaves out none, not below a quarter of `most`; else the one that leaves out fewest."""
     return min(range(most, max(1, most // 4) - 1, -1), key=lambda size: total % size)
+
+
+def warn_of_validations(trainer: Trainer) -> None:
+    """Of one after each batch that a share has asked for unawares, or of none before training ends."""
+    share, batches = trainer.val_check_interval, trainer.num_training_batches
+    if isinstance(share, float) and share * batches < 1 < batches < math.inf:
+        warn(
+            f"trainer.val_check_interval: given {share} of {counted(batches, 'batch')}, a validation after each batch; "
+            f"allowed: {math.ceil(1000 / batches) / 1000} to 1.0, or a number of batches"
+        )
+    first, last = first_validated(trainer), last_trained(trainer)
+    if last < first < math.inf and any(OF_VALIDATION.match(each) for each in metrics_watched(trainer)):
+        warn(
+            f"monitor: training ends after {counted(last, 'batch')}, and the first validation is after {first}, so "
+            "that nothing is the best; allowed: more epochs or steps, or a smaller trainer.val_check_interval"
+        )
+
+
+def first_validated(trainer: Trainer) -> float:
+    """The number of batches from the start of training to the end of which the first validation comes."""
+    every, after = trainer.check_val_every_n_epoch, trainer.val_check_batch
+    # The config's check has a word on more epochs than there are.
+    too_late = every and trainer.max_epochs and 0 < trainer.max_epochs < every
+    # None where a clock decides.
+    if not trainer.enable_validation or after is None or too_late:
+        return math.inf
+    return after + (every - 1) * trainer.num_training_batches if every else after
+
+
+def last_trained(trainer: Trainer) -> float:
+    """The number of batches that training has, if nothing ends it before."""
+    batches, accumulated = trainer.num_training_batches, trainer.accumulate_grad_batches
+    by_epochs = trainer.max_epochs * batches if trainer.max_epochs and trainer.max_epochs > 0 else math.inf
+    if trainer.max_steps < 0 or batches == math.inf:
+        return by_epochs if trainer.max_steps < 0 else min(by_epochs, trainer.max_steps * accumulated)
+    epochs, steps = divmod(trainer.max_steps, math.ceil(batches / accumulated))
+    return min(by_epochs, epochs * batches + steps * accumulated)
 
 
 def metrics_watched(trainer: Trainer) -> list[str]:

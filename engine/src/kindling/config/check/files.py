@@ -16,6 +16,9 @@ from kindling.config.check.several import ONE, clash_in_defaults
 from kindling.config.fault import Fault, listed, nearest
 
 GLOBAL = "_global_"
+# What others choose for nothing of a group, and groups of which nothing is chosen unless somebody asks.
+OFF = (None, False, {}, "none", "null", "off", "no", "false")
+UNCHOSEN = ("experiment", "debug")
 # Options by their names in lightning-hydra-template; what is no option here is a setting.
 OTHER_NAMES = {
     "debug=fdr": "fast",
@@ -73,15 +76,18 @@ class ConfigFiles:
     def misfit(self, group: str, option: object, path: str = "") -> Fault | None:
         """What is wrong with an option of a group; None if it is there."""
         options = self.groups[group]
+        is_off = option in OFF
+        none = "none" if is_off and "none" in options else ""
+        without = "; leave it out for none" if is_off and not none and group in UNCHOSEN else ""
         if isinstance(option, str) and (option.removesuffix(".yaml").lstrip("/") in options or "${" in option):
             return None
         if not isinstance(option, str):
             given = "null" if option is None else repr(option)
-            none = f"{group}=none" if option is None and "none" in options else ""
-            return Fault(path or group, f"{given} for a group", f"its options {listed(options)}, see --help", none)
-        near = OTHER_NAMES.get(f"{group}={option}", "") or nearest(option, options)
+            allowed = f"its options {listed(options)}, see --help" + without
+            return Fault(path or group, f"{given} for a group", allowed, none and f"{group}={none}")
+        near = none or OTHER_NAMES.get(f"{group}={option}", "") or nearest(option, options)
         if near not in options:
-            return Fault(path or group, repr(option), listed(options), near)
+            return Fault(path or group, repr(option), listed(options) + without, near)
         others = [other for other in self.groups if option in self.groups[other]]
         meant = f"{group}={near}" if near else f"{others[0]}={option}" if others else ""
         return Fault(path or group, repr(option), listed(options), meant)

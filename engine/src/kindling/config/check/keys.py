@@ -21,6 +21,11 @@ ALIASES = {
     "workers": "data.num_workers",
     "batch": "data.batch_size",
     "gpus": "trainer.devices",
+    "num_processes": "trainer.devices",
+    "distributed_backend": "trainer.strategy",
+    "checkpoint_callback": "trainer.enable_checkpointing",
+    "lr_monitor": "callbacks.learning_rate",
+    "task_name": "experiment_name",
     "fp16": "trainer.precision",
 }
 # What others call a checkpoint, and what takes one here, the likeliest first.

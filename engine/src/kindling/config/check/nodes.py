@@ -112,6 +112,9 @@ def node_faults(config: Any, values: Any, path: str) -> Iterator[Fault]:
         yield from _argument_faults(values, present, known, path)
     for key, value in values.items():
         where = f"{path}.{key}" if path else str(key)
+        if known and not known.takes_more and key not in (*known.annotations, *HYDRA_KEYS):
+            # It has its fault.
+            continue
         annotation = known.annotations.get(key) if known else annotation_of(where)
         is_right = are_parts(where, value) or _is_to_be_found(config, key, value)
         fault = None if is_right else _value_fault(value, annotation, where)
@@ -184,7 +187,8 @@ def _argument_faults(values: dict[str, Any], present: set[Any], known: Signature
     takes = [*known.annotations, *HYDRA_KEYS]
     for key in values:
         if key not in takes and not known.takes_more:
-            near = nearest(key, takes)
+            # Names of arguments share words.
+            near = nearest(key, takes, cutoff=0.65)
             yield Fault(
                 f"{path}.{key}",
                 f"an argument that {name} does not take",

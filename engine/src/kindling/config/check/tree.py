@@ -14,6 +14,8 @@ from kindling.config.fault import Fault, nearest
 from kindling.errors import KindlingError
 
 Problem = Fault | KindlingError
+# What a YAML file may call as ${name:...}.
+FUNCTIONS = ("oc.env", "oc.decode", "oc.select", "oc.create", "oc.dict.keys", "oc.dict.values", "now")
 
 
 def path_of(problem: Problem) -> str:
@@ -90,6 +92,11 @@ def _broken(path: str, raw: str, error: Exception, known: set[str]) -> Fault:
             near = near if not same or nearest(*_but_shared(_last(name), _last(near)), cutoff=0.65) else ""
             given, meant = f"{raw}, where {name} is not there", near and f"${{{near}}}"
             return Fault(path, given, "the name of a key", meant, lacks=name, needed_by=path.partition(".")[0])
+    kind = re.search(r"\$\{([\w.]+):", raw)
+    if kind and not OmegaConf.has_resolver(kind[1]):
+        near = nearest(kind[1], FUNCTIONS)
+        meant = near and raw.replace(f"${{{kind[1]}:", f"${{{near}:")
+        return Fault(path, f"{raw}, where {kind[1]} is no function", ", ".join(FUNCTIONS), meant)
     variable = re.search(r"\$\{oc\.env:(\w+)\}", raw)
     if variable and variable[1] not in os.environ:
         near = nearest(variable[1], os.environ, cutoff=0.8)

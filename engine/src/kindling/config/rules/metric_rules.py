@@ -36,7 +36,9 @@ def monitor_is_logged(config: Config) -> Iterator[Fault]:
         known = not isinstance(monitor, str) or without_loader(monitor) in (*names, *ALWAYS)
         if not known and not may_log_more:
             allowed = ", ".join(name for name in names if not OF_A_STEP.fullmatch(name)) or "null, as nothing is logged"
-            yield Fault(path, f"{monitor}, which nothing logs", allowed, nearest(monitor, names))
+            # A metric of test decides nothing.
+            near = nearest(re.sub(r"^test(?=[/_.])", "val", monitor), names)
+            yield Fault(path, f"{monitor}, which nothing logs", allowed, near)
 
 
 def mode_fits_the_monitor(config: Config) -> Iterator[Fault]:

@@ -54,6 +54,9 @@ def validation_interval(config: Config) -> Iterator[Fault]:
     if isinstance(given, int | float | str) and not (share or number or time):
         allowed = "a number of batches from 1 up, a share from 0.0 to 1.0, or a time such as '00:00:15:00'"
         yield Fault("trainer.val_check_interval", str(given), allowed)
+    elif share and (get(config, "trainer") or {}).get("check_val_every_n_epoch", 1) is None:
+        given = f"{given}, a share of an epoch, with trainer.check_val_every_n_epoch=null"
+        yield Fault("trainer.val_check_interval", given, "a number of batches, which is counted over epochs")
 
 
 def a_whole_number_is_of_batches(config: Config) -> Iterator[Fault]:
