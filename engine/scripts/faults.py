@@ -28,7 +28,7 @@ FAULTS = [
     Fault("engine/src/kindling/process/cores.py", 'if "OMP_WAIT_POLICY" not in os.environ:', "if True:"),
     Fault(
         "engine/src/kindling/lightning_internals/overhead.py",
-        "    registry.entry_points = cache(registry.entry_points)\n",
+        "registry.entry_points = cache(registry.entry_points)",
         "",
     ),
     Fault("engine/src/kindling/training/fit.py", "            told.add_note(line)", "            pass"),
