@@ -54,10 +54,11 @@ test-features: $(DEV) ## every feature with three recipes and five foreign modul
 test-sweeps: $(DEV) ## kill sweeps anywhere and give them again: about ten minutes
 	$(BIN)/python engine/tests/sweeps.py
 
-test-ranks: $(DEV) ## several processes train as one does, and go on as another number of them: minutes
+test-ranks: $(DEV) ## several processes train as one does, and go on as another number, after a kill too: minutes
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
+	$(BIN)/python engine/tests/ranks.py
 
-test-updates: $(DEV) ## update a fork of an early version over the history of this repository: about a minute
+test-updates: $(DEV) ## update a fork of version 0.2.0 over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
 
 test-deletions: $(DEV) ## the project without each part and each example, in copies: about three hours

@@ -3,7 +3,8 @@
 python scripts/deletions.py                       each in a copy of its own, one after the other, as a table
 python scripts/deletions.py serving model=vit     these
 python scripts/deletions.py --all serving         with all tests; by default those of the project, and those of the
-                                                  engine in files that name what is gone; the others are imported
+                                                  engine in files that name what is gone; the others are imported.
+                                                  An example is none of the engine's: the project's tests run alone
 
 `renamed` deletes nothing: it gives the package another name, and runs whatever the pages show. A part goes as
 rename.py --without lets it go. The exit code is 1 if a test fails or something of it is still named.
@@ -56,6 +57,12 @@ def run(root: Path, *command: str) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+def described(root: Path) -> None:
+    """Let Python find what an installation says of both packages: beside their sources, to which the path leads."""
+    for folder in (folder for folder in (root, root / "engine") if (folder / "pyproject.toml").is_file()):
+        run(folder, sys.executable, "-c", "import setuptools; setuptools.setup()", "-q", "egg_info", "--egg-base=src")
+
+
 def tried(name: str, root: Path, *, is_whole: bool) -> tuple[bool, str]:
     """Whether the project lives without it, and the row of the table."""
     started = time.monotonic()
@@ -67,9 +74,12 @@ def tried(name: str, root: Path, *, is_whole: bool) -> tuple[bool, str]:
     code, told = run(root, sys.executable, "scripts/rename.py", *given)
     if code:
         return False, f"| `{name}` | cannot be left out: {told.strip()[-300:]} | | | |"
+    described(root)
     files = re.search(r"(\d+) files", told)
     dangling = list(still_named(name, root))
-    collected, told_of_imports = run(root, *PYTEST, "--collect-only", "-qq", "engine/tests")
+    # The engine knows of no example.
+    collect = [*PYTEST, "--collect-only", "-qq", "engine/tests"] if name in left_out.rooms() else []
+    collected, told_of_imports = run(root, *collect) if collect else (0, "")
     wanted = ["engine/tests"] if is_whole else [str(file) for file in naming(name, root)]
     if name == "renamed":
         wanted = ["-m", "slow or not slow", *(f"tests/test_{page}.py" for page in ("readme", "pages", "tutorial"))]

@@ -1,11 +1,14 @@
-"""Add a task, a model, a data set, a callback or a recipe, from a starter or from one of yours: code, config and test,
-and a line in docs/files.md.
+"""Add a task, a model, a data set, a callback or a recipe: code, config, test,
+and a line in docs/files.md. It starts from a starter, or from one of yours.
 
-python scripts/new.py model NAME               likewise task, data, callback, experiment
-python scripts/new.py model NAME --like cnn    a copy of that one, under a name of its own
-python scripts/new.py experiment NAME --task T --data D --model M    those of yours; train.yaml's, if none is given
+python scripts/new.py model NAME            or task, data, callback, experiment
+python scripts/new.py model NAME --like cnn a copy of cnn, under another name
+python scripts/new.py experiment NAME --task T --data D --model M
+                                    a recipe of these; if none is given, of those
+                                    in train.yaml
 
-What it writes passes `pytest tests` as it is; scripts/starters/ holds what a new one starts from.
+What it writes passes `pytest tests` as it is. The starters are in
+scripts/starters/.
 """
 
 import argparse

@@ -1,12 +1,15 @@
-"""Make a fork a project of its own: the name of its package, a README to begin with, a line in LICENSE.
+"""Make a fork a project of its own: the name of its package, a README to begin
+with, a line in LICENSE.
 
-python scripts/rename.py acme_vision                                            asks for the rest at a terminal
+python scripts/rename.py acme_vision      asks for the rest at a terminal
 python scripts/rename.py acme_vision --title "Acme Vision" --author "Acme Ltd"
-python scripts/rename.py acme_vision --minimal                                  one task, one model, one data set
-python scripts/rename.py acme_vision --without serving,sweeps,model=vit         without parts and examples
+python scripts/rename.py acme_vision --minimal
+                                          one task, one model, one data set
+python scripts/rename.py acme_vision --without serving,sweeps,model=vit
+                                          without these parts and examples
 
-engine/ is left alone but for parts that are left out. Runs of before can still be resumed, evaluated, exported and
-served.
+In engine/ nothing changes but the parts that are left out. Earlier runs can
+still be resumed, evaluated, exported and served.
 """
 
 import argparse
@@ -60,7 +63,9 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("rename.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "rename.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", help="of the package in src/: small letters, digits and _")
     parser.add_argument("--title", help="of README.md")
     parser.add_argument("--author", help="for a copyright line in LICENSE")

@@ -1,11 +1,14 @@
-"""Bring a newer template into this project: engine/ as a whole, the files around it by a three-way merge.
+"""Bring a newer template into this project: engine/ as a whole, the files around
+it by a three-way merge.
 
-python scripts/update.py FROM                  FROM: a clone of the template, its URL, a remote, or a tag of it
-python scripts/update.py FROM --ref v0.3       another version than the newest of that clone, URL or remote
-python scripts/update.py FROM --examples       the models, data sets, tasks and recipes of the template too
+python scripts/update.py FROM              its newest version
+python scripts/update.py FROM --ref v0.3   another version
+python scripts/update.py FROM --examples   with its models, data sets, tasks and
+                                           recipes
 
-Nothing is committed, and one command, which it prints, undoes all. What you changed in engine/ is said first, and saved
-as a patch. src/, its configs and tests, recipes, README.md, LICENSE and CHANGELOG.md stay as they are.
+Nothing is committed. One command, which it prints, undoes all. What you changed
+in engine/ is named first, and saved as a patch. src/, its configs and tests,
+recipes, README.md, LICENSE and CHANGELOG.md stay as they are.
 """
 
 import argparse
@@ -86,7 +89,9 @@ def main(arguments: Sequence[str], root: Path = ROOT) -> int:
 
 
 def read_arguments(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("update.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "update.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("FROM", help="a clone of the template, its URL, a remote, or a tag of it")
     parser.add_argument("--ref", default="HEAD", help="a branch, tag or commit of that clone, URL or remote")
     parser.add_argument("--base", help="the commit of the template that this project has, if it cannot be found")

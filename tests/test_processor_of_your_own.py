@@ -42,6 +42,7 @@ def docs() -> str:
     return (project.current().root / "docs" / "tasks.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_predict_evaluate_and_serve_take_it_and_an_export_if_its_class_can_be_imported(run, tmp_path, monkeypatch):
     rows = [PATIENT, PATIENT | {"height": "0"}, PATIENT | {"weight": "40", "height": "1.41421356237"}]
     with (tmp_path / "rows.csv").open("w", newline="") as stream:

@@ -7,7 +7,7 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import yaml
@@ -32,8 +32,12 @@ ENTRIES = "train|evaluate|predict|export|serve"
 # Where a technique is used, or what it is used with.
 NOT_TESTED = "-m|(experiment|weights|model|data|monitor)="
 COMMAND = re.compile(rf"^    python ((?:{ENTRIES})\.py(?:\\\n|[^#\n])*?) *(?:#.*)?$", re.MULTILINE)
-COMMANDS = list(dict.fromkeys(found for file in FILES for found in COMMAND.findall(file.read_text(encoding="utf-8"))))
+SHOWN = [COMMAND.findall(file.read_text(encoding="utf-8")) for file in FILES]
+COMMANDS = list(dict.fromkeys(each for page in SHOWN for each in page))
 OF_DOCS = [found for file in DOCS for found in re.findall(r"`python (train\.py [^`]*)`", file.read_text("utf-8"))]
+# Those that train take the longest to check: the first of each page is in the short run.
+FURTHER = [each for page in SHOWN for each in [each for each in page if each.startswith("train.py")][1:]]
+LONG = list(dict.fromkeys([*FURTHER, *OF_DOCS]))
 # In the right column of its tables; a sweep and what needs a run that is not there are left out.
 SETTINGS = [
     code
@@ -62,13 +66,16 @@ def places(tmp_path: Path) -> dict[str, str]:
     for folder in (images / "cat", images / "dog", run):
         folder.mkdir(parents=True)
         Image.new("L", (8, 8)).save(folder / "0.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("path,label\ncat/0.png,cat\ndog/0.png,dog\n")
     (run / "run.json").write_text('{"status": "interrupted"}')
     code = {"my_task": "regression", r"my_project\.(gan\.GAN|rows\.Rows|lit\.\w+\.\w+)": "torch.nn.Identity"}
-    return {"PATH": str(images), r"logs/\w+/<run>": str(run), **code}
+    return {"PATH": str(images), r"labels\.csv": str(table), r"logs/\w+/<run>": str(run), **code}
 
 
 @pytest.mark.parametrize(
-    "command", [*COMMANDS, *(pytest.param(each, marks=pytest.mark.slow) for each in dict.fromkeys(OF_DOCS))]
+    "command",
+    [*(each for each in COMMANDS if each not in LONG), *(pytest.param(each, marks=pytest.mark.slow) for each in LONG)],
 )
 def test_a_command_that_is_shown_composes(command, places, tmp_path):
     if command.startswith("runs.py"):
@@ -105,6 +112,26 @@ def test_settings_that_stand_for_those_of_another_tool_compose(settings, places,
 
 def test_a_newcomer_reaches_a_trained_model_by_line_20():
     assert "make train" in "\n".join(README.splitlines()[:20])
+
+
+def test_the_run_that_is_shown_is_written_as_a_run_is_today():
+    """Its numbers are a machine's; a README of yours may show none."""
+    shown = re.search(r"^\$ python train\.py .*?(?=^```$)", README, re.MULTILINE | re.DOTALL)
+    if not shown:
+        pytest.skip("README.md shows no run")
+    from kindling.callbacks.progress import header, row
+    from kindling.training.machine import length_of
+    from kindling.training.results import reached_limit
+
+    lines = shown[0].splitlines()
+    at, last = next((number, line) for number, line in enumerate(lines) if line.startswith("epoch "))
+    names = next(line for line in lines[:at] if line.startswith(" ")).split()
+    numbers, num_epochs = dict(zip(names, map(float, last.split()[2:]), strict=False)), int(last.split()[1]) + 1
+    assert header(f"epoch {num_epochs - 1}", names) in lines
+    assert last.startswith(row(f"epoch {num_epochs - 1}", numbers))
+    assert length_of(num_epochs, 27) in lines
+    trainer = SimpleNamespace(max_steps=-1, max_epochs=num_epochs, global_step=1, current_epoch=num_epochs)
+    assert f"training ended {reached_limit(trainer)}" in lines
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)

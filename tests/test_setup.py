@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib import metadata
 from pathlib import Path
 
 import pytest
@@ -56,7 +57,10 @@ def test_uv_installs_if_it_is_on_the_path_else_pip_does(tmp_path):
 
 def test_whatever_the_engine_and_a_pinned_package_bring_is_pinned():
     own = [each.name for each in wanted_by(project.current().package) if canonicalize_name(each.name) in PINNED]
-    assert needed("kindling-engine[dev]", *own) - PINNED.keys() == {"kindling-engine"}
+    found = needed("kindling-engine[dev]", *own)
+    if other := sorted(name for name in found & PINNED.keys() if metadata.version(name) != PINNED[name]):
+        pytest.skip(f"{other[0]} is installed in another version than the pinned one, which may need others")
+    assert found - PINNED.keys() == {"kindling-engine"}
 
 
 def test_a_run_needs_no_tool_of_tests_exports_or_servers():

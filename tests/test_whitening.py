@@ -96,6 +96,7 @@ def test_a_run_fits_it_to_normalised_training_images_whatever_the_seed(train_run
     assert torch.allclose(torch.cov(half), torch.eye(4), atol=0.2), "of 40 of the 64 images"
 
 
+@pytest.mark.slow
 def test_a_resumed_run_keeps_the_layer_that_it_was_started_with(train_run, small, monkeypatch):
     run = train_run(*small, "trainer.max_epochs=1")
     before, fits = whitening_of(run), []

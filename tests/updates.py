@@ -1,4 +1,4 @@
-"""Update a fork of an early version of this template over steps of its own history: conflicts, seconds, what was kept.
+"""Update a fork of version 0.2.0 of this template over steps of its own history: conflicts, seconds, what was kept.
 
 python tests/updates.py                  six versions, evenly spread; make test-updates
 python tests/updates.py --steps 9        more of them
@@ -19,12 +19,11 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT / "scripts"), str(ROOT / "engine" / "src")]
 
-import rename  # noqa: E402
+import deletions  # noqa: E402
 import template  # noqa: E402
 import update  # noqa: E402
-from kindling.config import project  # noqa: E402
 
-PACKAGE, NAME = project.read(ROOT).package, "zq_updated"
+FIRST, NAME = 'version = "0.2.0"', "zq_updated"
 # What a fork changes by hand: a file, a text that its first version has, what takes its place.
 CHANGES = [
     ("Makefile", "train: ", "mine: ## of this fork\n\techo mine\n\ntrain: "),
@@ -34,11 +33,8 @@ CHANGES = [
     ("engine/README.md", "# The engine\n", "# The engine, of this fork\n"),
     ("CONTRIBUTING.md", "\n", "\n\nOf this fork.\n"),
 ]
-OWN = {
-    "models/mine.py": "models/cnn.py",
-    "configs/model/mine.yaml": "configs/model/cnn.yaml",
-    "configs/experiment/mine.yaml": "configs/experiment/cnn.yaml",
-}
+# And what it adds, by the scripts/new.py that it has.
+OWN = ("model mine --like cnn", "experiment mine --like cnn")
 
 
 def git(root: Path, *arguments: str) -> str:
@@ -48,32 +44,34 @@ def git(root: Path, *arguments: str) -> str:
 
 
 def versions(num_steps: int) -> list[str]:
-    """The first version with a task in src/, the newest, and as many between them as make so many steps."""
-    first = git(
-        ROOT, "log", "--diff-filter=A", "--format=%H", "--", f"src/{PACKAGE}/tasks/classification.py"
-    ).splitlines()[-1]
-    every = [first, *git(ROOT, "rev-list", "--first-parent", "--reverse", f"{first}..HEAD").splitlines()]
+    """The first numbered version with an engine of its own, the newest, and as many between as make so many steps."""
+    walk = "--first-parent", "--reverse"
+    added = git(ROOT, "log", *walk, "-m", "-s", "--format=%H", "-S", FIRST, "--", "engine/pyproject.toml")
+    first = added.splitlines()[0]
+    every = [first, *git(ROOT, "rev-list", *walk, f"{first}..HEAD").splitlines()]
     return [every[(len(every) - 1) * step // num_steps] for step in range(num_steps + 1)]
 
 
 def forked(folder: Path, version: str) -> Path:
-    """A fork with a name, a model and a recipe of its own, and changes by hand."""
+    """A fork as one makes it, by the scripts that the version has, and with changes by hand."""
     fork = folder / "fork"
     git(folder, "clone", "--quiet", "--no-checkout", str(ROOT), "fork")
     git(fork, "checkout", "--quiet", "-B", "main", version)
-    rename.rename(project.read(fork), NAME, rename.texts_of(fork))
-    (fork / "README.md").write_text("# Acme Vision\n")
+    script(fork, "rename.py", NAME, "--title", "Acme Vision", "--author", "Acme")
     commit(fork)
     for path, before, after in CHANGES:
         file = fork / path
-        if file.is_file():
-            file.write_text(file.read_text().replace(before, after, 1))
-    for new, old in OWN.items():
-        place = fork if new.startswith("configs") else fork / "src" / NAME
-        text = re.sub(r"\bcnn\b", "mine", (place / old).read_text())
-        (place / new).write_text(re.sub(r"\bCNN\b", "Mine", text))
+        file.write_text(file.read_text().replace(before, after, 1))
+    for words in OWN:
+        script(fork, "new.py", *words.split())
     commit(fork)
     return fork
+
+
+def script(fork: Path, name: str, *arguments: str) -> None:
+    code, told = deletions.run(fork, sys.executable, f"scripts/{name}", *arguments)
+    if code:
+        raise SystemExit(f"{name}: {told}")
 
 
 def commit(fork: Path) -> None:
@@ -89,8 +87,8 @@ def own(fork: Path) -> dict[Path, bytes]:
 
 
 def step(fork: Path, version: str) -> list[str]:
-    """An update, whose conflicts are decided for the fork, and committed."""
-    before, said = own(fork), io.StringIO()
+    """An update, committed; of a conflict the template's side is taken, and the change by hand made again."""
+    kept, said = own(fork), io.StringIO()
     started = time.perf_counter()
     with redirect_stdout(said):
         code = update.main([str(ROOT), "--ref", version, "--no-tests"], fork)
@@ -100,11 +98,13 @@ def step(fork: Path, version: str) -> list[str]:
     conflicts = git(fork, "diff", "--name-only", "--diff-filter=U").splitlines()
     changed = [path for path in git(fork, "diff", "--name-only", "HEAD").splitlines() if path not in conflicts]
     for path in conflicts:
-        git(fork, "checkout", "--ours", "--", path)
+        text = re.sub(r"(?ms)^<{7} .*?^={7}\n(.*?)^>{7} .*?\n", r"\1", (fork / path).read_text())
+        before, after = next(each[1:] for each in CHANGES if each[0] == path)
+        (fork / path).write_text(text if after in text else text.replace(before, after, 1))
     commit(fork)
     of_engine = sum(path.startswith("engine/") for path in changed)
     is_whole = git(fork, "rev-parse", "HEAD:engine") == git(ROOT, "rev-parse", f"{version}:engine")
-    kept = "yes" if own(fork) == before else "NO"
+    is_kept = own(fork) == kept
     named = ", ".join(conflicts) or "none"
     numbers = f"{of_engine} in engine/, {len(changed) - of_engine - 1} around it"
     return [
@@ -112,7 +112,7 @@ def step(fork: Path, version: str) -> list[str]:
         numbers,
         named,
         "yes" if is_whole else "NO",
-        kept,
+        "yes" if is_kept else "NO",
         f"{seconds:.1f}",
     ]
 
@@ -137,6 +137,7 @@ def main() -> int:
             print(f"{patch.name}: {len(patch.read_text().splitlines())} lines")
         # Another clone may be installed in this environment.
         os.environ["PYTHONPATH"] = os.pathsep.join(str(fork / place) for place in ("engine/src", "src"))
+        deletions.described(fork)
         passed = not given.tests or update.tests_pass(template.Repository(fork))
     return 0 if passed and not lost and all(row[3:5] == ["yes", "yes"] for row in rows) else 1
 

@@ -10,14 +10,18 @@
     python engine/scripts/benchmark.py techniques      what recomputation, transforms and mixed batches cost
     python engine/scripts/benchmark.py export          parity and latency of exported models against PyTorch
     python engine/scripts/benchmark.py data            batches against torchvision and PIL
+    python engine/scripts/benchmark.py folder          photographs in files against torchvision and timm
+    python engine/scripts/benchmark.py files           a start with a million files, and memory over an epoch
     python engine/scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
     python engine/scripts/benchmark.py pruning         32 trials of experiment=cnn with pruning against without
     python engine/scripts/benchmark.py runs            `runs.py ls` over 500 runs
+    python engine/scripts/benchmark.py ranks           a second process on this machine: time, memory, communication
     python engine/scripts/benchmark.py compile         the second run with torch.compile against the first
     python engine/scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
     python engine/scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
     python engine/scripts/benchmark.py finder          the rate that debug=find_lr suggests against a grid of rates
+    python engine/scripts/benchmark.py finetune        experiment=finetune against from scratch, over 3 seeds
     python engine/scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python engine/scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python engine/scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
@@ -33,7 +37,12 @@ import logging
 import sys
 from importlib import import_module
 
-from benchmarks.table import show
+from kindling.process.start_and_end import take_large_pages
+
+# Torch asks as it is imported; a command does so too.
+take_large_pages()
+
+from benchmarks.table import show  # noqa: E402
 
 TABLES = {
     "step": "loop.step",
@@ -46,14 +55,18 @@ TABLES = {
     "techniques": "techniques.techniques",
     "export": "export.export",
     "data": "data.data",
+    "folder": "folder.folder",
+    "files": "files.files",
     "start": "commands.start",
     "sweep": "commands.sweep",
     "pruning": "sweeps.pruning",
     "runs": "sweeps.runs",
+    "ranks": "ranks.ranks",
     "compile": "commands.compiled",
     "memory": "commands.memory",
     "profile": "profiles.profile",
     "finder": "finder.finder",
+    "finetune": "finetune.finetune",
     "answers": "recipes.answers",
 }
 OF_OVERRIDES = {"seeds": "recipes.seeds", "bits": "recipes.bits", "serving": "serving.serving", "flood": "flood.flood"}

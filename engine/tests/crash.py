@@ -107,6 +107,10 @@ SCENARIOS: dict[str, list[str]] = {
     ],
     "SWA": ["callbacks=swa", "callbacks.swa.start_epoch=1", "optimizer.lr=0.02"],
     "image folder, 2 workers": ["data=image_folder", "data.in_memory=false", "data.num_workers=2", "data.image_size=8"],
+    "random crops of pictures on disk, 2 workers": [
+        *("data=image_folder", "data.cache=disk", "data.num_workers=2", "data.image_size=8"),
+        "transform=[resized_crop,color_jitter]",
+    ],
 }
 # Modules of bench/foreign; 48 optimizer steps of two optimizers, or 24 of one.
 FOREIGN = {
@@ -350,6 +354,26 @@ def random_kills(home: Path, scenario: str, number: int, seed: int = 0) -> Resul
     return check_all(check, range(number))
 
 
+def kill_decoding(home: Path, number: int, seed: int = 0) -> Result:
+    """Kill runs three times each that decode into a cache of their own, most of which lasts as long as the training."""
+    scenario = "random crops of pictures on disk, 2 workers"
+    plain = [each for each in overrides_of(scenario, home) if not each.startswith("data.cache_dir")]
+    plain.append("callbacks.resume_checkpoint.every_n_steps=3")
+    with patch("kindling.images.store.PART", 1):
+        started = time.monotonic()
+        expected = run(home / "run", [*plain, f"data.cache_dir={home}/cache"])
+        seconds = time.monotonic() - started
+
+        def check(index: int) -> list[str]:
+            folder, overrides = home / f"killed-{index}", [*plain, f"data.cache_dir={home}/cache-{index}"]
+            wrong = kill_three_times(folder, overrides, Random(seed + index), seconds)
+            stores = [sorted((home / name).glob("*.pictures")) for name in ("cache", f"cache-{index}")]
+            same = [each.read_bytes() for each in stores[0]] == [each.read_bytes() for each in stores[1]]
+            return wrong + differences(folder, expected) + ["the cache differs"] * (not same)
+
+        return check_all(check, range(number))
+
+
 def kill_command(home: Path, number: int, seed: int = 0) -> Result:
     """Kill `python train.py ... resume=auto` three times each, imports and all; the same command again takes it up."""
     overrides = [*overrides_of("plain", home), "callbacks.resume_checkpoint.every_n_steps=3", "trainer.max_epochs=12"]
@@ -448,7 +472,7 @@ def full_disk(home: Path, kind: str, after: int) -> Result:
         command(*overrides)
 
     code = wait(fork(run, log_of(folder)))
-    shown = ("mlp on fake, ", "data: ", "cpu (", "epoch ", "saved at ")
+    shown = ("mlp on fake, ", "data: ", "cpu (", "4 epochs of ", "epoch ", "saved at ")
     lines = [line for line in log_of(folder).read_text().splitlines() if not line.startswith(shown)]
     wrong = [] if code == 1 else [f"exit {code}"]
     if len(lines) != 1 or not lines[0].startswith("error: "):
@@ -695,6 +719,7 @@ def parts() -> Mapping[str, Callable[[Path], Result]]:
             f"SIGKILL at random times, three a run: {scenario}": partial(random_kills, scenario=scenario, number=15)
             for scenario in OTHERS
         },
+        "SIGKILL of runs that decode into a cache, three a run": partial(kill_decoding, number=20),
         "SIGKILL of the command, three a run": partial(kill_command, number=20),
         "SIGKILL during the write, $TMPDIR on another file system": partial(kill_writes, number=100),
         "disk full or folder read-only": lambda home: reduce(add, (full_disk(home, *case) for case in disks)),

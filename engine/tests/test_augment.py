@@ -3,7 +3,7 @@ import torch
 from torch.nn import functional as F
 from torchvision.transforms import functional as reference
 
-from kindling.images.augment import NUM_DRAWS, Augment, Normalize
+from kindling.images.augment import NUM_DRAWS, Augment, Normalize, mirrored
 
 IMAGES = torch.randint(0, 256, (32, 9, 9, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(2))
 DRAWS = torch.rand(32, NUM_DRAWS, generator=torch.Generator().manual_seed(3))
@@ -100,3 +100,15 @@ def test_normalize_equals_torchvision_bit_for_bit():
     expected = [reference.normalize(reference.to_tensor(image.numpy()), mean, std) for image in IMAGES]
     assert torch.equal(found, torch.stack(expected))
     assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_large_images_are_mirrored_like_small_ones(monkeypatch):
+    images, chosen = (
+        torch.randint(0, 256, (5, 6, 8, 3), dtype=torch.uint8),
+        torch.tensor([True, False, True, True, False]),
+    )
+    small = mirrored(images, chosen)
+    monkeypatch.setattr("kindling.images.augment.LARGE", 0)
+    assert torch.equal(mirrored(images, chosen), small)
+    assert torch.equal(small[0], images[0].flip(1))
+    assert torch.equal(small[1], images[1])

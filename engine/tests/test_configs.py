@@ -23,7 +23,7 @@ GROUPS = {
     "model": ["bigram", "cnn", "lazy", "linear", "mlp", "none", "pretrained", "vit"],
     "optimizer": ["adam", "adamw", "muon", "none", "sgd"],
     "scheduler": ["constant", "cosine", "linear", "none", "onecycle", "plateau", "step"],
-    "transform": ["color_jitter", "none", "rand", "resized_crop", "trivial"],
+    "transform": ["color_jitter", "none", "photos", "rand", "resized_crop", "trivial"],
     "mix": ["cutmix", "mixup", "mixup_cutmix", "none"],
     "metrics": [
         *("auroc", "average_precision", "calibration_error", "f1", "kappa", "mae", "mcc", "mse", "none"),

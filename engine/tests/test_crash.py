@@ -45,6 +45,11 @@ def test_a_run_killed_three_times_ends_with_the_same_bits_and_leaves_nothing(sce
 
 
 @pytest.mark.slow
+def test_a_run_killed_while_it_decodes_into_a_cache_ends_with_the_same_bits(tmp_path):
+    assert crash.kill_decoding(tmp_path, 1, seed=5).wrong == []
+
+
+@pytest.mark.slow
 def test_the_command_killed_three_times_and_given_again_ends_with_the_same_bits(tmp_path):
     assert crash.kill_command(tmp_path, 1, seed=3).wrong == []
 

@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from kindling.errors import DataError
-from kindling.images import decoding
+from kindling.images import decoding, jpeg
 from kindling.images.decoder import Decoder
 from kindling.images.decoding import Decoding
-from kindling.images.processor import ImageProcessor
+from kindling.images.processor import ImageProcessor, processor_of
 from long_run import some
 from odd_files import UNKNOWN_TO_ARRAYS, encoded, odd_files, photograph, png, tiff, turned
 
@@ -58,7 +58,12 @@ def test_each_way_in_gives_the_same_pixels(tmp_path, alone, channels):
             ):
                 ways["an array"] = processor.pixels(np.asarray(image))
         for way, pixels in ways.items():
-            np.testing.assert_array_equal(pixels, expected, f"{name}: {way}")
+            np.testing.assert_array_equal(pixels, ways["a path"], f"{name}: {way}")
+        # Torch rounds otherwise than Pillow, which model folders use.
+        assert np.abs(ways["a path"].astype(int) - expected).max() <= 1, name
+        in_training = processor_of(described, {"classes": ["a"]})
+        for way in (str(file), content):
+            np.testing.assert_array_equal(in_training.pixels(way), expected, name)
 
 
 @pytest.mark.parametrize(
@@ -295,3 +300,23 @@ def test_a_file_that_is_no_whole_image_is_named(make_tree, content):
         file.write_bytes(file.read_bytes()[:100] if content == "truncated" else content)
     with pytest.raises(DataError, match=r"b/003\.png: cannot be read as an image.*replace or remove the file"):
         Decoding(12, 3).file(file)
+
+
+def test_a_quicker_decoder_gives_the_bits_of_pillow(tmp_path):
+    """Of a package that is not needed, so the test may be left out; whatever it does not read is Pillow's."""
+    pytest.importorskip("simplejpeg")
+    files = {f"{name}.jpg": content for name, content in odd_files().items() if content.startswith(b"\xff\xd8")}
+    quick = 0
+    for name, content in files.items():
+        file = tmp_path / name
+        file.write_bytes(content)
+        for channels in (1, 3):
+            found = jpeg.decoded(file, channels, 10**7)
+            quick += found is not None
+            if found is not None:
+                assert np.array_equal(found, Decoding(8, channels).whole_file(file, name)), name
+            damaged = tmp_path / "damaged.jpg"
+            damaged.write_bytes(content[: len(content) * 2 // 3])
+            assert jpeg.decoded(damaged, channels, 10**7) is None
+            assert jpeg.decoded(file, channels, 10) is None
+    assert quick >= 14

@@ -135,9 +135,10 @@ def diverge(cfg: DictConfig) -> str:
     assert caught.value.exit_code == 1
     assert record_of(cfg)["status"] == "failed"
     assert record_of(cfg)["reason"] == f"DivergedError: {caught.value}"
-    assert "\n" not in str(caught.value)
+    lines = [str(caught.value), *caught.value.__notes__]
+    assert all("\n" not in line for line in lines)
     assert_finite(folder_of(cfg))
-    return str(caught.value)
+    return "; ".join(lines).replace(str(folder_of(cfg)), "RUN")
 
 
 def assert_finite(folder: Path) -> None:
@@ -174,11 +175,13 @@ def test_a_poisoned_batch_ends_the_run_before_anything_is_saved_or_logged_with_i
     cfg = small()
     assert diverge(cfg) == (
         "train/loss: is NaN or infinite; step 5 (epoch 1, batch 1): the input is NaN or infinite; "
-        "the checkpoints before it are kept; mend the data, or leave such batches out with on_nan=rollback and resume="
+        "the checkpoints before it are kept; what to try: mend the data; "
+        "or: leave such batches out with on_nan=rollback resume=RUN"
     )
     assert saved_steps(cfg) == [3, 4, 5]
     assert (folder_of(cfg) / "checkpoints" / "best.ckpt").exists()
-    assert (folder_of(cfg) / "metrics.csv").read_text().splitlines()[-1].startswith("4,")
+    rows = csv.DictReader((folder_of(cfg) / "metrics.csv").read_text().splitlines())
+    assert [row["step"] for row in rows if row["train/loss_step"]][-1] == "4"
 
 
 def test_a_run_that_has_diverged_can_be_resumed_to_the_bits_of_one_that_never_did(small, batches, clean):
@@ -247,7 +250,7 @@ def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_
     monkeypatch.setattr("kindling.training.task.counted", with_wrong_gradient)
     message = diverge(small())
     assert "; step 5 (epoch 1, batch 1): the gradient of net.head.bias is NaN or infinite; " in message
-    assert "lower optimizer.lr or set trainer.gradient_clip_val with fork=, or leave such batches out" in message
+    assert "what to try: lower optimizer.lr, or set trainer.gradient_clip_val, with fork=RUN; or: leave such" in message
     message = diverge(small("trainer.accumulate_grad_batches=4", RARE))
     assert "; step 1 (epoch 1, batch 1): the gradient of net.head.bias is NaN or infinite; " in message
 
@@ -270,9 +273,9 @@ def test_a_parameter_that_a_step_made_infinite_is_found(small):
     cfg = small("optimizer=sgd", "optimizer.lr=1e30", "optimizer.weight_decay=1e30")
     assert diverge(cfg) == (
         "net.hidden.1.weight: is NaN or infinite; step 0 (epoch 0, batch 0): after the step, the parameter "
-        "net.hidden.1.weight is NaN or infinite; there is no checkpoint before it; lower optimizer.lr or set "
-        "trainer.gradient_clip_val, or leave such batches out with on_nan=rollback; debug=anomaly names the line "
-        "of code, if the NaN begins in the backward pass"
+        "net.hidden.1.weight is NaN or infinite; there is no checkpoint before it; what to try: lower "
+        "optimizer.lr, or set trainer.gradient_clip_val; or: leave such batches out with on_nan=rollback; "
+        "or: debug=anomaly names the line of code, if the NaN begins in the backward pass"
     )
     assert saved_steps(cfg) == []
 
@@ -297,7 +300,7 @@ def test_a_nan_in_validation_alone_is_found(small, batches):
     message = diverge(cfg)
     assert message == (
         "val/loss: is NaN or infinite; step 1 (epoch 0): in validation, batch 0, the input is NaN or infinite; "
-        "the checkpoints before it are kept; mend the data"
+        "the checkpoints before it are kept; what to try: mend the data"
     )
     assert saved_steps(cfg) == [1]
     assert batches.seen == [[0, 0], [0, 1], [0, 1]]  # no rollback can help
@@ -470,7 +473,7 @@ def test_rollbacks_end_after_so_many_times(small, batches):
     cfg = small(ROLLBACK, "rollback.times=2")
     message = diverge(cfg)
     assert "; step 4 (epoch 1, batch 0): the input is NaN or infinite; the checkpoints before it are kept; " in message
-    assert message.endswith("; 2 rollbacks did not help; mend the data")
+    assert message.endswith("; 2 rollbacks did not help; what to try: mend the data")
     assert record_of(cfg)["rollbacks"] == [[0, 1], [0, 2]]
     assert saved_steps(cfg) == [2, 3, 4]
 

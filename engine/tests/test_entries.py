@@ -44,7 +44,7 @@ def test_a_run_from_any_folder_into_a_path_with_spaces_and_umlauts(tmp_path):
     assert folder.parent.name == "mlp"
     assert f"run folder: {folder}" in done.stdout
     assert "accuracy" in done.stdout
-    assert "epoch 0/0" in (folder / "train.log").read_text()
+    assert "epoch 0" in (folder / "train.log").read_text()
     assert "warn" not in done.stderr.lower(), done.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"größe zwei"}, "nothing else is created"
     again = Fork(tmp_path, "evaluate.py", f"run='{folder}'").result()
@@ -73,6 +73,9 @@ def test_a_sweep_runs_each_job_in_its_folder_and_survives_a_failing_one(tmp_path
             rf"error: job {number}: model.channels: .*at least one.*; with model.channels=\[\] .*", line
         ), line
     assert secret not in done.stderr
+    assert done.stderr.count("best: val/loss") == 4, "a job is a line or two"
+    assert "trainable" not in done.stdout + done.stderr
+    assert "trainable" in (failed.parents[1] / "0" / "train.log").read_text()
     header, *rows, counts = done.stdout.splitlines()[-8:]
     assert header.split() == ["trial", "val/loss", "channels", "token"]
     assert [row.split()[0] for row in rows[4:]] == ["2", "3"], "those without a number come last"

@@ -44,10 +44,11 @@ def test_evaluation_averages_the_views_of_the_run_unless_it_is_given_others(trai
     assert on_val["flip"]["val/loss"] != run.metrics["val/loss"]
 
 
-def test_it_writes_metrics_and_two_pictures_beside_the_run(finished):
+def test_it_writes_metrics_and_two_pictures_beside_the_run_and_names_them(finished, capsys):
     run = finished
     found = evaluate_run(f"run={run.folder}")
     folder = run.folder / "evaluation" / "test"
+    assert capsys.readouterr().out.endswith(f"evaluation: {folder}\n  confusion_matrix.png\n  mistakes.png\n")
     report = json.loads((folder / "metrics.json").read_text())
     assert found.items() <= report.items()
     assert len(report["classes"]) == 10

@@ -265,7 +265,7 @@ def test_a_folder_of_the_first_version_is_read_as_before(tmp_path):
     told = json.loads((folder / "model.json").read_text())
     assert told["format_version"] == 3
     processor = {name: told["processor"][name] for name in model_folder.OF_IMAGES}
-    assert told.pop("processor")["decoding"] == 3
+    assert told.pop("processor")["decoding"] == 4
     (folder / "model.json").write_text(json.dumps({**told, **processor, "format_version": 1}))
     described, run = open_model(folder, threads=1)
     assert described.processor == {"kind": "image", **processor}

@@ -98,7 +98,9 @@ def test_a_program_is_opened_with_trust_alone_and_never_out_of_a_run(tmp_path):
     for source in (Source(None, None, folder), Source(tmp_path / "run", None, None, trust=True)):
         with pytest.raises(CheckpointError, match=r"whose model\.pt2 is a program, which may do anything when it is "):
             source.open(threads=1)
-    with pytest.raises(CheckpointError, match=r"allowed: the formats onnx and int8; if you know .* trust=true"):
+    with pytest.raises(
+        CheckpointError, match=r"allowed: the formats onnx, int8, safetensors; if you know .* trust=true"
+    ):
         open_model(folder)
     model = Source(None, None, folder, trust=True).open(threads=1)
     warm(model, 4)

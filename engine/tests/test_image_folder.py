@@ -9,7 +9,7 @@ from PIL import Image
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import ConfigError, DataError
-from kindling.images import image_folder
+from kindling.images import image_files
 from kindling.images.folder import class_names
 from kindling.images.image_folder import ImageFolder
 from kindling.images.images import ImageFiles, ImageTensors
@@ -71,7 +71,7 @@ def test_images_in_memory_and_decoded_by_workers_are_the_same_bits(make_tree):
 def test_auto_decides_by_size(make_tree, monkeypatch):
     root = make_tree()
     assert isinstance(folder_of(root).splits.train, ImageTensors)
-    monkeypatch.setattr(image_folder, "IN_MEMORY_LIMIT", 100)
+    monkeypatch.setattr(image_files, "IN_MEMORY_LIMIT", 100)
     assert isinstance(folder_of(root).splits.train, ImageFiles)
 
 
@@ -86,7 +86,7 @@ def test_decoded_pixels_are_cached_until_a_file_changes(make_tree, monkeypatch):
     root = make_tree()
     before = folder_of(root).splits.train.images
     with monkeypatch.context() as patch:
-        patch.setattr(image_folder, "decode_all", lambda files: pytest.fail("decoded again"))
+        patch.setattr(image_files, "decode_all", lambda files: pytest.fail("decoded again"))
         assert torch.equal(folder_of(root).splits.train.images, before)
     for file in (root / "a").iterdir():
         Image.new("RGB", (12, 12), "red").save(file)

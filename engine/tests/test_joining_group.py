@@ -1,17 +1,22 @@
 """Processes that come together: what names their run, who may start them, and a wait for the others that can end."""
 
 import os
+import queue
 import signal
+import subprocess
 import threading
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch.distributed
+from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
 
-from kindling.errors import ConfigError, Interrupted
+from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.lightning_internals.group import made_within_hearing
-from kindling.process import ranks, signals
+from kindling.process import ranks, signals, silence
 from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher
 
 
@@ -73,7 +78,7 @@ def test_a_process_that_waits_for_its_group_hears_a_signal(monkeypatch):
     monkeypatch.setattr(torch.distributed, "init_process_group", lambda: never.wait(20))
     threading.Timer(0.1, signal.raise_signal, [signal.SIGTERM]).start()
     started = time.monotonic()
-    with pytest.raises(Interrupted, match="SIGTERM"), signals.deferred(object()), made_within_hearing():
+    with pytest.raises(Interrupted, match="SIGTERM"), signals.deferred(object()), made_within_hearing(lambda: None):
         torch.distributed.init_process_group()
     assert time.monotonic() - started < 5
     never.set()
@@ -87,9 +92,62 @@ def test_a_group_is_made_as_torch_makes_it(monkeypatch):
 
     made: list[tuple[str, int]] = []
     monkeypatch.setattr(torch.distributed, "init_process_group", make)
-    with made_within_hearing():
+    with made_within_hearing(lambda: None):
         torch.distributed.init_process_group("gloo", rank=0)
         with pytest.raises(ValueError, match="no such rank"):
             torch.distributed.init_process_group("gloo", rank=1)
     assert made == [("gloo", 0), ("gloo", 1)]
     assert torch.distributed.init_process_group is make
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The store in which processes show signs; this one is its host."""
+    host = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(host.port))
+    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
+    monkeypatch.setattr(silence, "GRACE_S", 0.01)
+    return PrefixStore("silence-0", host)
+
+
+def sign_of(pid: int) -> str:
+    return f"0 {pid} {silence._place()} here"
+
+
+def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store):
+    with subprocess.Popen(["sleep", "20"]) as process:
+        store.set("1", sign_of(process.pid))
+        said: queue.Queue[str] = queue.Queue()
+        watch = silence.Watch(0, 2, 0.1, said.put)
+        watch.start()
+        words = said.get(timeout=5)
+        assert process.wait(5) == -signal.SIGKILL
+    place = f"rank 1 (process {process.pid} on here) has shown no sign of life for 0.1 s"
+    assert words == watch.found
+    assert words.startswith(f"trainer.devices: {place}; ")
+
+
+def test_processes_that_show_signs_or_say_that_they_end_are_not_silent(store):
+    said: list[str] = []
+    first, second = (silence.Watch(rank, 3, 0.2, said.append) for rank in (0, 1))
+    store.set("2", silence.ENDED)
+    first.start()
+    second.start()
+    time.sleep(0.05)
+    second.end()
+    time.sleep(0.17)
+    assert (first.found, said, store.get("1").decode()) == (None, [], silence.ENDED)
+    first.end()
+
+
+@pytest.mark.parametrize(("sign", "said"), [(None, "has shown no sign of life"), (silence.ENDED, "has ended before")])
+def test_a_process_that_never_comes_is_named_by_those_that_wait_for_it(store, monkeypatch, sign, said):
+    never = threading.Event()
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: never.wait(20))
+    if sign:
+        store.set("1", sign)
+    watch = partial(silence.begin, 0, 2, 0.1, print)
+    with pytest.raises(KindlingError, match=f"rank 1 {said}"), silence.ended(), made_within_hearing(watch):
+        torch.distributed.init_process_group()
+    never.set()

@@ -1,6 +1,7 @@
 """Each private part of Lightning that the engine leans on still is what it was."""
 
 import logging
+import os
 import pickle
 import re
 import warnings
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -23,6 +25,7 @@ from torchmetrics import MeanMetric
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.errors import DivergedError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
+from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
@@ -580,3 +583,32 @@ def test_the_logger_connector_has_what_is_timed():
     assert all(
         callable(getattr(connector, name)) for name in ("log_metrics", "update_train_step_metrics", "on_batch_end")
     )
+
+
+def test_callbacks_of_other_packages_are_looked_for_once_and_made_for_each_trainer(monkeypatch):
+    made, looked = [], []
+
+    def found(**group):
+        looked.append(group)
+        return [SimpleNamespace(name="theirs", load=lambda: lambda: made.append(Callback()) or made[-1:])]
+
+    monkeypatch.setattr(registry, "entry_points", found)
+    find_out_once()
+
+    trainers: list[Any] = [Trainer(**SILENT) for _ in range(2)]
+
+    # The name of the group too is Lightning's.
+    assert looked == [{"group": CALLBACKS}]
+    assert [made[place] in trainer.callbacks for place, trainer in enumerate(trainers)] == [True, True]
+    assert made[0] is not made[1]
+
+
+@pytest.mark.parametrize("ends_by_itself", [True, False])
+def test_a_process_whose_launched_ones_are_gone_may_end_by_itself(monkeypatch, ends_by_itself):
+    monkeypatch.setattr(launched, "GRACE_S", 0.05)
+    monkeypatch.setattr(launched, "LOOK_S", 0.01)
+    gave_up: list[bool] = []
+    with launched.observed(lambda: gave_up.append(True)):
+        observer = launched._ChildProcessObserver(os.getpid(), [] if ends_by_itself else [None])  # pyright: ignore
+        observer._terminate_all()
+    assert gave_up == [True] * (not ends_by_itself)

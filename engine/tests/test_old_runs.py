@@ -34,6 +34,8 @@ FINISHED = ("finished", "format_1")
 TARGETS = (OLD / "targets.txt").read_text().split()
 # What validation and tests of such a run log, in a run of today.
 MINIMISED = "task.criterion.version=1"
+# When they log the learning rate.
+BY_EPOCH = "callbacks.learning_rate.logging_interval=epoch"
 # Models and data sets of the project, of which bench/ has its own.
 OF_THE_PROJECT = tuple(
     f"kindling.{each}." for each in ("models", "data.mnist_5k", "data.torchvision_sets", "callbacks.whitening")
@@ -66,7 +68,7 @@ def again(tmp_path):
     def run(name: str, *more: str) -> tuple[Path, dict[str, float]]:
         _, *arguments = map(today, shlex.split(record(OLD / name)["command"]))
         places = [f"paths.logs={tmp_path}/logs"]
-        if name == "format_4":
+        if name in ("format_4", "format_7"):
             places += [f"data.root={tmp_path}/odd", f"data.cache_dir={tmp_path}/cache"]
         given = {each.partition("=")[0]: each for each in [*arguments, *places, *more]}
         cfg = compose(list(given.values()))
@@ -147,7 +149,7 @@ def test_an_old_run_goes_on_to_the_end_of_a_run_that_was_never_stopped(old, agai
     stopped = old(name)
     before = contents_of(stopped)
     folder, metrics = again(name, f"{key}={stopped}")
-    whole, expected = again(name, MINIMISED)
+    whole, expected = again(name, MINIMISED, BY_EPOCH)
     assert (folder == stopped) == (key == "resume")
     assert (contents_of(stopped) == before) == (key == "fork")
     assert record(folder)["status"] == "finished"
@@ -177,7 +179,7 @@ def test_an_old_run_forks_as_one_of_today(old, again):
     finished = old("finished")
     before = contents_of(finished)
     folder, metrics = again("finished", longer, f"fork={finished}")
-    today, expected = again("finished", longer, f"fork={again('finished', MINIMISED)[0]}")
+    today, expected = again("finished", longer, f"fork={again('finished', MINIMISED, BY_EPOCH)[0]}", BY_EPOCH)
     assert len(rows_of(folder)) > len(rows_of(finished))
     assert metrics == pytest.approx(expected, **CLOSE)
     same_run(folder, today)
@@ -242,12 +244,18 @@ def test_an_old_run_is_exported_and_served_as_it_predicts(old, name, tmp_path):
 
 
 @pytest.fixture
-def odd(tmp_path) -> str:
+def plain_odd(tmp_path) -> str:
+    """The images of format_7, as an override."""
+    return f"data.root={odd_images.write(tmp_path / 'odd')}"
+
+
+@pytest.fixture
+def odd(tmp_path, plain_odd) -> str:
     """The images of format_4, as an override."""
-    root = odd_images.write(tmp_path / "odd")
+    root = tmp_path / "odd"
     # Which runs of before do not list.
     shutil.copy(sorted((root / "a").iterdir())[0], root / "a" / "later_integers.jfif")
-    return f"data.root={root}"
+    return plain_odd
 
 
 def test_a_run_of_before_decodes_its_images_as_ever(old, odd, tmp_path):
@@ -265,16 +273,30 @@ def test_a_run_of_before_decodes_its_images_as_ever(old, odd, tmp_path):
             assert not np.array_equal(Decoding(8, 1).file(file), expected)
 
 
+def test_a_run_of_before_keeps_the_square_of_its_images(old, plain_odd, tmp_path):
+    folder = old("format_7")
+    metrics = record(folder)["metrics"]
+    found = evaluated(f"run={folder}", plain_odd)
+    assert found["test/loss"] == pytest.approx(metrics["test/loss"], **CLOSE)
+    predictor = kindling.load(folder, device="cpu")
+    for file in sorted((tmp_path / "odd" / "a").iterdir()):
+        expected = Decoding(8, 3, white=4095, version=3).file(file)
+        assert np.array_equal(predictor.pixels(file), expected)
+
+
 @pytest.mark.parametrize("key", some(["resume", "fork"], "resume"))
-def test_a_run_of_before_goes_on_with_its_decoding(old, odd, again, key):
+@pytest.mark.parametrize(("name", "version"), some([("format_4", 1), ("format_7", 3)], ("format_7", 3)))
+def test_a_run_of_before_goes_on_with_its_decoding(old, again, key, name, version, request):
+    request.getfixturevalue("odd" if version == 1 else "plain_odd")
     longer = "trainer.max_epochs=4"
-    stopped = old("format_4")
-    folder, _ = again("format_4", longer, f"{key}={stopped}")
-    whole, _ = again("format_4", longer, "data.decoding=1", MINIMISED)
-    assert saved_config(folder)["data"]["decoding"] == 1
+    stopped = old(name)
+    folder, _ = again(name, longer, f"{key}={stopped}")
+    minimised = [MINIMISED] if version == 1 else []
+    whole, _ = again(name, longer, f"data.decoding={version}", BY_EPOCH, *minimised)
+    assert saved_config(folder)["data"]["decoding"] == version
     same_run(folder, whole)
-    with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=3 \(it has 1\)"):
-        again("format_4", longer, "data.decoding=3", f"{key}={stopped}")
+    with pytest.raises(ConfigError, match=rf"{key}: given the settings data.decoding=4 \(it has {version}\)"):
+        again(name, longer, "data.decoding=4", f"{key}={stopped}")
 
 
 @pytest.mark.needs("trackers")

@@ -3,12 +3,14 @@
 import errno
 import json
 import logging
+import re
 
 import pytest
 from hydra.errors import ConfigCompositionException
 from omegaconf.errors import InterpolationResolutionError
 
 from kindling.cli import outcome
+from kindling.config.composition import print_help
 from kindling.errors import ConfigError, DataError, Interrupted, InUseError, counted, one_to
 from kindling.process import ranks, signals
 
@@ -116,9 +118,12 @@ def test_slurm_starts_the_job_again_after_its_warning_alone(monkeypatch):
     assert asked == [True]
 
 
-def test_a_launched_process_leaves_the_report_of_a_signal_to_the_first_one(monkeypatch, capsys):
-    monkeypatch.setenv(ranks.FIRST_PID, "1")
-    monkeypatch.setenv("LOCAL_RANK", "1")
+@pytest.mark.parametrize(
+    "environment", [{ranks.FIRST_PID: "1", "LOCAL_RANK": "1"}, {"SLURM_STEP_ID": "0", "SLURM_PROCID": "1"}]
+)
+def test_a_further_process_leaves_the_report_of_a_signal_to_the_first_one(monkeypatch, capsys, environment):
+    for pair in environment.items():
+        monkeypatch.setenv(*pair)
     assert outcome.conclude(Interrupted("SIGTERM"), full_trace=False) == 0
     assert capsys.readouterr().err == ""
 
@@ -127,3 +132,21 @@ def test_a_number_and_its_noun_agree():
     assert [counted(number, "batch") for number in (0, 1, 2)] == ["0 batches", "1 batch", "2 batches"]
     assert [counted(number, "epoch") for number in (1, 1.5)] == ["1 epoch", "1.5 epochs"]
     assert [one_to(number) for number in (1, 8)] == ["1", "1 to 8"]
+
+
+def test_a_traceback_on_a_terminal_has_the_calls_of_ones_own_code_alone():
+    class Mine:
+        def compose(self, lines):
+            raise RuntimeError("mine")
+
+    with pytest.raises(RuntimeError) as caught:
+        print_help(Mine(), {}, [], resolve=False)
+    text = outcome._without_libraries(caught.value)
+    assert re.findall(r"^  File .*, in (\w+)$", text, re.MULTILINE) == [
+        "test_a_traceback_on_a_terminal_has_the_calls_of_ones_own_code_alone",
+        "compose",
+    ]
+    assert text.splitlines()[-2:] == [
+        "RuntimeError: mine",
+        "the calls of libraries and of the engine are left out; train.log has them",
+    ]

@@ -10,7 +10,7 @@ from torch.nn.functional import one_hot
 from kindling.data.class_report import MAX_SHOWN, per_class, table_of
 from kindling.data.confusion import MAX_NAMED_CLASSES, plot_confusion_matrix, shortened
 from kindling.images.images import ImageTensors
-from kindling.images.plots import plot_mistakes, plot_rates
+from kindling.images.plots import fitted, plot_mistakes, plot_rates
 
 LABELS = torch.tensor([0] * 100 + [1] * 50 + [2] * 4)
 PREDICTED = torch.tensor([0] * 99 + [1] + [1] * 48 + [0] * 2 + [2] * 2 + [0] * 2)
@@ -84,7 +84,7 @@ def test_mistakes_of_a_folder_are_shown_with_the_names_of_their_files(monkeypatc
     labels = torch.tensor([0, 0])
     files = ImageTensors(torch.zeros(2, 4, 4, 1, dtype=torch.uint8), labels, paths)
     plot_mistakes(files, torch.tensor([[0.0, 2.0], [0.0, 1.0]]), labels, ["cat", "dog"])
-    assert shown == ["cat → dog  0.88\n1.png", "cat → dog  0.73\n$a_photo_take…_of_a_cat.jpeg"]
+    assert shown == ["cat → dog  0.88\n1.png", "cat → dog  0.73\n$a_photo_tak…of_a_cat.jpeg"]
 
 
 @pytest.mark.needs("debug")
@@ -100,3 +100,15 @@ def test_a_range_test_draws_a_smooth_curve_over_the_raw_one(tmp_path, monkeypatc
     assert raw.get_ydata().tolist() == losses
     assert np.abs(np.diff(smooth.get_ydata())).max() < 0.02 < np.abs(np.diff(raw.get_ydata())).max()
     assert given.get_label() == "given: 0.01"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        (("cat", "aeroplane"), ("cat", "aeroplane")),
+        (("cat", "a name of class 12"), ("cat", "a name…lass 12")),
+        (("a name of class 1", "a name of class 2"), ("a n…ss 1", "a n…ss 2")),
+    ],
+)
+def test_two_names_fit_above_an_image_with_their_ends(given, shown):
+    assert fitted(*given) == shown

@@ -5,6 +5,7 @@ import os
 import pytest
 
 from kindling.process import ranks, surroundings
+from kindling.process.cores import sleep_while_idle
 from kindling.run_folders import lock
 from kindling.run_folders.record import RunRecord
 from kindling.training.failures import lost_process
@@ -146,3 +147,13 @@ def test_what_is_no_number_of_threads_is_left_out_and_said(given, text, left):
     assert os.environ.get("OMP_NUM_THREADS", "") == left
     assert bool(lines) == (not left)
     assert all(line.endswith("left out, as it is no number of threads; all cores are used") for line in lines)
+
+
+@pytest.mark.parametrize(
+    "given", [{"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": "7"}, {"GOMP_SPINCOUNT": "1000"}, {}]
+)
+def test_threads_of_a_sweep_wait_asleep_unless_the_environment_says_how(monkeypatch, given):
+    environment = dict(given)
+    monkeypatch.setattr("os.environ", environment)
+    sleep_while_idle()
+    assert environment == (given or {"GOMP_SPINCOUNT": "1000"})

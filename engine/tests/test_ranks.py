@@ -24,7 +24,7 @@ from kindling.errors import ConfigError
 from kindling.run_folders import lifecycle
 from kindling.testing.commands import Fork
 from kindling.training.task import Task
-from test_processes import SMALL, Run, start, until  # noqa: F401  a fixture
+from test_processes import SMALL, Run, files, start, until  # noqa: F401  fixtures
 
 OLD = Path(__file__).parent / "old_runs"
 pytestmark = pytest.mark.slow
@@ -94,11 +94,12 @@ def gone_on(
     settings: list[str],
     trainers: tuple[str, str],
     step: int,
+    then: tuple[str, ...] = (),
 ) -> str:
-    """What a run says that was ended as a step began, and has gone on with another trainer."""
+    """What a run says that was ended as a step began, and has gone on with another trainer, or other settings."""
     stopped = start(*settings, f"trainer={trainers[0]}", f"hydra.run.dir={folder}", before=stopped_at(step))
     assert stopped.code() == 143, stopped.words
-    resumed = start(*settings, f"trainer={trainers[1]}", f"resume={folder}")
+    resumed = start(*settings, f"trainer={trainers[1]}", f"resume={folder}", *then)
     assert resumed.code() == 0, resumed.words
     return resumed.words
 
@@ -122,6 +123,19 @@ def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_
     assert f"resume: {given}, with the same batches in the same order" in words
     assert furthest(whole, folder) < CLOSE
     refuse_other_rows(whole, folder)
+
+
+@pytest.mark.parametrize("then", ["data.num_workers=0", "trainer.strategy=ddp_find_unused_parameters_true"])
+def test_a_run_goes_on_with_other_workers_or_another_strategy_to_the_same_bits(start, tmp_path, files, then):  # noqa: F811
+    own = [each for each in EVEN if not each.startswith(("data=", "data.num"))]
+    settings = [*own, *files, "trainer.max_epochs=3", "callbacks.resume_checkpoint.every_n_steps=4"]
+    whole = trained(start, tmp_path / "logs" / "whole", *settings, "trainer=ddp_cpu")
+    folder = tmp_path / "logs" / "other"
+    words = gone_on(start, folder, settings, ("ddp_cpu", "ddp_cpu"), step=13, then=(then,))
+    assert "goes on at epoch" in words
+    assert ("trainer.strategy" in words) == then.startswith("trainer")
+    assert furthest(whole, folder) == 0
+    assert (folder / "metrics.csv").read_bytes() == (whole / "metrics.csv").read_bytes()
 
 
 WITHOUT_NET = [each for each in EVEN if not each.startswith("model")]

@@ -7,6 +7,7 @@ import pytest
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
+from kindling.run_folders.curves import read_curves
 from kindling.testing.runs import Run, rows_of
 from kindling.training import fit
 from kindling.training.results import stopped_early
@@ -39,7 +40,7 @@ def test_an_early_end_is_said_with_what_was_watched_and_the_best_epoch(train_run
     assert stopped_early(spawned) == record["stopped_early"], "a process that only spawned others knows it too"
 
 
-def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone(train_run, caplog):
+def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone_and_logs_the_rate_of_each_step(train_run, caplog):
     caplog.set_level("INFO")
     run = train_run("trainer.max_epochs=1")
     record = record_of(run)
@@ -48,6 +49,9 @@ def test_a_run_that_trains_to_its_end_says_its_best_epoch_alone(train_run, caplo
     assert (record["device"][:3], record["precision"]) == ("cpu", "32-true")
     assert record_of(run)["best"]["epoch"] == 0
     assert "stopped early" not in caplog.text
+    curves = read_curves(run.folder)
+    rates = {step for name, points in curves.items() if name.startswith("lr-") for step, _ in points}
+    assert rates == {step for step, _ in curves["train/loss_step"]}, "the default schedule goes by step"
 
 
 def test_an_early_end_that_a_callback_of_ones_own_asks_for_is_said(train_run, monkeypatch):

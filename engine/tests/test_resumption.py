@@ -13,6 +13,7 @@ import torch
 
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.cli.entry import compose
+from kindling.config.crops import crops_differ
 from kindling.config.renames import FORMAT
 from kindling.errors import CheckpointError, ConfigError, DataError, Interrupted
 from kindling.run_folders import resumption
@@ -638,3 +639,22 @@ def test_resume_alone_is_answered_with_the_command_of_the_run(tmp_path, said, wo
         if words
         else ("; allowed: those that the run was started with; repeat its command; fork= branches off")
     ) in str(caught.value)
+
+
+def test_random_crops_go_on_from_what_they_were_cut_from():
+    crop = {"_target_": "torchvision.transforms.v2.RandomResizedCrop"}
+    several = {"_target_": "torchvision.transforms.v2.Compose", "transforms": [crop, {"_target_": "x"}]}
+
+    def config(cache, transform=crop, decoding=4, **more) -> dict:
+        return {"paths": {}, "data": {"cache": cache, "transform": transform, "decoding": decoding, **more}}
+
+    with pytest.raises(
+        ConfigError, match=r"resume: given the settings data.cache=none \(it has auto\); allowed: those"
+    ):
+        refuse_changes(config("auto"), config("none"))
+    assert crops_differ(config("disk", several), config("auto", several))
+    assert crops_differ(config("memory"), config("auto", in_memory=False))
+    refuse_changes(config("disk"), config("memory"))
+    refuse_changes(config("memory"), config("auto", in_memory=True))
+    refuse_changes(config("auto", None), config("none", None))
+    refuse_changes(config("auto", decoding=3), config("none", decoding=3))

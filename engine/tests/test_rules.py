@@ -589,3 +589,14 @@ def test_lightnings_own_checkpoint_does_not_keep_weights_under_a_score_of_others
     assert told(rule, callbacks={"mine": node | {"monitor": None}}) == ""
     one_name = {"_target_": node["_target_"], "filename": "best", "save_top_k": 3, "enable_version_counter": False}
     assert "callbacks.mine.save_top_k: given 3 files of one name, best" in told(rule, callbacks={"mine": one_name})
+
+
+def test_a_crop_fits_the_picture_that_it_is_cut_from():
+    rule = data_rules.the_crop_fits_the_picture
+    assert told(rule, data__image_size=16, data__crop=24, data__resize=20).startswith(
+        "data.resize: given 20; allowed: 24 or more, the side that is cut from it"
+    )
+    assert (
+        told(rule, data__crop=24, data__decoding=3) == "data.crop: given 24 with data.decoding=3; allowed: none, or 4"
+    )
+    assert not told(rule, data__image_size=16, data__crop=None, data__resize=16, data__decoding=4)

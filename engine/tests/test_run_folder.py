@@ -8,8 +8,10 @@ from contextlib import suppress
 
 import pytest
 import yaml
+from omegaconf import OmegaConf
 
 from kindling.config import project
+from kindling.config.plain import as_yaml
 from kindling.errors import ConfigError, Interrupted
 from kindling.files.whole_file import overwrite
 from kindling.loggers.csv import MetricsCSV
@@ -139,6 +141,19 @@ def test_metrics_csv_continues_where_a_resumed_run_goes_on(tmp_path):
         "1,0,0.5,",
         "2,1,9.0,1.0",
     ]
+
+
+def test_a_config_is_written_as_omegaconf_writes_it():
+    config = {
+        "text": ["1e3", "on", "a: b", "", "null", "ü", "two\nlines"],
+        "none": None,
+        "empty": [{}, []],
+        "real": 1e-5,
+    }
+    assert as_yaml(config) == OmegaConf.to_yaml(OmegaConf.create(config))
+    # A name of a file that is no UTF-8.
+    config["text"].append("\udcff")
+    assert as_yaml(config) == OmegaConf.to_yaml(OmegaConf.create(config))
 
 
 def test_config_yaml_is_plain_yaml(config):

@@ -38,6 +38,7 @@ def test_no_shipped_file_is_marked(faults, file):
         ("config", {"trainer": {"max_epoch": 3}}, "max_epoch"),
         ("config", {"trainer": {"max_epochs": "many"}}, "many"),
         ("config", {"defaults": [{"override /model": "cnnn"}]}, "cnnn"),
+        ("config", {"data": {"transform": {}, "agument": {}}}, "agument"),
         ("config", {"seed": -1}, "-1"),
         ("data", {"_target_": "bench.data.patterns.Patterns", "batch_size": 0}, "0"),
         ("model", {"_target_": "bench.models.cnn.CNN", "channels": 16}, "16"),

@@ -10,9 +10,8 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from kindling.config.check.tree import Fault
 from kindling.config.processes import PER_PROCESS, batch_in_words, is_shared_out, processes_of
-from kindling.config.renames import FORMAT
 from kindling.config.rules.data_rules import processes_share_the_batch
-from kindling.config.upgrade import upgrade
+from kindling.config.upgrade import FORMAT_OF_SHARED_BATCHES, upgrade
 from kindling.data.loader import OrderedLoader
 from kindling.data.plain import PlainData
 from kindling.errors import ConfigError
@@ -124,8 +123,8 @@ def test_any_number_of_processes_trains_on_the_same_batches(processes, monkeypat
 @pytest.mark.parametrize(("was", "marked"), [({}, False), ({"devices": 2}, True), ({"num_nodes": 2}, True)])
 def test_an_older_run_of_several_processes_is_known_to_have_a_batch_for_each(was, marked):
     old = config_of(**was)
-    assert upgrade(old, FORMAT - 1) == old | ({PER_PROCESS: True} if marked else {})
-    assert upgrade(old, FORMAT) == old
+    assert upgrade(old, FORMAT_OF_SHARED_BATCHES - 1) == old | ({PER_PROCESS: True} if marked else {})
+    assert upgrade(old, FORMAT_OF_SHARED_BATCHES) == old
 
 
 def test_layers_that_look_at_more_than_one_example_or_draw_are_named():

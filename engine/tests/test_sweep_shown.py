@@ -13,8 +13,8 @@ from rich.console import Console
 from bench_root import PROJECT
 from kindling import runs
 from kindling.run_folders.lock import RunLock
-from kindling.run_folders.trials import read_sweep, read_trials
-from kindling.sweeps import ending, table
+from kindling.run_folders.trials import Trial, read_sweep, read_trials
+from kindling.sweeps import ending, table, words
 
 SPACE = {
     "optimizer.lr": "tag(log,interval(1e-4,1e-1))",
@@ -22,6 +22,13 @@ SPACE = {
     "optimizer.momentum": "interval(0.5,0.99) when optimizer=sgd",
     "model.hidden": "[8],[16,8]",
 }
+
+
+def test_the_line_of_a_trial_has_the_first_digits_of_drawn_numbers(tmp_path):
+    given = ["optimizer.lr=0.08311303692128176", "model.dropout=0.25", "data.root=v1.2345678"]
+    trial = Trial(tmp_path / "1", {}, given, {"state": "failed", "reason": "killed\nby 9"})
+    line = words.line(trial, [trial], {"monitor": "val/loss", "better": "min"}, 12)
+    assert line == "trial 1: optimizer.lr=0.08311 model.dropout=0.25 data.root=v1.2345678: failed, killed; 12 s left"
 
 
 def write_sweep(folder: Path, trials: list[tuple[dict[str, Any], str, Any]], **more: Any) -> Path:
@@ -85,6 +92,31 @@ def test_a_table_has_the_best_first_then_those_without_a_number_and_why(capsys, 
     ]
     assert lines[9] == "failed: trials 1, 5: OutOfMemoryError: no memory"
     assert lines[10].startswith("best: trial 3, val/loss 0.3: optimizer.lr=0.001 optimizer=sgd")
+
+
+def test_a_line_of_a_trial_has_short_numbers_and_the_best_has_exact_ones(tmp_path):
+    trials = read_trials(write_sweep(tmp_path / "s", some()))
+    settings = {"monitor": "val/loss", "better": "min"}
+    said = "optimizer.lr=0.01235 optimizer=adamw model.hidden=[16,8]: val/loss 0.4; best 0.3, trial 3; 9 s left"
+    assert words.line(trials[0], trials, settings, 9) == f"trial 0: {said}"
+    assert words.chosen(trials[0]).startswith("optimizer.lr=0.0123456789 ")
+
+
+def test_what_cannot_be_read_of_a_trial_is_said_and_the_others_are_shown(capsys, tmp_path):
+    folder = write_sweep(tmp_path / "s", some())
+    (folder / "0" / "run.json").write_text('{"status": "finished", "best": [0.1]}')
+    (folder / "2" / "run.json").write_bytes(b"\xff\xfe{")
+    (folder / "7" / "run.json").write_text(
+        f'{{"status": "finished", "best": {{"monitor": {{}}, "score": 1{"0" * 400}}}}}'
+    )
+    (folder / "4" / "trial.json").write_text('{"params": ')
+    code, lines, _ = shown(capsys, folder)
+    states = {line.split()[0]: line.split()[-1] for line in lines[2:8]}
+    assert code == 0
+    assert lines[1].split()[:2] == ["3", "0.3"]
+    assert [states[trial] for trial in "0267"] == ["unreadable", "unreadable", "begun", "number"]
+    assert "left out: trial 4, whose trial.json cannot be read" in lines
+    assert runs.main(str(PROJECT / "runs.py"), ["ls", str(folder)]) == 0
 
 
 @pytest.mark.parametrize("columns", [80, 120])

@@ -5,9 +5,11 @@ from itertools import product
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from kindling.config import project
 from kindling.config.check.command_line import Check
+from kindling.config.check.space import of_processes
 from kindling.config.composition import Composer
 from kindling.config.params import space_of as settled
 from kindling.config.space import Grid, param_of, plain
@@ -321,3 +323,21 @@ def test_a_recipe_that_gives_a_sweep_no_settings_is_refused(tmp_path, written, s
     with Composer("train", further=str(tmp_path)) as composer:
         assert [str(each)[: len(said)] for each in Check(composer, sweep=True).run(given)] == [said]
         assert "params" in written or [str(each)[: len(said)] for each in Check(composer).run(given)] == [said]
+
+
+def test_jobs_whose_processes_would_each_run_the_whole_sweep_are_refused_before_the_first(monkeypatch):
+    def said(sweep: str | None, **trainer: Any) -> list[str]:
+        config = {
+            "trainer": {"devices": 1, "num_nodes": 1, **trainer},
+            "hydra": {"runtime": {"choices": {"sweep": sweep}}},
+        }
+        return [str(fault) for fault in of_processes([OmegaConf.create(config)])]
+
+    assert said(None) == said("grid", devices=2) == []
+    expected = (
+        "trainer.devices: given 2 processes in a sweep of Hydra's; allowed: 1, or sweep=grid, which runs each job"
+    )
+    assert [each.startswith(expected) for each in said(None, devices=2)] == [True]
+    assert said("none", devices=2) == said(None, devices=1, num_nodes=2) == said(None, devices=[0, 1]) != []
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert said("grid")[0].startswith("--multirun: given in several processes that torchrun or srun has started; ")

@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Trainer
 from lightning.pytorch.demos.boring_classes import BoringModel
 from omegaconf import OmegaConf
@@ -18,7 +20,7 @@ from omegaconf import OmegaConf
 import kindling.sweeps.pictures
 import kindling.train  # noqa: F401  for the forked sweeps
 from kindling.cli.entry import compose
-from kindling.config import project
+from kindling.config import once, project
 from kindling.config.check.command_line import Check
 from kindling.config.composition import Composer, to_plain
 from kindling.process import group
@@ -439,15 +441,28 @@ def test_a_trial_that_could_not_record_its_end_fails_with_what_it_said(tmp_path)
     assert death(-9, tmp_path).startswith("killed by SIGKILL")
 
 
-def test_what_a_logger_imports_when_it_is_used_is_imported_before_trials_are_forked(config, monkeypatch):
+def test_what_is_imported_when_it_is_used_is_imported_before_trials_are_forked(config, monkeypatch):
     imported: list[str] = []
     monkeypatch.setattr(shared, "import_module", imported.append)
     # The process of the tests goes on.
     monkeypatch.setattr(shared.gc, "freeze", lambda: None)
+    monkeypatch.setattr(registry, "entry_points", registry.entry_points)  # pyright: ignore[reportPrivateImportUsage]
 
     shared.share(config("logger=tensorboard"))
 
-    assert imported == ["torch.utils.tensorboard"]
+    assert imported == ["torch.utils.tensorboard", "tensorboard.plugins.hparams.metadata", *shared.ALWAYS_LATE]
+
+
+def test_what_one_trial_does_to_its_config_is_not_in_that_of_another_with_the_same_settings():
+    with Composer("train"):
+        loader: Any = GlobalHydra.instance().config_loader()
+        sweep = loader.load_configuration("train", overrides=[], run_mode=RunMode.MULTIRUN)
+        # It is composed by the check, and then for the first trial.
+        lines = ["seed=3", "trainer.max_epochs=2"]
+        checked = loader.load_sweep_config(sweep, lines)
+        first = once.compose_last(loader, sweep, lines)
+        first.seed = 4
+        assert once.compose_last(loader, sweep, lines) == checked != first
 
 
 @pytest.mark.parametrize("chosen", ["  - override /sweep: optuna\n", ""])

@@ -14,7 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from omegaconf import OmegaConf
 
 from kindling.config.composition import Composer
-from kindling.config.rules.sweep_rules import gpus_of_trials_are_named
+from kindling.config.rules.sweep_rules import a_trial_is_of_one_machine, gpus_of_trials_are_named
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import gpus, ranks
 from kindling.run_folders.trials import read_trials
@@ -167,6 +167,13 @@ def test_trials_of_two_processes_run_in_a_sweep_and_go_on_after_a_kill(tmp_path)
     assert [len((trial.facts or {})["earlier"]) for trial in trials] == [1, 0]
     left = subprocess.run(["pgrep", "-f", f"paths.logs={tmp_path}"], capture_output=True, text=True).stdout
     assert not left, "no rank outlives its sweep"
+
+
+def test_a_trial_of_several_machines_is_refused():
+    config = {"sweep": {"sampler": "grid"}, "trainer": {"num_nodes": 2}}
+    (said,) = map(str, a_trial_is_of_one_machine(config))
+    assert said.startswith("trainer.num_nodes: given 2 in a sweep; allowed: 1; several machines share the trials")
+    assert not [*a_trial_is_of_one_machine(config | {"sweep": None})]
 
 
 def job(number: int, status: JobStatus, monitor: str) -> JobReturn:

@@ -26,8 +26,10 @@ class KindlingSweeper(Sweeper):
 
 def prepare() -> None:
     """Import once what all trials that are forked from this process need."""
+    from kindling.process.cores import sleep_while_idle
     from kindling.process.start_and_end import importing
 
+    sleep_while_idle()
     with importing():
         import torch
 
@@ -43,8 +45,10 @@ class GridSweeper(BasicSweeper):
         super().validate_batch_is_legal(batch[:MOST_COMPOSED])
 
     def sweep(self, arguments: list[str]) -> Any:
+        from kindling.process.cores import sleep_while_idle
         from kindling.sweeps.grid import naming_launcher, refuse_failed, show_jobs
 
+        sleep_while_idle()
         jobs: list[Any] = []
         launcher: Any = self.launcher
         launch = launcher.launch

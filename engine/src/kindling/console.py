@@ -4,7 +4,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,7 +64,7 @@ def stage_of(metric: str) -> tuple[str, str]:
     return ("val" if found[1].startswith("val") else found[1], found[2]) if found else ("", metric)
 
 
-def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
+def print_results(metrics: dict[str, float], title: str, folder: Path, pictures: Iterable[str] = ()) -> None:
     """A table of metrics by stage, and where to look next: to stdout, and into train.log."""
     rows: dict[str, dict[str, float]] = {}
     for metric, value in metrics.items():
@@ -75,7 +75,9 @@ def print_results(metrics: dict[str, float], title: str, folder: Path) -> None:
     for name, row in rows.items():
         table.add_row(name, *(f"{row[stage]:.4f}" if stage in row else "" for stage in stages))
     text = f"{as_text(table) if stages else ''}{title}: {shown(folder)}"
-    print(text)
+    text += "".join(f"\n  {name}" for name in pictures)
+    if not is_hushed():
+        print(text)
     log_only(text)
 
 
@@ -90,12 +92,13 @@ def width() -> int:
     return min(WIDTH, terminal.columns()) if terminal.is_watched() else WIDTH
 
 
-def plain_table(*columns: str) -> "Table":
+def plain_table(*columns: str, title: str | None = None) -> "Table":
     """A table without lines but the one below its header."""
     from rich import box
     from rich.table import Table
 
-    return Table(*columns, box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    lines = {"box": box.SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
+    return Table(*columns, title=title, title_justify="left", caption_justify="left", **lines)
 
 
 def as_text(table: "Table") -> str:
@@ -114,6 +117,20 @@ def log_only(text: str, level: int = logging.INFO) -> bool:
     for handler in files:
         handler.handle(record)
     return bool(files)
+
+
+def hush() -> None:
+    """Show of a job what is said of the whole of it, warnings and errors; its train.log has all."""
+    for handler in _shown_by():
+        handler.setLevel(logging.WARNING)
+
+
+def is_hushed() -> bool:
+    return any(handler.level == logging.WARNING for handler in _shown_by())
+
+
+def _shown_by() -> list[logging.Handler]:
+    return [each for each in logging.getLogger().handlers if type(each) is logging.StreamHandler]
 
 
 class _Painted(logging.Formatter):

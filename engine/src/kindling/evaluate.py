@@ -91,7 +91,9 @@ def evaluated(path: Path, cfg: DictConfig) -> dict[str, float]:
     said = {"checkpoint": str(path), "data": asdict(measured), "views": views_of(task, measured.stage)}
     with write_whole(folder / "metrics.json") as stream:
         json.dump(without_nan(said | metrics | entries), stream, indent=2, ensure_ascii=False)
-    print_results(metrics, "evaluation", folder)
+    # The page of a server shows the examples.
+    pictures = sorted(file.name for file in folder.glob("*.png") if not file.name.startswith("example_"))
+    print_results(metrics, "evaluation", folder, pictures)
     return metrics
 
 

@@ -20,7 +20,7 @@ from kindling.config.check.command_line import refuse
 from kindling.config.composition import in_sweep, to_plain
 from kindling.config.extras import EXTRAS, optional
 from kindling.config.rules.run_rules import one_checkpoint_is_named
-from kindling.console import as_text, set_up_logging
+from kindling.console import as_text, set_up_logging, shown
 from kindling.data.datamodule import DataModule
 from kindling.data.examples import num_examples, take
 from kindling.errors import ConfigError, DataError, OtherDataError, one_line
@@ -30,8 +30,9 @@ from kindling.files.whole_file import write_whole
 from kindling.files.whole_folder import refuse_others, write_whole_folder
 from kindling.images import decoding
 from kindling.images.processor import ImageProcessor, classifies
-from kindling.inference import model_folder
+from kindling.inference import model_folder, weights_folder
 from kindling.inference.exporting import formats, int8, parity, timing
+from kindling.inference.exporting.card import card
 from kindling.inference.exporting.exported_graph import signature_of
 from kindling.inference.exporting.readme import readme
 from kindling.inference.exporting.refusals import preprocessing_of, refuse_unknown_text
@@ -47,7 +48,7 @@ from kindling.training.task import Task
 
 log = logging.getLogger(__name__)
 PACKAGES = {format: EXTRAS["export"] if file.endswith(".onnx") else () for format, file in FILES.items()}
-NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, "README.md", Path(decoding.__file__).name}
+NAMES = {*FILES.values(), AOT_FILE, DESCRIPTION, weights_folder.CONFIG, "README.md", Path(decoding.__file__).name}
 
 
 def export(cfg: DictConfig) -> dict[str, float]:
@@ -73,7 +74,7 @@ def export(cfg: DictConfig) -> dict[str, float]:
         data = data_if_there(saved[checkpoint.DESCRIPTION], cfg)
         trained = Trained(task, processor, data, preprocessing=preprocessing)
         with write_whole_folder(target, DESCRIPTION, NAMES) as folder:
-            facts = write_model(trained, cfg, folder)
+            facts = write_model(trained, cfg, folder, saved[checkpoint.DESCRIPTION])
             found = prove(trained, cfg, folder)
             facts |= {"parity": found.as_dict(), **(measure(trained, cfg, folder) if cfg.benchmark else {})}
             described = describe(
@@ -85,11 +86,12 @@ def export(cfg: DictConfig) -> dict[str, float]:
             )
             described.write(folder)
             with write_whole(folder / "README.md") as stream:
-                stream.write(readme(described, str(found)))
+                is_card = cfg.format == "safetensors"
+                stream.write(card(trained, described, folder, path) if is_card else readme(described, str(found)))
             if isinstance(processor, ImageProcessor):
                 shutil.copy(decoding.__file__, folder)
             model_folder.read(folder)
-        Console().print(f"model folder: {target}", soft_wrap=True, highlight=False, markup=False)
+        Console().print(f"model folder: {shown(target)}", soft_wrap=True, highlight=False, markup=False)
         return found.figures()
 
 
@@ -120,6 +122,10 @@ def refuse_what_is_missing(cfg: DictConfig) -> None:
     """
     for package in PACKAGES[cfg.format]:
         optional(package)
+    if cfg.preprocessing and cfg.format == "safetensors":
+        raise ConfigError(
+            "preprocessing: given true with format=safetensors, which holds weights alone; allowed: null or false"
+        )
     if cfg.aot and cfg.format != "pt2":
         raise ConfigError(f"aot: given true with format={cfg.format}; allowed: format=pt2, or aot=false")
     if cfg.aot and not compiler():
@@ -130,14 +136,18 @@ def compiler() -> str | None:
     return shutil.which("g++") or shutil.which("clang++") or shutil.which("c++")
 
 
-def write_model(trained: Trained, cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def write_model(trained: Trained, cfg: DictConfig, folder: Path, description: dict[str, Any]) -> dict[str, Any]:
     """The model file of the format; returns what is to be known of it."""
     signature = signature_of(trained.processor, preprocessing=trained.normalize is not None)
     if cfg.format == "torchscript":
         log.warning("warning: PyTorch has deprecated TorchScript; format=onnx and format=pt2 have a future")
     example = trained.example()
     how = {"method": cfg.torchscript, "aot": cfg.aot, "signature": signature}
-    facts = formats.write(cfg.format, trained.graph, example, folder, **how)
+    facts: dict[str, Any] = {}
+    if cfg.format == "safetensors":
+        weights_folder.write(folder, trained.net, description)
+    else:
+        facts = formats.write(cfg.format, trained.graph, example, folder, **how)
     if not trained.processor.is_ready_made:
         facts["takes"] = {"shape": list(example.shape[1:]), "dtype": str(example.dtype).removeprefix("torch.")}
     if "method" in facts:

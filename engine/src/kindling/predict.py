@@ -16,7 +16,7 @@ from kindling.checkpoints.described import blamed_on
 from kindling.config.check.command_line import refuse
 from kindling.config.composition import to_plain
 from kindling.config.extras import optional
-from kindling.console import set_up_logging
+from kindling.console import set_up_logging, shown
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.files.whole_file import write_whole
 from kindling.inference.image_predictor import ImagePredictor
@@ -185,10 +185,10 @@ def _to_file(batches: Batches, items: Iterator[Any], journal: Journal, output: P
         journal.start_over()
     items = journal.go_on(items)
     if fits is False:
-        log.info("%s is of another model or other options: starting over", journal.file)
+        log.info("%s is of another model or other options: starting over", shown(journal.file))
     elif fits:
         done = f"{journal.tally.num_rows} {batches.source.noun} are done"
-        log.info("%s already, by %s: going on with the rest", done, journal.file)
+        log.info("%s already, by %s: going on with the rest", done, shown(journal.file))
     try:
         for rows, stamps in batches.of(items, journal.tally.num_rows):
             journal.append(rows, stamps)

@@ -14,20 +14,24 @@ from kindling.errors import ConfigError, KindlingError
 from kindling.process import streams, terminal
 from kindling.run_folders.columns import show, show_fitting, width
 from kindling.run_folders.listing import FACTS, chosen, refuse_unknown, rows_of, text_of
-from kindling.run_folders.trials import Trial, read_sweep, read_trials
+from kindling.run_folders.trials import TRIAL_FILE, Trial, read_sweep, read_trials, unreadable
 
 # Characters of a cell.
 LONGEST = 100
 NO_PICTURES = "none; fewer than two trials have finished with a number"
 EPILOG = """examples:
-  python runs.py ls                                            all runs below logs/
-  python runs.py ls logs/cnn --where status=finished --sort val/accuracy --reverse
-  python runs.py ls --columns optimizer.lr,test/accuracy --where "optimizer.lr<0.01" --json"""
+  python runs.py ls               all runs below logs/
+  python runs.py ls logs/cnn --where status=finished --sort val/loss
+  python runs.py ls --columns optimizer.lr,val/loss --where "optimizer.lr<0.01"
+  python runs.py ls --json        with all settings and metrics"""
 OF_SWEEPS = """
-  python runs.py sweep logs/sweeps/cnn_optuna                  the trials of a sweep, best first
-  python runs.py sweep logs/sweeps/cnn_optuna --plots          and pictures of them, into its folder
-  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db    and a study, for: optuna-dashboard sqlite:///sweep.db
-  python runs.py confirm logs/sweeps/cnn_optuna seeds=5        its best trial against the defaults, over new seeds"""
+  python runs.py sweep logs/sweeps/cnn_optuna         the trials, best first
+  python runs.py sweep logs/sweeps/cnn_optuna --plots
+                                  and pictures of them, into its folder
+  python runs.py sweep logs/sweeps/cnn_optuna --db sweep.db
+                                  for optuna-dashboard sqlite:///sweep.db
+  python runs.py confirm logs/sweeps/cnn_optuna seeds=5
+                                  the best against the defaults, over new seeds"""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -187,6 +191,8 @@ def _show_sweep(folder: Path, settings: dict[str, Any], trials: Sequence[Trial])
         show(table.table(trials, settings, columns=width()))
     for line in table.reasons(trials):
         show(line)
+    if broken := unreadable(folder):
+        print(f"left out: {words.numbered(broken)}, whose {TRIAL_FILE} cannot be read")
     objectives = objectives_of(settings)
     front = [] if is_over_seeds(settings) else front_of(trials, objectives)
     if is_over_seeds(settings):

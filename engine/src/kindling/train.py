@@ -24,6 +24,7 @@ from kindling.console import print_results, report, set_up_logging, shown, warn
 from kindling.data.datamodule import DataModule
 from kindling.errors import ConfigError
 from kindling.loggers import tracking
+from kindling.process import silence
 from kindling.process.start_and_end import uncollected
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.record import RunRecord
@@ -78,7 +79,7 @@ def train(cfg: DictConfig, *, task: Any = None, data: Any = None, root: str | Pa
     cfg = given.settle(cfg)
     warnings = check_config(cfg, given=given.keys)
     set_up_logging()
-    with recorded(cfg) as run:
+    with recorded(cfg) as run, silence.ended():
         for warning in (*run.left_out, *warnings):
             warn(warning)
         refuse(machine.faults(run.config))

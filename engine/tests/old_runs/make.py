@@ -65,6 +65,15 @@ RUNS = {
         # The two agree on where to stop a few steps later.
         ["best", "step_*"],
     ),
+    # Of the last commit whose random crops were cut from the square of an image.
+    "format_7": (
+        "193939a",
+        "model=mlp model.hidden=[2] optimizer=adamw optimizer.lr=0.01 scheduler=none data=image_folder "
+        "data.root={project}/odd data.image_size=8 data.channels=3 data.batch_size=4 data.val_fraction=0.2 "
+        "data.test_fraction=0.2 data.white=4095 transform=[resized_crop,color_jitter] "
+        f"data.cache_dir={{project}}/cache {SMALL}",
+        ["best", "step_*"],
+    ),
 }
 # Runs that are stopped, and where their LightningModule lay.
 UNFINISHED = {

@@ -208,11 +208,9 @@ def so_far(trainer: Trainer, module: Any) -> str:
 
 
 def title_of(epoch: int, trainer: Trainer) -> str:
-    """An epoch by its number, from 0 on as in metrics.csv, and the last one's."""
-    if not trainer.max_epochs or trainer.max_epochs < 0:
-        return f"epoch {epoch}"
-    last = str(trainer.max_epochs - 1)
-    return f"epoch {epoch:>{len(last)}}/{last}"
+    """An epoch by its number, from 0 on as everywhere, as wide as the last one's."""
+    last = trainer.max_epochs - 1 if trainer.max_epochs and trainer.max_epochs > 0 else 0
+    return f"epoch {epoch:>{len(str(last))}}"
 
 
 def in_order(names: Iterable[str]) -> list[str]:

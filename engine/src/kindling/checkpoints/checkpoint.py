@@ -107,7 +107,15 @@ def load(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged, or was not written by this project.
     """
-    saved = read(path)
+    return understood(read(path), path)
+
+
+def understood(saved: Any, path: Path) -> dict[str, Any]:
+    """What a file holds with its description as it would be written today, its targets absolute.
+
+    Raises:
+        CheckpointError: it was not written by this project.
+    """
     description = saved.get(DESCRIPTION) if isinstance(saved, dict) else None
     if not isinstance(description, dict) or "state_dict" not in saved:
         raise CheckpointError(f"ckpt: given {path}, which lacks a description; allowed: checkpoints of train.py")

@@ -19,7 +19,7 @@ from kindling.errors import Interrupted
 from kindling.lightning_internals import checkpoints, dataloaders, loops, results
 from kindling.lightning_internals.loggers import logger_states, restore_loggers
 from kindling.process import signals
-from kindling.ranges import NotNegative, PositiveInt
+from kindling.ranges import NotNegative, Positive, PositiveInt
 
 # Share of training that checkpoints by time may cost.
 SHARE_OF_TIME = 0.02
@@ -40,6 +40,7 @@ class ResumeCheckpoint(Checkpoint):
         keep: how many of the newest are kept.
         max_time: of this process, as Lightning's Timer takes it.
         strict: refuse to go on where the last bits would differ, instead of warning.
+        silence_s: how long one of several processes may show no sign of life before the others end; None for ever.
     """
 
     def __init__(
@@ -51,12 +52,14 @@ class ResumeCheckpoint(Checkpoint):
         keep: PositiveInt,
         max_time: str | dict[str, int] | None,
         strict: bool,
+        silence_s: Positive | None = None,
     ):
         self.folder = Path(folder)
         self.every_n_steps = every_n_steps
         self.every_s = math.inf if every_minutes is None else 60 * every_minutes
         self.keep = keep
         self.strict = strict
+        self.silence_s = silence_s
         duration = Timer(max_time).time_remaining() if max_time else None
         self.deadline = math.inf if duration is None else time.monotonic() + duration
         # False in a replay, which leaves the run's checkpoints as they are.

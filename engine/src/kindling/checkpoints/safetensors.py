@@ -1,15 +1,16 @@
-"""Reads files of the safetensors format, which hold tensors by name and nothing that could run."""
+"""Reads and writes files of the safetensors format, which hold tensors by name and nothing that could run."""
 
 import json
 import math
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from kindling.errors import CheckpointError
+from kindling.errors import CheckpointError, ExportError
 
 SUFFIX = ".safetensors"
 DTYPES = {
@@ -24,6 +25,8 @@ DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+# What the list of tensors, and with it each tensor, is aligned to.
+ALIGNMENT = 8
 # Bytes of its list of tensors, as the format's own reader has it.
 LONGEST_HEADER = 100_000_000
 
@@ -65,3 +68,32 @@ def _tensor(name: str, described: dict[str, Any], numbers: bytes) -> Tensor:
     if not num:
         return torch.empty(shape, dtype=DTYPES[dtype])
     return torch.frombuffer(bytearray(numbers[start:end]), dtype=DTYPES[dtype]).reshape(shape)
+
+
+def write_safetensors(weights: Mapping[str, Tensor], path: Path) -> None:
+    """Tensors by name, as the format's own library orders them; what shares its memory is written for each name.
+
+    Raises:
+        ExportError: one is of a kind that the format lacks.
+    """
+    names = {dtype: name for name, dtype in DTYPES.items()}
+    for name, each in weights.items():
+        if each.dtype not in names or each.layout is not torch.strided:
+            raise ExportError(
+                f"format: given safetensors, which cannot hold {name} ({each.dtype}, {each.layout}); allowed: "
+                f"{', '.join(str(dtype) for dtype in names)}; try format=pt2"
+            )
+    # Larger numbers first, so that each lies where its kind may lie.
+    ordered = sorted(weights.items(), key=lambda item: (-item[1].element_size(), item[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    place = 0
+    for name, each in ordered:
+        end = place + each.nbytes
+        header[name] = {"dtype": names[each.dtype], "shape": list(each.shape), "data_offsets": [place, end]}
+        place = end
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNMENT)
+    with path.open("wb") as stream:
+        stream.write(struct.pack("<Q", len(text)) + text)
+        for _, each in ordered:
+            stream.write(each.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -17,6 +17,7 @@ import logging
 import sys
 import sysconfig
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 from hydra.errors import HydraException
@@ -38,8 +39,8 @@ DISK = {
     errno.EROFS: "give a path that can be written",
     errno.EIO: "look after the disk, which fails",
 }
-# Parts of the paths of what others wrote.
-LIBRARIES = ("site-packages", "<frozen", sysconfig.get_path("stdlib"))
+# Parts of the paths of what others wrote, the engine among them.
+LIBRARIES = ("site-packages", "<frozen", sysconfig.get_path("stdlib"), str(Path(__file__).parents[1]))
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -68,8 +69,8 @@ def _conclude_exit(error: SystemExit) -> int:
 
 
 def _conclude_interruption(error: Interrupted) -> int:
-    # The first process reports it; another code would get it killed.
-    if ranks.is_launched():
+    # The first process reports it, and asks Slurm to start the job again; another code would get it killed.
+    if ranks.is_launched() or ranks.is_further_task():
         return 0
     text = "\n".join([f"interrupted by {error}", *_notes(error)])
     terminal.say(text)
@@ -129,7 +130,7 @@ def _without_libraries(error: Exception) -> str:
         own = [frame for frame in each.stack[:-1] if not any(part in frame.filename for part in LIBRARIES)]
         each.stack[:] = [*own, *each.stack[-1:]]
         each = each.__cause__ or each.__context__
-    return f"{''.join(shown.format())}the calls of libraries are left out; train.log has them"
+    return f"{''.join(shown.format())}the calls of libraries and of the engine are left out; train.log has them"
 
 
 def _notes(error: BaseException) -> list[str]:

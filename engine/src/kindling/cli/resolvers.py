@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from kindling.config import left_out, logged, project
 from kindling.errors import ConfigError, DataError
-from kindling.images import folder, looks
+from kindling.images import folder, looks, table, table_listing
+from kindling.images.listing import Faulty
 from kindling.process.ranks import is_first_process, stamp
 from kindling.run_folders.own_files import keep_apart
 from kindling.run_folders.resumption import flatten, goes_on_with, newest_unfinished
@@ -72,11 +73,39 @@ def image_folder(root: str, fact: str, *, _root_: DictConfig) -> int:
         raise DataError(f"data.root: given {root!r}; allowed: a path")
     given = OmegaConf.select(_root_, "data.decoding")
     version = given if given in folder.VERSIONS else folder.TODAY
-    max_pixels = OmegaConf.select(_root_, "data.max_pixels")
     if fact == "num_classes":
         return len(folder.class_names(root, version))
-    found = looks.looks_of(root, version, max_pixels if isinstance(max_pixels, int) else None)
+    cache = _text(_root_, "data.cache_dir")
+    cache_dir = Path(cache).expanduser() if cache else None
+    found = looks.looks_of(root, version, _largest(_root_), cache_dir, _faulty(_root_))
     return {"channels": found.channels, "image_size": found.image_size}[fact]
+
+
+def image_table(given: str, fact: str, *, _root_: DictConfig) -> int:
+    """`num_classes`, `channels` or `image_size` of the images that a table names."""
+    if not isinstance(given, str):
+        raise DataError(f"data.table: given {given!r}; allowed: a path")
+    columns = {kind: _text(_root_, f"data.{kind}_column") for kind in table.NAMES}
+    listed = table_listing.facts_of(given, _text(_root_, "data.root"), columns, _faulty(_root_))
+    if fact == "num_classes":
+        return len(listed.classes)
+    found = looks.looks_at(table_listing.spread_of_classes(listed), max_pixels=_largest(_root_), faulty=_faulty(_root_))
+    return {"channels": found.channels, "image_size": found.image_size}[fact]
+
+
+def _faulty(config: DictConfig) -> Faulty:
+    # A wrong value is refused elsewhere.
+    return "skip" if OmegaConf.select(config, "data.faulty") == "skip" else "refuse"
+
+
+def _text(config: DictConfig, key: str) -> str | None:
+    found = OmegaConf.select(config, key)
+    return None if found is None else str(found)
+
+
+def _largest(config: DictConfig) -> int | None:
+    max_pixels = OmegaConf.select(config, "data.max_pixels")
+    return max_pixels if isinstance(max_pixels, int) else None
 
 
 def better(monitor: str | None, *, _root_: DictConfig) -> str:
@@ -112,7 +141,7 @@ def _saved(folder: Path, changed_ns: int) -> dict[str, Any]:
 
 
 def register() -> None:
-    for resolver in (run_folder, log_file, image_folder, kept):
+    for resolver in (run_folder, log_file, image_folder, image_table, kept):
         OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
     # A launcher's processes get it with the config, and do not make one of their own.
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)

@@ -15,6 +15,8 @@ EXTRAS = {
     "launchers": ("hydra_joblib_launcher", "hydra_submitit_launcher"),
     "parquet": ("pyarrow",),
     "heic": ("pillow_heif",),
+    "jpeg": ("simplejpeg",),
+    "timm": ("timm",),
     "mlflow": ("mlflow", "sqlalchemy", "alembic"),
     "wandb": ("wandb",),
 }

@@ -26,14 +26,15 @@ class Place(NamedTuple):
     name: str = ""
 
 
-def lineage(target: str) -> list[Place]:
+@cache
+def lineage(target: str) -> tuple[Place, ...]:
     """A class and its bases, the nearest first, without those of Lightning and without the methods of `Task`."""
     try:
         found = find_target(target)
     except (TargetMissing, OSError, SyntaxError):
         found = None
     if found is None or not isinstance(found[1], ast.ClassDef):
-        return [Place([], is_known=False)]
+        return (Place([], is_known=False),)
     places: list[Place] = []
     waiting: list[tuple[Path, ast.ClassDef]] = [(found[0], found[1])]
     while waiting:
@@ -47,7 +48,7 @@ def lineage(target: str) -> list[Place]:
         is_known = all(bases) and not _has_foreign_methods(whole) and not _is_changed(module, definition)
         places.append(Place(whole, is_known, module, definition.name))
         waiting = [base for base in bases if base] + waiting
-    return places
+    return tuple(places)
 
 
 def defines(target: str, method: str) -> bool:

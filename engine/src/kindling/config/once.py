@@ -1,10 +1,13 @@
 """Hydra reads and merges the same files several times for each job of a sweep; here it does so once.
 
 Of the first MOST_KEPT jobs of a sweep, each runs with the config that was composed before the first one began.
+An interpolation is parsed once too.
 """
 
 import copy
 import os
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
@@ -13,10 +16,12 @@ from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.config_source import ConfigResult
-from omegaconf import DictConfig
+from omegaconf import DictConfig, _utils, base, grammar_parser
 
 # Configs of jobs, at some hundred kB each.
 MOST_KEPT = 200
+# Texts of interpolations, of which a config has about fifty.
+MOST_PARSED = 2_000
 
 _load_config = ConfigRepository.load_config
 _load_sweep_config = ConfigLoaderImpl.load_sweep_config
@@ -28,9 +33,14 @@ _jobs: dict[tuple[str, ...], tuple[DictConfig, DictConfig]] = {}
 
 
 def install() -> None:
-    """Take the place of two methods of Hydra's."""
+    """Take the place of two methods of Hydra's, and of a function of OmegaConf's."""
     ConfigRepository.load_config = _load_once
     ConfigLoaderImpl.load_sweep_config = _compose_once
+    # Whoever resolves a tree reads it alone.
+    _utils.parse = base.parse = _parse_once  # pyright: ignore[reportPrivateImportUsage]
+
+
+_parse_once = lru_cache(MOST_PARSED)(grammar_parser.parse)
 
 
 def _load_once(self: ConfigRepository, config_path: str) -> ConfigResult | None:
@@ -56,6 +66,14 @@ def _compose_once(self: ConfigLoaderImpl, master_config: DictConfig, sweep_overr
             _jobs[key] = (master_config, config)
     # Another job may have the same settings, and Hydra changes the config of each.
     return copy.deepcopy(config)
+
+
+def compose_last(loader: ConfigLoaderImpl, master_config: DictConfig, lines: Sequence[str]) -> DictConfig:
+    """The config of a job that nobody will ask for again."""
+    master, config = _jobs.pop(tuple(lines), (None, None))
+    if config is None or master is not master_config:
+        return _compose_job(loader, master_config, list(lines))
+    return config
 
 
 def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: list[str]) -> DictConfig:

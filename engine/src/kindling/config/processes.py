@@ -40,7 +40,7 @@ def shares_batches(config: Config) -> bool:
 
 def is_shared_out(target: Any) -> bool:
     """Whether a class of data has the loaders of the engine."""
-    places = lineage(target) if isinstance(target, str) else []
+    places = lineage(target) if isinstance(target, str) else ()
     return any((sources.dotted(place.file), place.name) == SHARING for place in places if place.name)
 
 

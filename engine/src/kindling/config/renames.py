@@ -3,7 +3,7 @@
 from typing import Any, NamedTuple
 
 # The format that is written today.
-FORMAT = 7
+FORMAT = 8
 # The format of a run folder that names none.
 UNNAMED = 2
 
@@ -89,6 +89,17 @@ RENAMES = {
             ("callbacks.early_stopping", "lightning.pytorch.callbacks.EarlyStopping"): {
                 "_target_": "kindling.callbacks.deciding.EarlyStopping"
             },
+        }
+    ),
+    7: Renames(
+        added={
+            "data.cache_dir": {
+                "data.crop": None,
+                "data.resize": None,
+                "data.interpolation": "bilinear",
+                "data.cache": "auto",
+                "data.faulty": "refuse",
+            }
         }
     ),
 }

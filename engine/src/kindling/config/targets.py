@@ -25,6 +25,7 @@ PREFIXES = (
     f"{ENGINE}.images.doctor.callback.",
     f"{ENGINE}.images.fake.",
     f"{ENGINE}.images.image_folder.",
+    f"{ENGINE}.images.image_table.",
     f"{ENGINE}.images.training_images.",
     f"{ENGINE}.images.validation_pictures.",
     f"{ENGINE}.loggers.",

@@ -10,6 +10,8 @@ from rich.text import Text
 from torch import Tensor
 from torchmetrics.functional import classification
 
+from kindling.console import plain_table
+
 # Bins of the calibration error.
 NUM_BINS = 15
 TOP_K = (3, 5)
@@ -47,7 +49,7 @@ def per_class(
 
 def print_classes(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> None:
     """A table of what `per_class` gives, worst F1 first, with the class that each is most often taken for."""
-    Console().print(table_of(logits, labels, numbers))
+    Console().print(table_of(logits, labels, numbers), "")
 
 
 def worst_first(
@@ -71,7 +73,7 @@ def text_of(cell: Any) -> str:
 
 def table_of(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> Table:
     columns, rows = worst_first(logits, labels, numbers)
-    table = Table(*columns, title="classes, worst first")
+    table = plain_table(*columns, title="classes, worst first")
     for row in rows[:MAX_SHOWN]:
         # A name such as [bold] is no markup.
         table.add_row(*(Text(text_of(cell)) for cell in row))

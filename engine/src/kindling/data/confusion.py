@@ -14,6 +14,8 @@ SIDES = (6.0, 24.0)
 CELL, MARGIN = 0.42, 2.2
 # Points.
 FONTS = (5.0, 9.0)
+# Points of titles, by inches of a side: a large picture is looked at from further away.
+TITLE, LEAST_TITLE = 0.65, 10.0
 # The lightest shade of a mistake, so that one in a thousand is seen.
 LIGHTEST = 0.35
 # Characters of a class name.
@@ -32,12 +34,14 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: Sequence[str]
     side = min(max(MARGIN + CELL * num_classes, SIDES[0]), SIDES[1])
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
+    title = max(LEAST_TITLE, TITLE * side)
     _shade(axes, counts)
     right = f"{int(np.trace(counts))} of {len(labels)} right ({_percent(np.trace(counts), len(labels))})"
-    axes.set_title("\n".join([right, *worst_confusions(counts, classes)]), fontsize=10, parse_math=False)
+    axes.set_title("\n".join([right, *worst_confusions(counts, classes)]), fontsize=title, parse_math=False)
     axes.xaxis.tick_top()
     axes.xaxis.set_label_position("top")
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set_xlabel("predicted", fontsize=title)
+    axes.set_ylabel("true", fontsize=title)
     if num_classes > MAX_NAMED_CLASSES:
         return figure
 
@@ -51,8 +55,8 @@ def plot_confusion_matrix(logits: Tensor, labels: Tensor, classes: Sequence[str]
     )
     right_end.set_yticks(range(num_classes), recalls, fontsize=size)
     foot.set_xticks(range(num_classes), precisions, fontsize=size, rotation=90)
-    right_end.set_ylabel("recall")
-    foot.set_xlabel("precision")
+    right_end.set_ylabel("recall", fontsize=title)
+    foot.set_xlabel("precision", fontsize=title)
     for row, column in np.argwhere(counts).tolist():
         # The layout would measure each of thousands.
         number = {"ha": "center", "va": "center", "fontsize": size, "in_layout": False}

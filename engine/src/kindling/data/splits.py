@@ -48,8 +48,8 @@ def hold_out(labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     held = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique().tolist():
-        members = (labels == label).nonzero().flatten()
+    # Those of each class, ascending.
+    for members in labels.argsort(stable=True).split(labels.unique(return_counts=True)[1].tolist()):
         num_held = min(max(1, round(fraction * len(members))), len(members) - 1)
         held[members[torch.randperm(len(members), generator=generator)[:num_held]]] = True
     return (~held).nonzero().flatten(), held.nonzero().flatten()

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from torch import Tensor
 
-from kindling.console import as_text
+from kindling.console import as_text, plain_table, shown
 from kindling.data.contents import Contents, contents_of
 from kindling.data.examples import in_memory, labels_of, num_examples, tensors_of
 from kindling.errors import DataError
@@ -86,7 +86,7 @@ class DataReport(Observer):
             cells += [(data.splits.train[indices[place]].cpu(), names[place]) for place in row] + blank
             cells += [(changed[place], "as trained on") for place in row] + blank
         save(plot_grid(cells, "training images: as they are, and below as training has them", COLUMNS), self.picture)
-        log.info("images before and after augmentation: %s", self.picture)
+        log.info("images before and after augmentation: %s", shown(self.picture))
 
     @property
     def picture(self) -> Path:
@@ -209,7 +209,7 @@ def words(value: Any) -> str:
 
 def table(first: str, rows: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     names = list(dict.fromkeys(name for row in rows.values() for name in row))
-    found = Table(first, *(name.replace("_", " ") for name in names), title=title, title_justify="left")
+    found = plain_table(first, *(name.replace("_", " ") for name in names), title=title)
     for name, row in list(rows.items())[:MAX_ROWS]:
         cells = ["" if row.get(key) is None else str(row[key]) for key in names]
         found.add_row(*map(Text, [name, *cells]))

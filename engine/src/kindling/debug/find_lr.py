@@ -12,7 +12,7 @@ from annotated_types import Ge
 from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor
 
-from kindling.console import warn
+from kindling.console import shown, warn
 from kindling.errors import KindlingError, counted
 from kindling.files.whole_file import write_whole
 from kindling.images.plots import plot_rates
@@ -119,7 +119,7 @@ class FindLR(Observer):
         plot_rates(self.rates, self.losses, smoothed(self.losses, HIGHEST * self.losses[0]).tolist(), marked, picture)
         # Other modules have rates of their own.
         key = "optimizer.lr" if isinstance(pl_module, Task) and pl_module.optimizer else "lr"
-        log.info("the range test suggests %s=%g; its curve: %s", key, suggested, picture)
+        log.info("the range test suggests %s=%g; its curve: %s", key, suggested, shown(picture))
         for problem in rate_is_near(self._given, suggested, key):
             warn(problem)
 

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from rich.table import Table
 from torch import Tensor
 
-from kindling.console import as_text
+from kindling.console import as_text, plain_table
 from kindling.data.batches import batch_size_of, tensors_in
 from kindling.debug.bytes_held import (
     Estimate,
@@ -110,7 +110,7 @@ def estimated(parts: dict[str, int], peak: int, batch_size: int) -> Estimate:
 
 
 def table(title: str, parts: dict[str, int]) -> Table:
-    found = Table("", title=title, title_justify="left")
+    found = plain_table("", title=title)
     found.add_column("MiB", justify="right")
     for name, size in parts.items():
         found.add_row(name, mebi(size))

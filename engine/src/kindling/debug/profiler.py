@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.profilers import Profiler
 from torch.profiler import ProfilerAction, ProfilerActivity, record_function, schedule, tensorboard_trace_handler
 
+from kindling.console import shown
 from kindling.debug.phases import END, FORWARD, LOGGING, PhaseClock
 from kindling.debug.report import TABLE_ROWS, Operation, operations, summary
 from kindling.lightning_internals.steps import logger_connector
@@ -146,8 +147,7 @@ class StepProfiler(Profiler):
         text = summary(self._operations, self.clock, self.active, self.on_gpu)
         self.folder.joinpath("profile.txt").write_text(f"{text}\n{self._table}", encoding="utf-8")
         if self._operations:
-            log.info(
-                "%s\nall operations: %s; the trace: %s", text, self.folder / "profile.txt", self.folder / "profile"
-            )
+            table, traced = shown(self.folder / "profile.txt"), shown(self.folder / "profile")
+            log.info("%s\nall operations: %s\nthe trace: %s", text, table, traced)
         else:
             log.info("%s\nthe run ended before the steps that are traced; allow more trainer.max_steps", text)

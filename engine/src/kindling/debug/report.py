@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from rich.table import Table
 
-from kindling.console import as_text
+from kindling.console import as_text, plain_table
 from kindling.debug.phases import PhaseClock
 
 # Operations in the summary, which a terminal shows.
@@ -48,7 +48,7 @@ def summary(rows: list[Operation], clock: PhaseClock, num_traced: int, on_gpu: b
 def phase_table(clock: PhaseClock) -> Table:
     total = sum(clock.seconds.values())
     title = f"a step: {1e3 * total / clock.num_steps:.2f} ms, the mean of {clock.num_steps}"
-    table = Table("phase", title=title, title_justify="left")
+    table = plain_table("phase", title=title)
     table.add_column("ms", justify="right")
     table.add_column("share", justify="right")
     for phase, seconds in clock.seconds.items():
@@ -58,7 +58,7 @@ def phase_table(clock: PhaseClock) -> Table:
 
 def operation_table(rows: list[Operation], num_traced: int, on_gpu: bool) -> Table:
     where = "on the GPU" if on_gpu else "on the CPU"
-    table = Table("operation", title=f"the most costly operations {where}, by their own time", title_justify="left")
+    table = plain_table("operation", title=f"the most costly operations {where}, by their own time")
     for name in ("ms a step", "share", "calls a step"):
         table.add_column(name, justify="right")
     for row in rows:

@@ -11,6 +11,8 @@ from kindling.ranges import NotNegativeInt, Probability
 
 # Uniform numbers drawn to augment one image.
 NUM_DRAWS = 9
+# Bytes of an image that is worth a call of its own.
+LARGE = 2**14
 # The draw that decides on the flip.
 FLIP_DRAW = 2
 
@@ -52,10 +54,7 @@ class Augment:
         if self.crop_padding:
             images = self._crop(images, draws[:, 0], draws[:, 1])
         if self.horizontal_flip:
-            flipped = draws[:, FLIP_DRAW] < self.horizontal_flip
-            chosen = torch.arange(len(images), device=images.device) + len(images) * flipped
-            # Quicker than torch.where over both sides.
-            images = torch.cat([images, images.flip(2)]).index_select(0, chosen)
+            images = mirrored(images, draws[:, FLIP_DRAW] < self.horizontal_flip)
         if self.rotation:
             images = self._rotate(images, draws[:, 3])
         if self.random_erasing:
@@ -98,6 +97,19 @@ class Augment:
         in_columns = (columns >= left[:, None]) & (columns < (left + wide)[:, None])
         erased = in_rows[:, :, None] & in_columns[:, None, :] & (chance < self.random_erasing)[:, None, None]
         return images.masked_fill(erased[..., None], 127)
+
+
+def mirrored(images: Tensor, chosen: Tensor) -> Tensor:
+    """Images (B, H, W, C) of which the chosen (B,) show their other side."""
+    if images.device.type == "cpu" and images[0].numel() > LARGE:
+        # One by one they stay in the processor's cache: a quarter of the time.
+        made = torch.empty_like(images)
+        for place, image, is_chosen in zip(made, images, chosen.tolist(), strict=True):
+            place.copy_(image.flip(1) if is_chosen else image)
+        return made
+    sides = torch.arange(len(images), device=images.device) + len(images) * chosen
+    # Quicker than torch.where over both sides.
+    return torch.cat([images, images.flip(2)]).index_select(0, sides)
 
 
 def pad(images: Tensor, padding: int, mode: str) -> Tensor:

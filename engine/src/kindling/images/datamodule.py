@@ -17,9 +17,10 @@ from kindling.data.splits import Splits as SplitsOfAnyKind
 from kindling.errors import ConfigError, DataError, OtherDataError
 from kindling.images.augment import Augment, Normalize
 from kindling.images.decoding import VERSIONS, Decoding
-from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors, file_states
+from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors
 from kindling.images.listing import shortened
 from kindling.images.loader import EpochLoader
+from kindling.images.paths import as_paths
 from kindling.ranges import Positive, PositiveInt
 from kindling.stages import STAGES, Stage
 
@@ -73,7 +74,7 @@ class ImageDataModule(DataModule):
         white: Positive | None = None,
         background: Sequence[Annotated[int, Interval(ge=0, le=255)]] = (255, 255, 255),
         max_pixels: PositiveInt = Decoding.max_pixels,
-        decoding: Literal[1, 2, 3] = VERSIONS[-1],
+        decoding: Literal[1, 2, 3, 4] = VERSIONS[-1],
         **settings: Any,
     ):
         super().__init__(**settings)
@@ -172,8 +173,7 @@ class ImageDataModule(DataModule):
             if isinstance(images, ImageTensors):
                 digest.update(images.images.numpy().data)
             else:
-                sizes = (f"{p.parent.name}/{p.name} {s.st_size}\n" for p, s in file_states(images.paths))
-                digest.update("".join(sizes).encode(errors="surrogateescape"))
+                digest.update(as_paths(images.paths).sizes_by_name())
         return digest.hexdigest()
 
     def changes(self) -> dict[str, Any]:

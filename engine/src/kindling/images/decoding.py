@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,10 +29,12 @@ CHANNELS = (1, 2, 3, 4)
 ALLOWED_SHAPES = "(H, W), (H, W, C) or (C, H, W) with 1 to 4 channels; several as (N, H, W, C) or (N, C, H, W)"
 # Version 1: grey of more than 8 bits is scaled by what each file holds, transparency is dropped, and large JPEG files
 # are decoded smaller, which gives other pixels than the same image from memory. Version 2: a PNG's clear level of 2, 4
-# or 16 bits is missed, signed integers are read as unsigned, and colours of 16 bits ignore `white`.
-VERSIONS = (1, 2, 3)
+# or 16 bits is missed, signed integers are read as unsigned, and colours of 16 bits ignore `white`. Version 3: an image
+# is fitted to `image_size` in one step, which rounds otherwise, and `resize` and `interpolation` are not known.
+VERSIONS = (1, 2, 3, 4)
+OF_WHOLE_PICTURES = 4
 # What a description of a model holds of them, beside "decoding", the version.
-SETTINGS = ("image_size", "channels", "white", "background", "max_pixels")
+SETTINGS = ("image_size", "resize", "interpolation", "channels", "white", "background", "max_pixels")
 # Of EXIF and TIFF.
 ORIENTATION, BITS, PHOTOMETRIC, SAMPLE_FORMAT = 0x0112, 258, 262, 339
 SIGNED = 2
@@ -47,6 +49,9 @@ TURNS = {
 }
 # What `note` is told of.
 CLIPPED, SEVERAL_FRAMES, DEEP_COLOUR = "clipped", "several frames", "deep colour"
+Interpolation = Literal["bilinear", "bicubic"]
+# Of longer pictures the middle is taken, as they would need much memory when they are resized.
+MOST_TIMES_AS_LONG = 8
 # Modes that Pillow converts to grey or colour by way of another.
 BY_WAY_OF = {"La": "LA", "LAB": "RGB", "HSV": "RGB"}
 
@@ -58,6 +63,9 @@ class Decoding:
     Args:
         image_size: height and width in pixels.
         channels: 1 for grey, 3 for colour.
+        resize: the shorter side, before the centre is cut; None for image_size.
+        interpolation: of the resizing, always with antialias.
+        centre: resizes and cuts a picture (H, W, C) in place of Pillow, as torch does it quicker.
         white: the value that is white in images of more than 8 bits; None if their type says it: 65,535 for 16 bits,
             1 for floats. Files of PGM say it themselves.
         background: red, green and blue of what is behind transparent images, 0 to 255.
@@ -75,6 +83,9 @@ class Decoding:
     version: int = VERSIONS[-1]
     clip: bool = False
     note: Callable[[str, str], None] | None = None
+    resize: int | None = None
+    interpolation: Interpolation = "bilinear"
+    centre: Callable[[np.ndarray], np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         # Equal, whether it came from YAML or from JSON.
@@ -102,6 +113,15 @@ class Decoding:
         source = Path(source) if isinstance(source, str) else source
         with self.header(source, name) as opened:
             return self.opened(opened, name)
+
+    def whole_file(self, source: Path | BinaryIO, name: str) -> np.ndarray:
+        """An image file in its own size: (H, W, C) uint8.
+
+        Raises:
+            DataError: as `file`.
+        """
+        with self.header(source, name) as opened:
+            return self._pixels(self.whole(opened, name))
 
     @contextmanager
     def header(self, source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
@@ -145,9 +165,26 @@ class Decoding:
         Raises:
             DataError: it is a damaged file's, or holds values that are not allowed.
         """
+        image, size = self.whole(image, name), (self.image_size, self.image_size)
+        if self.version >= OF_WHOLE_PICTURES:
+            if self.centre:
+                return self.centre(self._pixels(image))
+            image = self._centre(image)
+        elif image.size != size:
+            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+        return self._pixels(image)
+
+    def _pixels(self, image: Image.Image) -> np.ndarray:
+        return np.array(image).reshape(image.height, image.width, self.channels)
+
+    def whole(self, image: Image.Image, name: str) -> Image.Image:
+        """An image of Pillow in its own size, upright, in 8 bits a channel.
+
+        Raises:
+            DataError: as `image`.
+        """
         if 0 in image.size:
             raise DataError(f"{name}: given an image without pixels; allowed: 1 x 1 or more")
-        size = (self.image_size, self.image_size)
         with _damage_as_data_error(name):
             if self.note and getattr(image, "is_animated", False):
                 self.note(SEVERAL_FRAMES, name)
@@ -155,10 +192,14 @@ class Decoding:
             turn = TURNS.get(_orientation(image))
             image = self._to_8_bit(image, name)
             image = image.convert(BY_WAY_OF.get(image.mode, image.mode))
-            image = (image.transpose(turn) if turn is not None else image).convert("L" if self.channels == 1 else "RGB")
+            return (image.transpose(turn) if turn is not None else image).convert("L" if self.channels == 1 else "RGB")
+
+    def _centre(self, image: Image.Image) -> Image.Image:
+        image = image.crop(middle_box(*image.size))
+        size = resized_size(*image.size, self.resize or self.image_size)
         if image.size != size:
-            image = ImageOps.fit(image, size, Image.Resampling.BILINEAR)
-        return np.array(image).reshape(*size, self.channels)
+            image = image.resize(size, Image.Resampling[self.interpolation.upper()])
+        return image.crop(centre_box(*image.size, self.image_size))
 
     def array(self, array: Any, name: str, *, channels_first: bool = False) -> np.ndarray:
         """One image in an array as (H, W, C) uint8.
@@ -186,7 +227,7 @@ class Decoding:
             pixels = pixels.transpose(1, 2, 0)
 
         pixels = np.ascontiguousarray(self._array_to_uint8(pixels, name))
-        if pixels.shape == (self.image_size, self.image_size, self.channels):
+        if pixels.shape == (self.image_size, self.image_size, self.channels) and self.resize in (None, self.image_size):
             return pixels
         return self.image(Image.fromarray(pixels.squeeze(2) if pixels.shape[2] == 1 else pixels), name)
 
@@ -274,6 +315,25 @@ class Decoding:
             if self.note:
                 self.note(CLIPPED, name)
         return np.rint(values.astype(np.float64).clip(0, white) * (255 / white)).astype(np.uint8)
+
+
+def middle_box(width: int, height: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a picture; of one that is too long, of its middle."""
+    most = MOST_TIMES_AS_LONG * min(width, height)
+    left, top = max(0, width - most) // 2, max(0, height - most) // 2
+    return left, top, width - left if left else width, height - top if top else height
+
+
+def resized_size(width: int, height: int, shorter: int) -> tuple[int, int]:
+    """Width and height whose shorter side has so many pixels, rounded as torchvision's `Resize`."""
+    longer = int(shorter * max(width, height) / min(width, height))
+    return (shorter, longer) if width <= height else (longer, shorter)
+
+
+def centre_box(width: int, height: int, size: int) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of a square in the middle, rounded as torchvision's `CenterCrop`."""
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return left, top, left + size, top + size
 
 
 @cache

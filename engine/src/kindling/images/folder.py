@@ -5,14 +5,16 @@ Imports nothing heavy: a config asks here for its number of classes while it is 
 
 import os
 from pathlib import Path
+from typing import Any
 
 from kindling.errors import DataError
 from kindling.files.names import shown
+from kindling.images.found_files import END, Below, Found, Listing, images_below
 from kindling.images.listing import READ_BY_ALL, LeftOut, existing, is_foreign, same, shortened
 from kindling.images.wrong_root import ALLOWED, LIKE_A_SPLIT, SPLIT_NAMES, folders_in, meant, refuse_what_are_no_classes
 
 # As decoding.VERSIONS: runs that began with 1 keep its list of files.
-VERSIONS = (1, 2, 3)
+VERSIONS = (1, 2, 3, 4)
 TODAY = VERSIONS[-1]
 SPLITS = ", ".join(name for names in SPLIT_NAMES.values() for name in names)
 ARCHIVES = (".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
@@ -92,8 +94,16 @@ def list_images(
     left_out: LeftOut | None = None,
     *,
     may_be_empty: bool = False,
-) -> list[tuple[Path, int]]:
+    cache_dir: Path | None = None,
+) -> Listing:
     """The images below each class folder with their labels, sorted by path; a folder may lack a class.
+
+    Args:
+        folder: of the class folders.
+        classes: by label.
+        version: of `decoding`.
+        left_out: is told what lies among the images.
+        cache_dir: keeps the lists of large folders.
 
     Raises:
         DataError: a class folder has no image and may not be empty, or is not one of `classes`.
@@ -106,45 +116,59 @@ def list_images(
     unknown = sorted(set(found) - set(classes))
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
-    return [
-        (path, label)
-        for label, name in enumerate(classes)
-        if name in found
-        for path in image_paths(found[name], version, left_out, may_be_empty=may_be_empty)
-    ]
+    there = [(label, found[name]) for label, name in enumerate(classes) if name in found]
+    rest: Any = {"may_be_empty": may_be_empty, "cache_dir": cache_dir}
+    return Listing([(label, each, image_names(each, version, left_out, **rest)) for label, each in there])
 
 
-def image_paths(
-    class_folder: Path, version: int = TODAY, left_out: LeftOut | None = None, *, may_be_empty: bool = False
-) -> list[Path]:
+def image_paths(class_folder: Path, version: int = TODAY, cache_dir: Path | None = None) -> Below:
     """All below a class folder, sorted.
+
+    Raises:
+        DataError: there is none.
+    """
+    return Below(class_folder, image_names(class_folder, version, cache_dir=cache_dir))
+
+
+def image_names(
+    class_folder: Path,
+    version: int = TODAY,
+    left_out: LeftOut | None = None,
+    *,
+    may_be_empty: bool = False,
+    cache_dir: Path | None = None,
+) -> bytes:
+    """Those of all images below a class folder, as `Found` has them.
 
     Raises:
         DataError: there is none, and it may not be empty.
     """
-    left_out = LeftOut() if left_out is None else left_out
-    paths, seen, num_unreadable = [], set(), len(left_out.unreadable)
-    for parent, folders, files in os.walk(class_folder, followlinks=True, onerror=left_out.note_error):
-        real = os.path.realpath(parent)
-        # A link may lead back to a folder above.
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        if version == 1:
-            paths += [Path(parent, file) for file in files if _is_image_of_version_1(file)]
-            continue
-        folders[:] = left_out.own(folders)
-        paths += [Path(parent, file) for file in left_out.own(files) if left_out.is_image(os.path.join(parent, file))]
-    if not paths and not may_be_empty:
-        unreadable = left_out.unreadable[num_unreadable:]
+    found = _found_in_version_1(class_folder) if version == 1 else images_below(class_folder, cache_dir)
+    if left_out is not None:
+        left_out.add(found.left_out)
+    if not found.names and not may_be_empty:
+        unreadable = found.left_out.unreadable
         why = f", as {shortened(unreadable)} cannot be read" if unreadable else ""
         endings = READ_BY_ALL if version > 1 else sorted(IMAGE_SUFFIXES)
         raise DataError(
             f"{class_folder}: given a class without an image{why}; allowed: at least one file ending in "
             f"{', '.join(endings)}; add images or remove the folder"
         )
-    return sorted(paths)
+    return found.names
+
+
+def _found_in_version_1(class_folder: Path) -> Found:
+    found, names, seen = Found(), [], set()
+    for parent, folders, files in os.walk(class_folder, followlinks=True, onerror=found.left_out.note_error):
+        real = os.path.realpath(parent)
+        # A link may lead back to a folder above.
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        names += [Path(parent, file).relative_to(class_folder) for file in files if _is_image_of_version_1(file)]
+    found.names = END.join(map(os.fsencode, sorted(names)))
+    return found
 
 
 def _root(root: str | Path) -> Path:

@@ -1,9 +1,9 @@
 """A split of labelled images: held in memory as one tensor, or decoded from files one by one."""
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from kindling.data.contents import Contents, of_files, of_tensors
 from kindling.data.examples import Examples
 from kindling.errors import DataError
+from kindling.images.paths import Paths, as_paths
 
 # Torch's losses ignore this index by default.
 NO_LABEL = -100
@@ -46,7 +47,9 @@ class ImageTensors(Examples):
         return self.images[index]
 
     def take(self, indices: Tensor) -> "ImageTensors":
-        return ImageTensors(self.images[indices], self.labels[indices], self.paths and taken(self.paths, indices))
+        return ImageTensors(
+            self.images[indices], self.labels[indices], self.paths and as_paths(self.paths).take(indices)
+        )
 
     def contents(self) -> Contents:
         """Of the files if there are any, else of the pixels."""
@@ -62,7 +65,7 @@ class ImageTensors(Examples):
         """
         if not isinstance(other, ImageTensors):
             raise DataError(HALF_IN_MEMORY)
-        paths = [*self.paths, *other.paths] if self.paths is not None and other.paths is not None else None
+        paths = joined(self.paths, other.paths) if self.paths is not None and other.paths is not None else None
         return ImageTensors(torch.cat([self.images, other.images]), torch.cat([self.labels, other.labels]), paths)
 
 
@@ -70,7 +73,8 @@ class ImageTensors(Examples):
 class ImageFiles(Examples):
     """Images on disk, decoded when asked for.
 
-    `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; labels (N,) int64.
+    `decode` maps a path to an (H, W, C) uint8 tensor, of one shape for all; its `whole`, if it has one, to all of the
+    picture. Labels (N,) int64.
     """
 
     paths: Sequence[Path]
@@ -83,8 +87,13 @@ class ImageFiles(Examples):
     def __getitem__(self, index: int) -> Tensor:  # (H, W, C)
         return self.decode(self.paths[index])
 
+    def picture(self, index: int) -> Tensor:
+        """(H, W, C) uint8 of any size."""
+        decoder: Any = self.decode
+        return decoder.whole(self.paths[index])
+
     def take(self, indices: Tensor) -> "ImageFiles":
-        return ImageFiles(taken(self.paths, indices), self.labels[indices], self.decode)
+        return ImageFiles(as_paths(self.paths).take(indices), self.labels[indices], self.decode)
 
     def contents(self) -> Contents:
         return Contents("files", of_files(self.paths))
@@ -98,23 +107,11 @@ class ImageFiles(Examples):
         if not isinstance(other, ImageFiles):
             raise DataError(HALF_IN_MEMORY)
         labels = torch.cat([self.labels, other.labels])
-        return ImageFiles([*self.paths, *other.paths], labels, self.decode)
+        return ImageFiles(joined(self.paths, other.paths), labels, self.decode)
 
 
 Images = ImageTensors | ImageFiles
 
 
-def taken(paths: Sequence[Path], indices: Tensor) -> list[Path]:
-    return [paths[index] for index in indices.tolist()]
-
-
-def file_states(paths: Sequence[Path]) -> list[tuple[Path, os.stat_result]]:
-    """Size and times of each file.
-
-    Raises:
-        DataError: one is missing or out of reach.
-    """
-    try:
-        return [(path, path.stat()) for path in paths]
-    except OSError as error:
-        raise DataError(f"{error.filename}: cannot be read ({error.strerror}); replace or remove it") from error
+def joined(first: Sequence[Path], second: Sequence[Path]) -> Paths:
+    return as_paths(first).join(as_paths(second))

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 from unicodedata import normalize
 
 # The endings of each of decoding.FORMATS.
@@ -31,6 +32,8 @@ READ_BY_ALL = sorted(ending for ending, kind in ENDINGS.items() if kind not in O
 # What systems and storage servers leave in a folder, in lower case; other such names begin with a dot.
 FOREIGN = ("__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found", "thumbs.db")
 FOREIGN += ("desktop.ini", "__pycache__", "network trash folder")
+# What becomes of files and rows that cannot be used.
+Faulty = Literal["refuse", "skip"]
 # Names that a message holds.
 SHOWN = 3
 
@@ -146,6 +149,13 @@ class LeftOut:
 
     def note_error(self, error: OSError) -> None:
         self.unreadable.append(f"{error.filename} ({error.strerror})")
+
+    def add(self, other: "LeftOut") -> None:
+        """Count what has been left out elsewhere."""
+        self.num_foreign += other.num_foreign
+        self.endings.update(other.endings)
+        self.beside += other.beside
+        self.unreadable += other.unreadable
 
     def words(self) -> str:
         """`3 hidden or of other programs, 2 ending in .txt`; "" if there is none."""

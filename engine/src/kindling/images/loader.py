@@ -10,7 +10,8 @@ from torch.utils.data import Dataset
 from kindling.data.loader import OrderedLoader
 from kindling.data.seeds import mix_seeds, seed_all
 from kindling.images.augment import FLIP_DRAW, NUM_DRAWS, Augment, Normalize
-from kindling.images.images import Images, ImageTensors
+from kindling.images.images import ImageFiles, Images, ImageTensors
+from kindling.images.pictures import Cut
 from kindling.images.transform import transformed
 
 # Images (B, C, H, W) and labels (B,).
@@ -27,6 +28,7 @@ class EpochLoader(OrderedLoader):
         normalize: what each batch ends with.
         augment: changes a batch by numbers that are drawn for each position.
         transform: changes an image before that.
+        cut: what is seen of a whole picture, if images are files; None for the image as they give it.
         settings: those of OrderedLoader.
     """
 
@@ -37,9 +39,10 @@ class EpochLoader(OrderedLoader):
         normalize: Normalize,
         augment: Augment | None = None,
         transform: nn.Module | None = None,
+        cut: Cut | None = None,
         **settings: Any,
     ):
-        self.transform = transform
+        self.transform, self.cut = transform, cut
         super().__init__(images, augment=augment, collate_fn=torch.stack, **settings)
         self.normalize = normalize.to(self.device)
 
@@ -53,7 +56,7 @@ class EpochLoader(OrderedLoader):
         return examples
 
     def _read_one_by_one(self) -> Dataset:
-        return _Transformed(self.images, self.transform)
+        return _Transformed(self.images, self.transform, self.cut)
 
     def _batches(self, slices: Sequence[slice]) -> Iterator[tuple[Tensor, Tensor]]:
         indices, draws, seeds = self._share(*self.draw())
@@ -100,12 +103,14 @@ def alternating_draws(num_images: int, seed: int, epoch: int) -> Tensor:
 
 
 class _Transformed(Dataset):
-    """Images by their indices, each changed by a transform."""
+    """Images by their indices, each cut and changed by a transform."""
 
-    def __init__(self, images: Images, transform: nn.Module | None):
-        self.images = images
-        self.transform = transform
+    def __init__(self, images: Images, transform: nn.Module | None, cut: Cut | None):
+        self.images, self.transform, self.cut = images, transform, cut
 
     def __getitem__(self, index: int) -> Tensor:
-        image = self.images[index]
+        if self.cut and isinstance(self.images, ImageFiles):
+            image = self.cut(self.images.picture(index))
+        else:
+            image = self.images[index]
         return transformed(self.transform, image) if self.transform else image

@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from kindling.errors import DataError
 from kindling.images.folder import TODAY, class_folders, image_paths
+from kindling.images.listing import Faulty
 
 if TYPE_CHECKING:
     from kindling.images.decoding import Decoding
 
+Item = TypeVar("Item")
 LARGEST_AUTO_SIZE = 224
 # Classes, and files of all of them together.
 LOOKED_AT, MOST_FILES = 16, 64
@@ -40,20 +43,41 @@ class Looks(NamedTuple):
         return f"{num} of the images looked at: {said}, shorter sides of {sides} pixels"
 
 
-def looks_of(root: str | Path, version: int = TODAY, max_pixels: int | None = None) -> Looks:
+def looks_of(
+    root: str | Path,
+    version: int = TODAY,
+    max_pixels: int | None = None,
+    cache_dir: Path | None = None,
+    faulty: Faulty = "refuse",
+) -> Looks:
     """Of a sample that is spread over the classes and each class; in version 1 the first image of each class.
 
     Raises:
         DataError: one cannot be read as an image, or is larger than `max_pixels`.
     """
     folders = spread(class_folders(root, version), LOOKED_AT)
-    num_each = 1 if version == 1 else -(-MOST_FILES // len(folders))
-    paths = [path for folder in folders for path in spread(image_paths(folder, version), num_each)]
-    seen = [_header(path, max_pixels) for path in paths]
+    return looks_at([image_paths(folder, version, cache_dir) for folder in folders], version, max_pixels, faulty)
+
+
+def looks_at(
+    by_class: Sequence[Sequence[Path]],
+    version: int = TODAY,
+    max_pixels: int | None = None,
+    faulty: Faulty = "refuse",
+) -> Looks:
+    """The same, of the images of each class.
+
+    Raises:
+        DataError: as `looks_of`.
+    """
+    by_class = spread(by_class, LOOKED_AT)
+    num_each = 1 if version == 1 else -(-MOST_FILES // len(by_class))
+    paths = [path for each in by_class for path in spread(each, num_each)]
+    seen = _headers(paths, max_pixels, faulty)
     return Looks(sum(grey for grey, _ in seen), sorted(side for _, side in seen))
 
 
-def spread(items: Sequence[Path], num: int) -> Sequence[Path]:
+def spread(items: Sequence[Item], num: int) -> Sequence[Item]:
     """At most `num` of them, evenly apart, with the first."""
     return items[:: -(-len(items) // num)] if len(items) > num else items
 
@@ -78,6 +102,21 @@ def brightest(path: Path, decoding: "Decoding") -> Brightest | None:
         if not is_deep or image.format == "PPM":
             return None
         return Brightest(float(image.getextrema()[1]), decoding.white_of(image, str(path)))  # pyright: ignore[reportArgumentType]
+
+
+def _headers(paths: Sequence[Path], max_pixels: int | None, faulty: Faulty) -> list[tuple[bool, int]]:
+    """Of those that can be read, if the others are left out."""
+    found, first_error = [], None
+    for path in paths:
+        try:
+            found.append(_header(path, max_pixels))
+        except DataError as error:
+            if faulty == "refuse":
+                raise
+            first_error = first_error or error
+    if first_error and not found:
+        raise first_error
+    return found
 
 
 def _header(path: Path, max_pixels: int | None) -> tuple[bool, int]:

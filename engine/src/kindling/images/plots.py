@@ -14,8 +14,10 @@ from kindling.images.images import Images
 NUM_MISTAKES = 36
 # Mistakes in each row of the picture.
 COLUMNS = 6
-# Characters of a file name.
-LONGEST_FILE = 28
+# Characters of a file name, and of two classes together, that are as wide as an image.
+LONGEST_FILE, LONGEST_PAIR = 26, 17
+# Points of a text above an image, and characters from which on it is the smaller one.
+FONTS, LONG = (8, 7), 22
 # Inches, for an image and the lines above it, and for the title.
 CELL_SIZE, HEADER = (1.6, 1.9), 0.35
 
@@ -31,12 +33,20 @@ def plot_mistakes(
     cells = []
     for index in worst:
         probability, predicted = logits[index].softmax(0).max(0)
-        text = f"{shortened(classes[labels[index]])} → {shortened(classes[predicted])}  {probability:.2f}"
+        true, said = fitted(classes[labels[index]], classes[predicted])
+        text = f"{true} → {said}  {probability:.2f}"
         file = f"\n{shortened(images.paths[index].name, LONGEST_FILE)}" if images.paths is not None else ""
         cells.append((images[index], text + file))
     return plot_grid(
         cells, "true → predicted, with its probability; the highest loss first" if worst else "no mistakes"
     )
+
+
+def fitted(first: str, second: str) -> tuple[str, str]:
+    """Two names that fit above an image together: the longer one is shortened, or both."""
+    half = LONGEST_PAIR // 2
+    first = shortened(first, max(half, LONGEST_PAIR - len(second)))
+    return first, shortened(second, max(half, LONGEST_PAIR - len(first)))
 
 
 def plot_grid(cells: Sequence[tuple[Tensor, str]], title: str, columns: int = COLUMNS) -> Figure:
@@ -54,7 +64,14 @@ def plot_grid(cells: Sequence[tuple[Tensor, str]], title: str, columns: int = CO
         place = (left + 0.05, left + 0.95, top + 0.95, top + 0.2)
         axes.imshow(drawable(image).numpy(), cmap="gray", vmin=0, vmax=255, extent=place, aspect="auto")
         # A $ in a name would start a formula.
-        axes.text(left + 0.5, top + 0.17, text, ha="center", fontsize=7 if "\n" in text else 8, parse_math=False)
+        axes.text(
+            left + 0.5,
+            top + 0.17,
+            text,
+            ha="center",
+            fontsize=FONTS["\n" in text or len(text) > LONG],
+            parse_math=False,
+        )
     axes.set(xlim=(0, columns), ylim=(rows, 0))
     return figure
 

@@ -19,7 +19,7 @@ ALLOWED = "a path, bytes of an image file, a PIL image, a NumPy array or a tenso
 class ImageProcessor(Processor):
     """Images with one label each.
 
-    An image becomes (C, H, W) float32, resized like those of the training and normalised; logits (K,) become
+    An image becomes (C, H, W) float32, resized like those of an evaluation and normalised; logits (K,) become
     probabilities.
 
     Args:
@@ -130,5 +130,12 @@ def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImagePr
     if missing:
         names = ", ".join(f"data.{name}" for name in missing)
         raise DataError(f"does not say {names}, without which no image can be prepared")
+    # Evaluation may see another size than training.
+    known["image_size"] = known.get("crop") or known["image_size"]
     taken = ("classes", "mean", "std", "decoding", *SETTINGS)
-    return ImageProcessor(**{name: known[name] for name in taken if name in known})
+    processor = ImageProcessor(**{name: known[name] for name in taken if name in known})
+    # A model folder is used without torch, which rounds otherwise.
+    from kindling.images.pictures import by_torch
+
+    processor.decoding = by_torch(processor.decoding)
+    return processor

@@ -75,10 +75,14 @@ def _refuse_names_of_something_else(root: Path, classes: list[Path], names: str)
 
 def all_hold(classes: list[Path]) -> list[str]:
     """The folders of images that each of some class folders holds, if they hold nothing else that is read."""
-    below = [[each for each in folders_in(folder) if _holds_an_image(each)] for folder in classes]
-    names = [sorted(each.name for each in found) for found in below]
-    is_alike = len(names) > 1 and len(names[0]) > 1 and all(each == names[0] for each in names)
-    return names[0] if is_alike and not any(map(_holds_an_image, classes)) else []
+
+    def names_in(folder: Path) -> list[str]:
+        return sorted(each.name for each in folders_in(folder) if _holds_an_image(each))
+
+    first = names_in(classes[0]) if len(classes) > 1 else []
+    # Most sets end here, and their other folders are not listed.
+    is_alike = len(first) > 1 and all(names_in(folder) == first for folder in classes[1:])
+    return first if is_alike and not any(map(_holds_an_image, classes)) else []
 
 
 def meant(root: Path) -> str:

@@ -20,9 +20,16 @@ VERSIONS = (1, 2, 3)
 OF_IMAGES = ("classes", "image_size", "channels", "mean", "std")
 DESCRIPTION = "model.json"
 # By format, which is what format= of export.py may be.
-FILES = {"onnx": "model.onnx", "pt2": "model.pt2", "torchscript": "model.pt", "int8": "model.onnx"}
+FILES = {
+    "onnx": "model.onnx",
+    "pt2": "model.pt2",
+    "torchscript": "model.pt",
+    "int8": "model.onnx",
+    "safetensors": "model.safetensors",
+}
 # What computes and can do nothing else: torch evaluates texts of a .pt2 as Python, and runs pickles that are in it.
-DATA = ("onnx", "int8")
+# Weights go into a class that is here, by the rules of a checkpoint.
+DATA = ("onnx", "int8", "safetensors")
 # No ONNX file can be larger.
 MOST_BYTES = 2**31
 MOST_DESCRIPTION_BYTES = 2**24
@@ -76,11 +83,11 @@ def read(folder: Path, formats: Collection[str] = tuple(FILES)) -> ModelFolder:
     if described.format not in formats:
         raise CheckpointError(
             f"model: given {folder}, whose {model.name} is a program, which may do anything when it is opened; "
-            f"allowed: the formats {' and '.join(formats)}; if you know who made it, serve.py model=<folder> trust=true"
+            f"allowed: the formats {', '.join(formats)}; if you know who made it, serve.py model=<folder> trust=true"
         )
     if not model.is_file():
         raise CheckpointError(f"model: given {folder}, which lacks {model.name}; export the model anew")
-    if described.format in DATA and model.stat().st_size > MOST_BYTES:
+    if model.suffix == ".onnx" and model.stat().st_size > MOST_BYTES:
         raise CheckpointError(f"{model}: has more than {MOST_BYTES} bytes, as no ONNX model has; export the model anew")
     if sha256_of(model) != described.sha256:
         raise CheckpointError(f"{model}: is not the file that was exported, by its checksum; export the model anew")
@@ -138,13 +145,17 @@ def _fits(processor: Mapping[str, Any]) -> bool:
     classes = processor.get("classes", [])
     columns = [each["name"] for name in ("columns", "outputs") for each in processor.get(name, [])]
     sizes = [processor[name] for name in ("image_size", "channels", "block") if name in processor]
+    # Pictures are resized before they are cut.
+    resize = processor.get("resize") or processor.get("image_size", 1)
     numbers = [processor.get(name) or [] for name in ("mean", "std", "output_mean", "output_std")]
     return (
         isinstance(classes, list)
         and all(_is_text(name) for name in [*classes, *columns, processor.get("vocabulary", "")])
         and len(set(classes)) == len(classes)
-        and all(type(size) is int and 0 < size < MOST_SIZE for size in sizes)
-        and processor.get("image_size", 1) ** 2 * processor.get("channels", 1) <= MOST_VALUES
+        and all(type(size) is int and 0 < size < MOST_SIZE for size in [*sizes, resize])
+        and processor.get("image_size", 1) <= resize
+        and resize**2 * processor.get("channels", 1) <= MOST_VALUES
+        and processor.get("interpolation", "bilinear") in ("bilinear", "bicubic")
         and all(_are_numbers(each) for each in numbers)
         and all(each > 0 for spread in numbers[1::2] for each in spread)
         and all(len(each) == processor["channels"] for each in numbers[:2] if "channels" in processor)

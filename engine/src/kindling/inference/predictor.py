@@ -16,6 +16,7 @@ from kindling.data.processor import Processor
 from kindling.data.text_processor import TextProcessor
 from kindling.errors import ConfigError
 from kindling.images.processor import ImageProcessor
+from kindling.inference import weights_folder
 from kindling.inference.computing import compute_by
 from kindling.inference.image_predictor import ImagePredictor
 from kindling.inference.processors import needed_processor_of
@@ -111,7 +112,8 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
     """The trained model of a run: an ImagePredictor, TextPredictor or Predictor, by the processor of its task.
 
     Args:
-        run: a run folder, whose best checkpoint is taken, or a checkpoint file.
+        run: a run folder, whose best checkpoint is taken, a checkpoint file, or a folder of export.py
+            format=safetensors.
         device: "auto" takes the best there is.
         root: the folder of the project, from then on that of this process; by default the installed one.
 
@@ -121,10 +123,13 @@ def load(run: str | PathLike[str], device: str | torch.device = "auto", *, root:
     """
     if root is not None:
         project.use_own(root)
-    path = checkpoint.find(str(run))
-    saved = checkpoint.load(path)
-    task = rebuild(saved, path)
-    net, processor = net_of(task, path), needed_processor_of(task, path)
+    if (folder := Path(run).expanduser()) and (folder / weights_folder.CONFIG).is_file():
+        (task, net), path = weights_folder.read(folder), folder
+    else:
+        path = checkpoint.find(str(run))
+        task = rebuild(checkpoint.load(path), path)
+        net = net_of(task, path)
+    processor = needed_processor_of(task, path)
     if isinstance(processor, ImageProcessor) and processor.is_ready_made:
         return ImagePredictor(net, processor, device_of(device))
     kind = TextPredictor if isinstance(processor, TextProcessor) or processor.kind == "text" else Predictor

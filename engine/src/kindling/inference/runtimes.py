@@ -53,7 +53,9 @@ def open_file(file: Path, threads: int | None = None) -> Outputs:
         CheckpointError: it is damaged.
     """
     try:
-        return _open_onnx(file, threads) if file.suffix == ".onnx" else _open_torch(file)
+        if file.suffix == ".onnx":
+            return _open_onnx(file, threads)
+        return _open_weights(file.parent) if file.name == FILES["safetensors"] else _open_torch(file)
     except KindlingError:
         raise
     except Exception as error:
@@ -105,6 +107,17 @@ def _open_torch(file: Path) -> Outputs:
         return [each.numpy() for each in (found if isinstance(found, tuple | list) else [found])]
 
     return run
+
+
+def _open_weights(folder: Path) -> Outputs:
+    import torch
+
+    from kindling.inference import weights_folder
+    from kindling.inference.computing import compute_by
+
+    _, net = weights_folder.read(folder)
+    compute = compute_by(net, torch.device("cpu"))
+    return lambda inputs: [compute(inputs)]
 
 
 def _with_preprocessing(outputs: Outputs, described: ModelFolder) -> Runtime:

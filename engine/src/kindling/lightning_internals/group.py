@@ -1,24 +1,30 @@
 """The group that the processes of a run form: torch waits for the others in C++, where Python hears no signal."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch.distributed
 
-from kindling.process import signals
+from kindling.errors import KindlingError
+from kindling.process import signals, silence
 
 # Seconds between two looks at what has come.
 LOOK_S = 0.2
 
 
 @contextmanager
-def made_within_hearing() -> Iterator[None]:
-    """Let a signal end a process that waits for others to join the group."""
+def made_within_hearing(watch: Callable[[], None]) -> Iterator[None]:
+    """Let a signal end a process that waits for others to join the group, and the silence of one of them.
+
+    Args:
+        watch: begins to watch over the others.
+    """
     original = torch.distributed.init_process_group
 
     def make(*arguments: Any, **named: Any) -> None:
+        watch()
         _heard(lambda: original(*arguments, **named))
 
     torch.distributed.init_process_group = make
@@ -33,6 +39,7 @@ def _heard(wait: Any) -> None:
 
     Raises:
         Interrupted: a signal came.
+        KindlingError: one of the others has left, or shows no sign of life.
     """
     failed: list[BaseException] = []
 
@@ -48,5 +55,7 @@ def _heard(wait: Any) -> None:
     while thread.is_alive():
         thread.join(LOOK_S)
         signals.end_if_requested()
+        if silent := silence.found(joins=True):
+            raise KindlingError(silent)
     if failed:
         raise failed[0]

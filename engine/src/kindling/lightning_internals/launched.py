@@ -4,12 +4,14 @@ import builtins
 import logging
 import re
 import signal
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
 from torch.multiprocessing.spawn import ProcessRaisedException
@@ -21,6 +23,8 @@ from kindling.lightning_internals.warnings import RARE_LOGS
 
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
+# Until a process whose launched ones are gone has to end by itself, and between two looks.
+GRACE_S, LOOK_S = 3.0, 0.1
 # The end of a traceback, which is all that comes of an error of such a process.
 TRACEBACK = "Traceback (most recent call last):"
 RAISED = re.compile(r"^(kindling\.errors\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
@@ -38,6 +42,30 @@ def ended_on_failure(trainer: Trainer) -> Iterator[None]:
             # Else Lightning's observer would kill this process too.
             getattr(launcher, "procs", []).clear()
         raise
+
+
+@contextmanager
+def observed(give_up: Callable[[], None]) -> Iterator[None]:
+    """If a launched process is gone, let this one end by itself, for a while; Lightning would kill it within 5 s.
+
+    Args:
+        give_up: ends it, and says why.
+    """
+    original = _ChildProcessObserver._terminate_all
+
+    def end(self: _ChildProcessObserver) -> None:
+        deadline = time.monotonic() + GRACE_S
+        # As long as none has been told to end.
+        while self._child_processes and time.monotonic() < deadline:
+            time.sleep(LOOK_S)
+        if self._child_processes:
+            give_up()
+
+    _ChildProcessObserver._terminate_all = end
+    try:
+        yield
+    finally:
+        _ChildProcessObserver._terminate_all = original
 
 
 def are_spawned(trainer: Trainer) -> bool:

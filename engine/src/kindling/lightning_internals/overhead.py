@@ -1,15 +1,24 @@
-"""What Lightning does in each step beyond the model, and can do without."""
+"""What Lightning does in each step and for each Trainer beyond the model, and can do without."""
 
 import os
+from collections import OrderedDict
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from typing import Any
 
 import torch
+from lightning.fabric.loggers import tensorboard
+from lightning.fabric.utilities import registry
 from lightning.pytorch import Trainer
 from lightning.pytorch.profilers import PassThroughProfiler
+from torchmetrics import MeanMetric, Metric
 
 from kindling.lightning_internals import hooks, signal_handlers
 
+# The group of entry points in which packages name callbacks.
+CALLBACKS = "lightning.pytorch.callbacks_factory"
+# What a metric that is logged holds.
+VALUES = (torch.empty(0), torch.float32, torch.device("cpu"), {}, OrderedDict(), set(), None, True, 0, 0.0, "")
 NOTHING: AbstractContextManager[None] = nullcontext()
 
 
@@ -36,3 +45,17 @@ def reduce_overhead(trainer: Trainer) -> Trainer:
         # With it, each optimizer step loads NVIDIA's library anew.
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
     return trainer
+
+
+def find_out_once() -> None:
+    """Let Lightning and torchmetrics find out what they remember, before processes are forked that each would.
+
+    Which callbacks other packages add, for which they read a file of each package (the callbacks are made anew for each
+    Trainer); which packages are there; and that a value is no metric, for which they ask each class of metrics.
+    """
+    registry.entry_points = cache(registry.entry_points)  # pyright: ignore[reportPrivateImportUsage]
+    registry.entry_points(group=CALLBACKS)  # pyright: ignore[reportPrivateImportUsage]
+    bool(tensorboard._TENSORBOARD_AVAILABLE)
+    MeanMetric()
+    for each in VALUES:
+        isinstance(each, Metric)

@@ -1,6 +1,7 @@
 """Runs side by side in Weights & Biases; imported only when it is chosen."""
 
 import shlex
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import wandb  # pyright: ignore[reportMissingImports]  an extra
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 
-from kindling.console import report
+from kindling.console import report, shown
 from kindling.loggers.tracking import name_of
 
 # W&B would keep the command line, the diff and the terminal's text, with the secrets in them.
@@ -52,7 +53,8 @@ class WandbRun(WandbLogger):
             run.summary[f"best/{best['monitor']}"] = best["score"]
         run.finish(exit_code=0 if status in ("finished", "pruned") else 1)
         if self._wandb_init["mode"] == "offline":
-            report("W&B: to upload this run: wandb sync %s/wandb/offline-*", shlex.quote(self._wandb_init["dir"]))
+            folder = shlex.quote(shown(Path(self._wandb_init["dir"])))
+            report("W&B: to upload this run: wandb sync %s/wandb/offline-*", folder)
 
     @rank_zero_only
     def log_picture(self, tag: str, image: np.ndarray, step: int) -> None:

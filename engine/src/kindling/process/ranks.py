@@ -25,6 +25,11 @@ def is_launched() -> bool:
     return FIRST_PID in os.environ and not is_first_process()
 
 
+def is_further_task() -> bool:
+    """Whether srun has started this process, and another one as the first."""
+    return "SLURM_STEP_ID" in os.environ and os.environ.get("SLURM_PROCID", "0") != "0"
+
+
 def are_several() -> bool:
     """Whether this process is one of several, by the same variables."""
     return any(int(os.environ.get(name, "1")) > 1 for name in ("WORLD_SIZE", "SLURM_NTASKS"))

@@ -54,7 +54,7 @@ def painted(text: str) -> str:
 
 def say(text: str) -> None:
     """Print to stderr, painted if it has colours."""
-    print(painted(text) if has_colours(sys.stderr) else text, file=sys.stderr)
+    print(painted(text) if has_colours(sys.stderr) else text, file=sys.stderr, flush=True)
 
 
 def has_foot() -> bool:

@@ -75,7 +75,10 @@ def row_of(run: Path, below: Path) -> Row:
 
 
 def _number(value: Any) -> str:
-    return f"{value:.5g}" if isinstance(value, int | float) else str(value)
+    try:
+        return f"{value:.5g}" if isinstance(value, int | float) else str(value)
+    except OverflowError:
+        return str(value)
 
 
 def chosen(rows: Sequence[Row], conditions: Sequence[str], key: str | None, *, reverse: bool) -> list[Row]:

@@ -11,9 +11,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from kindling.config.fault import Fault
+from kindling.config.plain import as_yaml
 from kindling.config.renames import FORMAT
 from kindling.config.targets import relative
 from kindling.errors import ConfigError, one_line
@@ -114,7 +113,7 @@ class RunRecord:
 
     def _write_config(self) -> None:
         with write_whole(self.folder / "config.yaml", durable=True) as stream:
-            OmegaConf.save(OmegaConf.create(relative(self.config)), stream)
+            stream.write(as_yaml(relative(self.config)))
 
     def _write_first_facts(self, attempts: list[dict[str, Any]]) -> None:
         self.update(

@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from kindling.config.crops import crops_differ
 from kindling.config.left_out import leave_out
 from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
@@ -38,9 +39,13 @@ FREE = (
     # Never given: a run keeps it.
     PER_PROCESS,
     "experiment_name",
-    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.mean", "data.std"),
+    *("data.root", "data.cache_dir", "data.max_pixels", "data.num_workers", "data.in_memory", "data.cache"),
+    *("data.table", "data.mean", "data.std"),
     *("data.prefetch_factor", "data.pin_memory", "data.persistent_workers"),
-    *(f"callbacks.resume_checkpoint.{key}" for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict")),
+    *(
+        f"callbacks.resume_checkpoint.{key}"
+        for key in ("every_n_steps", "every_minutes", "keep", "max_time", "strict", "silence_s")
+    ),
     *("callbacks.early_stopping.patience", "callbacks.learning_rate"),
     # They look on; a project may have left out the doctor since.
     *("callbacks.summary", "callbacks.progress", "callbacks.timings", "callbacks.doctor"),
@@ -60,7 +65,7 @@ BITS = (
 # A fork may not change these: its state would not fit.
 SHAPES = (
     *("model", "optimizer", "layer_lr_decay", "scheduler"),
-    *("data.num_classes", "data.channels", "data.image_size", "data.decoding", "task.criterion.version"),
+    *("data.num_classes", "data.channels", "data.image_size", "data.crop", "data.decoding", "task.criterion.version"),
     "task.plain_loss",
 )
 
@@ -121,6 +126,7 @@ def refuse_changes(
         allowed = "those of the run; weights= starts from its weights alone"
     else:
         refused = [key for key in changed if not is_among(key, FREE) and (strict or not is_among(key, BITS))]
+        refused += ["data.cache"] * crops_differ(saved, given)
         allowed = (
             f"those that the run was started with; repeat its command{command and f', {command}'}; fork= branches off"
         )

@@ -7,14 +7,13 @@ from typing import Any
 import yaml
 
 from kindling.config.foreign import DEEPEST, faults
+from kindling.config.plain import LOADER
 from kindling.config.renames import FORMAT, UNNAMED
 from kindling.config.targets import absolute
 from kindling.config.upgrade import upgrade
 from kindling.errors import ConfigError
 from kindling.files.foreign_file import read_text
 
-# The C loader is ten times quicker.
-LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # The settings that say where a run came from.
 ORIGIN = ("fork", "weights")
 # Bytes; a run.json has a diff, and grows with each resume.
@@ -33,9 +32,10 @@ def run_of(folder: Path) -> dict[str, Any] | None:
         return None
 
     earlier, metrics, ids = facts.get("earlier", []), facts.get("metrics", {}), facts.get("tracked_as", {})
+    is_best = isinstance(facts.get("best"), dict | None)
     are_numbers = isinstance(metrics, dict) and all(isinstance(each, int | float) for each in metrics.values())
     are_ids = isinstance(ids, dict) and all(isinstance(each, str) for each in ids.values())
-    return facts if isinstance(earlier, list) and are_numbers and are_ids else None
+    return facts if isinstance(earlier, list) and are_numbers and are_ids and is_best else None
 
 
 def saved_config(folder: Path) -> dict[str, Any]:

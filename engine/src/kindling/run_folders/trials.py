@@ -63,7 +63,7 @@ class Trial:
     @property
     def score(self) -> float | None:
         """The best value of what was monitored; None unless the trial finished with a number."""
-        score = _number(((self.facts or {}).get("best") or {}).get("score"))
+        score = _number(self._best.get("score"))
         return score if self.state == "finished" and score is not None and math.isfinite(score) else None
 
     def value(self, name: str) -> float | None:
@@ -71,21 +71,25 @@ class Trial:
 
         None unless the trial finished with such a number.
         """
-        score = self.score
+        score, monitor = self.score, str(self._best.get("monitor", name))
         if name in FACTS:
             found = self._fact(name) if self.state == "finished" else None
-        elif score is None or name == (self.facts or {})["best"].get("monitor", name):
+        elif score is None or name == monitor:
             found = score
         else:
-            monitor = (self.facts or {})["best"]["monitor"]
             found = next((_number(row.get(name)) for row in self._rows if _number(row.get(monitor)) == score), None)
         return found if found is not None and math.isfinite(found) else None
+
+    @property
+    def _best(self) -> dict[str, Any]:
+        return (self.facts or {}).get("best") or {}
 
     def _fact(self, name: str) -> float | None:
         facts = self.facts or {}
         if name == "parameters":
             return _number(facts.get("num_parameters"))
-        attempts = [each.get("timings") or {} for each in (*facts.get("earlier", []), facts) if isinstance(each, dict)]
+        every = [each.get("timings") for each in (*facts.get("earlier", []), facts) if isinstance(each, dict)]
+        attempts = [each for each in every if isinstance(each, dict)]
         # An attempt that was interrupted has its total alone.
         return sum(_number(each.get("fit_s", each.get("total_s"))) or 0.0 for each in attempts)
 
@@ -140,6 +144,12 @@ class Trials:
 def read_trials(sweep: Path) -> list[Trial]:
     """The trials that have been asked for, in the order of their numbers."""
     return Trials(sweep).read()
+
+
+def unreadable(sweep: Path) -> list[int]:
+    """The trials whose trial.json is there and is none."""
+    folders = [folder for folder in Trials(sweep).folders() if os.path.lexists(folder / TRIAL_FILE)]
+    return [int(folder.name) for folder in folders if read_trial(folder) is None]
 
 
 def read_trial(folder: Path) -> Trial | None:

@@ -4,16 +4,17 @@ import re
 from pathlib import Path
 from typing import Any
 
-import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from kindling.config.composition import in_sweep
+from kindling.config.plain import as_yaml
 from kindling.config.processes import batch_in_words
-from kindling.console import log_only, report, shown
+from kindling.console import hush, log_only, report, shown
 from kindling.errors import ConfigError, DivergedError, KindlingError, interruption
 from kindling.process.ranks import is_first_process
 from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import command_to_resume, newest_unfinished
+from kindling.run_folders.trials import TRIAL_FILE
 
 # Groups without an option.
 NOTHING = (None, "none", "plain")
@@ -27,8 +28,17 @@ def say_beginning(record: RunRecord) -> None:
     shared = f", batch {batch}" if batch else ""
     report("%s, seed %s%s → %s", _title(record.config), record.config["seed"], shared, shown(record.folder))
     log_only(f"command: {record.facts.get('command')}")
-    settings = yaml.safe_dump(record.config, sort_keys=False, default_flow_style=True, width=10**6)
+    settings = as_yaml(record.config, default_flow_style=True, allow_unicode=False, width=10**6)
     log_only(f"settings: {settings.strip()}")
+    if _is_of_many(record.folder):
+        hush()
+
+
+def _is_of_many(folder: Path) -> bool:
+    """Whether it is a job of a sweep that all print to one screen; a trial has a file, other launchers have logs."""
+    if not in_sweep() or (folder / TRIAL_FILE).exists():
+        return False
+    return str(HydraConfig.get().launcher["_target_"]).endswith(".BasicLauncher")
 
 
 def _title(config: dict[str, Any]) -> str:

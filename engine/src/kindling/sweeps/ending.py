@@ -7,6 +7,7 @@ from shlex import quote
 from typing import Any
 
 from kindling.config import project
+from kindling.console import shown
 from kindling.errors import KindlingError, one_line
 from kindling.files.foreign_file import read_text
 from kindling.files.redaction import redact_text
@@ -38,13 +39,13 @@ def conclude(folder: Path, trials: Sequence[Trial], loader: Any, fixed: Sequence
     description = read_sweep(folder) or {}
     show(table.table(trials, description, MOST_SHOWN, width()))
     if len(trials) > MOST_SHOWN:
-        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {quote(str(folder))}")
+        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py sweep {quote(shown(folder))}")
     if is_over_seeds(description):
         print(words.over_seeds(trials, objectives_of(description)))
     else:
         _write_best(folder, description, trials, loader, fixed)
         _draw(folder, description, trials)
-    print(f"sweep: {words.counts(trials)}; {folder}", flush=True)
+    print(f"sweep: {words.counts(trials)}; {shown(folder)}", flush=True)
     failed = sum(trial.state == "failed" for trial in trials)
     if failed:
         raise KindlingError(f"sweep: {failed} of {len(trials)} trials failed: {words.failures(trials)}")
@@ -63,7 +64,7 @@ def _write_best(
         written.add(file)
         with write_whole(file) as stream:
             stream.write(redact_text(text))
-        print(f"as an experiment: cp {quote(str(file))} {quote(str(project.current().configs))}/experiment/")
+        print(f"as an experiment: cp {quote(shown(file))} {quote(shown(project.current().configs))}/experiment/")
     # Those that were the best when fewer trials had ended.
     for file in {folder / "best.yaml", *folder.glob("best_*.yaml")} - written:
         if BEST.fullmatch(file.name) and file.is_file() and f"# {title}" in read_text(file, MOST_OF_RECIPE):
@@ -80,4 +81,4 @@ def _draw(folder: Path, description: Mapping[str, Any], trials: Sequence[Trial])
         terminal.say(f"warning: no pictures of the sweep: {one_line(error)}")
         return
     if files:
-        print(f"pictures: {files[0].parent}")
+        print(f"pictures: {shown(files[0].parent)}")

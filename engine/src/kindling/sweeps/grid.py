@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from kindling.config.composition import own_error
+from kindling.console import shown
 from kindling.errors import ConfigError, KindlingError, one_line
 from kindling.files.redaction import redact_text
 from kindling.run_folders.columns import show, width
@@ -34,10 +35,12 @@ def show_jobs(jobs: Sequence[JobReturn]) -> None:
     settings = {"params": params, "monitor": config.monitor, "better": config.monitor_mode}
     show(table.table(trials, settings, MOST_SHOWN, width()))
     if len(trials) > MOST_SHOWN:
-        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py ls {quote(str(folder))}")
+        print(f"and {len(trials) - MOST_SHOWN} more: python runs.py ls {quote(shown(folder))}")
     if is_over_seeds(settings):
         print(words.over_seeds(trials, objectives_of(settings)))
-    print(f"sweep: {words.counts(trials)}; {folder}; the output of each is the train.log in its folder", flush=True)
+    print(
+        f"sweep: {words.counts(trials)}; {shown(folder)}; the output of each is the train.log in its folder", flush=True
+    )
 
 
 def own_settings(jobs: Sequence[JobReturn]) -> list[list[str]]:

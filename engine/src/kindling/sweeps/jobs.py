@@ -11,6 +11,7 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from omegaconf import DictConfig, open_dict
 
+from kindling.config.once import compose_last
 from kindling.errors import Interrupted, one_line
 from kindling.files.foreign_file import read_text
 from kindling.process import parent
@@ -88,7 +89,7 @@ class Jobs:
         if self.launcher:
             into = [f"hydra.sweep.dir={quoted(folder.parent)}", f"hydra.sweep.subdir={folder.name}", "resume=auto"]
             return lambda: self.launcher.launch([[*overrides, *into]], initial_job_idx=int(folder.name))[0]
-        config = self.loader.load_sweep_config(self.config, list(overrides))
+        config = compose_last(self.loader, self.config, overrides)
         if self.gpus or needs_a_command(config):
             command = command_of(self.config, folder, overrides)
             environment = environment_of(self.gpus[place] if self.gpus else None)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
 from kindling.config.space import Param
@@ -70,14 +70,16 @@ def parallel(shown: Plotted) -> Figure:
         axes.axhline(BELOW, color="0.8", linewidth=0.8, linestyle=":", label="the setting is not there", zorder=0)
     legend = figure.legend(loc="outside upper left", ncols=2, fontsize=8, frameon=False, alignment="left")
     legend.set_title(shown.title)
-    figure.colorbar(colours, ax=axes, aspect=40, pad=0.01, extend="max" if shown.better == "min" else "min")
+    bar = figure.colorbar(colours, ax=axes, aspect=40, pad=0.01, extend="max" if shown.better == "min" else "min")
+    bar.set_label(shown.objective, parse_math=False)
     return figure
 
 
 def _colours(shown: Plotted) -> ScalarMappable:
     ordered = sorted(shown.scores, reverse=shown.better == "max")
     ends = sorted((ordered[0], ordered[math.ceil(COLOURED * (len(ordered) - 1))]))
-    return ScalarMappable(Normalize(*ends, clip=True), COLOURS[shown.better])
+    norm = LogNorm if shown.is_log else Normalize
+    return ScalarMappable(norm(*ends, clip=True), COLOURS[shown.better])
 
 
 def _value(param: Param, trial: Trial) -> float:

@@ -156,7 +156,7 @@ def slices(shown: Plotted) -> Figure:
     for row in grid:
         row[0].set_ylabel(shown.objective, parse_math=False)
     colours = ScalarMappable(Normalize(0, max(1, shown.trials[-1].number)), "Blues")
-    figure.colorbar(colours, ax=grid, label="trial", aspect=40, pad=0.01)
+    figure.colorbar(colours, ax=grid, label="trial", aspect=40, pad=0.01, ticks=MaxNLocator(integer=True))
     return figure
 
 

@@ -16,7 +16,14 @@ from kindling.errors import KindlingError
 from kindling.run_folders.provenance import versions
 
 # What a class, or one that builds on it, imports when it is used.
-IMPORTED_LATE = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard"}
+IMPORTED_LATE = {
+    "lightning.pytorch.loggers.tensorboard.TensorBoardLogger": (
+        "torch.utils.tensorboard",
+        "tensorboard.plugins.hparams.metadata",
+    )
+}
+# What every trial imports when it prints a table, and when it saves a checkpoint.
+ALWAYS_LATE = ("rich._emoji_codes", "torch.utils.serialization.config", "kindling.sweeps.pruning")
 
 
 def share(config: DictConfig) -> None:
@@ -25,6 +32,8 @@ def share(config: DictConfig) -> None:
     Args:
         config: of the trial, checked once more in its own process.
     """
+    from kindling.lightning_internals.overhead import find_out_once
+
     config = config.copy()
     with open_dict(config):
         config.pop("hydra", None)
@@ -36,6 +45,11 @@ def share(config: DictConfig) -> None:
         for target in set(_targets(plain)):
             for late in _imported_late(get_object(target)):
                 import_module(late)
+    for late in ALWAYS_LATE:
+        # Another version may have it elsewhere.
+        with suppress(ImportError):
+            import_module(late)
+    find_out_once()
     versions()
     # Else each trial's first collection copies the memory of all of it.
     gc.freeze()
@@ -43,9 +57,7 @@ def share(config: DictConfig) -> None:
 
 def _imported_late(target: Any) -> Iterator[str]:
     for each in target.__mro__ if isinstance(target, type) else ():
-        late = IMPORTED_LATE.get(f"{each.__module__}.{each.__qualname__}")
-        if late:
-            yield late
+        yield from IMPORTED_LATE.get(f"{each.__module__}.{each.__qualname__}", ())
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from omegaconf import DictConfig
 
 from kindling.config.space import Grid
+from kindling.console import shown
 from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.process.cores import available_cores
 from kindling.process.group import LOOK_S, Group
@@ -226,7 +227,7 @@ class Sweep:
 
     def _say_begin(self, trials: Sequence[Trial]) -> None:
         done = f"; {words.counts(trials)}" if trials else ""
-        print(f"sweep: {self.most} trial{'s' * (self.most > 1)} in {self.folder}{done}", flush=True)
+        print(f"sweep: {self.most} trial{'s' * (self.most > 1)} in {shown(self.folder)}{done}", flush=True)
         jobs, cores = self.settings["n_jobs"], available_cores()
         if jobs > cores:
             print(

@@ -1,5 +1,6 @@
 """The trials of a sweep as a table that fits the terminal, and as JSON."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,10 +11,10 @@ from kindling.run_folders.listing import text_of
 from kindling.run_folders.lock import CLAIM, is_held
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, objectives_of, values_of
-from kindling.sweeps.words import rank
+from kindling.sweeps.words import rank, shortened
 
 # The states of the trials without numbers.
-LATE = ("running", "interrupted", "killed", "not begun", "pruned", "no number", "failed")
+LATE = ("running", "interrupted", "killed", "unreadable", "not begun", "pruned", "no number", "failed")
 
 
 def state_of(trial: Trial, objectives: Mapping[str, str]) -> str:
@@ -24,6 +25,8 @@ def state_of(trial: Trial, objectives: Mapping[str, str]) -> str:
         return trial.state
     if is_held(trial.folder) or is_held(trial.folder, CLAIM):
         return "running"
+    if trial.facts is None and os.path.lexists(trial.folder / "run.json"):
+        return "unreadable"
     status = (trial.facts or {}).get("status")
     return {"interrupted": "interrupted", "running": "killed"}.get(str(status), "not begun")
 
@@ -92,11 +95,7 @@ def _in_lines(name: str) -> str:
 
 def value_of(trial: Trial, key: str) -> str:
     """As short as a table wants it; "" of a setting that is not there under its condition."""
-    text = trial.params.get(key, "")
-    try:
-        return text if text.lstrip("-").isdigit() else f"{float(text):.4g}"
-    except ValueError:
-        return text_of(" ".join(text.split()))
+    return text_of(" ".join(shortened(trial.params.get(key, "")).split()))
 
 
 def short_names(keys: Sequence[str]) -> dict[str, str]:

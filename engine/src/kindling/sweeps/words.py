@@ -1,5 +1,6 @@
 """What a sweep prints: a line for each trial, and what came of all."""
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
@@ -7,6 +8,9 @@ from typing import Any
 
 from kindling.run_folders.trials import Trial
 from kindling.sweeps.objectives import front_of, losses_of, objectives_of
+
+# Drawn numbers, of which a line of 80 columns has no room for all digits.
+LONG = re.compile(r"(?<![^=\[, ])-?\d+\.\d{5,}(?:e[-+]?\d+)?(?=[,\] ]|$)")
 
 
 def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float], int]:
@@ -18,17 +22,23 @@ def rank(trial: Trial, objectives: Mapping[str, str]) -> tuple[bool, list[float]
 def line(trial: Trial, trials: Sequence[Trial], settings: Mapping[str, Any], left_s: float | None) -> str:
     objectives = objectives_of(settings)
     front = front_of(trials, objectives)
-    parts = [f"trial {trial.number}: {chosen(trial)}: {result(trial, objectives)}"]
+    parts = [f"trial {trial.number}: {shortened(chosen(trial))}: {result(trial, objectives)}"]
     if any(best.number == trial.number for best in front):
         parts.append("the best so far" if len(objectives) == 1 else "none better so far")
     elif len(objectives) == 1 and front:
         parts.append(f"best {values(front[0], objectives, named=False)}, trial {front[0].number}")
     if left_s is not None:
-        parts.append(f"about {duration(left_s)} left")
+        parts.append(f"{duration(left_s)} left")
     return "; ".join(parts)
 
 
+def shortened(text: str) -> str:
+    """With four digits of each long number."""
+    return LONG.sub(lambda number: f"{float(number[0]):.4g}", text)
+
+
 def chosen(trial: Trial) -> str:
+    """What can be typed."""
     return " ".join(trial.overrides) or "the defaults"
 
 

@@ -52,6 +52,7 @@ def _files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("files")
     sets.write_tree(folder / "tree")
+    sets.write_table(folder / "tree")
     return folder
 
 

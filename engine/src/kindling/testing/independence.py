@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 from kindling.testing import batches
-from kindling.testing.nets import BATCH, Case, a_little_trained, freeze_batch_norm
+from kindling.testing.nets import BATCH, Case, freeze_batch_norm
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])
-def test_an_example_has_no_part_in_the_outputs_of_another(case, mode):
-    case = a_little_trained(case)
+def test_an_example_has_no_part_in_the_outputs_of_another(trained_case, mode):
+    case = trained_case
     freeze_batch_norm(case.net.train(mode == "train"))
     if not gives_one_for_each(case):
         pytest.skip("its outputs are not those of single examples")
@@ -38,12 +38,12 @@ def gives_one_for_each(case: Case) -> bool:
     return all(batches.of_each_example(each, batches.num_in(case.inputs)) for each in outputs)
 
 
-def test_a_model_that_is_to_foretell_its_own_input_does_not_look_ahead(case):
+def test_a_model_that_is_to_foretell_its_own_input_does_not_look_ahead(trained_case):
     """Ids (B, T) whose targets are the same ids, one place on: an output that depends on later ones is a cheat."""
+    case = trained_case
     ids, targets = case.inputs[0], case.step().targets
     if not foretells(ids, targets):
         pytest.skip("its targets are not what follows in its input")
-    case = a_little_trained(case)
     case.task.eval()
     with torch.no_grad():
         before = case.outputs()
@@ -62,8 +62,8 @@ def foretells(ids: Any, targets: Any) -> bool:
     return bool(counted.any()) and torch.equal(targets[:, :-1][counted], ids[:, 1:][counted])
 
 
-def test_evaluation_does_not_depend_on_the_size_or_the_order_of_a_batch(case):
-    case = a_little_trained(case)
+def test_evaluation_does_not_depend_on_the_size_or_the_order_of_a_batch(trained_case):
+    case = trained_case
     case.task.eval()
     if not gives_one_for_each(case):
         pytest.skip("its outputs are not those of single examples")

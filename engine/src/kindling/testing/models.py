@@ -33,9 +33,9 @@ from kindling.testing.runs import same_weights
 from kindling.training.rebuild import rebuild
 
 
-@pytest.fixture(params=MODELS)
+@pytest.fixture(scope="module", params=MODELS)
 def model(request: pytest.FixtureRequest) -> str:
-    """Each model of configs/model in turn."""
+    """Each model of configs/model in turn; of a module, so that all tests of one follow each other."""
     return request.param
 
 
@@ -43,6 +43,17 @@ def model(request: pytest.FixtureRequest) -> str:
 def case(model: str, offline: Path) -> Case:
     """Each model with a batch that it takes, to train as one likes."""
     return fitting(model, offline)[0].copy()
+
+
+@pytest.fixture(scope="module")
+def once_trained(model: str, offline: Path) -> Case:
+    return a_little_trained(fitting(model, offline)[0].copy())
+
+
+@pytest.fixture
+def trained_case(once_trained: Case) -> Case:
+    """The same after two steps."""
+    return once_trained.copy()
 
 
 def test_a_model_gives_finite_numbers_for_each_example_of_whatever_shape_it_takes(model, offline):
@@ -84,9 +95,10 @@ def test_a_model_learns_a_batch_by_heart_and_knows_it_in_evaluation(case):
     else:
         pytest.fail(f"the loss of one batch does not fall by {share:.0%} in 60 steps")
     with torch.no_grad():
-        # Statistics of batch norm follow the weights slowly.
-        for _ in range(30 if has_batch_norm(learner.net) else 0):
-            learner.outputs()
+        # Statistics of batch norm follow the weights slowly; with a momentum of 1 they are those of the batch.
+        for norm in batch_norms(learner.net):
+            norm.momentum = 1.0
+        learner.outputs()
         learner.task.eval()
         assert learner.loss().item() < first - 0.5 * share * abs(first)
 
@@ -96,8 +108,8 @@ def without_dropout(case: Case) -> Case:
     return case.with_net(build_net(case, dropout=0.0)) if "dropout" in case.cfg.model else case
 
 
-def has_batch_norm(net: nn.Module) -> bool:
-    return any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in net.modules())
+def batch_norms(net: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    return [module for module in net.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
 
 
 def test_every_trainable_parameter_gets_a_gradient_within_three_steps(case):
@@ -154,8 +166,8 @@ def test_evaluation_repeats_its_bits_and_changes_nothing(case):
     assert same_weights(case.net.state_dict(), before)
 
 
-def test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(case, tmp_path):
-    task = a_little_trained(case).task
+def test_a_model_comes_back_from_a_checkpoint_with_the_same_bits(trained_case, tmp_path):
+    case, task = trained_case, trained_case.task
     saved = {"state_dict": task.state_dict()}
     checkpoint.describe(saved, to_plain(case.cfg), case.facts)
     torch.save(saved, tmp_path / "model.ckpt")

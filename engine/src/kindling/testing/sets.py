@@ -58,8 +58,9 @@ SHAPES = one_for_each_shape(DATA)
 
 def lines_of(data: str, folder: Path) -> list[str]:
     """The overrides of a data set that finds its files nowhere but below a folder."""
-    root = [f"data.root={folder}/tree"] if written(data).get("root") == "???" else []
-    return [f"data={data}", f"paths.data={folder}/data", "data.batch_size=16", *root]
+    places = {"root": f"{folder}/tree", "table": f"{folder}/table.csv"}
+    given = [f"data.{key}={place}" for key, place in places.items() if written(data).get(key) == "???"]
+    return [f"data={data}", f"paths.data={folder}/data", "data.batch_size=16", *given]
 
 
 @cache
@@ -113,6 +114,15 @@ def write_tree(root: Path) -> None:
         for index in range(20):
             pixels = brightness + rng.integers(0, 70, (12, 12, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(root / name / f"{index:02}.png")
+
+
+def write_table(root: Path) -> Path:
+    """A table of the images of a tree, beside it."""
+    files = sorted(root.glob("*/*"))
+    lines = ["path,label", *(f"{file.relative_to(root.parent)},{file.parent.name}" for file in files)]
+    table = root.with_name("table.csv")
+    table.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return table
 
 
 def make_tree(

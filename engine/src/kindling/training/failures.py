@@ -14,6 +14,7 @@ from kindling.data import shared_memory
 from kindling.data.batches import first_examples
 from kindling.errors import CheckpointError, ConfigError, KindlingError, counted, one_line, one_to
 from kindling.lightning_internals.checkpoints import LOADS_STATES
+from kindling.process import silence
 from kindling.training.misfits import misfit
 from kindling.training.requirements import sharing
 from kindling.training.task import Task
@@ -22,6 +23,10 @@ from kindling.training.task import Task
 CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
 # Gloo's words when another process has ended.
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+GONE = (
+    "trainer.devices: another process of this run has ended without a word to this one; often memory has run out, else "
+    "it said above what was wrong; go on with resume="
+)
 # Those of torch where processes have not found each other.
 NO_GROUP = (
     "client socket has timed out",
@@ -121,10 +126,7 @@ def lost_process(text: str) -> str | None:
             "or give trainer.devices=1 trainer.num_nodes=1 for one"
         )
     if "gloo" in text and any(words in text for words in GONE_PROCESS):
-        return (
-            "trainer.devices: another process of this run has ended without a word to this one; often memory has "
-            "run out, else it said above what was wrong; go on with resume="
-        )
+        return silence.found() or GONE
     return None
 
 

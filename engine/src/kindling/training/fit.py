@@ -12,7 +12,7 @@ from kindling.checkpoints import resume_files
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.console import report
 from kindling.errors import DivergedError
-from kindling.lightning_internals import group, launched
+from kindling.lightning_internals import launched
 from kindling.lightning_internals.loggers import restore_loggers
 from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
@@ -22,6 +22,7 @@ from kindling.training.anomaly import anomalies_in_one_line
 from kindling.training.divergence import refuse_spoilt_weights
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.machine import device_of
+from kindling.training.others import ended_with_others
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.results import reached_limit
@@ -81,7 +82,7 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         naming_misfits(),
         anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
-        group.made_within_hearing(),
+        ended_with_others(trainer, run),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
         launched.errors_of_spawned(),
     ):
@@ -119,6 +120,9 @@ def roll_back(
     place = find_divergence(build, run, rollbacks, trainer) if trainer.world_size == 1 else None
     message = f"{error}; {place or 'the step could not be found by a replay'}"
     if not can_roll_back(place, rollbacks, cfg):
-        raise DivergedError(f"{message}; {advice(run, place, rollbacks)}") from error
+        told = DivergedError(message)
+        for line in advice(run, place, rollbacks):
+            told.add_note(line)
+        raise told from error
     log.warning("warning: %s; rollback %d of %d", message, len(rollbacks) + 1, cfg.rollback.times)
     return culprit(place, trainer)

@@ -8,7 +8,7 @@ from typing import Any
 from kindling.checkpoints import checkpoint, resume_files, trained_on
 from kindling.checkpoints.checkpoint import PROGRESS, Saved
 from kindling.checkpoints.limits import refuse_passed_limits
-from kindling.console import report
+from kindling.console import report, shown
 from kindling.errors import CheckpointError, ConfigError
 from kindling.files.whole_file import write_whole
 from kindling.process.ranks import is_first_process
@@ -31,7 +31,7 @@ def fork(given: Path, run: RunRecord) -> Saved:
     target = run.folder / "checkpoints" / f"step_{source.content['global_step']:09}.ckpt"
     if is_first_process():
         copy_state(source.path, target, run.folder)
-    report("fork: of %s", source.path)
+    report("fork: of %s", shown(source.path))
     return Saved(target, source.content)
 
 

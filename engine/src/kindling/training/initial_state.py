@@ -9,7 +9,7 @@ from kindling.checkpoints import checkpoint
 from kindling.checkpoints.checkpoint import Saved
 from kindling.checkpoints.foreign_weights import load_foreign, read_foreign, warn_of_no_numbers
 from kindling.checkpoints.pretrained import load_all_but_head, refuse_other_kinds
-from kindling.console import report
+from kindling.console import report, shown
 from kindling.errors import CheckpointError
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.fork import lr_factor
@@ -74,4 +74,4 @@ def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> N
             f"{given.path}: a checkpoint of another model; {error}; set the model it was of"
         ) from error
     if is_new:
-        report("weights: the last layer is new, as it has another shape in %s", given.path)
+        report("weights: the last layer is new, as it has another shape in %s", shown(given.path))

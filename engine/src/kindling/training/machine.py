@@ -40,12 +40,19 @@ def device_of(trainer: Trainer) -> dict[str, Any]:
 
 
 def in_words(trainer: Trainer) -> str:
-    """The same for the terminal, with the batches of an epoch."""
-    found, batches = device_of(trainer), trainer.num_training_batches
-    threads = f", {torch.get_num_threads()} threads" if trainer.strategy.root_device.type == "cpu" else ""
+    """The same for the terminal, and how long training is, on a line of its own."""
+    found = device_of(trainer)
+    threads = f", {counted(torch.get_num_threads(), 'thread')}" if trainer.strategy.root_device.type == "cpu" else ""
     processes = f", {trainer.world_size} processes" if trainer.world_size > 1 else ""
-    length = "" if math.isinf(batches) else f"; {counted(int(batches), 'batch')} an epoch"
-    return f"{found['device']}{threads}{processes}, precision {found['precision']}{length}"
+    length = length_of(trainer.max_epochs, trainer.num_training_batches)
+    return f"{found['device']}{threads}{processes}, precision {found['precision']}\n{length}"
+
+
+def length_of(epochs: int | None, batches: float) -> str:
+    """Such as "25 epochs of 27 batches, counted from 0"; what nobody knows is left out."""
+    num = counted(epochs, "epoch") if epochs and epochs > 0 else "epochs"
+    of = "" if math.isinf(batches) else f" of {counted(int(batches), 'batch')}"
+    return f"{num}{of}, counted from 0"
 
 
 def faults(config: Config) -> list[Fault]:

@@ -41,8 +41,12 @@ def layer_numbers(net: nn.Module) -> dict[str, int]:
     """The layer of each parameter by its name, counted from 0 at the input.
 
     What shares its name up to the first number in it (blocks.3, layer1.0) is one layer, if it has a matrix or kernel,
-    and so is what comes before, between and after without a number: a stem, a head.
+    and so is what comes before, between and after without a number: a stem, a head. A net that has a method of this
+    name says it itself.
     """
+    own: Any = getattr(net, "layer_numbers", None)
+    if callable(own):
+        return own()  # pyright: ignore[reportReturnType]
     numbers: dict[str, int] = {}
     layer, number = None, -1
     for name, parameter in net.named_parameters():

@@ -15,8 +15,9 @@ from torch.nn.parameter import is_lazy
 from kindling.checkpoints.checkpoint import config_of
 from kindling.config import project
 from kindling.config.composition import in_sweep
-from kindling.console import report, shown
+from kindling.console import is_hushed, report, shown
 from kindling.loggers import tensorboard_run, tracking
+from kindling.process import terminal
 from kindling.process.ranks import is_first_process
 from kindling.run_folders.best import best_file
 from kindling.run_folders.record import RunRecord
@@ -25,8 +26,9 @@ from kindling.training.task import Task
 
 # Commands that take a trained model; those of inputs need a task that reads them.
 EVALUATE, OF_INPUTS = "evaluate.py run={}", ("predict.py run={} input=...", "serve.py run={}")
-# What TensorBoard's HPARAMS shows.
+# What TensorBoard's HPARAMS shows, without what follows from another setting or differs in each run.
 COMPARED = ("seed", "task", "data", "model", "init", "optimizer", "scheduler", "mix", "trainer")
+UNCOMPARED = ("data.seed", "trainer.default_root_dir")
 
 
 def best_callback(trainer: Trainer) -> ModelCheckpoint | None:
@@ -101,7 +103,10 @@ def end_of(trainer: Trainer) -> dict[str, Any]:
     if ended:
         report("training %s %s", "stopped early," if stopped else "ended", ended)
     if best and best["epoch"] is not None:
-        report("best: %s %.4g in epoch %d", best["monitor"], best["score"], best["epoch"])
+        said = f"best: {best['monitor']} {best['score']:.4g} in epoch {best['epoch']}"
+        report("%s", said)
+        if is_hushed() and is_first_process():
+            terminal.say(said)
     sizes = (each.numel() for each in trainer.lightning_module.parameters() if not is_lazy(each))
     facts = {"best": best, "best_checkpoint": named_best(trainer), "stopped_early": stopped, "ended": ended}
     return facts | {"num_parameters": sum(sizes)}
@@ -147,7 +152,7 @@ def log_settings(loggers: list[Logger], config: dict[str, Any]) -> None:
         if key.endswith("._target_"):
             # As model: CNN.
             settings[key.removesuffix("._target_")] = value.rpartition(".")[2]
-        elif value is not None and not key.endswith("._partial_"):
+        elif value is not None and not key.endswith("._partial_") and key not in UNCOMPARED:
             settings[key] = value
     for logger in loggers:
         if isinstance(logger, TensorBoardLogger):

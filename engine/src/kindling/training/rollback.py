@@ -4,6 +4,8 @@ from lightning.pytorch import Trainer
 from omegaconf import DictConfig
 
 from kindling.checkpoints import resume_files
+from kindling.console import shown
+from kindling.errors import counted
 from kindling.run_folders.record import RunRecord
 from kindling.training.divergence import Place
 from kindling.training.parts import Rollbacks
@@ -29,20 +31,21 @@ def culprit(place: Place | None, trainer: Trainer) -> list[int]:
     return [place.epoch, place.batch]
 
 
-def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> str:
-    """What is left of a run that has diverged, and what may help."""
-    kept = bool(resume_files.newest_first(run.folder))
-    words = ["the checkpoints before it are kept" if kept else "there is no checkpoint before it"]
+def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> list[str]:
+    """What is left of a run that has diverged, and what may help: a line for each."""
+    kept, folder = bool(resume_files.newest_first(run.folder)), shown(run.folder)
+    lines = ["the checkpoints before it are kept" if kept else "there is no checkpoint before it"]
     if rollbacks:
-        words.append(f"{len(rollbacks)} rollback{'s' * (len(rollbacks) > 1)} did not help")
+        lines.append(f"{counted(len(rollbacks), 'rollback')} did not help")
+    ways = []
     if place and place.is_input:
-        words.append("mend the data")
+        ways.append("mend the data")
     else:
-        words.append("lower optimizer.lr or set trainer.gradient_clip_val" + " with fork=" * kept)
+        ways.append("lower optimizer.lr, or set trainer.gradient_clip_val" + f", with fork={folder}" * kept)
     if run.config["on_nan"] != "rollback" and place and place.batch is not None:
-        words[-1] += ", or leave such batches out with on_nan=rollback" + " and resume=" * kept
+        ways.append("leave such batches out with on_nan=rollback" + f" resume={folder}" * kept)
     if not run.config["trainer"]["detect_anomaly"] and not (place and place.is_input):
         # It looks at the backward pass alone.
         is_elsewhere = place is not None and "gradient" not in place.what
-        words.append("debug=anomaly names the line of code" + ", if the NaN begins in the backward pass" * is_elsewhere)
-    return "; ".join(words)
+        ways.append("debug=anomaly names the line of code" + ", if the NaN begins in the backward pass" * is_elsewhere)
+    return [*lines, *(f"{'or' if number else 'what to try'}: {way}" for number, way in enumerate(ways))]

@@ -26,7 +26,7 @@ from kindling.config.check.lacking import by_file, is_of_nothing
 from kindling.config.check.nodes import problems_of
 from kindling.config.check.overrides import misfit, misfits_of_choice, placed
 from kindling.config.check.reading import not_yaml
-from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed, with_conditions
+from kindling.config.check.space import SpaceCheck, chosen_sweep, condensed, of_processes, with_conditions
 from kindling.config.check.syntax import explain, joined
 from kindling.config.check.tree import Problem, path_of
 from kindling.config.composition import Composer
@@ -131,8 +131,8 @@ class Check:
             asked = [*single, *overrides]
         for job in each:
             self._check_job(job)
-        self.problems = {str(each): each for each in with_conditions(self.problems.values(), self.configs, asked)}
-        self.problems = condensed(self.problems.values(), overrides)
+        found = with_conditions([*self.problems.values(), *of_processes(self.configs)], self.configs, asked)
+        self.problems = condensed(found, overrides)
 
     def _chosen(self, overrides: list[Override]) -> tuple[list[Override], tuple[str, ...]]:
         """The choices of groups, and the lines of those that are there."""

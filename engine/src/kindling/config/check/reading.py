@@ -8,6 +8,7 @@ import yaml
 from omegaconf import OmegaConf
 
 from kindling.config.fault import Fault
+from kindling.config.plain import LOADER
 
 UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 # What the parser in C takes and Hydra's own may not: tabs, and tags such as !!python/name.
@@ -16,7 +17,7 @@ ODD = re.compile(r"\t|(^|\s)!")
 
 def parsed(file: Path) -> yaml.Node | None:
     """The file's nodes, with their lines."""
-    return yaml.compose(file.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    return yaml.compose(file.read_text(encoding="utf-8"), Loader=LOADER)
 
 
 def fault_of(file: Path) -> Fault | None:

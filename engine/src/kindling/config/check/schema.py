@@ -61,6 +61,11 @@ def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
     may_be_null = [name for name in groups if (name in train and train[name] is None) or "none" in files.groups[name]]
     whole["properties"] |= {name: {"anyOf": [{"$ref": f"{name}.json"}, {"type": "null"}]} for name in may_be_null}
+    if {"data", "transform"} <= set(groups):
+        # What a file of `transform` sets of the data beside it.
+        beside = {"transform": {"$ref": "transform.json"}, "augment": {"type": "object"}}
+        changed = {"type": "object", "properties": beside, "required": ["transform"], "additionalProperties": False}
+        whole["properties"]["data"] = {"anyOf": [whole["properties"]["data"], changed]}
     options = {name: {"enum": [*found, None]} for name, found in files.groups.items()}
     overrides = {f"override /{name}": each for name, each in options.items()}
     entry = {"anyOf": [{"type": "string"}, {"type": "object", "properties": options | overrides}]}

@@ -12,7 +12,9 @@ from kindling.config.check.keys import arguments_of, has
 from kindling.config.check.tree import Problem
 from kindling.config.fault import Fault
 from kindling.config.params import Parse, space_of
-from kindling.errors import ConfigError
+from kindling.config.processes import processes_of
+from kindling.errors import ConfigError, counted
+from kindling.process import ranks
 
 INTERVALS = "values with commas between, choice(...), range(...) or glob(*); interval(...) with sweep=optuna"
 
@@ -79,6 +81,21 @@ class SpaceCheck:
 
 def chosen_sweep(config: DictConfig) -> str | None:
     return OmegaConf.select(config, "hydra.runtime.choices.sweep")
+
+
+def of_processes(configs: Iterable[DictConfig]) -> Iterator[Fault]:
+    """Jobs that would each run the whole sweep in each of their processes."""
+    if ranks.are_several():
+        yield Fault(
+            "--multirun", "in several processes that torchrun or srun has started", "alone; trials start theirs"
+        )
+    for config in configs:
+        number = processes_of(
+            {"trainer": OmegaConf.to_container(OmegaConf.select(config, "trainer") or DictConfig({}))}
+        )
+        if number and number > 1 and chosen_sweep(config) in (None, "none"):
+            allowed = "1, or sweep=grid, which runs each job as a command of its own"
+            yield Fault("trainer.devices", f"{counted(number, 'process')} in a sweep of Hydra's", allowed)
 
 
 def condensed(problems: Iterable[Problem], several: Iterable[Override]) -> dict[str, Problem]:

@@ -72,6 +72,7 @@ TYPES = {
     "timeout_s": "Annotated[float, Interval(gt=0, le=3600)]",
     # For entries that take a trained model; null means as in training.
     "data.root": "str | None",
+    "data.table": "str | None",
     "data.batch_size": "PositiveInt | None",
     "data.num_workers": "NotNegativeInt | Literal['auto'] | None",
 }

@@ -17,7 +17,12 @@ def workers_have_cores(config: Config) -> Iterator[Fault]:
 
 def workers_have_work(config: Config) -> Iterator[Fault]:
     workers = get(config, "data.num_workers")
-    if isinstance(workers, int) and workers > 0 and get(config, "data.in_memory") is True:
+    if (
+        get(config, "data.cache") is None
+        and isinstance(workers, int)
+        and workers
+        and get(config, "data.in_memory") is True
+    ):
         yield Fault("data.num_workers", f"{workers}, without effect", "0, as the set lies in memory", warning=True)
 
 
@@ -45,6 +50,18 @@ def reflection_fits_the_image(config: Config) -> Iterator[Fault]:
     if reflects and isinstance(padding, int) and isinstance(size, int) and padding >= size:
         given = f"{padding} with padding_mode=reflect"
         yield Fault("data.augment.crop_padding", given, f"less than data.image_size, {size}")
+
+
+def the_crop_fits_the_picture(config: Config) -> Iterator[Fault]:
+    """Versions of decoding before 4 know neither of them."""
+    size, crop, resize = (get(config, f"data.{name}") for name in ("image_size", "crop", "resize"))
+    given = {"crop": crop, "resize": resize, "interpolation": get(config, "data.interpolation")}
+    if get(config, "data.decoding") in (1, 2, 3):
+        for name, value in given.items():
+            if value not in (None, "bilinear"):
+                yield Fault(f"data.{name}", f"{value} with data.decoding={get(config, 'data.decoding')}", "none, or 4")
+    elif isinstance(resize, int) and isinstance(most := crop or size, int) and 0 < resize < most:
+        yield Fault("data.resize", str(resize), f"{most} or more, the side that is cut from it", f"data.resize={most}")
 
 
 def the_fold_is_there(config: Config) -> Iterator[Fault]:
@@ -81,6 +98,7 @@ RULES = (
     statistics_fit_the_channels,
     reflection_fits_the_image,
     alternating_flips_are_halves,
+    the_crop_fits_the_picture,
     the_fold_is_there,
     each_class_has_a_weight,
     rare_classes_are_made_up_for_once,

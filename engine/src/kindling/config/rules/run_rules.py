@@ -136,6 +136,7 @@ def files_are_here(config: Config) -> Iterator[Fault]:
         "output",
         "model.folder",
         "data.root",
+        "data.table",
         "model.weights",
         *places,
     ):

@@ -123,6 +123,13 @@ def a_trial_is_recorded(config: Config) -> Iterator[Fault]:
         yield Fault("trainer.fast_dev_run", "true in a sweep", "false; debug=fast for a short one")
 
 
+def a_trial_is_of_one_machine(config: Config) -> Iterator[Fault]:
+    machines = get(config, "trainer.num_nodes")
+    if _sweep(config) and isinstance(machines, int) and machines > 1:
+        allowed = "1; several machines share the trials of a sweep if each is given its command"
+        yield Fault("trainer.num_nodes", f"{machines} in a sweep", allowed)
+
+
 def gpus_of_trials_are_named(config: Config) -> Iterator[Fault]:
     gpus = _sweep(config).get("gpus")
     if gpus is None:
@@ -161,5 +168,6 @@ RULES = (
     one_objective_is_pruned_by,
     a_trial_records_what_is_compared,
     a_trial_is_recorded,
+    a_trial_is_of_one_machine,
     gpus_of_trials_are_named,
 )

@@ -64,6 +64,13 @@ def readme(described: ModelFolder, proof: str) -> str:
     )
 
 
+def preprocessing_words(described: ModelFolder) -> str:
+    """What the model takes and gives."""
+    if "_target_" in described.processor:
+        return _takes_own(described)
+    return {"image": _takes_images, "rows": _takes_rows, "text": _takes_text}[described.processor["kind"]](described)
+
+
 def _package(described: ModelFolder) -> str:
     return "onnxruntime" if FILES[described.format].endswith(".onnx") else "torch"
 

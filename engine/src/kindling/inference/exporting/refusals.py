@@ -26,7 +26,7 @@ def preprocessing_of(processor: Processor, cfg: DictConfig) -> bool:
             f"format: given int8 for {given}; allowed: for classes, whose accuracy shows what 8 bits lose; take onnx, "
             "pt2 or torchscript"
         )
-    return classifies(processor) and cfg.preprocessing is not False
+    return classifies(processor) and cfg.preprocessing is not False and cfg.format != "safetensors"
 
 
 def refuse_unknown_text(processor: Processor) -> None:

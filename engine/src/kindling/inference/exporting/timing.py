@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from kindling.console import plain_table
+from kindling.errors import counted
+
 BATCHES = (1, 64)
 ROUNDS = 15
 # Seconds of calls in a row, as a model that serves is alone.
@@ -46,7 +49,7 @@ def _clocked(variant: Compute, batch: np.ndarray, calls: int) -> float:
 
 def table(seconds: dict[str, dict[int, float]], sizes: dict[str, int], threads: int) -> Table:
     """A row a variant; the first is what the others are compared with."""
-    shown = Table("", *(f"batch {size}" for size in BATCHES), "file", title=f"{threads} thread{'s' * (threads > 1)}")
+    shown = plain_table("", *(f"batch {size}" for size in BATCHES), "file", title=counted(threads, "thread"))
     first = next(iter(seconds.values()))
     for name, times in seconds.items():
         cells = [f"{1e3 * times[size]:.2f} ms ({first[size] / times[size]:.1f} times)" for size in BATCHES]

@@ -1,0 +1,163 @@
+"""A process of several that shows no sign of life, as one that is stopped: the others name it, and the run ends.
+
+Torch would wait half an hour for it. Each process shows signs in the store in which they have found each other; the
+first one looks at all others, and they at the first.
+"""
+
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from kindling.process import ranks, terminal
+
+# How often a process looks until it calls another one silent.
+LOOKS = 20
+# Until a process that waits for a killed one has to end by itself.
+GRACE_S = 5.0
+# For the last sign of a process that ends.
+FAREWELL_S = 1.0
+ENDED = "ended"
+# Where a process id means the same process.
+BOOT = Path("/proc/sys/kernel/random/boot_id")
+NAMESPACE = Path("/proc/self/ns/pid")
+
+
+class Watch:
+    """Shows that this process lives, and looks at others, in two threads, of which the first may hang in the store.
+
+    Args:
+        rank: of this process.
+        size: how many there are.
+        timeout_s: how long another one may be silent.
+        give_up: ends this process, with words on why, if nothing else does.
+
+    Attributes:
+        found: which process is silent, in words; None as long as all show signs.
+        signs: by rank, the last one.
+    """
+
+    def __init__(self, rank: int, size: int, timeout_s: float, give_up: Callable[[str], None]):
+        self.rank, self.timeout_s, self.give_up = rank, timeout_s, give_up
+        self.others = range(1, size) if rank == 0 else range(1)
+        self.found: str | None = None
+        self.signs: dict[int, str] = {}
+        self._ended = threading.Event()
+        self._shows, self._looks = (threading.Thread(target=each, daemon=True) for each in (self._show, self._look))
+
+    def start(self) -> None:
+        for each in (self._shows, self._looks):
+            each.start()
+
+    def end(self) -> None:
+        self._ended.set()
+        # It says so to the others.
+        self._shows.join(FAREWELL_S)
+
+    def _show(self) -> None:
+        number = 0
+        # The store is gone with the first process: whoever waits for that one is told by its connection.
+        with suppress(RuntimeError):
+            store = self._store()
+            while not self._ended.is_set():
+                store.set(str(self.rank), f"{number} {os.getpid()} {_place()} {socket.gethostname()}")
+                number += 1
+                for each in self.others:
+                    if store.check([str(each)]):
+                        self.signs[each] = store.get(str(each)).decode()
+                self._ended.wait(self.timeout_s / LOOKS)
+            store.set(str(self.rank), ENDED)
+            return
+        self._ended.set()
+
+    def _store(self) -> Any:
+        """A connection of its own, since the one of torch may be in use."""
+        from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        # Longer than this looks, so that a first process that does not come is named.
+        patience = timedelta(seconds=2 * self.timeout_s)
+        store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=patience)
+        return PrefixStore(f"silence-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+    def _look(self) -> None:
+        """Count looks instead of seconds: this process may have been stopped too."""
+        before: dict[int, str | None] = {}
+        silent_for = dict.fromkeys(self.others, 0)
+        while not self._ended.wait(self.timeout_s / LOOKS):
+            for each in self.others:
+                sign = self.signs.get(each)
+                is_alive = sign == ENDED or sign != before.get(each)
+                silent_for[each] = 0 if is_alive else silent_for[each] + 1
+                before[each] = sign
+            if silent := [each for each in self.others if silent_for[each] >= LOOKS]:
+                self._end(silent)
+                return
+
+    def _end(self, silent: list[int]) -> None:
+        """Name the silent ones, and kill those that can be, which ends the wait for them."""
+        known = {each: self.signs[each].split(" ", 3)[1:] for each in silent if each in self.signs}
+        named = [
+            f"{each} (process {known[each][0]} on {known[each][2]})" if each in known else str(each) for each in silent
+        ]
+        what = "has shown" if len(silent) == 1 else "have shown"
+        seen = f"rank {', '.join(named)} {what} no sign of life for {self.timeout_s:g} s"
+        # Who is told to end meanwhile says nothing of it.
+        terminal.say(seen)
+        self.found = (
+            f"trainer.devices: {seen}; stopped, or its machine cannot be reached; go on with resume=, or wait longer: "
+            "callbacks.resume_checkpoint.silence_s="
+        )
+        here = {int(pid) for pid, place, _ in known.values() if place == _place()}
+        if 0 in silent and ranks.is_launched():
+            here.add(int(os.environ[ranks.FIRST_PID]))
+        for pid in here:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, signal.SIGKILL)
+        # The connection that it waits at may have closed with them.
+        if not self._ended.wait(GRACE_S):
+            self.give_up(self.found)
+
+
+def _place() -> str:
+    with suppress(OSError):
+        return f"{BOOT.read_text().strip()}/{os.readlink(NAMESPACE)}"
+    return socket.gethostname()
+
+
+class _Current:
+    """A process belongs to one group."""
+
+    watch: Watch | None = None
+
+
+def begin(rank: int, size: int, timeout_s: float | None, give_up: Callable[[str], None]) -> None:
+    """Watch the processes of a group from now on, unless that is done already; for ever without an end if None."""
+    if timeout_s is not None and _Current.watch is None and "MASTER_PORT" in os.environ:
+        _Current.watch = Watch(rank, size, timeout_s, give_up)
+        _Current.watch.start()
+
+
+@contextmanager
+def ended() -> Iterator[None]:
+    """After this, the process needs the others no longer, nor they it."""
+    try:
+        yield
+    finally:
+        watch, _Current.watch = _Current.watch, None
+        if watch:
+            watch.end()
+
+
+def found(*, joins: bool = False) -> str | None:
+    """Which process has fallen silent, in words; while this one still joins the group, also which has left it."""
+    watch = _Current.watch
+    left = [each for each in watch.others if watch.signs.get(each) == ENDED] if watch and joins else []
+    if left:
+        return f"trainer.devices: rank {left[0]} has ended before the group came together; it said why"
+    return watch and watch.found
