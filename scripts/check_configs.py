@@ -21,8 +21,6 @@ from kindling.config.check import fits
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate, to_plain
 from kindling.errors import ConfigError, KindlingError
-from kindling.train import build_task
-from kindling.training.found import fill_in
 
 CONFIGS = project.use(Path(__file__).parents[1]).configs
 
@@ -60,6 +58,10 @@ def combinations(experiments: Sequence[str], datas: Sequence[str]) -> Iterator[l
 
 def check(lines: list[str]) -> str:
     """What is wrong with a command line, "" if nothing."""
+    # They import torch, which --help can do without.
+    from kindling.train import build_task
+    from kindling.training.found import fill_in
+
     try:
         cfg = compose(lines)
     except KindlingError as error:

@@ -28,7 +28,7 @@ FAULTS = [
     Fault("engine/src/kindling/process/cores.py", 'if "OMP_WAIT_POLICY" not in os.environ:', "if True:"),
     Fault(
         "engine/src/kindling/lightning_internals/overhead.py",
-        "    registry.entry_points = cache(registry.entry_points)\n",
+        "registry.entry_points = cache(registry.entry_points)",
         "",
     ),
     Fault("engine/src/kindling/training/fit.py", "            told.add_note(line)", "            pass"),
@@ -273,12 +273,27 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/files/whole_folder.py", "found <= set(names)", "True"),
     Fault("engine/src/kindling/files/whole_folder.py", "        aside.rename(target)\n", "        pass\n"),
-    Fault("engine/src/kindling/images/image_folder.py", "s.st_size} {s.st_mtime_ns} {s.st_ctime_ns}", "path.name}"),
     Fault(
-        "engine/src/kindling/images/image_folder.py",
-        'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
-        "pass",
+        "engine/src/kindling/images/paths.py",
+        "state.st_size, state.st_mtime_ns, state.st_ctime_ns",
+        "state.st_size, 0, 0",
     ),
+    Fault(
+        "engine/src/kindling/images/image_folder.py", "train.take(held), train.take(kept)", "train.take(held), train"
+    ),
+    Fault("engine/src/kindling/images/paths.py", "kept[places] = True", "kept[: len(places)] = True"),
+    Fault("engine/src/kindling/images/found_files.py", "started - changed > SETTLED_S * 1e9", "True"),
+    Fault("engine/src/kindling/images/found_files.py", "and bool(ending_of(name))", ""),
+    Fault("engine/src/kindling/images/damage.py", "JPEG_END in end", "True"),
+    Fault("engine/src/kindling/images/damage.py", "end.endswith(PNG_END)", "True"),
+    Fault("engine/src/kindling/images/table_listing.py", "contradicted.add(path)", "pass"),
+    Fault(
+        "engine/src/kindling/images/table_listing.py",
+        "each[0].split(os.sep)",
+        "each[0]",
+    ),
+    Fault("engine/src/kindling/inference/weights_folder.py", 'config.startswith(("/", "~"))', "False"),
+    Fault("engine/src/kindling/checkpoints/safetensors.py", "(-item[1].element_size(), item[0])", "item[0]"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer.clone())", "pass"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer)\n", "pass\n"),
     Fault("engine/src/kindling/training/initialisation.py", "and each.weight.requires_grad", ""),
@@ -687,8 +702,8 @@ FAULTS = [
         "engine/src/kindling/images/looks.py", "if self.num_grey == len(self.sides) else 3", "if self.num_grey else 3"
     ),
     Fault("engine/src/kindling/images/listing.py", "or name.lower() in FOREIGN", ""),
-    Fault("engine/src/kindling/images/folder.py", "        folders[:] = left_out.own(folders)\n", ""),
-    Fault("engine/src/kindling/images/folder.py", "onerror=left_out.note_error", "onerror=None"),
+    Fault("engine/src/kindling/images/found_files.py", "in found.left_out.own(entries)", "in entries"),
+    Fault("engine/src/kindling/images/found_files.py", "found.left_out.note_error(error)\n", "pass\n"),
     Fault(
         "engine/src/kindling/cli/resolvers.py",
         "version = given if given in folder.VERSIONS else folder.TODAY",
@@ -1004,16 +1019,7 @@ CONTRACT_FAULTS = [
         'return self.loader("val", shuffle=True)',
     ),
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
-    Fault(
-        "engine/src/kindling/images/image_folder.py",
-        'listed["train"] = [listed["train"][i] for i in kept.tolist()]',
-        "pass",
-    ),
-    Fault(
-        "engine/src/kindling/images/image_folder.py",
-        "label for _, label in listed])\n        num",
-        "0 for _ in listed])\n        num",
-    ),
+    Fault("engine/src/kindling/images/paths.py", "torch.full((num,), label)", "torch.full((num,), 0)"),
     # The targets are shuffled.
     Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),
     Fault(

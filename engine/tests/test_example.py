@@ -15,7 +15,7 @@ from kindling.evaluate import evaluate
 from kindling.inference.predictor import load
 from kindling.testing.runs import same_weights
 from kindling.train import build_task, train
-from kindling.training.example import check_example, has_lazy_layers
+from kindling.training.example import check_example, has_lazy_layers, pass_example
 from kindling.training.optimization import parameter_groups
 from kindling.training.task import Task
 from test_wrong_tasks import ROWS, TARGETS, Line, Plain
@@ -118,3 +118,18 @@ def test_lazy_layers_of_a_task_of_a_program_see_its_example(config):
         config("callbacks=none", "test=false", "trainer.max_epochs=10"), task=task, data={"train": rows, "val": rows}
     )
     assert metrics["val/loss"] < 2
+
+
+class OfSquares(Task):
+    def example(self) -> Tensor:
+        return torch.zeros(2, 3, 4, 4)
+
+
+def test_a_net_that_cannot_take_images_of_the_size_of_evaluation_is_named():
+    task = OfSquares(nn.Sequential(nn.Flatten(), nn.Linear(48, 2)))
+    for size in (None, 4):
+        task.config = {"data": {"crop": size}}
+        pass_example(task)
+    task.config = {"data": {"crop": 6}}
+    with pytest.raises(ConfigError, match=r"for inputs of shape \(3, 6, 6\), which it cannot take"):
+        pass_example(task)

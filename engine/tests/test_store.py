@@ -70,7 +70,7 @@ def test_folds_are_cut_from_the_same_pictures(tree):
     for cache in ("disk", "memory"):
         data = data_of(tree, transform=CROP, cache=cache, fold=1, num_folds=3)
         for index in range(len(data.splits.train)):
-            expected = data.splits.train.decode.whole(data.splits.train.paths[index])
+            expected = data.splits.train.decode.whole(data.splits.train.paths[index])  # pyright: ignore
             assert abs(data.splits.train.picture(index).float().mean() - expected.float().mean()) < 1
 
 

@@ -72,7 +72,7 @@ def expected_crops(data: ImageFolder, crop: v2.RandomResizedCrop) -> list[np.nda
     found = []
     for index, seed in zip(indices.tolist(), seeds.tolist(), strict=True):
         seed_all(seed, torch.device("cpu"))
-        with Image.open(data.splits.train.paths[index]) as opened:
+        with Image.open(data.splits.train.paths[index]) as opened:  # pyright: ignore[reportOptionalSubscript]
             found.append(np.asarray(crop(opened.convert("RGB"))).astype(int))
     return found
 
@@ -114,7 +114,7 @@ def test_evaluation_may_see_another_size_than_training(tree, cache):
     assert next(iter(data.train_dataloader()))[0].shape[-2:] == (16, 16)
     images, _ = next(iter(data.val_dataloader()))
     assert images.shape[-2:] == (24, 24)
-    path = data.splits.val.paths[0]
+    path = data.splits.val.paths[0]  # pyright: ignore[reportOptionalSubscript]
     expected = by_torch(Decoding(24, 3, resize=28)).file(path)
     assert np.array_equal(pixels(data, images)[0].permute(1, 2, 0).numpy(), expected)
     processor = processor_of({"image_size": 16, "channels": 3, "crop": 24, "resize": 28}, data.facts)
@@ -141,6 +141,6 @@ def test_versions_of_before_keep_their_square(tree):
     data = data_of(tree, transform=CROP, decoding=3, cache="none")
     assert "resize" not in data.facts
     assert data.random_crop is None
-    with Image.open(data.splits.val.paths[0]) as opened:
+    with Image.open(data.splits.val.paths[0]) as opened:  # pyright: ignore[reportOptionalSubscript]
         expected = Decoding(16, 3, version=3).image(opened, "image")
     assert np.array_equal(data.splits.val[0].numpy(), expected)

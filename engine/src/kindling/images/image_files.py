@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -90,10 +90,10 @@ class ImageFilesModule(ImageDataModule):
         size = crop or self.image_size
         self.resize = resize or (round(size * MARGIN) if self.random_crop else size)
         self.decoding = replace(self.decoding, image_size=size, resize=self.resize, interpolation=interpolation)
-        if self.random_crop and tuple(self.random_crop.size) != (self.image_size, self.image_size):
+        sides = self.random_crop and self.random_crop.size
+        if sides and tuple(cast(Sequence[int], sides)) != (self.image_size, self.image_size):
             raise ConfigError(
-                f"data.transform: given RandomResizedCrop of size {tuple(self.random_crop.size)}; allowed: "
-                f"{self.image_size}, data.image_size"
+                f"data.transform: given RandomResizedCrop of size {sides}; allowed: {self.image_size}, data.image_size"
             )
 
     @property
@@ -195,7 +195,7 @@ class ImageFilesModule(ImageDataModule):
         decoder.say()
         return images
 
-    def _kept(self, num_images: int) -> Cache:
+    def _kept(self, num_images: int) -> Literal["memory", "disk", "none"]:
         """Where decoded pixels are; "auto" depends on the number of images alone, as crops of stored ones differ."""
         if self.cache != "auto":
             return self.cache

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.utilities.seed import isolate_rng
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from kindling.console import report
@@ -90,6 +90,10 @@ def pass_example(task: Task) -> None:
     inputs = task.example()
     if inputs is not None:
         check_example(task, inputs)
+    size = (task.config.get("data") or {}).get("crop")
+    if isinstance(inputs, Tensor) and inputs.ndim == 4 and size not in (None, inputs.shape[-1]):
+        # In evaluation images may have another size than in training.
+        check_example(task, inputs.new_zeros(*inputs.shape[:2], size, size))
     lazy = [name for name, each in task.named_modules() if not [*each.children()] and has_lazy_layers(each)]
     if lazy:
         raise ConfigError(
