@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from hydra._internal.config_loader_impl import ConfigLoaderImpl, get_overrides_dirname
+from hydra._internal import config_loader_impl
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -93,7 +94,9 @@ def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: lis
     loader._apply_overrides_to_config(values, config)
     of_task = [override for override in overrides if not override.is_hydra_override()]
     config.hydra.overrides.task = [override.input_line for override in of_task]
-    config.hydra.job.override_dirname = get_overrides_dirname(of_task, **config.hydra.job.config.override_dirname)
+    # Hydra 1.4 resolves it when it is asked for.
+    if dirname := getattr(config_loader_impl, "get_overrides_dirname", None):
+        config.hydra.job.override_dirname = dirname(of_task, **config.hydra.job.config.override_dirname)
     return config
 
 
