@@ -207,7 +207,8 @@ def cpu_seconds_an_image(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
 
 def cached(ours: ImageFolder, disk: ImageFolder) -> list[Row]:
     """Batches as they are read, uint8, and as they are given, normalised; all pictures are in the page cache."""
-    rows = [Row("cache: size", disk.splits.train.store._ends[-1] / NUM_PHOTOS / 1000, "KB an image")]
+    stored: Any = disk.splits.train
+    rows = [Row("cache: size", stored.store.file.stat().st_size / NUM_PHOTOS / 1000, "KB an image")]
     for stage, bar in (("training", ">= 3"), ("evaluation", ">= 20")):
         loaders = {name: by_us(data, stage) for name, data in (("decoding", ours), ("disk", disk))}
         given = least({name: lambda each=each: cpu_seconds_an_image(each) for name, each in loaders.items()})
@@ -225,7 +226,7 @@ def cached(ours: ImageFolder, disk: ImageFolder) -> list[Row]:
 
 def random_reads(disk: ImageFolder) -> Row:
     """What a set that is larger than memory waits for: pictures that are not in the page cache."""
-    train = disk.splits.train
+    train: Any = disk.splits.train
     # Pages that are mapped would stay.
     copy = shutil.copy(train.store.file, train.store.file.with_suffix(".copy"))
     descriptor = os.open(copy, os.O_RDONLY)

@@ -1,5 +1,7 @@
 """A torchvision transform of one training image, as a function of the image and of the seeded generators."""
 
+from typing import Any
+
 from torch import Tensor, nn
 from torchvision.transforms import v2
 
@@ -8,7 +10,7 @@ from kindling.errors import ConfigError, one_line
 
 def split_crop(transform: nn.Module | None) -> tuple[v2.RandomResizedCrop | None, nn.Module | None]:
     """What a transform begins with, if that is a random crop, and the rest of it, if there is one."""
-    parts = list(transform.transforms) if isinstance(transform, v2.Compose) else [transform]
+    parts: list[Any] = list(transform.transforms) if isinstance(transform, v2.Compose) else [transform]
     if not parts or not isinstance(parts[0], v2.RandomResizedCrop):
         return None, transform
     return parts[0], v2.Compose(parts[1:]) if parts[1:] else None
