@@ -4,4 +4,9 @@ from kindling.testing import nets
 from kindling.testing.models import *  # noqa: F403
 
 # Models that are dear for a test, with settings that make them smaller.
-nets.SMALLER |= {"torchvision": {"name": "shufflenet_v2_x0_5"}, "airbench": {"widths": [16, 64, 64]}}
+nets.SMALLER |= {
+    "airbench": {"widths": [16, 64, 64]},
+    "gpt": {"depth": 2},
+    "torchvision": {"name": "shufflenet_v2_x0_5"},
+    "vit": {"depth": 2},
+}

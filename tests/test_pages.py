@@ -147,8 +147,11 @@ def of_torchrun(words: list[str]) -> str:
 
 
 def of_scheduler(words: list[str]) -> str:
-    wrapped = words[words.index("--wrap") + 1]
-    return fault_of(wrapped)
+    """Of a file, what stands behind it is for train.py."""
+    if "--wrap" in words:
+        return fault_of(words[words.index("--wrap") + 1])
+    file, *given = words
+    return fault_of(shlex.join(["python", "train.py", *given])) if (ROOT / file).is_file() else f"{file} is not there"
 
 
 CHECKS: dict[str, Callable[[list[str]], str]] = {
@@ -185,6 +188,7 @@ def is_output(line: str) -> bool:
         ("pip install -c gone.txt", "gone.txt"),
         ("pytest tests/test_gone.py", "tests/test_gone.py"),
         ("torchrun --nproc-per-node 2 gone.py", "gone.py is not there"),
+        ("sbatch scripts/gone.sbatch seed=1", "scripts/gone.sbatch is not there"),
         ("git clone <this repository> && mkae", "mkae: a program that no test knows"),
     ],
 )

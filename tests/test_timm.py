@@ -74,7 +74,7 @@ def test_weights_that_are_no_file_or_of_another_model_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "convnext_atto"])
 def test_layers_are_those_of_timms_own_groups(name):
-    from timm.optim import param_groups_layer_decay
+    from timm.optim import param_groups_layer_decay  # pyright: ignore[reportMissingImports]
 
     net, decay = model(name), 0.5
     expected = {

@@ -21,6 +21,7 @@
     python engine/scripts/benchmark.py memory          peak memory of experiment=cnn against a loop written by hand
     python engine/scripts/benchmark.py profile         which packages the time of a step, a start, an evaluation goes to
     python engine/scripts/benchmark.py finder          the rate that debug=find_lr suggests against a grid of rates
+    python engine/scripts/benchmark.py finetune        experiment=finetune against from scratch, over 3 seeds
     python engine/scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python engine/scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
     python engine/scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
@@ -65,6 +66,7 @@ TABLES = {
     "memory": "commands.memory",
     "profile": "profiles.profile",
     "finder": "finder.finder",
+    "finetune": "finetune.finetune",
     "answers": "recipes.answers",
 }
 OF_OVERRIDES = {"seeds": "recipes.seeds", "bits": "recipes.bits", "serving": "serving.serving", "flood": "flood.flood"}

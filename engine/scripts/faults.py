@@ -21,7 +21,16 @@ FAULTS = [
     Fault("engine/src/kindling/process/silence.py", "is_alive = sign == ENDED or", "is_alive ="),
     Fault("engine/src/kindling/process/silence.py", "os.kill(pid, signal.SIGKILL)", "pass"),
     Fault("engine/src/kindling/run_folders/words.py", "        hush()\n", "        pass\n"),
-    Fault("engine/src/kindling/sweeps/words.py", "LONG.sub(_short, chosen(trial))", "chosen(trial)"),
+    Fault("engine/src/kindling/sweeps/words.py", "{shortened(chosen(trial))}", "{chosen(trial)}"),
+    Fault("engine/src/kindling/sweeps/table.py", '        return "unreadable"\n', "        pass\n"),
+    Fault("engine/src/kindling/config/once.py", "_jobs.pop(tuple(lines)", "_jobs.get(tuple(lines)"),
+    Fault("engine/src/kindling/config/plain.py", '{"yaml_representers": thorough.yaml_representers}', "{}"),
+    Fault("engine/src/kindling/process/cores.py", 'if "OMP_WAIT_POLICY" not in os.environ:', "if True:"),
+    Fault(
+        "engine/src/kindling/lightning_internals/overhead.py",
+        "registry.entry_points = cache(registry.entry_points)",
+        "",
+    ),
     Fault("engine/src/kindling/training/fit.py", "            told.add_note(line)", "            pass"),
     Fault("engine/src/kindling/cli/outcome.py", ", str(Path(__file__).parents[1]))", ")"),
     Fault("engine/src/kindling/cli/outcome.py", " or ranks.is_further_task()", ""),
@@ -264,7 +273,27 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/files/whole_folder.py", "found <= set(names)", "True"),
     Fault("engine/src/kindling/files/whole_folder.py", "        aside.rename(target)\n", "        pass\n"),
-    Fault("engine/src/kindling/images/paths.py", "(state.st_size, state.st_mtime_ns, state.st_ctime_ns)", "(0, 0, 0)"),
+    Fault(
+        "engine/src/kindling/images/paths.py",
+        "state.st_size, state.st_mtime_ns, state.st_ctime_ns",
+        "state.st_size, 0, 0",
+    ),
+    Fault(
+        "engine/src/kindling/images/image_folder.py", "train.take(held), train.take(kept)", "train.take(held), train"
+    ),
+    Fault("engine/src/kindling/images/paths.py", "kept[places] = True", "kept[: len(places)] = True"),
+    Fault("engine/src/kindling/images/found_files.py", "started - changed > SETTLED_S * 1e9", "True"),
+    Fault("engine/src/kindling/images/found_files.py", "and bool(ending_of(name))", ""),
+    Fault("engine/src/kindling/images/damage.py", "JPEG_END in end", "True"),
+    Fault("engine/src/kindling/images/damage.py", "end.endswith(PNG_END)", "True"),
+    Fault("engine/src/kindling/images/table_listing.py", "contradicted.add(path)", "pass"),
+    Fault(
+        "engine/src/kindling/images/table_listing.py",
+        "each[0].split(os.sep)",
+        "each[0]",
+    ),
+    Fault("engine/src/kindling/inference/weights_folder.py", 'config.startswith(("/", "~"))', "False"),
+    Fault("engine/src/kindling/checkpoints/safetensors.py", "(-item[1].element_size(), item[0])", "item[0]"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer.clone())", "pass"),
     Fault("engine/src/kindling/training/recomputation.py", "setattr(norm, name, buffer)\n", "pass\n"),
     Fault("engine/src/kindling/training/initialisation.py", "and each.weight.requires_grad", ""),
@@ -673,8 +702,8 @@ FAULTS = [
         "engine/src/kindling/images/looks.py", "if self.num_grey == len(self.sides) else 3", "if self.num_grey else 3"
     ),
     Fault("engine/src/kindling/images/listing.py", "or name.lower() in FOREIGN", ""),
-    Fault("engine/src/kindling/images/found_files.py", "in found.left_out.own(entries):", "in entries:"),
-    Fault("engine/src/kindling/images/folder.py", "onerror=found.left_out.note_error", "onerror=None"),
+    Fault("engine/src/kindling/images/found_files.py", "in found.left_out.own(entries)", "in entries"),
+    Fault("engine/src/kindling/images/found_files.py", "found.left_out.note_error(error)\n", "pass\n"),
     Fault(
         "engine/src/kindling/cli/resolvers.py",
         "version = given if given in folder.VERSIONS else folder.TODAY",
@@ -990,12 +1019,7 @@ CONTRACT_FAULTS = [
         'return self.loader("val", shuffle=True)',
     ),
     Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
-    Fault(
-        "engine/src/kindling/images/image_folder.py",
-        'listed[split], listed["train"] = train.take(held), train.take(kept)',
-        "listed[split] = train.take(held)",
-    ),
-    Fault("engine/src/kindling/images/paths.py", "(num,), label)", "(num,), 0)"),
+    Fault("engine/src/kindling/images/paths.py", "torch.full((num,), label)", "torch.full((num,), 0)"),
     # The targets are shuffled.
     Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),
     Fault(

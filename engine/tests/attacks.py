@@ -54,6 +54,7 @@ ALL_DOORS = {
     "evaluate.py run": ["run={home}/run"],
     "evaluate.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt"],
     "evaluate.py data.root": MOVED,
+    "evaluate.py data.table": [*MOVED, "split=all", "data.table={home}/labels.csv"],
     "evaluate.py paths.cache": [*MOVED, "paths.cache={home}/cache"],
     "predict.py run": ["run={home}/run", *PREDICT],
     "predict.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", *PREDICT],
@@ -64,6 +65,7 @@ ALL_DOORS = {
     "serve.py ckpt": ["ckpt={home}/run/checkpoints/last.ckpt", "port=0"],
     "serve.py model.folder": ["model.folder={home}/run/export/onnx", "port=0"],
     "export.py data.root": [*MOVED, *EXPORT],
+    "export.py data.table": [*MOVED, *EXPORT, "data.table={home}/labels.csv"],
     "export.py paths.cache": [*MOVED, *EXPORT, "paths.cache={home}/cache"],
 }
 # A project may have left out a command.
@@ -86,6 +88,7 @@ IMAGES_AT, CACHE = (
     ("train.py data.root", "evaluate.py data.root", "export.py data.root"),
     ("train.py paths.cache", "evaluate.py paths.cache", "export.py paths.cache"),
 )
+TABLE_AT = ("evaluate.py data.table", "export.py data.table")
 WRITTEN = ("run.json", "config.yaml", "train.log", ".lock", "metrics.csv", "timings.csv")  # by every resumed run
 
 
@@ -115,6 +118,7 @@ class World:
             write_model(self.exported)
         elif door not in CHECKPOINT or door.startswith("predict.py"):
             write_tree(self.images)
+            write_table(self.images)
         torch.save({}, home / "net.pt")
         program = home / "bin" / "gs"  # what Pillow would start for PostScript
         program.parent.mkdir()
@@ -424,6 +428,12 @@ def write_tree(root: Path) -> None:
             Image.new("L", (8, 8), 60 * label + index).save(root / name / f"{index}.png")
 
 
+def write_table(images: Path, more: str = "") -> None:
+    """A table of all images beside them, and more rows."""
+    rows = [f"{file.relative_to(images)},{file.parent.name}" for file in sorted(images.rglob("*.png"))]
+    (images.parent / "labels.csv").write_text("\n".join(["path,label", *rows, more]))
+
+
 def postscript(world: World) -> None:
     """An image that Pillow gives to another program."""
     use_images(world)
@@ -451,16 +461,30 @@ def arrays(evil: Evil, save: Callable[..., None]) -> bytes:
     return stream.getvalue()
 
 
-def use_images(world: World) -> None:
+def use_images(world: World, kind: str = "image_folder.ImageFolder", **settings: Any) -> None:
     """Let the checkpoint be of images in a folder."""
     if world.door.startswith(("evaluate.py", "export.py")):
         target = {
-            "_target_": "kindling.images.image_folder.ImageFolder",
+            "_target_": f"kindling.images.{kind}",
             "root": "nowhere",
             "cache_dir": str(world.cache),
         }
-        world.config["data"] = target | IMAGES
+        world.config["data"] = target | settings | IMAGES
         world.save(world.content)
+
+
+def table(more: str = "", *, is_pickle: bool = False) -> Callable[[World], None]:
+    """Let the checkpoint be of images that a table names, which has more rows, or is a pickle."""
+
+    def write(world: World) -> None:
+        use_images(
+            world, "image_table.ImageTable", table="nowhere", path_column=None, label_column=None, split_column=None
+        )
+        write_table(world.images, more)
+        if is_pickle:
+            (world.home / "labels.csv").write_bytes(pickle.dumps(world.evil))
+
+    return write
 
 
 ATTACKS: dict[str, dict[str, Attack]] = {
@@ -468,6 +492,7 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "a run": Attack(CHECKPOINT, lambda world: None, codes=(0,), trains=True),
         "a model folder": Attack(FOLDER_AT, lambda world: write_model(world.exported), codes=(0,)),
         "images": Attack((*IMAGES_AT, "predict.py input"), use_images, codes=(0,)),
+        "a table of images": Attack(TABLE_AT, table(), codes=(0,)),
     },
     "model folders": {
         name: Attack(FOLDER_AT, in_folder(change), "is a program, which may do anything")
@@ -595,6 +620,16 @@ ATTACKS: dict[str, dict[str, Attack]] = {
         "an archive of pickles as cached array": Attack(
             CACHE, cached(lambda world: arrays(world.evil, np.savez)), codes=(0,)
         ),
+        "a pickle as a table": Attack(TABLE_AT, table(is_pickle=True), "data.table"),
+        **{
+            f"{path} in a table": Attack(TABLE_AT, table(f"{path},class 0"), says)
+            for path, says in (
+                ("/dev/zero", "data.table"),
+                ("../outside/precious.ckpt", "cannot be read"),
+                ("..", "data.table"),
+                ("class 0/\0.png", "data.table"),
+            )
+        },
         "folders that link to themselves": Attack(IMAGES_AT, link("images/*", "{itself}"), "data.root"),
         "an image in PostScript": Attack(("predict.py input",), postscript, codes=(0,)),
         "links to themselves": Attack(("predict.py input",), link("images/*", "{itself}"), "where no image is"),

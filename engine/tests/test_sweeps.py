@@ -446,7 +446,7 @@ def test_what_is_imported_when_it_is_used_is_imported_before_trials_are_forked(c
     monkeypatch.setattr(shared, "import_module", imported.append)
     # The process of the tests goes on.
     monkeypatch.setattr(shared.gc, "freeze", lambda: None)
-    monkeypatch.setattr(registry, "entry_points", registry.entry_points)
+    monkeypatch.setattr(registry, "entry_points", registry.entry_points)  # pyright: ignore[reportPrivateImportUsage]
 
     shared.share(config("logger=tensorboard"))
 

@@ -43,27 +43,14 @@ def files() -> list[Row]:
         few = Path(folder, "few")
         make(few, NUM_OF_EPOCH)
         grown = in_a_process(few, Path(folder, "cache of few"), until="end of epoch")
-    million = f"{NUM_FILES:,} files"
+    first_s, warm_s = (sum(each[name] for name in BEFORE) for each in (first, warm))
+    million, epoch = f"{NUM_FILES:,} files", f"{NUM_OF_EPOCH:,} files, {NUM_WORKERS} workers"
     return [
-        Row(
-            f"{million}, first start: every folder listed, every file's ends read",
-            sum(first[each] for each in BEFORE),
-            "s",
-        ),
-        Row(
-            f"{million}, start when warm, from the settings to the first batch ({parts})",
-            sum(warm[each] for each in BEFORE),
-            "s",
-            "<= 5",
-        ),
-        Row(f"{million}, memory of that process beyond its imports", warm["memory"], "MB"),
-        Row(f"{NUM_OF_EPOCH:,} files, {NUM_WORKERS} workers: memory after a tenth of an epoch", grown["early"], "MB"),
-        Row(
-            f"{NUM_OF_EPOCH:,} files, {NUM_WORKERS} workers: growth until its end",
-            grown["late"] - grown["early"],
-            "MB",
-            "<= 10",
-        ),
+        Row(f"{million}: first start, every folder listed, every file's ends read", first_s, "s"),
+        Row(f"{million}: start when warm, from settings to the first batch ({parts})", warm_s, "s", "<= 5"),
+        Row(f"{million}: memory of that process beyond its imports", warm["memory"], "MB"),
+        Row(f"{epoch}: memory after a tenth of an epoch", grown["early"], "MB"),
+        Row(f"{epoch}: growth until its end", grown["late"] - grown["early"], "MB", "<= 10"),
     ]
 
 

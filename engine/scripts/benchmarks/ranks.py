@@ -17,12 +17,12 @@ from benchmarks.table import Row
 
 # A step of tens of milliseconds, for which nothing is read: 0.4 million weights.
 SETTINGS = (
-    *("model=vit", "model.dim=96", "model.depth=4", "data=fake", "data.image_size=28", "data.num_images=4096"),
+    *("model=vit", "model.dim=96", "model.depth=4", "data=fake", "data.image_size=28", "data.num_images=2048"),
     *("trainer.max_epochs=4", "test=false", "logger=csv", "callbacks.early_stopping=null", "callbacks.summary=null"),
     *("callbacks.doctor=null", "callbacks.resume_checkpoint.every_minutes=null", "trainer.num_sanity_val_steps=0"),
 )
 BATCH = 128
-ROUNDS = 3
+ROUNDS = 2
 
 
 class Measured(NamedTuple):

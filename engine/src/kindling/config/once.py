@@ -37,7 +37,7 @@ def install() -> None:
     ConfigRepository.load_config = _load_once
     ConfigLoaderImpl.load_sweep_config = _compose_once
     # Whoever resolves a tree reads it alone.
-    _utils.parse = base.parse = _parse_once
+    _utils.parse = base.parse = _parse_once  # pyright: ignore[reportPrivateImportUsage]
 
 
 _parse_once = lru_cache(MOST_PARSED)(grammar_parser.parse)

@@ -103,7 +103,6 @@ def list_images(
         classes: by label.
         version: of `decoding`.
         left_out: is told what lies among the images.
-        may_be_empty: whether a class folder may have no image.
         cache_dir: keeps the lists of large folders.
 
     Raises:
@@ -118,8 +117,8 @@ def list_images(
     if unknown:
         raise DataError(f"{folder}: given the class folder {unknown[0]!r}; allowed: those of training, {classes}")
     there = [(label, found[name]) for label, name in enumerate(classes) if name in found]
-    settings: dict[str, Any] = {"may_be_empty": may_be_empty, "cache_dir": cache_dir}
-    return Listing([(label, each, image_names(each, version, left_out, **settings)) for label, each in there])
+    rest: Any = {"may_be_empty": may_be_empty, "cache_dir": cache_dir}
+    return Listing([(label, each, image_names(each, version, left_out, **rest)) for label, each in there])
 
 
 def image_paths(class_folder: Path, version: int = TODAY, cache_dir: Path | None = None) -> Below:

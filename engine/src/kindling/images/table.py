@@ -77,6 +77,8 @@ def _of_csv(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str
             first = stream.readline()
             stream.seek(0)
             delimiter = "\t" if file.suffix.lower() == ".tsv" else max(DELIMITERS, key=first.count)
+            if "\0" in first:
+                raise DataError(f"data.table: given {file}, which is no text; {ALLOWED}")
             lines = csv.reader(stream, delimiter=delimiter, strict=True)
             names = next(lines, [])
             places = [names.index(name) if name else None for name in chosen(file, names, columns)]
@@ -137,7 +139,7 @@ def chosen(file: Path, names: Sequence[str], columns: Mapping[str, str | None]) 
 
 def _column(kind: str, file: Path, names: Sequence[str], given: str | None) -> str | None:
     setting = f"data.{kind}_column"
-    listed = f"the columns of {file}: {', '.join(map(repr, names))}"
+    listed = f"the columns of {file}: {shortened([*map(repr, names)])}"
     if given is not None:
         if given not in names:
             raise DataError(str(Fault(setting, repr(given), listed, nearest(given, names))))

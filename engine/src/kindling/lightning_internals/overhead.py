@@ -53,8 +53,8 @@ def find_out_once() -> None:
     Which callbacks other packages add, for which they read a file of each package (the callbacks are made anew for each
     Trainer); which packages are there; and that a value is no metric, for which they ask each class of metrics.
     """
-    registry.entry_points = cache(registry.entry_points)
-    registry.entry_points(group=CALLBACKS)
+    registry.entry_points = cache(registry.entry_points)  # pyright: ignore[reportPrivateImportUsage]
+    registry.entry_points(group=CALLBACKS)  # pyright: ignore[reportPrivateImportUsage]
     bool(tensorboard._TENSORBOARD_AVAILABLE)
     MeanMetric()
     for each in VALUES:

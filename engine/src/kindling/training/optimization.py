@@ -44,9 +44,9 @@ def layer_numbers(net: nn.Module) -> dict[str, int]:
     and so is what comes before, between and after without a number: a stem, a head. A net that has a method of this
     name says it itself.
     """
-    own = getattr(net, "layer_numbers", None)
+    own: Any = getattr(net, "layer_numbers", None)
     if callable(own):
-        return own()
+        return own()  # pyright: ignore[reportReturnType]
     numbers: dict[str, int] = {}
     layer, number = None, -1
     for name, parameter in net.named_parameters():

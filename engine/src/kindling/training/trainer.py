@@ -41,7 +41,7 @@ def build_trainer(
         raise ConfigError(f"trainer: {one_line(error)}") from error
     if isinstance(cfg.trainer.val_check_interval, str):
         # Of a time Lightning sets none, and its callbacks look for one.
-        trainer.val_check_interval = cfg.trainer.val_check_interval
+        trainer.val_check_interval = cfg.trainer.val_check_interval  # pyright: ignore[reportAttributeAccessIssue]
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
     if trainer.world_size > 1 and in_sweep():
