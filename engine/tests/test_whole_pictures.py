@@ -9,12 +9,15 @@ from PIL import Image
 from torchvision import transforms as former
 from torchvision.transforms import v2
 
+from kindling.cli.entry import compose
 from kindling.data.seeds import seed_all
 from kindling.errors import ConfigError
+from kindling.evaluate import evaluate
 from kindling.images.decoding import Decoding
 from kindling.images.image_folder import ImageFolder
 from kindling.images.pictures import Cut, by_torch
 from kindling.images.processor import processor_of
+from kindling.inference.predictor import load
 from photos import CROP, data_of, picture, write_tree
 
 
@@ -72,7 +75,7 @@ def expected_crops(data: ImageFolder, crop: v2.RandomResizedCrop) -> list[np.nda
     found = []
     for index, seed in zip(indices.tolist(), seeds.tolist(), strict=True):
         seed_all(seed, torch.device("cpu"))
-        with Image.open(data.splits.train.paths[index]) as opened:  # pyright: ignore[reportOptionalSubscript]
+        with Image.open((data.splits.train.paths or ())[index]) as opened:
             found.append(np.asarray(crop(opened.convert("RGB"))).astype(int))
     return found
 
@@ -114,7 +117,7 @@ def test_evaluation_may_see_another_size_than_training(tree, cache):
     assert next(iter(data.train_dataloader()))[0].shape[-2:] == (16, 16)
     images, _ = next(iter(data.val_dataloader()))
     assert images.shape[-2:] == (24, 24)
-    path = data.splits.val.paths[0]  # pyright: ignore[reportOptionalSubscript]
+    path = next(iter(data.splits.val.paths or ()))
     expected = by_torch(Decoding(24, 3, resize=28)).file(path)
     assert np.array_equal(pixels(data, images)[0].permute(1, 2, 0).numpy(), expected)
     processor = processor_of({"image_size": 16, "channels": 3, "crop": 24, "resize": 28}, data.facts)
@@ -141,6 +144,18 @@ def test_versions_of_before_keep_their_square(tree):
     data = data_of(tree, transform=CROP, decoding=3, cache="none")
     assert "resize" not in data.facts
     assert data.random_crop is None
-    with Image.open(data.splits.val.paths[0]) as opened:  # pyright: ignore[reportOptionalSubscript]
+    with Image.open(next(iter(data.splits.val.paths or ()))) as opened:
         expected = Decoding(16, 3, version=3).image(opened, "image")
     assert np.array_equal(data.splits.val[0].numpy(), expected)
+
+
+@pytest.mark.slow
+def test_a_run_is_evaluated_with_the_margin_that_it_was_validated_with(tree, train_run, tmp_path):
+    cache = f"data.cache_dir={tmp_path}/cache"
+    run = train_run("data=image_folder", f"data.root={tree}", "data.image_size=16", "transform=resized_crop", cache)
+    for split in ("val", "test"):
+        found = evaluate(compose([f"run={run.folder}", f"split={split}"], name="evaluate"))
+        assert found[f"{split}/loss"] == pytest.approx(run.metrics[f"{split}/loss"], abs=1e-6)
+    predictor = load(run.folder, device="cpu")
+    expected = by_torch(Decoding(16, 3, resize=18)).file(tree / "a" / "0.jpg")
+    assert np.array_equal(predictor.pixels(tree / "a" / "0.jpg"), expected)

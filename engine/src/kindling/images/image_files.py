@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from kindling.images.loader import EpochLoader
 from kindling.images.paths import LabelledPaths, Paths, as_paths
 from kindling.images.pictures import Cut
 from kindling.images.store import PictureStore
-from kindling.images.stored import StoredImages, decode_all, statistics, stored
+from kindling.images.stored import decode_all, statistics, stored
 from kindling.images.transform import split_crop
 from kindling.ranges import PositiveInt
 from kindling.stages import STAGES
@@ -81,6 +81,7 @@ class ImageFilesModule(ImageDataModule):
         self.cache_dir = Path(cache_dir).expanduser()
         self._decoders: list[Decoder] = []
         self.faulty: Faulty = faulty
+        self._is_resized = resize is not None
         if self.decoding.version < OF_WHOLE_PICTURES:
             if self.cache == "disk":
                 raise ConfigError(
@@ -90,10 +91,11 @@ class ImageFilesModule(ImageDataModule):
         size = crop or self.image_size
         self.resize = resize or (round(size * MARGIN) if self.random_crop else size)
         self.decoding = replace(self.decoding, image_size=size, resize=self.resize, interpolation=interpolation)
-        sides = self.random_crop and self.random_crop.size
-        if sides and tuple(cast(Sequence[int], sides)) != (self.image_size, self.image_size):
+        given: Any = self.random_crop and self.random_crop.size
+        if given and tuple(given) != (self.image_size, self.image_size):
             raise ConfigError(
-                f"data.transform: given RandomResizedCrop of size {sides}; allowed: {self.image_size}, data.image_size"
+                f"data.transform: given RandomResizedCrop of size {tuple(given)}; allowed: {self.image_size}, "
+                "data.image_size"
             )
 
     @property
@@ -103,10 +105,9 @@ class ImageFilesModule(ImageDataModule):
 
     @property
     def is_whole(self) -> bool:
-        """Whether training and evaluation see different parts of the same pictures."""
-        return self.decoding.version >= OF_WHOLE_PICTURES and not (
-            self.random_crop is None and self.image_size == self.decoding.image_size == self.resize
-        )
+        """Whether training and evaluation may see different parts of the same pictures."""
+        is_other = self._is_resized or self.random_crop or self.image_size != self.decoding.image_size
+        return self.decoding.version >= OF_WHOLE_PICTURES and bool(is_other)
 
     def prepare_data(self) -> None:
         # One process decodes, the others find the cache.
@@ -212,13 +213,6 @@ class ImageFilesModule(ImageDataModule):
             repr([*made, self.resize, decoding.interpolation]).encode(errors="surrogateescape"), digest_size=16
         )
         return PictureStore(self.cache_dir / f"{digest.hexdigest()}.pictures", self.channels)
-
-    @cached_property
-    def fingerprint(self) -> str:
-        found = super().fingerprint
-        # Crops of pictures that are resized already have other pixels.
-        is_other = self.random_crop and isinstance(self.splits.train, StoredImages)
-        return f"{found} at {self.resize}" if is_other else found
 
     def _statistics(self, images: Images, paths: Paths) -> tuple[list[float], list[float]]:
         mean_std = self._cached(paths, "statistics", lambda: statistics(images))
