@@ -11,6 +11,7 @@ from kindling.errors import CheckpointError, ConfigError
 from kindling.training.optimization import layer_numbers, parameter_groups
 
 timm: Any = pytest.importorskip("timm")
+optim: Any = pytest.importorskip("timm.optim")
 ours: Any = pytest.importorskip("my_project.models.timm")
 TimmModel, lines_for = ours.TimmModel, ours.lines_for
 
@@ -74,12 +75,10 @@ def test_weights_that_are_no_file_or_of_another_model_are_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["resnet10t", "vit_tiny_patch16_224", "convnext_atto"])
 def test_layers_are_those_of_timms_own_groups(name):
-    from timm.optim import param_groups_layer_decay  # pyright: ignore[reportMissingImports]
-
     net, decay = model(name), 0.5
     expected = {
         parameter: group["lr_scale"]
-        for group in param_groups_layer_decay(net.net, layer_decay=decay)
+        for group in optim.param_groups_layer_decay(net.net, layer_decay=decay)
         for parameter in group["params"]
     }
     groups = parameter_groups(net, decay)

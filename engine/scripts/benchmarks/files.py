@@ -50,7 +50,8 @@ def files() -> list[Row]:
         Row(f"{million}: start when warm, from settings to the first batch ({parts})", warm_s, "s", "<= 5"),
         Row(f"{million}: memory of that process beyond its imports", warm["memory"], "MB"),
         Row(f"{epoch}: memory after a tenth of an epoch", grown["early"], "MB"),
-        Row(f"{epoch}: growth until its end", grown["late"] - grown["early"], "MB", "<= 10"),
+        Row(f"{epoch}: growth from there to half of it", grown["half"] - grown["early"], "MB"),
+        Row(f"{epoch}: growth from half of it to its end", grown["late"] - grown["half"], "MB", "<= 10"),
     ]
 
 
@@ -108,14 +109,10 @@ def started(root: str, cache: str, until: str) -> dict[str, float]:
 
 
 def over_an_epoch(batches: Any) -> dict[str, float]:
+    """Megabytes after a tenth of an epoch, at its half, and at its end."""
     num = int(0.8 * NUM_OF_EPOCH) // BATCH
-    found = {}
-    for place, _ in enumerate(batches, start=2):
-        if place == num // 10:
-            found["early"] = memory()
-        if place == num - 1:
-            found["late"] = memory()
-    return found
+    marks = {num // 10: "early", num // 2: "half", num - 1: "late"}
+    return {marks[place]: memory() for place, _ in enumerate(batches, start=2) if place in marks}
 
 
 def memory() -> float:
