@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -76,7 +77,8 @@ def known(words: list[str]) -> str:
 def of_python(words: list[str]) -> str:
     script, *arguments = words
     if script.startswith("-"):
-        return "" if words[:2] == ["-m", "venv"] or words[:2] == ["-c", ""] else f"python {script}"
+        is_known = words[:2] == ["-c", ""] or (script == "-m" and find_spec(arguments[0]))
+        return "" if is_known else shlex.join(["python", *words[:2]])
     file = ROOT / script
     if script in WRITTEN:
         return ""
@@ -183,6 +185,7 @@ def is_output(line: str) -> bool:
     [
         ("make tset", "tset"),
         ("python scripts/gone.py", "scripts/gone.py is not there"),
+        ("python -m gone", "python -m gone"),
         ("python scripts/results_table.py --wirte", "--wirte"),
         ("pip install -e '.[ntoebook]'", "ntoebook"),
         ("pip install -c gone.txt", "gone.txt"),
