@@ -156,10 +156,6 @@ def same_data(description: dict[str, Any], cfg: DictConfig, *, is_evaluated: boo
         )
     # Their arguments may have been others then.
     plain = dict.fromkeys(saved.keys() & {"augment", "transform"})
-    facts = description["facts"]
-    # Images that are files have a margin if the transform is a random crop.
-    if saved.get("resize", 0) is None and facts.get("resize") != facts.get("crop"):
-        plain["resize"] = facts["resize"]
     # Where files are written, no checkpoint says.
     own = {"cache_dir": str(cfg.paths.cache)} if "cache_dir" in saved else {}
     with downloads_of(cfg), naming_what_has_moved(saved, cfg):

@@ -143,7 +143,8 @@ class ImageFilesModule(ImageDataModule):
 
     @property
     def facts(self) -> Mapping[str, object]:
-        if self.decoding.version < OF_WHOLE_PICTURES:
+        # By a saved resize an evaluation, which is given no transform, knows that pictures are whole.
+        if not self.is_whole:
             return super().facts
         return {**super().facts, "crop": self.decoding.image_size, "resize": self.resize}
 

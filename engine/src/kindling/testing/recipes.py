@@ -52,6 +52,8 @@ def test_a_changed_default_shows_in_the_golden_config(recipe, request):
         pytest.skip(f"there is no {file.name}")
     cfg = compose([f"experiment={recipe}", "paths.logs=logs", "paths.data=data"])
     cfg.paths.run = "logs/run"
+    if asked := OmegaConf.missing_keys(cfg):
+        pytest.skip(f"it asks for {', '.join(sorted(asked))}")
     resolved = OmegaConf.to_yaml(cfg, resolve=True, sort_keys=True)
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)

@@ -82,7 +82,8 @@ def unused_beside_debug(overrides: Sequence[Override], files: ConfigFiles) -> di
     for debug in overrides:
         if debug.key_or_group != "debug" or debug.is_sweep_override():
             continue
-        options = debug.value() if isinstance(debug.value(), list) else [debug.value()]
+        value: Any = debug.value()
+        options = value if isinstance(value, list) else [value]
         if any(files.default_options(f"debug/{each}").get("callbacks") == "none" for each in options):
             chosen = [str(each.input_line) for each in overrides if each.key_or_group == "callbacks"]
             found |= dict.fromkeys(chosen, str(debug.input_line))
