@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
 
 from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
-from kindling.errors import DataError
+from kindling.errors import DataError, one_line
 from kindling.testing.runs import ONE_BATCH
 from kindling.train import train
 
@@ -52,9 +53,10 @@ def test_a_changed_default_shows_in_the_golden_config(recipe, request):
         pytest.skip(f"there is no {file.name}")
     cfg = compose([f"experiment={recipe}", "paths.logs=logs", "paths.data=data"])
     cfg.paths.run = "logs/run"
-    if asked := OmegaConf.missing_keys(cfg):
-        pytest.skip(f"it asks for {', '.join(sorted(asked))}")
-    resolved = OmegaConf.to_yaml(cfg, resolve=True, sort_keys=True)
+    try:
+        resolved = OmegaConf.to_yaml(cfg, resolve=True, sort_keys=True)
+    except InterpolationToMissingValueError as error:
+        pytest.skip(f"it asks for a setting that has no default: {one_line(error)}")
     if os.environ.get("UPDATE_GOLDEN"):
         file.parent.mkdir(exist_ok=True)
         file.write_text(resolved)
