@@ -73,7 +73,7 @@ def _read(file: Path, columns: tuple[tuple[str, str | None], ...], *_state: int)
     num_rows = Counter(row.label for row in rows)
     for sign in SEPARATORS:
         if found := combined(num_rows, sign):
-            raise DataError(_several(file, sum(map(num_rows.__getitem__, found)), len(rows), found, f" ({sign!r})"))
+            raise DataError(_several(file, sum(map(num_rows.__getitem__, found)), len(rows), found, sign))
     return rows
 
 
@@ -92,10 +92,11 @@ def combined(labels: Iterable[str], sign: str) -> list[str]:
 
 
 def _several(file: Path, num: int, num_rows: int, examples: Sequence[str], sign: str = "") -> str:
+    by, renamed = (f" ({sign!r})", f", or write names of classes without {sign!r}") if sign else ("", "")
     return (
-        f"data.table: given {file} with several labels{sign} in {num} of {counted(num_rows, 'row')}: "
+        f"data.table: given {file} with several labels{by} in {num} of {counted(num_rows, 'row')}: "
         f"{shortened([*map(repr, examples)])}; allowed: one a row, as there is no multi-label task; keep one label of "
-        "each, or write names of classes without that sign"
+        f"each{renamed}"
     )
 
 
