@@ -70,7 +70,7 @@ def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, weight
 
 def test_an_average_of_a_checkpoint_goes_on_only_in_training():
     testing: Any = SimpleNamespace(state=SimpleNamespace(fn="test"))
-    # Lightning refuses it outside of training.
+    # Lightning warns of it outside of training.
     module: Any = nn.Identity()
     EMA(0.9, 1, 0).on_load_checkpoint(testing, module, {"averaging_state": {}})
 
