@@ -1,5 +1,6 @@
 import pickle
 import re
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -65,6 +66,13 @@ def test_a_validation_is_of_the_mean_that_its_epoch_is_part_of(train_run, weight
     seen = weights_after("on_validation_epoch_start")
     run = train_run("callbacks=swa", "callbacks.swa.start_epoch=0", "model=mlp", "trainer.num_sanity_val_steps=0")
     assert all(torch.equal(run.weights("last")[name], each) for name, each in seen[-1].items())
+
+
+def test_an_average_of_a_checkpoint_goes_on_only_in_training():
+    testing: Any = SimpleNamespace(state=SimpleNamespace(fn="test"))
+    # Lightning warns of it outside of training.
+    module: Any = nn.Identity()
+    EMA(0.9, 1, 0).on_load_checkpoint(testing, module, {"averaging_state": {}})
 
 
 def test_a_fork_of_an_average_without_it_is_refused(train_run):

@@ -4,12 +4,15 @@ import shlex
 import shutil
 
 import pytest
+from omegaconf import OmegaConf
 
 from bench_root import CONFIGS
 from kindling.cli.arguments import check_command_line
 from kindling.cli.entry import compose
 from kindling.config import project, signatures, sources
 from kindling.config.check.command_line import Check
+from kindling.config.check.keys import similar
+from kindling.config.check.syntax import quoted
 from kindling.config.check.tree import FUNCTIONS
 from kindling.config.composition import Composer
 from kindling.config.fault import Fault, nearest
@@ -624,6 +627,15 @@ def test_the_quoted_form_of_a_value_with_quotes_is_one_that_a_shell_and_hydra_ta
     meant = error.partition("did you mean ")[2].removesuffix("?")
     (line,) = shlex.split(meant)
     assert composer.parse(line).value() == value
+
+
+def test_a_value_that_hydra_would_read_otherwise_in_quotes_is_not_given_in_quotes(composer):
+    assert quoted("paths.logs", "a b\\", composer.parse) == ""
+
+
+def test_of_two_settings_of_a_name_the_one_that_is_less_deep_is_meant():
+    config = OmegaConf.create({"data": {"mode": 1}, "optimizer": {"part": {"mode": 1}}})
+    assert similar(config, "optimizer.mode") == "data.mode"
 
 
 def test_a_file_beside_the_configs_is_found_by_config_dir(tmp_path):

@@ -27,7 +27,10 @@ from kindling.stages import Stage
 from kindling.train import train
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.counting import counted
+from kindling.training.divergence import Place
 from kindling.training.optimization import scale_rates
+from kindling.training.rollback import can_roll_back
+from kindling.training.skipping import leave_out
 from kindling.training.task import StepOutput, Task
 from long_run import some
 
@@ -441,6 +444,35 @@ def test_what_a_rollback_goes_back_behind_is_not_the_best(small, batches, monkey
     best = torch.load(folder_of(cfg) / "checkpoints" / "best.ckpt", weights_only=True)
     assert best["global_step"] == 4
     assert record_of(cfg)["best"]["score"] == 5.0
+
+
+def test_a_rollback_is_not_tried_where_it_would_end_at_the_same_nan():
+    def may(lr_factor: float, batch: int | None = 1) -> bool:
+        cfg = OmegaConf.create({"on_nan": "rollback", "rollback": {"times": 3, "lr_factor": lr_factor}})
+        return can_roll_back(Place(0, batch, 1, "the loss"), [[0, 1]], cfg)
+
+    assert not may(1)
+    assert may(0.5)
+    assert may(1, batch=2)
+    assert not may(0.5, batch=None)
+
+
+def test_a_batch_that_is_left_out_logs_nothing_of_the_step_before_it():
+    def module(training_step: Callable[..., Any]) -> Any:
+        kept = {"step": of(on_step=True, on_epoch=False), "epoch": of(on_step=True, on_epoch=True)}
+        loop = SimpleNamespace(batch_idx=1, epoch_loop=SimpleNamespace(_results=kept))
+        trainer = SimpleNamespace(current_epoch=0, fit_loop=loop)
+        return SimpleNamespace(training_step=training_step, trainer=trainer)
+
+    def of(**meta: bool) -> SimpleNamespace:
+        return SimpleNamespace(meta=SimpleNamespace(**meta))
+
+    made = module(lambda batch, batch_idx: batch)
+    leave_out(made, [[0, 1]])
+    assert made.training_step("a batch", 1) is None
+    assert [*made.trainer.fit_loop.epoch_loop._results] == ["epoch"]
+    made.trainer.fit_loop.batch_idx = 2
+    assert made.training_step("a batch", 2) == "a batch"
 
 
 @pytest.mark.slow

@@ -257,7 +257,7 @@ def test_an_epoch_of_one_step_is_told(told, given, set_to):
         f"set data.batch_size={set_to}"
     )
     # One line of one cause.
-    every = "trainer.log_every_n_steps=20" if set_to else "trainer.log_every_n_steps=1"
+    every = "trainer.log_every_n_steps=7" if set_to else "trainer.log_every_n_steps=1"
     assert told(*QUICK, f"data.batch_size={given}", every) == ([sentence] if set_to else [])
     assert told(*QUICK, f"data.batch_size={given}", "trainer.limit_train_batches=1") == []
 

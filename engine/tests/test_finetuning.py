@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -76,6 +77,13 @@ def test_a_run_killed_while_frozen_goes_on_with_the_same_bits(train_run, monkeyp
             with pytest.raises(RuntimeError, match="killed"):
                 train_run(*settings)
         assert same_weights(train_run(*settings, "resume=last").weights(), expected)
+
+
+def test_a_run_that_starts_within_an_epoch_trains_the_layers_of_that_epoch():
+    net: Any = nn.Sequential(*(nn.Linear(1, 1) for _ in range(3)))
+    net.automatic_optimization = True
+    Finetuning(1, 1).on_train_start(SimpleNamespace(current_epoch=1, optimizers=[]), net)  # pyright: ignore[reportArgumentType]
+    assert [each.requires_grad for each in net.parameters()] == [False] * 2 + [True] * 4
 
 
 def test_several_processes_would_wait_for_each_other():

@@ -108,6 +108,14 @@ def test_the_first_that_is_not_finite_is_named(caplog, plant, named):
     assert caplog.text.count("step 0:") == 1
 
 
+def test_a_gradient_may_vanish_at_the_first_look(caplog):
+    net = MLP(1, 4, 3, [8], 0.0)
+    net.head.weight.data.mul_(1e-12)
+    written = monitored(net, torch.randn(16, 1, 4, 4), caplog)
+    assert min(value for tag, value in written.items() if tag.startswith("gradients/")) < 1e-10
+    assert "vanishes" not in caplog.text
+
+
 def test_the_norms_are_those_by_hand(caplog):
     net, images = CNN(1, 3, [4, 8], 0.0), torch.randn(16, 1, 8, 8)
     written = monitored(net, images, caplog)

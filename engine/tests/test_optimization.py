@@ -1,6 +1,9 @@
 import copy
 import math
 from collections import OrderedDict
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -17,6 +20,7 @@ from kindling.config.composition import instantiate
 from kindling.errors import ConfigError
 from kindling.lightning_internals.loops import total_steps
 from kindling.training.optimization import apply_lr_factors, build_scheduler, layer_numbers, parameter_groups
+from kindling.training.task import Task
 
 
 def rates(scheduler: str, num_steps: int, *overrides: str, metrics: list[float] | None = None) -> list[float]:
@@ -44,6 +48,13 @@ def test_norms_and_biases_do_not_decay():
 def test_frozen_parameters_are_left_out():
     net = nn.Linear(2, 2).requires_grad_(False)
     assert parameter_groups(net) == []
+
+
+@pytest.mark.parametrize(("precision", "clip", "fuses"), [("16-mixed", 1.0, False), ("16-mixed", None, True)])
+def test_a_fused_step_does_not_unscale_what_has_to_be_clipped_before(precision, clip, fuses):
+    task: Any = Task(nn.Linear(1, 1), optimizer=partial(SGD, lr=0.1, fused=True))
+    task._trainer = SimpleNamespace(precision=precision, gradient_clip_val=clip)
+    assert task.configure_optimizers().defaults["fused"] == fuses
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])

@@ -7,11 +7,14 @@ import signal
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from lightning.pytorch import LightningModule
 
 from kindling.checkpoints import checkpoint, resume_files
+from kindling.checkpoints.checkpoint import Saved
 from kindling.cli.entry import compose
 from kindling.config.crops import crops_differ
 from kindling.config.renames import FORMAT
@@ -23,6 +26,9 @@ from kindling.run_folders.record import RunRecord
 from kindling.run_folders.resumption import changed_launch, newest_unfinished, refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
+from kindling.training.fork import lr_factor
+from kindling.training.initial_state import load_start
+from kindling.training.start import starting_point
 from kindling.training.task import StepOutput, Task
 from long_run import some
 
@@ -550,6 +556,24 @@ def test_a_refused_limit_leaves_the_best_checkpoint_that_came_after_the_last(tra
     with pytest.raises(ConfigError, match=r"trainer\.max_steps: given 3; allowed: 18 or more"):
         train_run(f"resume={stopped.paths.run}", "trainer.max_epochs=4", "trainer.max_steps=3")
     assert checkpoint.load(best)["global_step"] == 24
+
+
+def test_rates_of_a_fork_differ_by_one_factor_which_training_starts_with():
+    def config(lr: float, max_lr: float) -> dict:
+        rates = {"optimizer": {"lr": lr}, "scheduler": {"scheduler": {"max_lr": max_lr}}}
+        return {"seed": 0, "rollback": {"skip_batch": False}, **rates}
+
+    with pytest.raises(ConfigError, match=r"fork: given optimizer.lr=0.5 .*allowed: all rates times the same factor"):
+        lr_factor(config(0.1, 0.2), config(0.5, 0.2))
+    module = LightningModule()
+    start = Saved(Path("x.ckpt"), {"state_dict": {}, "rollbacks": [], "description": {"config": config(0.1, 0.2)}})
+    assert load_start(module, config(0.2, 0.4), start, []).lr_factor == 2
+
+
+def test_a_checkpoint_without_what_it_takes_to_go_on_is_refused_by_name(monkeypatch, tmp_path):
+    monkeypatch.setattr(resume_files, "newest_whole", lambda _: Saved(tmp_path / "last.ckpt", {}))
+    with pytest.raises(CheckpointError, match=r"last.ckpt, which an older version wrote .*; weights= starts"):
+        starting_point(SimpleNamespace(folder=tmp_path))  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.slow

@@ -24,8 +24,8 @@ def added(*outputs: StepOutput) -> Sums:
 
 def test_sums_weigh_the_loss_of_a_batch_by_its_examples():
     first = StepOutput(torch.tensor(2.0), 3, {"hits": torch.tensor(2)})
-    second = StepOutput(torch.tensor(1.0), torch.tensor(1), {"hits": torch.tensor(0)})
-    assert added(first, second).state() == {"loss": 7.0, "hits": 2.0, "num": 4.0}
+    second = StepOutput(torch.tensor(0.5), torch.tensor(2), {"hits": torch.tensor(0)})
+    assert added(first, second).state() == {"loss": 7.0, "hits": 2.0, "num": 5.0}
 
 
 @pytest.mark.parametrize(

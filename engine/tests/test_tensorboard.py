@@ -23,11 +23,13 @@ from tensorboard.plugins.custom_scalar.layout_pb2 import Layout
 from tensorboard.plugins.hparams.backend_context import Context
 from tensorboard.util.tensor_util import make_ndarray
 from torch import nn
+from torch.optim import SGD
 from torch.utils.tensorboard._utils import figure_to_image
 from torchvision.utils import make_grid
 
 from bench.tasks.classification import Classification
 from kindling.callbacks.drawing import TensorBoardCallback, markdown, show
+from kindling.callbacks.gradient_norm import GradientNorm
 from kindling.callbacks.gradients import unscaled_gradients
 from kindling.callbacks.graph import Graph
 from kindling.callbacks.histograms import Histograms
@@ -224,6 +226,17 @@ def test_histograms_hold_all_weights_and_gradients_of_the_last_step(train_run, m
             assert (histogram.min, histogram.max) == (tensor.min().item(), tensor.max().item())
 
 
+def test_histograms_are_of_the_last_batch_of_the_first_of_so_many_epochs(monkeypatch):
+    monkeypatch.setattr("kindling.callbacks.histograms.writers", lambda _: [None])
+    drawn, histograms, module = [], Histograms(2), nn.Linear(1, 1)
+    monkeypatch.setattr(histograms, "_draw", lambda trainer, kind, _: drawn.append((trainer.current_epoch, kind)))
+    for epoch in range(3):
+        for is_last in (False, True):
+            trainer: Any = SimpleNamespace(is_last_batch=is_last, current_epoch=epoch, precision_plugin=None)
+            histograms.on_before_optimizer_step(trainer, module, SGD(module.parameters()))  # pyright: ignore[reportArgumentType]
+    assert drawn == [(epoch, kind) for epoch in (0, 2) for kind in ("weights", "gradients")]
+
+
 def test_values_that_are_not_finite_are_left_out_of_a_histogram(tmp_path):
     with torch.utils.tensorboard.SummaryWriter(str(tmp_path / "tensorboard")) as writer:
         trainer = SimpleNamespace(
@@ -329,6 +342,19 @@ def test_the_gradient_norm_is_that_of_all_gradients_before_clipping(train_run, m
     assert "train/grad_norm" not in run.metrics
 
 
+def test_the_norm_of_two_gradients_is_the_root_of_the_sum_of_their_squares():
+    module, logged = nn.Linear(1, 1), []
+    module.weight.grad, module.bias.grad = torch.tensor([[3.0]]), torch.tensor([4.0])
+    trainer: Any = SimpleNamespace(
+        _logger_connector=SimpleNamespace(should_update_logs=True),
+        loggers=[SimpleNamespace(log_metrics=lambda metrics, step: logged.append((metrics, step)))],
+        fit_loop=SimpleNamespace(epoch_loop=SimpleNamespace(_batches_that_stepped=2)),
+        precision_plugin=None,
+    )
+    GradientNorm().on_before_optimizer_step(trainer, module, SGD(module.parameters()))  # pyright: ignore[reportArgumentType]
+    assert logged == [({"train/grad_norm": 5.0}, 2)]
+
+
 @pytest.mark.parametrize(("fused", "expected"), [(True, 0.5), (False, 32.0)])
 def test_gradients_that_a_fused_step_takes_scaled_are_unscaled(fused, expected):
     module = nn.Linear(1, 1, bias=False)
@@ -388,6 +414,11 @@ def test_the_last_validation_is_drawn_where_the_epochs_do_not_end_in_step(train_
     assert [value.step for value in values_of(train_run(*ON, *rare))["val/mistakes"]] == [15, 23]
     last = ["callbacks.validation_pictures.every_n_epochs=null", "trainer.max_epochs=2"]
     assert [value.step for value in values_of(train_run(*ON, *last))["val/mistakes"]] == [15]
+
+
+def test_a_period_ends_with_the_last_of_its_epochs():
+    trainers: list[Any] = [SimpleNamespace(current_epoch=epoch) for epoch in range(6)]
+    assert [each.current_epoch for each in trainers if TensorBoardCallback(3).ends_period(each)] == [2, 5]
 
 
 @pytest.mark.slow
