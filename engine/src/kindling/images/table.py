@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from kindling.config.extras import optional
 from kindling.config.fault import Fault, nearest
@@ -139,7 +139,7 @@ def _of_parquet(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple
         raise DataError(f"data.table: given {file}, which is no Parquet ({one_line(error)}); mend it") from error
     values = [read.column(name).to_pylist() if name else [""] * read.num_rows for name in wanted]
     if lists := [each for each in values[1] if isinstance(each, list)]:
-        raise DataError(_several(file, len(lists), read.num_rows, lists))
+        raise DataError(_several(file, len(lists), read.num_rows, cast(Any, lists)))
     for path, label, split in zip(*values, strict=True):
         yield _text(path).strip(), _label(_text(label)), _text(split)
 
