@@ -518,7 +518,8 @@ def test_a_variable_that_is_not_set_is_one_line(problems, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("group", "refused"), [("mix", ""), ("mixx", "a group that is not there"), ("task", "nothing")]
+    ("group", "refused"),
+    [("mix", ""), ("mixx", "a group that is not there"), ("task", "nothing"), ("scheduler", "nothing")],
 )
 def test_null_for_a_group_is_what_hydra_takes(configs, group, refused):
     text = f"# @package _global_\ndefaults:\n  - override /{group}: null\n"
@@ -527,6 +528,7 @@ def test_null_for_a_group_is_what_hydra_takes(configs, group, refused):
         found = [str(each) for each in Check(composer).run(["experiment=mine"]) if not is_warning(each)]
     assert len(found) == bool(refused)
     assert all(f": given {refused}; allowed: " in each for each in found)
+    assert all("; in a file `- override /scheduler: none`; did" in each for each in found if group == "scheduler")
 
 
 def test_a_byte_order_mark_is_said(configs):

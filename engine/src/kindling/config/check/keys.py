@@ -208,7 +208,9 @@ def _shared(path: str, key: str) -> int:
 def _nothing_of(key: str, options: list[str] | None) -> Fault:
     if options is None:
         return Fault(key, "nothing", "a value")
-    return Fault(key, "nothing", f"an option, {listed(options)}", f"{key}=none" if "none" in options else "")
+    if "none" not in options:
+        return Fault(key, "nothing", f"an option, {listed(options)}")
+    return Fault(key, "nothing", f"an option, {listed(options)}; in a file `- override /{key}: none`", f"{key}=none")
 
 
 def no_nodes(config: DictConfig, files: ConfigFiles) -> Iterator[Fault]:
