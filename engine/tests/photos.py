@@ -43,7 +43,7 @@ def write_tree(root: Path) -> Path:
     return root
 
 
-def data_of(tree: Path, **settings: Any) -> ImageFolder:
-    data = ImageFolder(**{**PLAIN, "root": str(tree), "cache_dir": f"{tree.parent}/cache", **settings})
+def data_of(tree: Path, kind: type[ImageFolder] = ImageFolder, **settings: Any) -> ImageFolder:
+    data = kind(**{**PLAIN, "root": str(tree), "cache_dir": f"{tree.parent}/cache", **settings})
     data.setup("fit")
     return data

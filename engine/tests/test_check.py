@@ -15,7 +15,7 @@ from kindling.config.check.keys import similar
 from kindling.config.check.syntax import quoted
 from kindling.config.check.tree import FUNCTIONS
 from kindling.config.composition import Composer
-from kindling.config.fault import Fault
+from kindling.config.fault import Fault, nearest
 from kindling.config.rules import callback_rules
 from kindling.errors import ConfigError
 from long_run import some
@@ -164,6 +164,22 @@ def test_a_target_that_is_not_allowed_or_no_class_is_refused(problems, target):
     errors, _ = problems(f"model._target_={target}")
     assert len(errors) == 1
     assert "allowed" in errors[0]
+
+
+def test_a_name_cut_short_means_one_that_goes_on_with_it():
+    """resnext50 is as near to resnet50, letter by letter, as to resnext50_32x4d."""
+    nets = (
+        "densenet121",
+        "densenet201",
+        "mobilenet_v2",
+        "mobilenet_v3_small",
+        "resnet18",
+        "resnet50",
+        "resnext50_32x4d",
+    )
+    slips = ("mobilenetv3", "resnext50", "ResNeXt", "densenet", "resnet", "resnet81")
+    meant = ["mobilenet_v3_small", "resnext50_32x4d", "resnext50_32x4d", "densenet121", "resnet18", "resnet18"]
+    assert [nearest(slip, nets) for slip in slips] == meant
 
 
 def test_a_target_that_is_not_there_is_told_the_nearest(problems):

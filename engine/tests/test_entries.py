@@ -20,7 +20,8 @@ import pytest
 
 import kindling.train  # noqa: F401  for the forked runs
 from bench_root import PROJECT
-from kindling.errors import Interrupted
+from kindling.cli import arguments
+from kindling.errors import ConfigError, Interrupted
 from kindling.process import signals
 from kindling.testing.commands import Fork, only_run, run, wait_for
 from kindling.testing.runs import ONE_BATCH
@@ -184,6 +185,21 @@ def test_a_signal_that_an_import_swallows_ends_the_command_after_it(monkeypatch,
         swallow()
     with pytest.raises(ImportError, match="missing"), signals.not_swallowed():
         raise ImportError("missing")
+
+
+@pytest.mark.parametrize("becomes", [ConfigError("defaults: given nothing"), TypeError("of the check")], ids=repr)
+def test_a_signal_that_the_check_of_the_config_turns_into_an_error_ends_the_command(monkeypatch, becomes):
+    monkeypatch.setattr(signals._State, "ended_by", None)
+    monkeypatch.setattr(signals._State, "received_at", -math.inf)
+
+    def swallow(name: str, given: list[str]) -> None:
+        with suppress(Interrupted):
+            signals._handle(signal.SIGTERM, None)
+        raise becomes
+
+    monkeypatch.setattr(arguments, "check_command_line", swallow)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        arguments.checked_arguments("train", [])
 
 
 @pytest.mark.needs("sweeps")

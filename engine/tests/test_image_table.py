@@ -9,7 +9,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
 from kindling.images import table_listing
-from kindling.images.table import chosen
+from kindling.images.table import chosen, combined
 from kindling.images.table_listing import list_table
 from kindling.testing.sets import labelled, make_tree, read_all
 
@@ -183,3 +183,40 @@ def test_one_class_or_a_root_that_is_none_is_refused(tmp_path):
         list_table(given, root)
     with pytest.raises(DataError, match="which is no folder"):
         list_table(given, root / "none")
+
+
+@pytest.mark.parametrize("sign", ["|", ";", ", ", "/", " "])
+def test_cells_with_several_labels_are_refused_by_name(tmp_path, sign):
+    labels = ["cat", "dog", "owl", f"cat{sign}dog", f"owl{sign}cat", f"cat{sign}dog{sign}owl"]
+    given = write(tmp_path / "t.csv", [(f"{index}.png", f'"{label}"') for index, label in enumerate(labels)])
+    with pytest.raises(
+        DataError, match=r"^data\.table: given .*t\.csv with several labels \(.*\) in 3 of 6 rows"
+    ) as raised:
+        list_table(given)
+    assert f"'cat{sign}dog'" in str(raised.value)
+    assert "there is no multi-label task; keep one label of each" in str(raised.value)
+
+
+def test_lists_of_labels_in_parquet_are_refused_by_name(tmp_path):
+    parquet, arrow = pytest.importorskip("pyarrow.parquet"), pytest.importorskip("pyarrow")
+    parquet.write_table(arrow.table({"path": ["a.png", "b.png"], "label": [["x"], ["x", "y"]]}), tmp_path / "t.parquet")
+    with pytest.raises(
+        DataError, match=r"with several labels in 2 of 2 rows: \['x'\], \['x', 'y'\]; allowed: one a row"
+    ):
+        list_table(tmp_path / "t.parquet")
+
+
+@pytest.mark.parametrize(
+    ("labels", "sign", "found"),
+    [
+        (["a|b", "b|c", "c|a"], "|", ["a|b", "b|c", "c|a"]),
+        (["['a']", "['b']", "['a', 'b']"], ",", ["['a', 'b']"]),
+        (["a", "b", "a;b;"], ";", ["a;b;"]),
+        (["animal|cat", "animal|dog", "car|fiat"], "|", []),
+        (["ankle, left", "ankle, right", "wrist, left", "wrist, right"], ",", []),
+        (["hot", "dog", "hot dog", "cat"], " ", []),
+        (["red", "wine", "oak", "red wine", "red oak", "great tit"], " ", []),
+    ],
+)
+def test_a_class_whose_name_holds_a_sign_is_not_taken_for_several_labels(labels, sign, found):
+    assert combined(labels, sign) == found

@@ -23,7 +23,7 @@ from kindling.run_folders import resumption
 from kindling.run_folders.lifecycle import recorded
 from kindling.run_folders.lock import RunLock, is_held
 from kindling.run_folders.record import RunRecord
-from kindling.run_folders.resumption import newest_unfinished, refuse_changes
+from kindling.run_folders.resumption import changed_launch, newest_unfinished, refuse_changes
 from kindling.testing.runs import rows_of, same_weights
 from kindling.train import train
 from kindling.training.fork import lr_factor
@@ -682,3 +682,10 @@ def test_random_crops_go_on_from_what_they_were_cut_from():
     refuse_changes(config("memory"), config("auto", in_memory=True))
     refuse_changes(config("auto", None), config("none", None))
     refuse_changes(config("auto", decoding=3), config("none", decoding=3))
+
+
+def test_who_computes_may_change_at_a_resume_and_is_said():
+    saved = {"paths": {"run": "a"}, "data": {"num_workers": 2}, "trainer": {"strategy": "ddp", "max_epochs": 1}}
+    given = {"paths": {"run": "b"}, "data": {"num_workers": 0}, "trainer": {"strategy": "auto", "max_epochs": 2}}
+    assert changed_launch(saved, given) == ["data.num_workers=0 (it was 2)", "trainer.strategy=auto (it was ddp)"]
+    assert changed_launch(saved, saved) == []

@@ -12,8 +12,10 @@ from PIL import Image
 from kindling.errors import DataError
 from kindling.images.decoder import Decoder
 from kindling.images.image_folder import ImageFolder
+from kindling.images.image_table import ImageTable
 from kindling.images.store import PictureStore
 from kindling.images.stored import StoredImages
+from kindling.testing.sets import labelled, read_all
 from photos import CROP, data_of, picture, write_tree
 
 
@@ -170,3 +172,33 @@ def test_a_store_finds_each_picture_by_its_key(tmp_path):
     assert all(torch.equal(store.picture(place), pictures[i]) for place, i in zip(places.tolist(), order, strict=True))
     assert store.noted(places).tolist() == [i % 3 for i in order]
     assert store.places_of(keys[:1] + np.uint64(1)).tolist() == [-1]
+
+
+@pytest.mark.slow
+def test_folder_table_memory_and_disk_give_the_same_order_and_bits(tree):
+    rows = [f"{path.relative_to(tree)},{path.parent.name}" for path in sorted(tree.rglob("*.jpg"), reverse=True)]
+    (tree.parent / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    columns = dict.fromkeys(("path_column", "label_column", "split_column"))
+    sources = {"folder": {}, "table": {"kind": ImageTable, "table": str(tree.parent / "labels.csv"), **columns}}
+    # With a cache folder of its own, each decodes by itself.
+    found = [
+        epochs(
+            data_of(
+                tree, cache=cache, num_workers=num, cache_dir=f"{tree}_{name}_{cache}_{num}", transform=CROP, **given
+            )
+        )
+        for name, given in sources.items()
+        for cache in ("memory", "disk")
+        for num in (0, 2)
+    ]
+    assert len(found) == 8
+    assert all(each == found[0] for each in found)
+    assert found[0][0] != found[0][1], "the second epoch has another order"
+
+
+def epochs(data: ImageFolder) -> list[list[tuple[bytes, int]]]:
+    """Pixels and labels of two epochs of training, then of validation and test."""
+    data.setup("test")
+    train = data.train_dataloader()
+    loaders = ((train, 0), (train, 1), (data.val_dataloader(), 0), (data.test_dataloader(), 0))
+    return [labelled(*read_all(loader, epoch)) for loader, epoch in loaders]

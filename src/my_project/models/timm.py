@@ -5,6 +5,7 @@ That command prints the settings of the data that the weights of a name were tra
 
 import math
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -141,6 +142,9 @@ def lines_for(name: str) -> list[str]:
 
 if __name__ == "__main__":
     try:
-        print(" ".join(lines_for(sys.argv[1] if len(sys.argv) > 1 else "")))
+        # What packages print while they are imported is no setting.
+        with redirect_stdout(sys.stderr):
+            lines = lines_for(sys.argv[1] if len(sys.argv) > 1 else "")
+        print(" ".join(lines))
     except KindlingError as error:
         sys.exit(f"error: {error}")

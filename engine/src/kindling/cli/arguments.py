@@ -20,7 +20,7 @@ from kindling.config.composition import Composer
 from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, KindlingError
-from kindling.process import surroundings, terminal
+from kindling.process import signals, surroundings, terminal
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
@@ -34,9 +34,12 @@ def checked_arguments(name: str, arguments: list[str]) -> list[str] | None:
 
     Raises:
         KindlingError: one line for each mistake.
+        Interrupted: a signal came meanwhile.
     """
     try:
-        return check_command_line(name, arguments)
+        # OmegaConf turns what a signal raises in it into an error of its own.
+        with signals.not_swallowed():
+            return check_command_line(name, arguments)
     except (KindlingError, OSError):
         raise
     except YAMLError as error:

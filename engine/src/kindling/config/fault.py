@@ -1,11 +1,13 @@
 """One mistake in a config, in one line, with the nearest right name."""
 
 import difflib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 # Nobody reads a longer list.
 MOST_NAMES = 16
+SEPARATORS = re.compile(r"[-_. ]")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,11 @@ class Fault:
 def nearest(name: str, names: Iterable[str], cutoff: float = 0.6) -> str:
     """The name that a misspelt one most likely means; "" if none is near."""
     lowered = {each.lower(): each for each in names}
-    found = difflib.get_close_matches(name.lower(), lowered, n=1, cutoff=cutoff)
-    return lowered[found[0]] if found else ""
+    found = difflib.get_close_matches(name.lower(), lowered, n=MOST_NAMES, cutoff=cutoff)
+    # A name cut short, as resnext50 of resnext50_32x4d, is nearer to that than to resnet50.
+    short = SEPARATORS.sub("", name.lower())
+    begun = [each for each in found if SEPARATORS.sub("", each).startswith(short)]
+    return lowered[min(begun, key=lambda each: (len(each), each)) if begun else found[0]] if found else ""
 
 
 def listed(names: Iterable[str]) -> str:

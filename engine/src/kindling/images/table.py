@@ -6,14 +6,14 @@ Imports nothing heavy: a config asks here for its number of classes while it is 
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from kindling.config.extras import optional
 from kindling.config.fault import Fault, nearest
-from kindling.errors import DataError, one_line
+from kindling.errors import DataError, counted, one_line
 from kindling.files.names import shown
 from kindling.images.listing import same, shortened
 
@@ -24,6 +24,8 @@ NAMES = {
     "split": ("split", "subset", "partition"),
 }
 DELIMITERS = ",;\t|"
+# What stands between several labels in a cell; hardly ever in a class's name, sometimes, and often.
+SEPARATORS = "|;,/+& "
 ALLOWED = "allowed: a .csv, .tsv or .parquet with a column of paths and one of labels"
 
 
@@ -68,7 +70,34 @@ def _read(file: Path, columns: tuple[tuple[str, str | None], ...], *_state: int)
     rows = [Row(*each) for each in READERS[file.suffix.lower()](file, dict(columns))]
     if not rows:
         raise DataError(f"data.table: given {file}, which has no rows; {ALLOWED}")
+    num_rows = Counter(row.label for row in rows)
+    for sign in SEPARATORS:
+        if found := combined(num_rows, sign):
+            raise DataError(_several(file, sum(map(num_rows.__getitem__, found)), len(rows), found, sign))
     return rows
+
+
+def combined(labels: Iterable[str], sign: str) -> list[str]:
+    """Those that are several labels with a sign between them: each part is a label, or often a part by "|" or ";"."""
+    parts = {label: [part.strip(" '\"") for part in label.strip("[](){}").split(sign)] for label in labels}
+    single = {each[0] for each in parts.values() if len(each) == 1}
+    joined = {label: [*filter(None, each)] for label, each in parts.items() if len(each) > 1}
+    if sign in "|;":
+        single |= {
+            part for part, num in Counter(part for each in joined.values() for part in set(each)).items() if num > 1
+        }
+    found = [label for label, each in joined.items() if len(each) > 1 and single.issuperset(each)]
+    # "hot dog" beside "hot" and "dog" is a class.
+    return found if sign in "|;," or (len(found) > 1 and len(found) == len(joined)) else []
+
+
+def _several(file: Path, num: int, num_rows: int, examples: Sequence[str], sign: str = "") -> str:
+    by, renamed = (f" ({sign!r})", f", or write names of classes without {sign!r}") if sign else ("", "")
+    return (
+        f"data.table: given {file} with several labels{by} in {num} of {counted(num_rows, 'row')}: "
+        f"{shortened([*map(repr, examples)])}; allowed: one a row, as there is no multi-label task; keep one label of "
+        f"each{renamed}"
+    )
 
 
 def _of_csv(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str, str, str]]:
@@ -109,6 +138,8 @@ def _of_parquet(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple
         # Its errors have several classes.
         raise DataError(f"data.table: given {file}, which is no Parquet ({one_line(error)}); mend it") from error
     values = [read.column(name).to_pylist() if name else [""] * read.num_rows for name in wanted]
+    if lists := [each for each in values[1] if isinstance(each, list)]:
+        raise DataError(_several(file, len(lists), read.num_rows, cast(Any, lists)))
     for path, label, split in zip(*values, strict=True):
         yield _text(path).strip(), _label(_text(label)), _text(split)
 

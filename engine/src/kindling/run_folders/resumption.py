@@ -62,6 +62,9 @@ BITS = (
     *("trainer.num_nodes", "trainer.precision", "trainer.deterministic", "trainer.benchmark"),
 )
 
+# Said when they differ.
+LAUNCH = ("data.num_workers", "trainer.accelerator", "trainer.devices", "trainer.num_nodes", "trainer.strategy")
+
 # A fork may not change these: its state would not fit.
 SHAPES = (
     *("model", "optimizer", "layer_lr_decay", "scheduler"),
@@ -138,6 +141,14 @@ def refuse_changes(
         listed = ", ".join(f"{key}={now.get(key)} (it has {before.get(key)})" for key in shown)
         listed += f" and {len(refused) - len(shown)} others" * (len(shown) < len(refused))
         raise ConfigError(f"{'fork' if fork else 'resume'}: given the settings {listed}; allowed: {allowed}")
+
+
+def changed_launch(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """The settings that differ of who computes: they change no order, and at most the last bits."""
+    before, now = flatten(saved), flatten(given)
+    return [
+        f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed_settings(saved, given) if key in LAUNCH
+    ]
 
 
 def is_reopened(saved: dict[str, Any], given: dict[str, Any]) -> bool:

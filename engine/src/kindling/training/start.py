@@ -14,6 +14,7 @@ from kindling.errors import CheckpointError, ConfigError
 from kindling.lightning_internals.loggers import hide_later_events
 from kindling.process.ranks import is_first_process
 from kindling.run_folders.record import RunRecord
+from kindling.run_folders.resumption import changed_launch
 from kindling.training.fork import fork
 
 
@@ -46,6 +47,8 @@ def starting_point(run: RunRecord) -> Saved | None:
     report(
         "goes on at epoch %d, batch %d (step %d) in %s", progress["epoch"], progress["batch"], step, shown(run.folder)
     )
+    if run.saved_config and (changed := changed_launch(run.saved_config, run.config)):
+        report("resume: with %s", ", ".join(changed))
     return saved
 
 
