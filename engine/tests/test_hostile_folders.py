@@ -14,6 +14,7 @@ from hostile_folders import FOLDERS, MARKER, SECRET, expression, pt2, torchscrip
 from kindling.checkpoints import checkpoint
 from kindling.config.rules.run_rules import trust_is_of_a_folder
 from kindling.errors import CheckpointError, KindlingError, one_line
+from kindling.inference import predictor  # noqa: F401  later it would keep what a test puts in the place of rebuild
 from kindling.inference.runtimes import open_model
 from kindling.inference.serving.model import warm
 from kindling.inference.serving.source import Source

@@ -36,12 +36,14 @@ for stream in (sys.stdout, sys.stderr):
 sys.stdin.read()
 sys.exit(7 if os.open(os.devnull, os.O_RDONLY) > 2 else 1)
 """
-JOB = """
+JOB = f"""
 from omegaconf import OmegaConf
 from kindling.cli.entry import _job
+from kindling.config import project
 from kindling.process import streams
+project.use({str(PROJECT)!r})
 streams.take_over()
-_job(lambda cfg: print("x" * 100_000), False)(OmegaConf.create({}))
+_job(lambda cfg: print("x" * 100_000), False)(OmegaConf.create({{}}))
 """
 RESULT = """
 from kindling.process import streams
