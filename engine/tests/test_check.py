@@ -434,6 +434,7 @@ def test_callbacks_that_are_chosen_beside_those_of_debug_are_left_out(option, ca
     assert capsys.readouterr().err == (f"warning: debug={option}: has no use for callbacks=[default,ema]; left out\n")
 
 
+@pytest.mark.needs("debug")
 def test_a_misspelt_setting_beside_debug_is_refused(problems):
     (line,), _ = problems("debug=shapes", "callbacks.progres=null")
     assert line.startswith("callbacks.progres: given a key that is not there")

@@ -305,6 +305,7 @@ def test_a_recipe_may_have_a_sweep(arguments, said):
         assert tried == {("torch.optim.AdamW", 1e-4), ("torch.optim.AdamW", 0.1), ("torch.optim.SGD", 1e-4)}
 
 
+@pytest.mark.needs("sweeps")
 @pytest.mark.parametrize(
     ("written", "said"),
     [
