@@ -67,8 +67,8 @@ test-deletions: $(DEV) ## the project without each part and each example, in cop
 test-matrix: $(DEV) ## with the lowest, pinned and newest versions of all packages, in environments of their own: hours
 	$(BIN)/python engine/scripts/matrix.py
 
-test-gpu: $(DEV) ## what only a CUDA GPU can show
-	CUDA_VISIBLE_DEVICES=0 $(BIN)/pytest -n 0 -m gpu engine/tests
+test-gpu: $(DEV) ## what only a CUDA GPU can show: tests, runs that are killed, speed; DATA=CIFAR10 measures a recipe too
+	CUDA_VISIBLE_DEVICES=0 $(BIN)/python engine/scripts/gpu_check.py --data='$(DATA)'
 
 check: $(DEV) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check

@@ -11,6 +11,7 @@
     python engine/scripts/benchmark.py export          parity and latency of exported models against PyTorch
     python engine/scripts/benchmark.py data            batches against torchvision and PIL
     python engine/scripts/benchmark.py folder          photographs in files against torchvision and timm
+    python engine/scripts/benchmark.py large           resnet50 and vit_b_16 on a GPU, against a loop by hand
     python engine/scripts/benchmark.py files           a start with a million files, and memory over an epoch
     python engine/scripts/benchmark.py start           from the command to an answer, to the first step, to the exit
     python engine/scripts/benchmark.py sweep           jobs of a sweep against processes
@@ -24,13 +25,14 @@
     python engine/scripts/benchmark.py finetune        experiment=finetune against from scratch, over 3 seeds
     python engine/scripts/benchmark.py answers         the answers to mistakes, against `import hydra`
     python engine/scripts/benchmark.py seeds experiment=cnn    accuracy and seconds over 5 seeds (--seeds=3 for 3)
+    python engine/scripts/benchmark.py speed data=image_folder data.root=PATH    cifar10_speed, against a loop by hand
     python engine/scripts/benchmark.py bits experiment=cnn     the same command twice: are the weights the same bits?
     python engine/scripts/benchmark.py serving run=logs/cnn/<run>    requests a second against a plain endpoint, memory
     python engine/scripts/benchmark.py flood model=<folder>    p99 of good clients of serve.py beside hostile ones
 
-Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds` and `bits` take
-overrides of train.py, `serving` and `flood` those of serve.py. Each round measures all variants in turn; the least of
-at least five rounds counts.
+Each prints a table, or one JSON object with --json. Nothing else should run meanwhile. `seeds`, `speed` and `bits`
+take overrides of train.py, `serving` and `flood` those of serve.py. Each round measures all variants in turn; the
+least of at least five rounds counts.
 """
 
 import logging
@@ -56,6 +58,7 @@ TABLES = {
     "export": "export.export",
     "data": "data.data",
     "folder": "folder.folder",
+    "large": "large.large",
     "files": "files.files",
     "start": "commands.start",
     "sweep": "commands.sweep",
@@ -69,7 +72,13 @@ TABLES = {
     "finetune": "finetune.finetune",
     "answers": "recipes.answers",
 }
-OF_OVERRIDES = {"seeds": "recipes.seeds", "bits": "recipes.bits", "serving": "serving.serving", "flood": "flood.flood"}
+OF_OVERRIDES = {
+    "seeds": "recipes.seeds",
+    "speed": "speed.speed",
+    "bits": "recipes.bits",
+    "serving": "serving.serving",
+    "flood": "flood.flood",
+}
 
 
 def main() -> None:

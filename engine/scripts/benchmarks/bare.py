@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import LRScheduler
 # Run as a script, it would not find `benchmarks`.
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.measured import CNN
+from benchmarks.measured import CNN, DEVICE
 
 Batch = tuple[Tensor, Tensor]
 
@@ -23,8 +23,8 @@ class Sums:
     """Loss and accuracy of an epoch, summed without waiting for the device."""
 
     def __init__(self) -> None:
-        self.loss = torch.zeros((), dtype=torch.float64)
-        self.hits = torch.zeros((), dtype=torch.int64)
+        self.loss = torch.zeros((), dtype=torch.float64, device=DEVICE)
+        self.hits = torch.zeros((), dtype=torch.int64, device=DEVICE)
         self.num_images = 0
 
     def add(self, loss: Tensor, logits: Tensor, labels: Tensor) -> None:
@@ -60,7 +60,7 @@ def validate(net: nn.Module, batches: Iterable[Batch]) -> Sums:
 
 def shuffled(images: Tensor, labels: Tensor, batch_size: int) -> Iterator[Batch]:
     """Batches of a normalised float tensor (N, C, H, W) in random order."""
-    for indices in torch.randperm(len(labels)).split(batch_size):
+    for indices in torch.randperm(len(labels)).to(labels.device).split(batch_size):
         if len(indices) == batch_size:
             yield images[indices], labels[indices]
 
@@ -75,9 +75,9 @@ def main() -> None:
     )
     # The file is sorted by class.
     table = table[torch.randperm(len(table), generator=torch.Generator().manual_seed(0))]
-    images = (table[:, :-1].view(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081
-    labels = table[:, -1].long()
-    net = CNN(1, 10, [16, 32, 64], 0.2).to(memory_format=torch.channels_last)
+    images = ((table[:, :-1].view(-1, 1, 28, 28) / 255 - 0.1307) / 0.3081).to(DEVICE)
+    labels = table[:, -1].long().to(DEVICE)
+    net = CNN(1, 10, [16, 32, 64], 0.2).to(DEVICE, memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(net.parameters(), lr=0.003, fused=True)
     sums = Sums()
     for _ in range(2):

@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.transforms import functional
 
+from benchmarks.measured import DEVICE, wait_for_device
 from benchmarks.table import Row, least
 from kindling.images.augment import Augment, Normalize
 from kindling.images.images import ImageTensors
@@ -68,7 +69,9 @@ def compared(
     transform: Any = transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(*statistics)])
     few = images.take(torch.arange(NUM_THEIRS))
     normalize = Normalize(*statistics)
-    ours = EpochLoader(images, batch_size=BATCH_SIZE, normalize=normalize, train=True, shuffle=True, augment=augment)
+    ours = EpochLoader(
+        images, batch_size=BATCH_SIZE, normalize=normalize, train=True, shuffle=True, augment=augment, device=DEVICE
+    )
     check_each_image(ours, images, statistics, augment)
 
     def theirs(num_workers: int) -> DataLoader:
@@ -102,7 +105,8 @@ def compared(
 def seconds_an_image(batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     started, num_images = time.perf_counter(), 0
     for images, _ in batches:
-        num_images += len(images)
+        num_images += len(images.to(DEVICE))
+    wait_for_device()
     return (time.perf_counter() - started) / num_images
 
 
@@ -111,7 +115,7 @@ def check_each_image(
 ) -> None:
     """The first batch holds the bits that torchvision's functions give image by image."""
     indices, draws, _ = loader.draw()
-    batch, _ = next(iter(loader))
+    batch = next(iter(loader))[0].cpu()
     for position, found in enumerate(batch):
         image = images.images[indices[position]].permute(2, 0, 1)
         if augment:

@@ -16,6 +16,7 @@ from torch import nn
 from torch.optim import AdamW
 
 from benchmarks import bare
+from benchmarks.measured import DEVICE, wait_for_device
 from kindling.callbacks.best import BestCheckpoint
 from kindling.callbacks.deciding import EarlyStopping
 from kindling.callbacks.progress import EpochBar, EpochLines
@@ -39,9 +40,11 @@ class EpochClock(Callback):
         self.instants: list[float] = []
 
     def on_train_epoch_start(self, *_: Any) -> None:
+        wait_for_device()
         self.instants.append(time.perf_counter())
 
     def on_train_end(self, *_: Any) -> None:
+        wait_for_device()
         self.instants.append(time.perf_counter())
 
 
@@ -73,7 +76,7 @@ def fit(
         chosen = settings(Path(folder))
         if further:
             chosen["callbacks"] = [*chosen.get("callbacks", []), further]
-        trainer = Trainer(accelerator="cpu", max_epochs=max_epochs, log_every_n_steps=20, **chosen)
+        trainer = Trainer(accelerator=DEVICE.type, devices=1, max_epochs=max_epochs, log_every_n_steps=20, **chosen)
         reduce_overhead(trainer).fit(task, train, val)
 
 

@@ -13,7 +13,7 @@ from torch.optim import AdamW, Optimizer
 
 from benchmarks import bare
 from benchmarks.fitting import EpochClock, defaults, fit, on_a_terminal, quiet
-from benchmarks.measured import CNN, MLP
+from benchmarks.measured import CNN, DEVICE, MLP, wait_for_device
 from benchmarks.repeated import NUM_STEPS, Plain, Repeated
 from benchmarks.table import Row, least
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
@@ -121,7 +121,7 @@ def optimizer_of(net: nn.Module) -> Optimizer:
 
 
 def bare_step() -> float:
-    net, batches = linear(), Repeated()
+    net, batches = linear().to(DEVICE), Repeated()
     optimizer = optimizer_of(net)
     bare.train_epoch(net, optimizer, cosine(optimizer, NUM_STEPS, warmup=0.05, final=0.0), batches)
     return batches.micros
@@ -142,7 +142,7 @@ def step_of_plain_loader() -> float:
 
 def bare_validation_step() -> float:
     batches = Repeated()
-    bare.validate(linear(), batches)
+    bare.validate(linear().to(DEVICE), batches)
     return batches.micros
 
 
@@ -156,12 +156,14 @@ def bare_epoch(
     net: nn.Module, batches: Callable[[], Iterable[bare.Batch]], val: tuple[torch.Tensor, torch.Tensor]
 ) -> float:
     """Seconds of the second epoch, with its validation."""
-    optimizer, seconds = optimizer_of(net), 0.0
+    optimizer, seconds = optimizer_of(net.to(DEVICE)), 0.0
     scheduler = cosine(optimizer, 2 * 430, warmup=0.05, final=0.0)
     for _ in range(2):
+        wait_for_device()
         started = time.perf_counter()
         bare.train_epoch(net, optimizer, scheduler, batches())
         bare.validate(net, zip(*(part.split(128) for part in val), strict=True))
+        wait_for_device()
         seconds = time.perf_counter() - started
     return seconds
 
@@ -202,10 +204,10 @@ def random_images(num_images: int) -> ImageTensors:
 
 
 def floats(images: ImageTensors) -> bare.Batch:
-    return Normalize(**MNIST)(images.images), images.labels
+    return Normalize(**MNIST)(images.images).to(DEVICE), images.labels.to(DEVICE)
 
 
 def loaders(train: ImageTensors, val: ImageTensors, augment: Augment | None) -> tuple[EpochLoader, EpochLoader]:
-    settings = {"batch_size": 128, "normalize": Normalize(**MNIST)}
+    settings = {"batch_size": 128, "normalize": Normalize(**MNIST), "device": DEVICE}
     shuffled = EpochLoader(train, train=True, shuffle=True, augment=augment, **settings)
     return shuffled, EpochLoader(val, **settings)

@@ -12,12 +12,7 @@ from compare_mistakes import MISTAKES
 
 def seeds(overrides: list[str]) -> list[Row]:
     """Test accuracy and wall seconds of one run for each of five seeds, or of --seeds=N."""
-    flags = [override for override in overrides if override.startswith("--seeds=")]
-    given = flags[-1].removeprefix("--seeds=") if flags else "5"
-    if not given.isdecimal() or int(given) < 2:
-        sys.exit(f"error: given --seeds={given}; allowed: 2 or more, for a standard deviation")
-    num_seeds = int(given)
-    settings = [override for override in overrides if override not in flags]
+    num_seeds, settings = seeds_of(overrides)
     accuracies, walls = [], []
     for seed in range(num_seeds):
         run = trained(*settings, f"seed={seed}")
@@ -30,6 +25,15 @@ def seeds(overrides: list[str]) -> list[Row]:
         Row("from command to exit, mean", statistics.mean(walls), "s"),
         Row("from command to exit, standard deviation", statistics.stdev(walls), "s"),
     ]
+
+
+def seeds_of(arguments: list[str]) -> tuple[int, list[str]]:
+    """How many seeds --seeds= asks for, five by default, and the other arguments."""
+    flags = [argument for argument in arguments if argument.startswith("--seeds=")]
+    given = flags[-1].removeprefix("--seeds=") if flags else "5"
+    if not given.isdecimal() or int(given) < 2:
+        sys.exit(f"error: given --seeds={given}; allowed: 2 or more, for a standard deviation")
+    return int(given), [argument for argument in arguments if argument not in flags]
 
 
 def bits(overrides: list[str]) -> list[Row]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import torch
 
 from benchmarks import bare
+from benchmarks.measured import DEVICE, wait_for_device
 
 # Steps in one round.
 NUM_STEPS = 310
@@ -21,7 +22,9 @@ class Repeated:
 
     def __init__(self, num_steps: int = NUM_STEPS):
         self.num_steps = num_steps
-        self.batches = [(torch.randn(64, 1, 28, 28), torch.randint(0, 10, (64,))) for _ in range(20)]
+        self.batches = [
+            (torch.randn(64, 1, 28, 28, device=DEVICE), torch.randint(0, 10, (64,), device=DEVICE)) for _ in range(20)
+        ]
         self.instants: list[float] = []
         # By it a loader says that it can be resumed.
         self.batches_done = 0
@@ -32,6 +35,8 @@ class Repeated:
     def __iter__(self) -> Iterator[bare.Batch]:
         self.instants = []
         for index in range(self.num_steps):
+            if index % WINDOW == UNTIMED:
+                wait_for_device()
             self.instants.append(time.perf_counter())
             yield self.batches[index % len(self.batches)]
 
