@@ -23,13 +23,14 @@ from kindling.checkpoints import resume_checkpoint
 from kindling.errors import DivergedError, Interrupted
 from kindling.images.loader import EpochLoader
 from kindling.run_folders import record as run_folder
+from kindling.run_folders.record import RunRecord
 from kindling.stages import Stage
 from kindling.train import train
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.counting import counted
 from kindling.training.divergence import Place
 from kindling.training.optimization import scale_rates
-from kindling.training.rollback import can_roll_back
+from kindling.training.rollback import advice, can_roll_back
 from kindling.training.skipping import leave_out
 from kindling.training.task import StepOutput, Task
 from long_run import some
@@ -347,6 +348,13 @@ def test_the_replay_of_a_nan_that_does_not_come_again_leaves_the_run_as_it_was(s
     assert batches.seen[-2:] == [place, place]  # it ends where the run did
     train(resumed(cfg))
     assert crash.digest(folder_of(cfg)) == clean
+
+
+@pytest.mark.parametrize("mode", ["default", None])
+def test_a_nan_that_the_replay_of_a_compiled_net_does_not_find_tells_to_try_without(tmp_path, mode):
+    settings = {"compile": mode, "on_nan": "stop", "trainer": {"detect_anomaly": False}}
+    ways = "\n".join(advice(RunRecord(tmp_path, settings), None, []))
+    assert ("what to try: compile=null" in ways) == (mode is not None)
 
 
 def test_a_replay_that_fails_does_not_hide_the_nan(small, batches, monkeypatch, caplog):

@@ -67,5 +67,5 @@ def hash_of(run: Record) -> str:
     """Of the last checkpoint's weights."""
     digest = hashlib.sha256()
     for name, value in sorted(run.weights.items()):
-        digest.update(name.encode() + value.contiguous().numpy().tobytes())
+        digest.update(name.encode() + value.cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()[:16]

@@ -41,8 +41,9 @@ class CNN(nn.Module):
             features = recomputed(self.stages, images)
         else:
             features = self.stages(images)
-        # (B, channels[-1], H / 2^n, W / 2^n)
-        return self.head(features.amax((2, 3)))
+        # (B, channels[-1], H / 2^n, W / 2^n). Not amax: its backward looks for the value that was the largest, and a
+        # compiled net of bfloat16 finds none, since it rounds at another place.
+        return self.head(features.flatten(2).max(2).values)
 
 
 def stage(in_channels: int, out_channels: int, norm: Norm) -> nn.Sequential:

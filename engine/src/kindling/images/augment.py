@@ -127,19 +127,21 @@ def pad(images: Tensor, padding: int, mode: str) -> Tensor:
 class Normalize:
     """Images (B, H, W, C) uint8 -> (B, C, H, W) float32, channels last in memory, by statistics in [0, 1].
 
-    Bit-identical to torchvision's `ToTensor` and `Normalize`.
+    On each device bit-identical to torchvision's `ToTensor` and `Normalize` on the CPU.
     """
 
     def __init__(self, mean: list[float], std: list[float]):
         self.mean, self.std = torch.tensor(mean), torch.tensor(std)
+        # A GPU would multiply by the reciprocal of a number, which rounds otherwise.
+        self.full = torch.tensor(255.0)
 
     def to(self, device: torch.device) -> "Normalize":
-        self.mean, self.std = self.mean.to(device), self.std.to(device)
+        self.mean, self.std, self.full = (each.to(device) for each in (self.mean, self.std, self.full))
         return self
 
     def __call__(self, images: Tensor) -> Tensor:
         batch, height, width, channels = images.shape
         mean, std = (each.expand(height, width, channels).flatten() for each in (self.mean, self.std))
         # In whole images: three channels would waste vector units.
-        pixels = images.flatten(1).to(torch.float32).div_(255).sub_(mean).div_(std)
+        pixels = images.flatten(1).to(torch.float32).div_(self.full).sub_(mean).div_(std)
         return pixels.view(batch, height, width, channels).permute(0, 3, 1, 2)

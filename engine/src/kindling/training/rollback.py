@@ -38,6 +38,9 @@ def advice(run: RunRecord, place: Place | None, rollbacks: Rollbacks) -> list[st
     if rollbacks:
         lines.append(f"{counted(len(rollbacks), 'rollback')} did not help")
     ways = []
+    if place is None and run.config["compile"]:
+        # A replay looks into each layer, and what is looked into is not fused.
+        ways.append("compile=null: the replay, which computes layer by layer, found no NaN")
     if place and place.is_input:
         ways.append("mend the data")
     else:
