@@ -166,7 +166,6 @@ NEAREST = {
     "text_processor": "processor",
     "text_report": "processor",
     "texts": "serve_kinds",
-    "timings": "tensorboard",
     "torchvision": "models",
     "torchvision_sets": "data",
     "tracking": "loggers",

@@ -44,6 +44,7 @@ class Timings(Observer):
         self._num_steps += 1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        wait_for_device(pl_module)
         self._validation_started = time.perf_counter()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -51,6 +52,7 @@ class Timings(Observer):
 
     @rank_zero_only
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        wait_for_device(pl_module)
         seconds = time.perf_counter() - self._started
         examples = self._num_steps * batch_size_of(trainer.train_dataloader) * trainer.world_size
         row = (
@@ -71,6 +73,12 @@ class Timings(Observer):
         for tensorboard in writers(trainer):
             for name, value in zip(COLUMNS[1:], row[1:], strict=True):
                 tensorboard.add_scalar(f"timings/{name}", float(value), current_step(trainer) - 1)
+
+
+def wait_for_device(module: LightningModule) -> None:
+    """Until a GPU has done the steps that it was given; else their time would count for what comes after them."""
+    if module.device.type == "cuda":
+        torch.cuda.synchronize(module.device)
 
 
 def batch_size_of(loader: Any) -> int:
