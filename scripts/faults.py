@@ -61,20 +61,24 @@ CONTRACT_FAULTS = [
     ("src/my_project/models/cnn.py", "features = self.stages(images)", "features = self.stages(images).detach()"),
     (
         "src/my_project/models/cnn.py",
-        "self.head(features.amax((2, 3)))",
+        "self.head(features.flatten(2).max(2).values)",
         # Dropout in evaluation too.
-        "self.head(nn.functional.dropout(features.amax((2, 3)), 0.2))",
-    ),
-    ("src/my_project/models/cnn.py", "features.amax((2, 3))", "features.amax((2, 3)) + features.mean((0, 2, 3))"),
-    (
-        "src/my_project/models/cnn.py",
-        "self.head(features.amax((2, 3)))",
-        "self.head(features.amax((2, 3))).softmax(1)",
+        "self.head(nn.functional.dropout(features.flatten(2).max(2).values, 0.2))",
     ),
     (
         "src/my_project/models/cnn.py",
-        "self.head(features.amax((2, 3)))",
-        "self.head(features.amax((2, 3))).double()",
+        "features.flatten(2).max(2).values",
+        "features.flatten(2).max(2).values + features.mean((0, 2, 3))",
+    ),
+    (
+        "src/my_project/models/cnn.py",
+        "self.head(features.flatten(2).max(2).values)",
+        "self.head(features.flatten(2).max(2).values).softmax(1)",
+    ),
+    (
+        "src/my_project/models/cnn.py",
+        "self.head(features.flatten(2).max(2).values)",
+        "self.head(features.flatten(2).max(2).values).double()",
     ),
     (
         "src/my_project/models/cnn.py",

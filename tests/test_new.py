@@ -491,7 +491,7 @@ def test_a_project_whose_only_model_and_data_set_are_new_passes_its_suite(copy):
     [
         ("task", "errors.square().mean()", "errors.square().sum()"),
         ("task", "{tuple(outputs.shape)} for", "{tuple(targets.shape)} for"),
-        ("model", "features.amax((2, 3))", "features.flatten(2)[..., 9]"),
+        ("model", "features.flatten(2).max(2).values", "features.flatten(2)[..., 9]"),
         ("model", "nn.Linear(2 * width, num_classes)", "nn.Linear(2 * width, num_classes + 1)"),
         ("data", "val=everything.take(rest[val])", "val=everything.take(val)"),
         ("data", "return images, labels", "return images, labels.roll(1)"),

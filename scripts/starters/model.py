@@ -27,4 +27,4 @@ class Starter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         features = self.features(images)  # (B, 2 width, H / 4, W / 4)
-        return self.head(features.amax((2, 3)))
+        return self.head(features.flatten(2).max(2).values)
