@@ -68,7 +68,7 @@ test-matrix: $(DEV) ## with the lowest, pinned and newest versions of all packag
 	$(BIN)/python engine/scripts/matrix.py
 
 test-gpu: $(DEV) ## what only a CUDA GPU can show: tests, runs that are killed, speed; DATA=CIFAR10 measures a recipe too
-	CUDA_VISIBLE_DEVICES=0 $(BIN)/python engine/scripts/gpu_check.py --data='$(DATA)'
+	$(BIN)/python engine/scripts/gpu_check.py --data='$(DATA)'
 
 check: $(DEV) ## what a commit must pass: format, lint, types, tests
 	$(BIN)/ruff format --check
