@@ -477,7 +477,7 @@ FAULTS = [
     Fault("engine/src/kindling/sweeps/jobs.py", "% len(cores)", ""),
     Fault("engine/src/hydra_plugins/kindling_sweeper.py", "batch[:MOST_COMPOSED]", "batch"),
     Fault("engine/src/hydra_plugins/kindling_sweeper.py", "            return []\n", "            return jobs\n"),
-    Fault("engine/src/kindling/cli/resolvers.py", "replace=True, use_cache=True", "replace=True"),
+    Fault("engine/src/kindling/cli/resolvers.py", "sweep_folder, use_cache=True", "sweep_folder"),
     Fault("engine/src/kindling/training/results.py", 'best and best["monitor"] else', "False else"),
     Fault("engine/src/kindling/run_folders/trials.py", "if _number(row.get(monitor)) == score", ""),
     Fault("engine/src/kindling/sweeps/table.py", 'state != "front", ', ""),

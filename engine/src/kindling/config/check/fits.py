@@ -7,10 +7,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from kindling.config import project
 from kindling.config.check.files import ConfigFiles
+from kindling.config.plain import yaml_of
 
 PARTS = ("task", "data", "model")
 FACT = re.compile(r"\$\{data\.(\w+)")
@@ -43,7 +42,7 @@ def file_of(group: str, name: str) -> Path:
 
 @cache
 def _parsed(file: Path, changed_at: int) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return yaml_of(file) or {}
 
 
 def _tree(file: Path) -> dict[str, Any]:
