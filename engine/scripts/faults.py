@@ -476,6 +476,7 @@ FAULTS = [
     Fault("engine/src/kindling/sweeps/commands.py", 'if not key.startswith("KINDLING_")', ""),
     Fault("engine/src/kindling/sweeps/jobs.py", "% len(cores)", ""),
     Fault("engine/src/hydra_plugins/kindling_sweeper.py", "batch[:MOST_COMPOSED]", "batch"),
+    Fault("engine/src/kindling/config/check/fits.py", "said | read_by(target_of(written(group, name)))", "said"),
     Fault("engine/src/hydra_plugins/kindling_sweeper.py", "            return []\n", "            return jobs\n"),
     Fault("engine/src/kindling/cli/resolvers.py", "sweep_folder, use_cache=True", "sweep_folder"),
     Fault("engine/src/kindling/training/results.py", 'best and best["monitor"] else', "False else"),
