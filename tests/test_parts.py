@@ -159,8 +159,9 @@ def test_every_mark_names_parts_that_there_are():
     assert {name for each in found for name in re.findall(r'"(\w+)"', each)} <= TABLE.keys()
 
 
-@pytest.mark.parametrize("gone", ["task=rows", "data=table", "model=line"])
-def test_an_example_takes_along_what_fits_nothing_without_it(tmp_path, monkeypatch, gone):
+@pytest.fixture
+def two_kinds(tmp_path, monkeypatch) -> Path:
+    """A project with words, which its train.yaml chooses, and with rows."""
     files = {
         "src/zq_fits/__init__.py": "class Words:\n    def example(self):\n        self.config['data']['block']\n",
         "configs/train.yaml": "defaults:\n  - task: words\n  - data: text\n  - model: rnn\n  - experiment: null\n",
@@ -178,8 +179,25 @@ def test_an_example_takes_along_what_fits_nothing_without_it(tmp_path, monkeypat
     here = SimpleNamespace(root=tmp_path, configs=tmp_path / "configs", package="zq_fits")
     monkeypatch.setattr(project, "current", lambda: here)
     monkeypatch.syspath_prepend(tmp_path / "src")
-    found = examples.with_what_needs_them([tuple(gone.split("="))])
-    assert found == {("task", "rows"), ("data", "table"), ("model", "line"), ("experiment", "table")}
+    return tmp_path
+
+
+ROWS = [("task", "rows"), ("data", "table"), ("model", "line")]
+
+
+@pytest.mark.usefixtures("two_kinds")
+@pytest.mark.parametrize("gone", ROWS, ids="=".join)
+def test_an_example_takes_along_what_fits_nothing_without_it(gone):
+    assert examples.with_what_needs_them([gone]) == {*ROWS, ("experiment", "table")}
+
+
+def test_the_help_of_a_command_shows_no_example_that_is_gone(two_kinds):
+    train = two_kinds / "configs" / "train.yaml"
+    before = train.read_text()
+    shown = [f"        python train.py {line}\n" for line in ("seed=1", "model=line", "resume=logs/table/x", "table=1")]
+    train.write_text(before + "hydra:\n    help: |\n" + "".join(shown))
+    left = dict(parts.rewritten(two_kinds, [examples.part_of([("model", "line")], {})], []))
+    assert left[train].endswith(shown[0] + shown[3])
 
 
 @pytest.mark.parametrize(
