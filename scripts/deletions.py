@@ -100,7 +100,7 @@ def last_line(told: str) -> str:
 def words_of(name: str) -> re.Pattern[str]:
     group, _, option = name.partition("=")
     if option:
-        return re.compile(rf"(?<![\w.]){group}={option}\b")
+        return parts.any_of(examples.words_of(examples.with_what_needs_them([(group, option)])))
     if name == "renamed":
         return re.compile(rf"\b{project.current().package}\b")
     return parts.any_of(parts.table()[name].words if name != "minimal" else [])

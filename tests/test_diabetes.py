@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from kindling.cli.entry import compose
+from kindling.config.check import fits
 from kindling.errors import DataError
 
 pytest.importorskip("my_project.data.diabetes")
@@ -61,7 +62,7 @@ def test_statistics_that_are_given_are_facts_as_they_are():
 
 
 def test_the_config_has_the_statistics_of_its_train_split_or_leaves_them_open(data):
-    written = compose(["experiment=diabetes"]).data
+    written = compose(fits.lines_for("diabetes")).data
     for name in OPEN:
         assert written[name] is None or list(np.atleast_1d(written[name])) == pytest.approx(
             list(np.atleast_1d(data.facts[name])), rel=0.01

@@ -5,6 +5,7 @@ import runpy
 import sys
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,7 +14,7 @@ from kindling.config import project
 HERE = project.current()
 ROOT = HERE.root
 sys.path.insert(0, str(ROOT / "scripts"))
-left_out, parts = (import_module(f"additions.{name}") for name in ("left_out", "parts"))
+examples, left_out, parts = (import_module(f"additions.{name}") for name in ("examples", "left_out", "parts"))
 without = import_module("additions.trimming").without
 
 TABLE = {name: part for name, part in parts.table().items() if "=" not in name}
@@ -156,6 +157,47 @@ def test_every_mark_names_parts_that_there_are():
     marks = re.compile(r"mark\.needs\((.*?)\)")
     found = [each for file in parts.followers(ROOT) for each in marks.findall(file.read_text("utf-8"))]
     assert {name for each in found for name in re.findall(r'"(\w+)"', each)} <= TABLE.keys()
+
+
+@pytest.fixture
+def two_kinds(tmp_path, monkeypatch) -> Path:
+    """A project with words, which its train.yaml chooses, and with rows."""
+    files = {
+        "src/zq_fits/__init__.py": "class Words:\n    def example(self):\n        self.config['data']['block']\n",
+        "configs/train.yaml": "defaults:\n  - task: words\n  - data: text\n  - model: rnn\n  - experiment: null\n",
+        "configs/task/words.yaml": "_target_: zq_fits.Words\n",
+        "configs/task/rows.yaml": "_target_: zq_fits.Rows\nstd: ${data.std}\n",
+        "configs/data/text.yaml": "_target_: zq_fits.Text\nblock: 1\nvocabulary: 9\n",
+        "configs/data/table.yaml": "_target_: zq_fits.Table\nstd: 1\n",
+        "configs/model/rnn.yaml": "_target_: zq_fits.RNN\nnum: ${data.vocabulary}\n",
+        "configs/model/line.yaml": "_target_: zq_fits.Line\nstd: ${data.std}\n",
+        "configs/experiment/table.yaml": "defaults: [override /task: rows, override /data: table]\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    here = SimpleNamespace(root=tmp_path, configs=tmp_path / "configs", package="zq_fits")
+    monkeypatch.setattr(project, "current", lambda: here)
+    monkeypatch.syspath_prepend(tmp_path / "src")
+    return tmp_path
+
+
+ROWS = [("task", "rows"), ("data", "table"), ("model", "line")]
+
+
+@pytest.mark.usefixtures("two_kinds")
+@pytest.mark.parametrize("gone", ROWS, ids="=".join)
+def test_an_example_takes_along_what_fits_nothing_without_it(gone):
+    assert examples.with_what_needs_them([gone]) == {*ROWS, ("experiment", "table")}
+
+
+def test_the_help_of_a_command_shows_no_example_that_is_gone(two_kinds):
+    train = two_kinds / "configs" / "train.yaml"
+    before = train.read_text()
+    shown = [f"        python train.py {line}\n" for line in ("seed=1", "model=line", "resume=logs/table/x", "table=1")]
+    train.write_text(before + "hydra:\n    help: |\n" + "".join(shown))
+    left = dict(parts.rewritten(two_kinds, [examples.part_of([("model", "line")], {})], []))
+    assert left[train].endswith(shown[0] + shown[3])
 
 
 @pytest.mark.parametrize(

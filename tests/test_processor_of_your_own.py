@@ -1,4 +1,4 @@
-"""The Processor that docs/tasks.md shows, in a run of experiment=diabetes."""
+"""The Processor that docs/tasks.md shows, in a run of task=regression."""
 
 import csv
 import re
@@ -32,8 +32,9 @@ def run(tmp_path, monkeypatch) -> Path:
     exec(code, shown)
     (returned,) = re.findall(r"^ {8}return (Patient\(.*\))$", docs(), re.MULTILINE)
     monkeypatch.setattr(Regression, "processor", lambda self: eval(returned, shown | {"self": self}))
+    chosen = ["task=regression", "data=diabetes", "model=tabular"]
     short = ["trainer=cpu", "trainer.max_epochs=1", "trainer.log_every_n_steps=1"]
-    cfg = compose(["experiment=diabetes", *short, "logger=csv", f"paths.logs={tmp_path}"])
+    cfg = compose([*chosen, *short, "logger=csv", f"paths.logs={tmp_path}"])
     train(cfg)
     return Path(cfg.paths.run)
 

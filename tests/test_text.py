@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from kindling.cli.entry import compose
+from kindling.config.check import fits
 from kindling.data.measured import measure
 from kindling.errors import ConfigError, DataError
 
@@ -43,7 +44,7 @@ def test_the_text_that_is_here_is_three_plays_without_words_of_others():
     assert [name in data.text for name in ("HAMLET", "KING LEAR", "ROMEO AND JULIET", "Gutenberg")] == [True] * 3 + [
         False
     ]
-    assert compose(["experiment=gpt"]).data.vocab_size in (None, data.facts["vocab_size"])
+    assert compose(fits.lines_for("text")).data.vocab_size in (None, data.facts["vocab_size"])
 
 
 def test_its_facts_are_the_characters_by_id_and_their_number(file):

@@ -52,6 +52,7 @@ NEAREST = {
     "find_batch_size": "finders",
     "find_lr": "finders",
     "fit": "divergence loggers",
+    "fits": "contracts",
     "folder": "image_listing",
     "foreign": "trust",
     "foreign_file": "foreign_files",

@@ -3,6 +3,7 @@ import re
 import shlex
 import shutil
 
+import omegaconf
 import pytest
 from omegaconf import OmegaConf
 
@@ -258,6 +259,8 @@ SPOILED = {
 @pytest.mark.parametrize("spoiled", SPOILED)
 def test_a_mistake_in_a_yaml_file_is_told_with_its_line(configs, spoiled):
     path, line, words = SPOILED[spoiled]
+    if spoiled.startswith("seed: 1\t") and not omegaconf.__version__.startswith("2.3."):
+        pytest.skip("OmegaConf 2.4 takes a tab before a comment")
     (configs / "experiment" / "mine.yaml").write_text(f"# @package _global_\n# Mine\n{spoiled}\n")
     with Composer("train", configs) as composer:
         errors = [str(problem) for problem in Check(composer).run(["experiment=mine"]) if not is_warning(problem)]

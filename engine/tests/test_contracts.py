@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from bench_root import PROJECT
 from kindling.config.check import fits
 from kindling.config.check.fits import Chosen
 from kindling.testing import batches, data, models, sets, tasks
@@ -185,7 +186,8 @@ def configs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file = tmp_path / "configs" / f"{name}.yaml"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    monkeypatch.setattr(fits.project, "current", lambda: SimpleNamespace(configs=tmp_path / "configs"))
+    here = SimpleNamespace(configs=tmp_path / "configs", root=PROJECT, package="bench")
+    monkeypatch.setattr(fits.project, "current", lambda: here)
     return tmp_path / "configs"
 
 
@@ -212,6 +214,12 @@ def test_without_a_recipe_what_is_referred_to_says_what_goes_together(configs):
     assert fits.models_for("tagging", "words") == ["rnn"]
     assert fits.lines_for("words") == ["task=tagging", "data=words", "model=rnn"]
     assert not fits.go_together("labels", "words", "rnn")
+
+
+def test_what_the_class_of_a_task_reads_of_the_data_counts_like_what_its_config_refers_to(configs):
+    (configs / "task" / "next.yaml").write_text("_target_: bench.tasks.in_and_out.Next\n")
+    assert fits.facts_for("task", "next") == {"block_size"}
+    assert not fits.go_together("next", "digits", "cnn")
 
 
 def test_data_that_no_model_fits_yet_is_read_without_one(configs):

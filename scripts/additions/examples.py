@@ -90,9 +90,10 @@ def part_of(gone: Iterable[Option], further: dict[str, Part]) -> Part:
     files = [file.relative_to(here.root).as_posix() for file in [*sorted(configs), *code]]
     files += [f"tests/golden/{name}.yaml" for group, name in sorted(options_gone) if group == "experiment"]
     files += [f"tests/test_{name}.py" for name in sorted({file.stem for file in (*configs, *code)})]
-    words = [rf"(?<![\w.]){group}={name}\b" for group, name in options_gone]
-    words += [rf"logs/{name}/|\| {name}, " for group, name in options_gone if group == "experiment"]
+    words = words_of(options_gone)
     cuts = {
+        # A command that --help shows.
+        "configs/*.yaml": [rf"(?m)^ {{8}}.*(?:{'|'.join(words)}).*\n"],
         "docs/settings.md": [in_row(group, name) for group, name in sorted(options_gone)],
         "Makefile": [rf"(?<=features\.py)(.*) {name}\b" for group, name in options_gone if group == "experiment"],
     }
@@ -102,6 +103,12 @@ def part_of(gone: Iterable[Option], further: dict[str, Part]) -> Part:
         for name, patterns in each.cuts.items():
             cuts.setdefault(name, []).extend(patterns)
     return Part(files, words, cuts=cuts)
+
+
+def words_of(gone: Iterable[Option]) -> list[str]:
+    """Patterns of what names options."""
+    choices = [rf"(?<![\w.]){group}={name}\b" for group, name in gone]
+    return choices + [rf"logs/{name}/|\| {name}, " for group, name in gone if group == "experiment"]
 
 
 def in_row(group: str, name: str) -> str:

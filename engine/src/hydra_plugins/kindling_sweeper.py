@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import hydra
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper, BasicSweeperConf
 from hydra.core.config_store import ConfigStore
 from hydra.plugins.sweeper import Sweeper
@@ -66,9 +67,12 @@ class GridSweeper(BasicSweeper):
         return [jobs]
 
 
+# Hydra 1.4 asks whether that is meant; 1.3 knows no such question.
+REPLACE: Any = {} if hydra.__version__.startswith("1.3.") else {"replace": True}
+
 for name, node in (
     ("kindling", {"_target_": "hydra_plugins.kindling_sweeper.KindlingSweeper"}),
     # In the place of Hydra's own.
     ("basic", BasicSweeperConf(_target_="hydra_plugins.kindling_sweeper.GridSweeper")),
 ):
-    ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="kindling")
+    ConfigStore.instance().store(group="hydra/sweeper", name=name, node=node, provider="kindling", **REPLACE)

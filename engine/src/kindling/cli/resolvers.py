@@ -1,7 +1,9 @@
 """The functions that the YAML files call as ${name:arguments}."""
 
 import os
+from collections.abc import Callable
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -141,10 +143,19 @@ def _saved(folder: Path, changed_ns: int) -> dict[str, Any]:
 
 
 def register() -> None:
-    for resolver in (run_folder, log_file, image_folder, image_table, kept):
-        OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
+    for resolver in (run_folder, log_file, image_folder, image_table, kept, better):
+        _register(resolver.__name__, resolver)
     # A launcher's processes get it with the config, and do not make one of their own.
-    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, replace=True, use_cache=True)
-    OmegaConf.register_new_resolver("better", better, replace=True)
-    OmegaConf.register_new_resolver("loss_of", lambda task: logged.loss_of(str(task)), replace=True)
-    OmegaConf.register_new_resolver("project", lambda: str(project.current().root), replace=True)
+    _register("sweep_folder", sweep_folder, use_cache=True)
+    _register("loss_of", lambda task: logged.loss_of(str(task)))
+    _register("project", lambda: str(project.current().root))
+
+
+def _register(name: str, resolver: Callable[..., Any], *, use_cache: bool = False) -> None:
+    today: Callable[..., None] = OmegaConf.register_resolver
+    if "annotation_validation" in signature(today).parameters:
+        # A wrong value is refused by the resolver, in one line; no warning before it.
+        today(name, resolver, replace=True, use_cache=use_cache, annotation_validation="off")
+    else:
+        # Before OmegaConf 2.4.
+        OmegaConf.register_new_resolver(name, resolver, replace=True, use_cache=use_cache)

@@ -23,7 +23,11 @@ from kindling.config.comments import with_comments, wrapped
 from kindling.config.targets import check_targets
 from kindling.errors import ConfigError, KindlingError
 
-VERSION_BASE = "1.3"
+# Hydra 1.4 has no other behaviour than this, and warns of whoever asks for it.
+IS_OF_1_3 = hydra.__version__.startswith("1.3.")
+VERSION_BASE: dict[str, Any] = {"version_base": "1.3"} if IS_OF_1_3 else {}
+# It warns of targets that nobody has checked; `check_targets` has.
+CHECKED: dict[str, Any] = {} if IS_OF_1_3 else {"_execution_whitelist_": hydra.utils.UNSAFE_DISABLE_EXECUTION_CHECKS}  # pyright: ignore[reportAttributeAccessIssue]
 
 once.install()
 deletions.install()
@@ -45,9 +49,7 @@ class Composer:
 
     def __enter__(self) -> "Composer":
         self._stack = ExitStack()
-        self._stack.enter_context(
-            hydra.initialize_config_dir(version_base=VERSION_BASE, config_dir=str(self.folders[0]))
-        )
+        self._stack.enter_context(hydra.initialize_config_dir(**VERSION_BASE, config_dir=str(self.folders[0])))
         self._parser = OverridesParser.create(config_loader=GlobalHydra.instance().config_loader())
         return self
 
@@ -135,7 +137,7 @@ def arguments_parser() -> argparse.ArgumentParser:
 
 def main(name: str, job: Callable[[DictConfig], Any]) -> None:
     """Let Hydra read the command line, and run the job or all jobs of a sweep."""
-    hydra.main(version_base=VERSION_BASE, config_path=str(project.current().configs), config_name=name)(job)()
+    hydra.main(**VERSION_BASE, config_path=str(project.current().configs), config_name=name)(job)()
 
 
 def instantiate(config: Any, path: str, /, **given: Any) -> Any:
@@ -154,8 +156,8 @@ def instantiate(config: Any, path: str, /, **given: Any) -> Any:
     try:
         # Hydra would copy built objects into a config, not a partial.
         if given:
-            return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all")(**given)
-        return hydra.utils.instantiate(plain, _convert_="all")
+            return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all", **CHECKED)(**given)
+        return hydra.utils.instantiate(plain, _convert_="all", **CHECKED)
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         expected = TypeError | ValueError | ImportError | InstantiationException

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -9,6 +10,11 @@ import yaml
 Config = dict[str, Any]
 # The C loader is ten times quicker.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def yaml_of(file: Path) -> Any:
+    """What a YAML file says."""
+    return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
 
 
 def get(config: Config, path: str) -> Any:

@@ -14,6 +14,7 @@ from kindling.config.check.defaults import child, groups_of, is_shared, named
 from kindling.config.check.reading import fault_of, parsed, shown
 from kindling.config.check.several import ONE, clash_in_defaults
 from kindling.config.fault import Fault, listed, nearest
+from kindling.config.plain import yaml_of
 
 GLOBAL = "_global_"
 # What others choose for nothing of a group, and groups of which nothing is chosen unless somebody asks.
@@ -225,7 +226,7 @@ class ConfigFiles:
     def value(self, name: str, key: str) -> Any:
         """What configs/<name>.yaml itself gives a key at its top level."""
         file = self.file(name)
-        return yaml.safe_load(file.read_text(encoding="utf-8")).get(key) if file else None
+        return yaml_of(file).get(key) if file else None
 
 
 def _groups(folder: Path) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Which tasks, data sets and models of configs/ go together: as its recipes say, else by the facts they refer to."""
 
+import ast
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -7,13 +8,14 @@ from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from kindling.config import project
 from kindling.config.check.files import ConfigFiles
+from kindling.config.plain import yaml_of
+from kindling.config.signatures import TargetMissing, find_target
 
 PARTS = ("task", "data", "model")
 FACT = re.compile(r"\$\{data\.(\w+)")
+FACT_READ = re.compile(r"self\.config\['data'\]\['(\w+)'\]")
 
 
 class Chosen(NamedTuple):
@@ -43,7 +45,7 @@ def file_of(group: str, name: str) -> Path:
 
 @cache
 def _parsed(file: Path, changed_at: int) -> dict[str, Any]:
-    return yaml.safe_load(file.read_text(encoding="utf-8")) or {}
+    return yaml_of(file) or {}
 
 
 def _tree(file: Path) -> dict[str, Any]:
@@ -68,8 +70,19 @@ def keys_of(group: str, name: str) -> set[str]:
 
 
 def facts_for(group: str, name: str) -> set[str]:
-    """The keys of the data that an option refers to."""
-    return set(FACT.findall(file_of(group, name).read_text(encoding="utf-8")))
+    """The keys of the data that an option refers to, or the class of a task reads."""
+    said = set(FACT.findall(file_of(group, name).read_text(encoding="utf-8")))
+    return said | read_by(target_of(written(group, name))) if group == "task" else said
+
+
+@cache
+def read_by(target: str) -> set[str]:
+    """The keys of the data that a class reads from `self.config`."""
+    try:
+        found = find_target(target)
+    except (TargetMissing, SyntaxError):
+        return set()
+    return set(FACT_READ.findall(ast.unparse(found[1]))) if found else set()
 
 
 def go_together(task: str, data: str, model: str) -> bool:

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kindling.config import project
 from kindling.config.bounds import Bound, Multiple
 from kindling.config.check import annotations
@@ -16,6 +14,7 @@ from kindling.config.check.keys import HYDRA_KEYS
 from kindling.config.check.several import targets_in
 from kindling.config.check.values import annotation_of
 from kindling.config.given import GIVEN
+from kindling.config.plain import yaml_of
 from kindling.config.signatures import signature
 
 Schema = dict[str, Any]
@@ -36,7 +35,7 @@ def schemas() -> dict[str, Schema]:
     files = ConfigFiles(configs)
     groups = {name: _group(name, files) for name in files.groups if name not in WHOLE}
     there = [name for name in VERBS if (configs / f"{name}.yaml").is_file()]
-    verbs = {name: yaml.safe_load((configs / f"{name}.yaml").read_text(encoding="utf-8")) for name in there}
+    verbs = {name: yaml_of(configs / f"{name}.yaml") for name in there}
     return {
         "config": _whole(files, list(groups)),
         **{name: _plain(_without(found, ("defaults", "trainer"))) for name, found in verbs.items()},
@@ -56,7 +55,7 @@ def _without(values: dict[str, Any], keys: Sequence[str]) -> dict[str, Any]:
 
 
 def _whole(files: ConfigFiles, groups: list[str]) -> Schema:
-    train = yaml.safe_load((project.current().configs / "train.yaml").read_text(encoding="utf-8"))
+    train = yaml_of(project.current().configs / "train.yaml")
     whole = _plain(_without(train, ("defaults",)))
     whole["properties"] |= {name: {"$ref": f"{name}.json"} for name in groups}
     may_be_null = [name for name in groups if (name in train and train[name] is None) or "none" in files.groups[name]]
@@ -95,7 +94,7 @@ def _group(name: str, files: ConfigFiles) -> Schema:
         file = files.file(f"{name}/{option}")
         if file is None or schema_of(file) == "config":
             continue
-        for path, target in targets_in(yaml.safe_load(file.read_text(encoding="utf-8")), name):
+        for path, target in targets_in(yaml_of(file), name):
             # The command names what is missing here.
             if target != "???":
                 targets.setdefault(path, []).append(target)

@@ -6,9 +6,8 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from kindling.config.fault import Fault
+from kindling.config.plain import yaml_of
 
 # Gives the file of `group/option`.
 Files = Callable[[str], Path | None]
@@ -32,7 +31,7 @@ def clash(file_of: Files, group: str, options: Sequence[Any]) -> list[Fault]:
 def _built(file_of: Files, name: str) -> set[str]:
     """The paths of what a file says to build."""
     file = file_of(name)
-    return {path for path, _ in targets_in(yaml.safe_load(file.read_text(encoding="utf-8")), "")} if file else set()
+    return {path for path, _ in targets_in(yaml_of(file), "")} if file else set()
 
 
 def clash_in_defaults(file_of: Files, entry: Sequence[tuple[str, str | None, bool]], origin: str) -> Iterator[Fault]:

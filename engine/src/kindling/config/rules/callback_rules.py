@@ -12,7 +12,7 @@ import yaml
 from kindling.config import project
 from kindling.config.fault import Fault
 from kindling.config.given import signature_of, taken_by
-from kindling.config.plain import LOADER, Config, get
+from kindling.config.plain import Config, get, yaml_of
 
 ENGINE = __name__.partition(".")[0]
 # val/loss, val_loss, valid_loss and the like.
@@ -83,7 +83,7 @@ def shipped(group: str, *keys: str) -> list[Any]:
 def _read(file: Path, changed_ns: int) -> Any:
     # One that nobody has chosen may be anything.
     with suppress(yaml.YAMLError, UnicodeDecodeError):
-        return yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER)
+        return yaml_of(file)
 
 
 def _parent(config: Config, path: str) -> Any:
