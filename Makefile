@@ -58,6 +58,9 @@ test-ranks: $(DEV) ## several processes train as one does, and go on as another 
 	$(BIN)/pytest -n 0 -m slow engine/tests/test_ranks.py engine/tests/test_processes.py
 	$(BIN)/python engine/tests/ranks.py
 
+test-launchers: $(DEV) ## torchrun, srun and the others with real processes, killed and resumed; a table: half an hour
+	$(BIN)/python engine/scripts/launchers.py
+
 test-updates: $(DEV) ## update a fork of version 0.2.0 over the history of this repository: about a minute
 	$(BIN)/python tests/updates.py
 
@@ -123,4 +126,4 @@ clean: ## delete caches; asks before it deletes results in logs/
 	  case "$$answer" in y | Y) rm -rf logs/* ;; *) echo 'kept' ;; esac; \
 	fi
 
-.PHONY: help setup train test test-crash test-features test-sweeps test-deletions test-matrix test-ranks test-updates test-gpu check format coverage golden schema notebook check-configs faults contracts lock wheel audit clean
+.PHONY: help setup train test test-crash test-features test-sweeps test-deletions test-matrix test-ranks test-launchers test-updates test-gpu check format coverage golden schema notebook check-configs faults contracts lock wheel audit clean

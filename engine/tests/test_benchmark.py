@@ -209,3 +209,16 @@ def test_exported_models_are_compared_with_pytorch(monkeypatch):
     assert rows["cnn, int8: accuracy lost"].reached
     assert rows["cnn, int8: file"].value < 0.5 < rows["cnn, onnx: file"].value
     assert rows["cnn, onnx: batch 1"].bar == ">= 2"
+
+
+@pytest.mark.slow
+def test_what_a_second_process_costs_is_measured(scripts, monkeypatch):
+    from benchmarks import ranks
+
+    tiny = ("model.dim=8", "model.depth=1", "data.num_images=256", "trainer.max_epochs=2")
+    monkeypatch.setattr(ranks, "SETTINGS", (*ranks.SETTINGS, *tiny))
+    monkeypatch.setattr(ranks, "ROUNDS", 1)
+    rows = {row.what: row for row in ranks.ranks()}
+    assert all(row.value > 0 for row in rows.values() if row.unit)
+    assert rows["memory of two processes"].value > 1.2 * rows["memory of one process"].value
+    assert rows["gradients that each process sends and gets in a step"].value < 0.1

@@ -19,7 +19,6 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import nn
 
-from kindling.data.loader import OrderedLoader
 from kindling.errors import ConfigError
 from kindling.run_folders import lifecycle
 from kindling.testing.commands import Fork
@@ -29,6 +28,8 @@ from test_processes import SMALL, Run, files, start, until  # noqa: F401  fixtur
 OLD = Path(__file__).parent / "old_runs"
 pytestmark = pytest.mark.slow
 CLOSE = 1e-6
+# Each process takes the indices of the first.
+PLANTED = "+callbacks.planted={_target_:bench.launched.FirstShare}"
 # An uneven last batch, of training, validation and test.
 EVEN = [
     *(each for each in SMALL if "dropout" not in each and "every_n_steps" not in each),
@@ -36,11 +37,6 @@ EVEN = [
     "callbacks.resume_checkpoint.every_n_steps=null",
 ]
 MLP = ["model=mlp", "model.hidden=[8]"]
-
-
-def first_share_for_all() -> None:
-    """The planted fault: each process takes the indices of the first."""
-    OrderedLoader._share = lambda self, *parts: tuple(part[:: self.world_size] for part in parts)
 
 
 def stopped_at(step: int) -> Callable[[], None]:
@@ -109,7 +105,7 @@ def test_two_processes_train_to_the_weights_and_metrics_of_one(start, tmp_path):
     two = trained(start, tmp_path / "logs" / "two", *EVEN, *MLP, "trainer=ddp_cpu")
     assert furthest(one, two) < CLOSE
     refuse_other_rows(one, two)
-    planted = trained(start, tmp_path / "logs" / "bad", *EVEN, *MLP, "trainer=ddp_cpu", before=first_share_for_all)
+    planted = trained(start, tmp_path / "logs" / "bad", *EVEN, *MLP, "trainer=ddp_cpu", PLANTED)
     assert furthest(one, planted) > 100 * CLOSE, "it would not be seen"
 
 
@@ -163,7 +159,7 @@ def test_weights_in_parts_train_as_those_of_one_process(start, tmp_path, recompu
         for name, value in state.items():
             assert torch.allclose(optimizer_of(two)[number][name], value, atol=CLOSE_IN_PARTS), (number, name)
     if not recomputes:
-        planted = trained(start, tmp_path / "logs" / "bad", *settings, "trainer=fsdp2", before=first_share_for_all)
+        planted = trained(start, tmp_path / "logs" / "bad", *settings, "trainer=fsdp2", PLANTED)
         assert furthest(one, planted) > 10 * CLOSE_IN_PARTS, "it would not be seen"
 
 

@@ -23,6 +23,19 @@ SETTINGS = (
 )
 BATCH = 128
 ROUNDS = 2
+# The sum over two processes of so many bytes as the gradients have, as DDP computes it: the median of many.
+ALL_REDUCE = """
+import statistics, sys, time, torch, torch.distributed as group
+rank, store, num = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+group.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=2)
+gradients, seconds = torch.ones(num), []
+for _ in range(200):
+    group.barrier()
+    started = time.perf_counter()
+    group.all_reduce(gradients)
+    seconds.append(time.perf_counter() - started)
+print(1000 * statistics.median(seconds[20:]))
+"""
 
 
 class Measured(NamedTuple):
@@ -43,7 +56,7 @@ def ranks() -> list[Row]:
         for name, (commands, threads) in variants.items():
             found[name].append(measured(commands, threads))
     best = {name: min(each) for name, each in found.items()}
-    two, apart = best["two"].step_ms, best["apart"].step_ms
+    two, apart, num = best["two"].step_ms, best["apart"].step_ms, num_gradients()
     return [
         Row(f"a step of {BATCH} images, one process with one thread", best["one thread"].step_ms, "ms"),
         Row("one process with two threads", best["one"].step_ms, "ms"),
@@ -51,7 +64,8 @@ def ranks() -> list[Row]:
         Row("two that do half of it each and have nothing to do with each other", apart, "ms"),
         Row("two processes, against one with one thread", best["one thread"].step_ms / two, "times as fast"),
         Row("communication and waiting, of a step of two processes", (two - apart) / two),
-        Row("gradients that each process sends and gets in a step", gradients_mib(), "MiB"),
+        Row("gradients that each process sends and gets in a step", num * 4 / 2**20, "MiB"),
+        Row("the sum of them over two processes, by itself", min(all_reduce_ms(num) for _ in range(ROUNDS)), "ms"),
         Row("memory of one process", best["one"].memory_mib, "MiB"),
         Row("memory of two processes", best["two"].memory_mib, "MiB"),
     ]
@@ -60,11 +74,10 @@ def ranks() -> list[Row]:
 def measured(commands: Sequence[Sequence[str]], threads: int) -> Measured:
     """The mean step of the quickest epoch but the first, and the most memory, of commands that run side by side."""
     with tempfile.TemporaryDirectory() as folder:
-        environment = os.environ | {"OMP_NUM_THREADS": str(threads), "CUDA_VISIBLE_DEVICES": ""}
         started = [
             subprocess.Popen(
                 [sys.executable, TRAIN, *SETTINGS, *command, f"hydra.run.dir={folder}/{number}"],
-                env=environment,
+                env=with_threads(threads),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
@@ -77,6 +90,10 @@ def measured(commands: Sequence[Sequence[str]], threads: int) -> Measured:
         assert not any(each.returncode for each in started)
         steps = [max(steps_a_second(Path(folder, str(number)))) for number in range(len(commands))]
     return Measured(1000 / min(steps), most)
+
+
+def with_threads(number: int) -> dict[str, str]:
+    return os.environ | {"OMP_NUM_THREADS": str(number), "CUDA_VISIBLE_DEVICES": ""}
 
 
 def steps_a_second(run: Path) -> list[float]:
@@ -104,11 +121,20 @@ def memory_mib(pid: int) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("Pss:")) / 1024
 
 
-def gradients_mib() -> float:
-    """Of a ring of two: each sends as many bytes as there are gradients, and gets as many."""
+def num_gradients() -> int:
+    """Of a ring of two: each process sends as many as there are, and gets as many."""
     from kindling.cli.entry import compose
     from kindling.config.composition import instantiate
 
     cfg = compose([each for each in SETTINGS if each.startswith(("model", "data"))])
     net: torch.nn.Module = instantiate(cfg.model, "model")
-    return sum(each.numel() * each.element_size() for each in net.parameters()) / 2**20
+    return sum(each.numel() for each in net.parameters())
+
+
+def all_reduce_ms(num: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        commands = [[sys.executable, "-c", ALL_REDUCE, rank, f"{folder}/store", str(num)] for rank in "01"]
+        pair = [subprocess.Popen(each, stdout=subprocess.PIPE, env=with_threads(1)) for each in commands]
+        printed = [each.communicate()[0] for each in pair]
+    assert not any(each.returncode for each in pair)
+    return max(map(float, printed))
