@@ -296,6 +296,11 @@ FAULTS = [
     Fault("engine/src/kindling/images/damage.py", "end.endswith(PNG_END)", "True"),
     Fault("engine/src/kindling/images/table_listing.py", "contradicted.add(path)", "pass"),
     Fault(
+        "engine/src/kindling/images/table.py", "tuple(sorted(set(filter(None, map(_label, parts)))))", "tuple(parts)"
+    ),
+    Fault("engine/src/kindling/data/splits.py", "labels.sum(0).argsort(stable=True)", "torch.arange(num_classes)"),
+    Fault("engine/src/kindling/images/images.py", "found[:, numbers[kept]] = ", "found[:, : int(kept.sum())] = "),
+    Fault(
         "engine/src/kindling/images/table_listing.py",
         "each[0].split(os.sep)",
         "each[0]",

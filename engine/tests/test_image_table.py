@@ -9,7 +9,7 @@ from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
 from kindling.errors import DataError
 from kindling.images import table_listing
-from kindling.images.table import chosen, combined
+from kindling.images.table import Columns, chosen, combined
 from kindling.images.table_listing import list_table
 from kindling.testing.sets import labelled, make_tree, read_all
 
@@ -68,7 +68,7 @@ def test_a_column_of_splits_gives_those_of_a_tree_with_splits(tmp_path):
 
 def test_the_config_finds_classes_channels_and_size_of_a_table(tmp_path):
     root = make_tree(tmp_path / "tree", size=17, channels=1)
-    listed = table_listing.facts_of(str(write(tmp_path / "t.csv", rows_of(root))), str(root), {}, "refuse")
+    listed = table_listing.facts_of(str(write(tmp_path / "t.csv", rows_of(root))), str(root), Columns(), "refuse")
     looks = table_looks(listed)
     assert (len(listed.classes), looks.channels, looks.image_size) == (3, 1, 17)
 
@@ -123,7 +123,7 @@ def test_rows_that_cannot_be_used_are_counted_and_refused_or_left_out(tmp_path, 
     contradicted = "another label" in said
     assert f"which has rows that cannot be used, {1 + contradicted} of 7 rows: {said}" in str(raised.value)
     assert str(raised.value).endswith("leave them out with data.faulty=skip")
-    found = list_table(given, root, {}, "skip")
+    found = list_table(given, root, Columns(), "skip")
     assert said in found.faults.words()
     assert sum(map(len, found.splits.values())) == 6 - contradicted, "of two labels neither is believed"
     assert found.classes == ["a", "b", "c"]
@@ -132,11 +132,11 @@ def test_rows_that_cannot_be_used_are_counted_and_refused_or_left_out(tmp_path, 
 @pytest.mark.parametrize(
     ("names", "columns", "said"),
     [
-        (["a", "label"], {}, "data.path_column: given none, and no column is named path, file"),
-        (["path", "b"], {}, "data.label_column: given none, and no column is named label"),
-        (["path", "label", "class"], {}, "data.label_column: given none, and 'label', 'class' may be meant"),
-        (["path", "label", "label"], {}, "with two columns 'label'"),
-        (["path", "label"], {"label": "labl"}, "did you mean label?"),
+        (["a", "label"], Columns(), "data.path_column: given none, and no column is named path, file"),
+        (["path", "b"], Columns(), "data.label_column: given none, and no column is named label"),
+        (["path", "label", "class"], Columns(), "data.label_column: given none, and 'label', 'class' may be meant"),
+        (["path", "label", "label"], Columns(), "with two columns 'label'"),
+        (["path", "label"], Columns(label="labl"), "did you mean label?"),
     ],
 )
 def test_columns_that_are_not_clear_are_named(names, columns, said):
@@ -146,8 +146,8 @@ def test_columns_that_are_not_clear_are_named(names, columns, said):
 
 
 def test_columns_are_found_whatever_signs_their_names_have():
-    assert chosen(Path("t.csv"), ["Class_Name", "File-Path", "n"], {}) == ["File-Path", "Class_Name", None]
-    assert chosen(Path("t.csv"), ["label", "path", "x"], {"label": "x"}) == ["path", "x", None]
+    assert chosen(Path("t.csv"), ["Class_Name", "File-Path", "n"], Columns()) == ("File-Path", ["Class_Name"], None)
+    assert chosen(Path("t.csv"), ["label", "path", "x"], Columns(label="x")) == ("path", ["x"], None)
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,8 @@ def test_cells_with_several_labels_are_refused_by_name(tmp_path, sign):
     ) as raised:
         list_table(given)
     assert f"'cat{sign}dog'" in str(raised.value)
-    assert "there is no multi-label task; keep one label of each" in str(raised.value)
+    assert f"keep one label of each, or write names of classes without {sign.strip() or sign!r}" in str(raised.value)
+    assert f"or, for a multi-label task, set data.label_separator to {sign.strip() or sign!r}" in str(raised.value)
 
 
 def test_lists_of_labels_in_parquet_are_refused_by_name(tmp_path):

@@ -55,6 +55,10 @@ class Classification(Task):
 
     def step(self, batch: tuple[Tensor, Tensor], stage: Stage) -> StepOutput:
         images, labels = batch  # (B, C, H, W), (B,)
+        if labels.dtype == torch.bool:
+            raise ConfigError(
+                "task: given classification for images with several labels; allowed: one label each, or task=multilabel"
+            )
         if self.mix is not None and stage == "train":
             images, labels = self.mix(images, labels)  # (B, C, H, W), (B, K)
         logits = average_logits(self.net, images, self.views.get(stage, "none"))  # (B, K)

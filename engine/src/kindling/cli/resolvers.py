@@ -87,7 +87,7 @@ def image_table(given: str, fact: str, *, _root_: DictConfig) -> int:
     """`num_classes`, `channels` or `image_size` of the images that a table names."""
     if not isinstance(given, str):
         raise DataError(f"data.table: given {given!r}; allowed: a path")
-    columns = {kind: _text(_root_, f"data.{kind}_column") for kind in table.NAMES}
+    columns = table.columns_of(*(OmegaConf.select(_root_, key) for key in table.SETTINGS))
     listed = table_listing.facts_of(given, _text(_root_, "data.root"), columns, _faulty(_root_))
     if fact == "num_classes":
         return len(listed.classes)

@@ -41,11 +41,20 @@ def folds(labels: Tensor, num_folds: int) -> Tensor:
     return found
 
 
+def rarest(labels: Tensor) -> Tensor:
+    """Of the labels (N, K) bool of each example the one that fewest have: (N,); K for an example without any."""
+    num_classes = labels.shape[1]
+    order = labels.sum(0).argsort(stable=True)
+    first = labels[:, order].to(torch.uint8).argmax(1)
+    return torch.where(labels.any(1), order[first], num_classes)
+
+
 def hold_out(labels: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
     """Indices (kept, held out), ascending; of each class the same share, and at least one image, is held out.
 
-    A class with a single image keeps it.
+    A class with a single image keeps it. Of labels (N, K) bool, an image counts for the rarest of its labels.
     """
+    labels = rarest(labels) if labels.ndim > 1 else labels
     generator = torch.Generator().manual_seed(SPLIT_SEED)
     held = torch.zeros(len(labels), dtype=torch.bool)
     # Those of each class, ascending.

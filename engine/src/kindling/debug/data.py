@@ -78,7 +78,7 @@ class DataReport(Observer):
         indices = loader.draw()[0][: self.num_images].tolist()
         batch, labels = next(iter(loader))
         changed = pixels(trainer, batch[: len(indices)]).permute(0, 2, 3, 1)
-        names = [data.splits.classes[label] for label in labels[: len(indices)].tolist()]
+        names = [names_of(each, data.splits.classes) for each in labels[: len(indices)]]
         cells: list[tuple[Tensor, str]] = []
         for start in range(0, len(changed), COLUMNS):
             row = range(start, min(start + COLUMNS, len(changed)))
@@ -91,6 +91,12 @@ class DataReport(Observer):
     @property
     def picture(self) -> Path:
         return self.folder / "data.png"
+
+
+def names_of(label: Tensor, classes: Sequence[str]) -> str:
+    """Of a label (), or of labels (K,) bool."""
+    places = label.nonzero().flatten() if label.ndim else label[None]
+    return ", ".join(classes[int(place)] for place in places)
 
 
 def splits_of(data: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from kindling.data.splits import Splits as SplitsOfAnyKind
 from kindling.errors import ConfigError, DataError, OtherDataError
 from kindling.images.augment import Augment, Normalize
 from kindling.images.decoding import VERSIONS, Decoding
-from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors
+from kindling.images.images import NO_LABEL, ImageFiles, Images, ImageTensors, num_by_class, renumbered
 from kindling.images.listing import shortened
 from kindling.images.loader import EpochLoader
 from kindling.images.paths import as_paths
@@ -40,7 +40,7 @@ class Splits(SplitsOfAnyKind):
 
 
 class ImageDataModule(DataModule):
-    """Images with one label each; subclass it and write `read` to bring your own.
+    """Images with one label each, or labels (N, K) bool; subclass it and write `read` to bring your own.
 
     Args:
         num_classes: K; labels run from 0 to K - 1.
@@ -116,7 +116,7 @@ class ImageDataModule(DataModule):
         if known == splits.classes:
             return splits
         images = {name: each for name in STAGES if (each := getattr(splits, name)) is not None}
-        counts = sum(each.labels.bincount(minlength=len(splits.classes)) for each in images.values())
+        counts = sum(num_by_class(each.labels, len(splits.classes)) for each in images.values())
         there = [(name, n) for name, n in zip(splits.classes, torch.as_tensor(counts).tolist(), strict=True) if n]
         other = [f"{n} of {name!r}" for name, n in there if name not in known]
         if other:
@@ -126,8 +126,10 @@ class ImageDataModule(DataModule):
                 "remove or rename them"
             )
         labels = torch.tensor([known.index(name) if name in known else NO_LABEL for name in splits.classes])
-        relabelled = {name: replace(each, labels=labels[each.labels]) for name, each in images.items()}
-        return replace(splits, **relabelled, classes=known)
+        known_by = {
+            name: replace(each, labels=renumbered(each.labels, labels, len(known))) for name, each in images.items()
+        }
+        return replace(splits, **known_by, classes=known)
 
     def setup(self, stage: str) -> None:
         super().setup(stage)
@@ -142,7 +144,10 @@ class ImageDataModule(DataModule):
                 f"data: given {name} images of (H, W, C) = {tuple(examples.images.shape[1:])}; "
                 f"allowed: {shape}, from data.image_size and data.channels"
             )
-        if not 0 <= int(examples.labels.min()) <= int(examples.labels.max()) < self.num_classes:
+        if (
+            examples.labels.ndim == 1
+            and not 0 <= int(examples.labels.min()) <= int(examples.labels.max()) < self.num_classes
+        ):
             raise DataError(f"data: a {name} label lies outside 0 to {self.num_classes - 1}; mend the labels")
 
     def described(self) -> list[str]:

@@ -115,3 +115,18 @@ Images = ImageTensors | ImageFiles
 
 def joined(first: Sequence[Path], second: Sequence[Path]) -> Paths:
     return as_paths(first).join(as_paths(second))
+
+
+def num_by_class(labels: Tensor, num_classes: int) -> Tensor:
+    """How many examples there are of each class: (K,), of labels (N,), or (N, K) bool."""
+    return labels.sum(0) if labels.ndim > 1 else labels.bincount(minlength=num_classes)
+
+
+def renumbered(labels: Tensor, numbers: Tensor, num_classes: int) -> Tensor:
+    """Labels (N,), or (N, K) bool, by other numbers (K,) of the classes; one that is NO_LABEL has no example."""
+    if labels.ndim == 1:
+        return numbers[labels]
+    kept = numbers != NO_LABEL
+    found = labels.new_zeros(len(labels), num_classes)
+    found[:, numbers[kept]] = labels[:, kept]
+    return found

@@ -115,12 +115,16 @@ def classifies(processor: object) -> TypeGuard[ImageProcessor]:
     return isinstance(processor, ImageProcessor) and processor.is_ready_made
 
 
-def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImageProcessor:
-    """What a task of images with one label returns as its processor.
+def processor_of(
+    config: Mapping[str, Any], facts: Mapping[str, Any], kind: type[Any] = ImageProcessor, **more: Any
+) -> Any:
+    """What a task of images with labels returns as its processor.
 
     Args:
         config: of the data.
         facts: of the data, among them the names of the classes.
+        kind: the class of the processor, of the engine or the project's own.
+        more: that it takes.
 
     Raises:
         DataError: one of the settings is not known.
@@ -133,7 +137,7 @@ def processor_of(config: Mapping[str, Any], facts: Mapping[str, Any]) -> ImagePr
     # Evaluation may see another size than training.
     known["image_size"] = known.get("crop") or known["image_size"]
     taken = ("classes", "mean", "std", "decoding", *SETTINGS)
-    processor = ImageProcessor(**{name: known[name] for name in taken if name in known})
+    processor = kind(**{name: known[name] for name in taken if name in known}, **more)
     # A model folder is used without torch, which rounds otherwise.
     from kindling.images.pictures import by_torch
 

@@ -6,7 +6,7 @@ Imports nothing heavy: a config asks here for its number of classes while it is 
 import csv
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -26,15 +26,67 @@ NAMES = {
 DELIMITERS = ",;\t|"
 # What stands between several labels in a cell; hardly ever in a class's name, sometimes, and often.
 SEPARATORS = "|;,/+& "
+# In a column of one label.
+ON, OFF = {"1", "1.0", "True", "true"}, {"0", "0.0", "False", "false", ""}
+# Of a row: its path, the cells of its labels, its split.
+Cells = tuple[str, tuple[Any, ...], str]
+SETTINGS = ("data.path_column", "data.label_column", "data.split_column", "data.label_separator")
 ALLOWED = "allowed: a .csv, .tsv or .parquet with a column of paths and one of labels"
 
 
+class Columns(NamedTuple):
+    """Which columns hold what; None for one that is found by its name, like the two below.
+
+    Args:
+        path: of the images.
+        label: of the labels; several hold 0 or 1 each.
+        split: of the names of splits.
+        separator: of several labels in a cell.
+    """
+
+    path: str | None = None
+    label: str | tuple[str, ...] | None = None
+    split: str | None = None
+    separator: str | None = None
+
+    @property
+    def has_several_labels(self) -> bool:
+        """Whether an image may have any number of labels."""
+        return self.separator is not None or isinstance(self.label, tuple)
+
+
+def columns_of(path: Any, label: Any, split: Any, separator: Any) -> Columns:
+    """As a config gives them, in the order of SETTINGS.
+
+    Raises:
+        DataError: there are none of labels, or a separator that separates nothing.
+    """
+    path, split, separator = (None if each is None else str(each) for each in (path, split, separator))
+    if separator == "":
+        raise DataError("data.label_separator: given ''; allowed: a sign, such as '|', or null")
+    if label is None or isinstance(label, str | int | float):
+        return Columns(path, None if label is None else str(label), split, separator)
+    names = tuple(map(str, label))
+    if separator is not None:
+        raise DataError(
+            f"data.label_separator: given {separator!r} with {len(names)} columns of 0 and 1; allowed: null, or one "
+            "column in data.label_column"
+        )
+    if len(set(names)) < max(2, len(names)):
+        raise DataError(f"data.label_column: given {list(names)}; allowed: a name, or two or more, each once")
+    return Columns(path, names, split)
+
+
 class Row(NamedTuple):
-    """A line of a table; the split is "" in a table without such a column."""
+    """A line of a table; the split is "" in a table without such a column, and no label gives no labels."""
 
     path: str
-    label: str
+    labels: tuple[str, ...]
     split: str
+
+    @property
+    def label(self) -> str:
+        return ", ".join(self.labels)
 
 
 def table_of(given: str | Path) -> Path:
@@ -52,29 +104,62 @@ def table_of(given: str | Path) -> Path:
     return file
 
 
-def read_rows(file: Path, columns: Mapping[str, str | None]) -> Sequence[Row]:
+def read_rows(file: Path, columns: Columns) -> Sequence[Row]:
     """
     Raises:
         DataError: it cannot be read, or lacks a column.
     """
     try:
         state = file.stat()
-        return _read(file, tuple(sorted(columns.items())), state.st_mtime_ns, state.st_size)
+        return _read(file, columns, state.st_mtime_ns, state.st_size)
     except OSError as error:
         raise DataError(f"data.table: given {file}, which cannot be read ({error.strerror or error})") from error
 
 
 # The config asks for it, and then the data is read.
 @lru_cache(maxsize=1)
-def _read(file: Path, columns: tuple[tuple[str, str | None], ...], *_state: int) -> Sequence[Row]:
-    rows = [Row(*each) for each in READERS[file.suffix.lower()](file, dict(columns))]
+def _read(file: Path, columns: Columns, *_state: int) -> Sequence[Row]:
+    rows = list(_rows(file, columns))
     if not rows:
         raise DataError(f"data.table: given {file}, which has no rows; {ALLOWED}")
-    num_rows = Counter(row.label for row in rows)
+    if isinstance(columns.label, tuple):
+        return rows
+    num_rows = Counter(label for row in rows for label in row.labels)
     for sign in SEPARATORS:
         if found := combined(num_rows, sign):
             raise DataError(_several(file, sum(map(num_rows.__getitem__, found)), len(rows), found, sign))
     return rows
+
+
+def _rows(file: Path, columns: Columns) -> Iterator[Row]:
+    """With equal labels as one tuple in memory, and equal splits as one text."""
+    texts: dict[Any, Any] = {}
+    read: dict[Any, tuple[str, ...]] = {}
+    for path, cells, split in READERS[file.suffix.lower()](file, columns):
+        labels = read.get(cells)
+        if labels is None:
+            labels = read[cells] = _labels(file, cells, columns)
+        yield Row(path.strip(), texts.setdefault(labels, labels), texts.setdefault(split, split))
+
+
+def _labels(file: Path, cells: tuple[Any, ...], columns: Columns) -> tuple[str, ...]:
+    """Sorted, each once; a cell of Parquet may be a list of them.
+
+    Raises:
+        DataError: a column of one label holds something other than 0 or 1.
+    """
+    if isinstance(columns.label, tuple):
+        wrong = next((each for each in zip(columns.label, cells, strict=True) if each[1] not in ON | OFF), None)
+        if wrong:
+            raise DataError(
+                f"data.label_column: given {file} with {wrong[1]!r} in the column {wrong[0]!r}; allowed: 0 or 1"
+            )
+        return tuple(sorted(name for name, cell in zip(columns.label, cells, strict=True) if cell in ON))
+    (cell,) = cells
+    if columns.separator is None:
+        return tuple(filter(None, [_label(cell)]))
+    parts = cell if isinstance(cell, tuple) else cell.split(columns.separator)
+    return tuple(sorted(set(filter(None, map(_label, parts)))))
 
 
 def combined(labels: Iterable[str], sign: str) -> list[str]:
@@ -95,12 +180,12 @@ def _several(file: Path, num: int, num_rows: int, examples: Sequence[str], sign:
     by, renamed = (f" ({sign!r})", f", or write names of classes without {sign!r}") if sign else ("", "")
     return (
         f"data.table: given {file} with several labels{by} in {num} of {counted(num_rows, 'row')}: "
-        f"{shortened([*map(repr, examples)])}; allowed: one a row, as there is no multi-label task; keep one label of "
-        f"each{renamed}"
+        f"{shortened([*map(repr, examples)])}; allowed: one a row; keep one label of each{renamed}; or, for a "
+        f"multi-label task, set data.label_separator to {sign or '|'!r}"
     )
 
 
-def _of_csv(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str, str, str]]:
+def _of_csv(file: Path, columns: Columns) -> Iterator[Cells]:
     try:
         with file.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as stream:
             first = stream.readline()
@@ -110,9 +195,9 @@ def _of_csv(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str
                 raise DataError(f"data.table: given {file}, which is no text; {ALLOWED}")
             lines = csv.reader(stream, delimiter=delimiter, strict=True)
             names = next(lines, [])
-            places = [names.index(name) if name else None for name in chosen(file, names, columns)]
-            # A class seen often is one text in memory.
-            texts: dict[str, str] = {}
+            path, labels, split = chosen(file, names, columns)
+            path, labels = names.index(path), [names.index(name) for name in labels]
+            split = names.index(split) if split else None
             for line in lines:
                 if not line:
                     continue
@@ -120,34 +205,37 @@ def _of_csv(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str
                     raise DataError(
                         f"{file}, line {lines.line_num}: has {len(line)} values for {len(names)} columns; mend it"
                     )
-                path, label, split = ("" if place is None else line[place] for place in places)
-                label = _label(label)
-                yield path.strip(), texts.setdefault(label, label), texts.setdefault(split, split)
+                cells = tuple(line[place] for place in labels)
+                yield line[path], cells, "" if split is None else line[split]
     except csv.Error as error:
         raise DataError(f"data.table: given {file}, which is no CSV ({error}); mend it") from error
 
 
-def _of_parquet(file: Path, columns: Mapping[str, str | None]) -> Iterator[tuple[str, str, str]]:
+def _of_parquet(file: Path, columns: Columns) -> Iterator[Cells]:
     parquet: Any = optional("pyarrow.parquet", "parquet")
     try:
-        wanted = chosen(file, parquet.read_schema(file).names, columns)
-        read = parquet.read_table(file, columns=list(dict.fromkeys(filter(None, wanted))))
+        path, labels, split = chosen(file, parquet.read_schema(file).names, columns)
+        read = parquet.read_table(file, columns=list(dict.fromkeys(filter(None, [path, *labels, split]))))
     except DataError:
         raise
     except Exception as error:
         # Its errors have several classes.
         raise DataError(f"data.table: given {file}, which is no Parquet ({one_line(error)}); mend it") from error
-    values = [read.column(name).to_pylist() if name else [""] * read.num_rows for name in wanted]
-    if lists := [each for each in values[1] if isinstance(each, list)]:
+    cells = [read.column(name).to_pylist() for name in labels]
+    if columns.separator is None and (lists := [each for each in cells[0] if isinstance(each, list)]):
         raise DataError(_several(file, len(lists), read.num_rows, cast(Any, lists)))
-    for path, label, split in zip(*values, strict=True):
-        yield _text(path).strip(), _label(_text(label)), _text(split)
+    splits = read.column(split).to_pylist() if split else [""] * read.num_rows
+    for name, *given, part in zip(read.column(path).to_pylist(), *cells, splits, strict=True):
+        yield _text(name), tuple(map(_text, given)), _text(part)
 
 
 READERS = {".csv": _of_csv, ".tsv": _of_csv, ".parquet": _of_parquet}
 
 
-def _text(value: Any) -> str:
+def _text(value: Any) -> Any:
+    """A text, or several as a tuple."""
+    if isinstance(value, list):
+        return tuple(map(_text, value))
     # NaN is a missing value too.
     return "" if value is None or value != value else str(value)
 
@@ -157,15 +245,18 @@ def _label(text: str) -> str:
     return same(shown(text.strip()))
 
 
-def chosen(file: Path, names: Sequence[str], columns: Mapping[str, str | None]) -> list[str | None]:
-    """The columns of paths, labels and splits; the last may be missing.
+def chosen(file: Path, names: Sequence[str], columns: Columns) -> tuple[str, list[str], str | None]:
+    """The column of paths, those of labels and that of splits, which may be missing.
 
     Raises:
         DataError: one is missing, there are two of a name, or several may be meant.
     """
     if twice := [name for name, num in Counter(names).items() if num > 1]:
         raise DataError(f"data.table: given {file} with two columns {twice[0]!r}; allowed: one of a name; rename one")
-    return [_column(kind, file, names, columns.get(kind)) for kind in NAMES]
+    given = columns.label if isinstance(columns.label, tuple) else [columns.label]
+    path = _column("path", file, names, columns.path)
+    labels = [_column("label", file, names, each) for each in given]
+    return cast(str, path), cast(list[str], labels), _column("split", file, names, columns.split)
 
 
 def _column(kind: str, file: Path, names: Sequence[str], given: str | None) -> str | None:

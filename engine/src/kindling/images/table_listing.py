@@ -1,7 +1,7 @@
 """Which images a table names, by split, and which of its rows cannot be used. Imports nothing heavy."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 from kindling.errors import DataError, counted
 from kindling.images.listing import Faulty, shortened
-from kindling.images.table import Row, read_rows, table_of
+from kindling.images.table import Columns, Row, read_rows, table_of
 from kindling.images.wrong_root import SPLIT_NAMES
 
+FOUND_BY_NAME = Columns()
 SPLIT_OF = {name: split for split, names in SPLIT_NAMES.items() for name in names}
 
 
@@ -38,12 +39,12 @@ class Listed(NamedTuple):
     """The images of each split with their labels, in the order of a tree with a folder a class; and what is left out.
 
     Attributes:
-        splits: names to (path, label) sorted by label and path; all are "train" in a table without splits.
+        splits: names to (path, labels) sorted by labels and path; all are "train" in a table without splits.
         classes: sorted; those of training, or of all splits.
         faults: of rows that are left out.
     """
 
-    splits: dict[str, list[tuple[Path, int]]]
+    splits: dict[str, list[tuple[Path, tuple[int, ...]]]]
     classes: list[str]
     faults: Faults
 
@@ -51,7 +52,7 @@ class Listed(NamedTuple):
 def list_table(
     table: str | Path,
     root: str | Path | None = None,
-    columns: Mapping[str, str | None] | None = None,
+    columns: Columns = FOUND_BY_NAME,
     faulty: Faulty = "refuse",
     *,
     without_train: bool = False,
@@ -61,7 +62,7 @@ def list_table(
     Args:
         table: the file.
         root: that paths in it start from; None for the table's own folder.
-        columns: names by kind, "path", "label" and "split"; None for one that is found by its name.
+        columns: which hold what.
         faulty: whether rows that cannot be used are refused or left out.
         without_train: whether it may have other splits alone, and classes that training lacks.
 
@@ -69,19 +70,20 @@ def list_table(
         DataError: the table cannot be read, or has faults that are refused.
     """
     file = table_of(table)
-    rows = read_rows(file, columns or {})
+    rows = read_rows(file, columns)
     home = Path(root).expanduser() if root is not None else file.parent
     if not home.is_dir():
         raise DataError(
             f"data.root: given {home}, which is no folder; allowed: one that the paths of {file} start from"
         )
     split_of = _splits(file, rows, without_train=without_train)
-    kept, faults = usable(rows, home)
-    trained_on = {row.label for _, row in kept if without_train or split_of[row.split] == "train"}
-    known = [(path, row) for path, row in kept if row.label in trained_on]
+    kept, faults = usable(rows, home, may_lack_labels=columns.has_several_labels)
+    trained = {row.labels for _, row in kept if without_train or split_of[row.split] == "train"}
+    trained_on = {label for labels in trained for label in labels}
+    known = [(path, row) for path, row in kept if trained_on.issuperset(row.labels)]
     for _, row in kept:
-        if row.label not in trained_on:
-            faults.add("with a label that no row of training has", f"{row.label!r} of {row.path}")
+        if other := [label for label in row.labels if label not in trained_on]:
+            faults.add("with a label that no row of training has", f"{', '.join(other)!r} of {row.path}")
     if faults and faulty == "refuse":
         raise DataError(
             f"data.table: given {file}, which has rows that cannot be used, {faults.words()}; mend them, or leave them "
@@ -92,15 +94,18 @@ def list_table(
         raise DataError(
             f"data.table: given {file}, whose rows for training have the labels {classes}; allowed: two or more"
         )
-    places = {name: place for place, name in enumerate(classes)}
-    splits: dict[str, list[tuple[Path, int]]] = {name: [] for name in SPLIT_NAMES if name in split_of.values()}
+    names = {name: place for place, name in enumerate(classes)}
+    places = {row.labels: tuple(names[label] for label in row.labels) for _, row in known}
+    splits: dict[str, list[tuple[Path, tuple[int, ...]]]] = {
+        name: [] for name in SPLIT_NAMES if name in split_of.values()
+    }
     # As a tree is listed: paths are compared folder by folder.
-    for path, row in sorted(known, key=lambda each: (places[each[1].label], each[0].split(os.sep))):
-        splits[split_of[row.split]].append((Path(path), places[row.label]))
+    for path, row in sorted(known, key=lambda each: (places[each[1].labels], each[0].split(os.sep))):
+        splits[split_of[row.split]].append((Path(path), places[row.labels]))
     return Listed(splits, classes, faults)
 
 
-def usable(rows: Sequence[Row], home: Path) -> tuple[list[tuple[str, Row]], Faults]:
+def usable(rows: Sequence[Row], home: Path, *, may_lack_labels: bool = False) -> tuple[list[tuple[str, Row]], Faults]:
     """Rows with their whole paths, of each file the first; and what is wrong with the others."""
     faults = Faults(len(rows))
     first: dict[str, Row] = {}
@@ -110,13 +115,13 @@ def usable(rows: Sequence[Row], home: Path) -> tuple[list[tuple[str, Row]], Faul
         before = first.get(path)
         if not row.path:
             faults.add("without a path", f"label {row.label!r}")
-        elif not row.label:
+        elif not row.labels and not may_lack_labels:
             faults.add("without a label", row.path)
         elif before is None and not os.path.isfile(path):
             faults.add("of a missing file", row.path)
         elif before is None:
             first[path] = row
-        elif before.label != row.label:
+        elif before.labels != row.labels:
             contradicted.add(path)
             faults.add("of a file named before with another label", f"{row.path}: {before.label!r} and {row.label!r}")
         else:
@@ -149,28 +154,27 @@ def _splits(file: Path, rows: Sequence[Row], *, without_train: bool) -> dict[str
     return {name: split for name, split in found.items() if split}
 
 
-def facts_of(table: str, root: str | None, columns: Mapping[str, str | None], faulty: Faulty) -> Listed:
+def facts_of(table: str, root: str | None, columns: Columns, faulty: Faulty) -> Listed:
     """As `list_table`, of a table that has not changed since: a config asks for its classes, channels and size.
 
     Raises:
         DataError: as `list_table`.
     """
     state = table_of(table).stat()
-    return _facts(table, root, tuple(columns.items()), faulty, state.st_mtime_ns, state.st_size)
+    return _facts(table, root, columns, faulty, state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=1)
-def _facts(
-    table: str, root: str | None, columns: tuple[tuple[str, str | None], ...], faulty: Faulty, *_state: int
-) -> Listed:
-    return list_table(table, root, dict(columns), faulty)
+def _facts(table: str, root: str | None, columns: Columns, faulty: Faulty, *_state: int) -> Listed:
+    return list_table(table, root, columns, faulty)
 
 
 def spread_of_classes(listed: Listed) -> list[list[Path]]:
     """The training images of each class."""
     by_class: list[list[Path]] = [[] for _ in listed.classes]
-    for path, label in listed.splits.get("train", []):
-        by_class[label].append(path)
+    for path, labels in listed.splits.get("train", []):
+        for label in labels:
+            by_class[label].append(path)
     return by_class
 
 

@@ -14,6 +14,7 @@ from kindling.config.check.files import ConfigFiles
 from kindling.config.composition import instantiate
 from kindling.errors import DataError, one_line
 from kindling.testing.runs import ONE_BATCH
+from kindling.testing.sets import places_of
 from kindling.train import train
 
 RECIPES: list[str] = ConfigFiles(project.current().configs).options("experiment")
@@ -29,9 +30,8 @@ def recipe(request: pytest.FixtureRequest) -> str:
 
 def test_a_recipe_runs_one_batch_of_everything(recipe, offline, tmp_path):
     lines = [f"experiment={recipe}", *SMALL, f"paths.logs={tmp_path}", f"paths.data={offline}/data"]
-    if OmegaConf.is_missing(compose(lines[:1]).data, "root"):
-        lines.append(f"data.root={offline}/tree")
-    cfg = compose(lines)
+    asked = compose(lines[:1]).data
+    cfg = compose([*lines, *places_of(lambda key: OmegaConf.is_missing(asked, key), offline)])
     try:
         instantiate(cfg.data, "data").read()
     except (DataError, OSError) as error:

@@ -58,9 +58,14 @@ SHAPES = one_for_each_shape(DATA)
 
 def lines_of(data: str, folder: Path) -> list[str]:
     """The overrides of a data set that finds its files nowhere but below a folder."""
-    places = {"root": f"{folder}/tree", "table": f"{folder}/table.csv"}
-    given = [f"data.{key}={place}" for key, place in places.items() if written(data).get(key) == "???"]
+    given = places_of(lambda key: written(data).get(key) == "???", folder)
     return [f"data={data}", f"paths.data={folder}/data", "data.batch_size=16", *given]
+
+
+def places_of(is_asked: Callable[[str], bool], folder: Path) -> list[str]:
+    """The overrides that say where the images below a folder are, of settings that have no default."""
+    names = dict(zip(fits.PLACES, ("tree", "table.csv"), strict=True))
+    return [f"data.{key}={folder}/{name}" for key, name in names.items() if is_asked(key)]
 
 
 @cache

@@ -14,6 +14,8 @@ from kindling.config.plain import yaml_of
 from kindling.config.signatures import TargetMissing, find_target
 
 PARTS = ("task", "data", "model")
+# What data may ask for: a test writes files for it.
+PLACES = ("root", "table")
 FACT = re.compile(r"\$\{data\.(\w+)")
 FACT_READ = re.compile(r"self\.config\['data'\]\['(\w+)'\]")
 
@@ -58,7 +60,7 @@ def written(group: str, name: str) -> dict[str, Any]:
 
 
 def target_of(node: dict[str, Any]) -> str:
-    needs = [key for key, value in node.items() if value in ("???", {"_target_": "???"}) and key != "root"]
+    needs = [key for key, value in node.items() if value in ("???", {"_target_": "???"}) and key not in PLACES]
     return "???" if needs else str(node.get("_target_", ""))
 
 
