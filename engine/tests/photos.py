@@ -33,13 +33,13 @@ def picture(width: int, height: int, seed: int = 0) -> np.ndarray:
     return (127 + 90 * waves + rng.integers(-20, 20, waves.shape)).astype(np.uint8)
 
 
-def write_tree(root: Path) -> Path:
+def write_tree(root: Path, quality: int = 95) -> Path:
     """Two classes of ten pictures of 60 x 45, or upright."""
     for label, name in enumerate(("a", "b")):
         (root / name).mkdir(parents=True)
         for i in range(10):
             size = (60, 45) if i % 2 else (45, 60)
-            Image.fromarray(picture(*size, seed=10 * label + i)).save(root / name / f"{i}.jpg", quality=95)
+            Image.fromarray(picture(*size, seed=10 * label + i)).save(root / name / f"{i}.jpg", quality=quality)
     return root
 
 

@@ -431,10 +431,13 @@ def test_a_habitual_command_line_works_with_debug(option, capsys):
 @pytest.mark.needs("debug")
 @pytest.mark.needs("debug")
 @pytest.mark.parametrize("option", some(["data", "find_batch_size", "find_lr", "memory", "shapes"], "find_lr"))
-def test_callbacks_that_are_chosen_beside_those_of_debug_are_left_out(option, capsys):
+def test_callbacks_that_are_chosen_beside_those_of_debug_are_left_out(option, capsys, monkeypatch):
     arguments = ["data=fake", f"debug={option}", "callbacks=[default,ema]"]
     assert check_command_line("train", arguments) == arguments[:2]
     assert capsys.readouterr().err == (f"warning: debug={option}: has no use for callbacks=[default,ema]; left out\n")
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert check_command_line("train", arguments) == arguments[:2]
+    assert capsys.readouterr().err == "", "the first of several processes says it for all"
 
 
 @pytest.mark.needs("debug")

@@ -1,5 +1,6 @@
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -95,10 +96,30 @@ def test_decoded_pixels_are_cached_until_a_file_changes(make_tree, monkeypatch):
 
 def test_a_damaged_cache_is_made_anew(make_tree):
     root = make_tree()
-    before = folder_of(root).splits.train.images
+    before = folder_of(root).splits.train.images.clone()
     for file in (root.parent / "cache").iterdir():
         file.write_bytes(file.read_bytes()[:40])
     assert torch.equal(folder_of(root).splits.train.images, before)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_pixels_in_memory_are_pages_of_a_file_and_stay_when_it_is_removed(make_tree):
+    root = make_tree()
+    splits = folder_of(root).splits
+    expected = splits.train.images.clone()
+    files = [*(root.parent / "cache").glob("*-pixels.npy")]
+    maps = Path("/proc/self/maps").read_text()
+    assert len(files) == 3
+    assert all(file.name in maps for file in files)
+    for file in files:
+        file.unlink()
+    assert torch.equal(splits.train.images, expected)
+
+
+def test_what_is_written_into_pixels_in_memory_stays_in_this_process(make_tree):
+    root = make_tree()
+    folder_of(root).splits.train.images.zero_()
+    assert folder_of(root).splits.train.images.any()
 
 
 def test_a_cache_that_cannot_be_written_only_costs_time(make_tree):

@@ -136,20 +136,17 @@ def test_a_run_goes_on_with_other_workers_or_another_strategy_to_the_same_bits(s
 
 WITHOUT_NET = [each for each in EVEN if not each.startswith("model")]
 # No gradient reaches the bias of keys but by rounding, which Adam divides by itself: its eps ends that.
-VIT = [
-    *WITHOUT_NET,
-    "model=vit",
-    "model.dim=8",
-    "optimizer=adamw",
-    "+optimizer.eps=1e-5",
-    "trainer.gradient_clip_val=1",
-]
+ADAMW = ["optimizer=adamw", "+optimizer.eps=1e-5"]
+WITHOUT_OPTIMIZER = [*WITHOUT_NET, "model=vit", "model.dim=8", "trainer.gradient_clip_val=1"]
+VIT = [*WITHOUT_OPTIMIZER, *ADAMW]
+# Its matrices are put together, all else is of parts.
+BY_MUON = [*WITHOUT_OPTIMIZER, "optimizer=muon", "optimizer.normalize_weights=true"]
 CLOSE_IN_PARTS = 1e-5
 
 
-@pytest.mark.parametrize("recomputes", [False, True])
-def test_weights_in_parts_train_as_those_of_one_process(start, tmp_path, recomputes):  # noqa: F811
-    settings = [*VIT, f"model.checkpoint_activations={str(recomputes).lower()}"]
+@pytest.mark.parametrize(("vit", "recomputes"), [(VIT, False), (VIT, True), (BY_MUON, False)])
+def test_weights_in_parts_train_as_those_of_one_process(start, tmp_path, vit, recomputes):  # noqa: F811
+    settings = [*vit, f"model.checkpoint_activations={str(recomputes).lower()}"]
     one = trained(start, tmp_path / "logs" / "one", *settings, "trainer=cpu")
     two = trained(start, tmp_path / "logs" / "two", *settings, "trainer=fsdp2")
     assert furthest(one, two) < CLOSE_IN_PARTS
@@ -158,7 +155,7 @@ def test_weights_in_parts_train_as_those_of_one_process(start, tmp_path, recompu
     for number, state in optimizer_of(one).items():
         for name, value in state.items():
             assert torch.allclose(optimizer_of(two)[number][name], value, atol=CLOSE_IN_PARTS), (number, name)
-    if not recomputes:
+    if vit is VIT and not recomputes:
         planted = trained(start, tmp_path / "logs" / "bad", *settings, "trainer=fsdp2", PLANTED)
         assert furthest(one, planted) > 10 * CLOSE_IN_PARTS, "it would not be seen"
 
@@ -168,9 +165,18 @@ def optimizer_of(folder: Path) -> dict[int, dict[str, torch.Tensor]]:
     return state["state"]
 
 
-@pytest.mark.parametrize(("began", "goes_on"), [("fsdp2", "fsdp2"), ("fsdp2", "cpu"), ("ddp_cpu", "fsdp2")])
-def test_a_run_goes_on_with_weights_in_parts_or_no_longer_so(start, tmp_path, began, goes_on):  # noqa: F811
-    settings = [*VIT, "trainer.max_epochs=3", "callbacks.resume_checkpoint.every_n_steps=7"]
+@pytest.mark.parametrize(
+    ("vit", "began", "goes_on"),
+    [
+        (VIT, "fsdp2", "fsdp2"),
+        (VIT, "fsdp2", "cpu"),
+        (VIT, "ddp_cpu", "fsdp2"),
+        (BY_MUON, "fsdp2", "fsdp2"),
+        (BY_MUON, "cpu", "fsdp2"),
+    ],
+)
+def test_a_run_goes_on_with_weights_in_parts_or_no_longer_so(start, tmp_path, vit, began, goes_on):  # noqa: F811
+    settings = [*vit, "trainer.max_epochs=3", "callbacks.resume_checkpoint.every_n_steps=7"]
     whole = trained(start, tmp_path / "logs" / "whole", *settings, f"trainer={goes_on}")
     folder = tmp_path / "logs" / "other"
     words = gone_on(start, folder, settings, (began, goes_on), step=12)

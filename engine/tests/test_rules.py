@@ -319,9 +319,15 @@ def test_half_precision_needs_a_gpu():
 
 
 def test_more_workers_than_cores_warn(monkeypatch):
-    monkeypatch.setattr(data_rules, "available_cores", lambda: 4)
+    monkeypatch.setattr("kindling.process.cores.available_cores", lambda: 4)
     assert told(data_rules.workers_have_cores, data__num_workers=4) == ""
     assert told(data_rules.workers_have_cores, data__num_workers=5).startswith("warning: data.num_workers: given 5")
+    two = {"trainer__devices": 2}
+    assert told(data_rules.workers_have_cores, data__num_workers=2, **two) == ""
+    assert told(data_rules.workers_have_cores, data__num_workers=3, **two) == (
+        "warning: data.num_workers: given 3 for each of 2 processes; allowed: up to 2, the cores of a process; "
+        "more only wait for each other"
+    )
 
 
 def test_workers_of_a_set_in_memory_warn():
@@ -455,11 +461,12 @@ def test_alternating_flips_need_halves():
 
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", {"_target_": "lightning.strategies.FSDPStrategy"}])
 def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
-    settings = {"optimizer___target_": "kindling.training.muon.Muon", "trainer__strategy": strategy}
-    assert "which cuts up its matrices; allowed: optimizer=adamw" in told(
-        shared_out_rules.muon_sees_whole_matrices, **settings
+    muon = {"optimizer___target_": "kindling.training.muon.Muon"}
+    assert "which cuts up its matrices; allowed: trainer=fsdp2, trainer=ddp or" in told(
+        shared_out_rules.muon_sees_whole_matrices, **muon, trainer__strategy=strategy
     )
-    assert told(shared_out_rules.muon_sees_whole_matrices, **settings | {"trainer__strategy": "ddp"}) == ""
+    for other in ({"trainer__strategy": "ddp"}, FSDP2):
+        assert told(shared_out_rules.muon_sees_whole_matrices, **muon, **other) == ""
 
 
 def test_two_averages_are_refused_and_one_that_never_begins_warns():

@@ -157,6 +157,19 @@ def test_a_vanished_file_is_not_missed_once_it_is_stored(tree):
     assert same(batches(data), expected)
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+@pytest.mark.parametrize("removed", ["*", "*.index"])
+def test_a_run_keeps_its_pictures_when_the_cache_is_removed_and_made_anew(tree, cache, removed):
+    data, other = (data_of(tree, transform=CROP, cache=cache) for _ in range(2))
+    expected = batches(other)
+    for file in (tree.parent / "cache").glob(removed):
+        file.unlink()
+    shutil.rmtree(tree)
+    write_tree(tree, quality=50)
+    data_of(tree, transform=CROP, cache=cache)
+    assert same(batches(data), expected)
+
+
 def test_a_store_finds_each_picture_by_its_key(tmp_path):
     rng = np.random.default_rng(0)
     store = PictureStore(tmp_path / "a.pictures", 1)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.ranges import PositiveInt, Probability
+from kindling.training.recomputation import recomputed
 
 
 class GPT(nn.Module):
@@ -26,6 +27,8 @@ class GPT(nn.Module):
         depth: PositiveInt,
         num_heads: PositiveInt,
         dropout: Probability,
+        # A default, as checkpoints of before do not name it.
+        checkpoint_activations: bool = False,
     ):
         super().__init__()
         if dim % (2 * num_heads):
@@ -33,11 +36,15 @@ class GPT(nn.Module):
         self.tokens = nn.Embedding(vocab_size, dim)
         self.layers = nn.Sequential(*(Layer(dim, num_heads, dropout) for _ in range(depth)), nn.RMSNorm(dim))
         self.head = nn.Linear(dim, vocab_size)
+        self.checkpoint_activations = checkpoint_activations
         # So that the first loss is that of guessing.
         nn.init.normal_(self.head.weight, std=0.02)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.layers(self.tokens(ids)))
+        x = self.tokens(ids)
+        if not torch.jit.is_scripting() and self.checkpoint_activations and self.training:  # pyright: ignore
+            return self.head(recomputed(self.layers, x))
+        return self.head(self.layers(x))
 
 
 class Layer(nn.Module):

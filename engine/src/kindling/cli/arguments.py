@@ -21,6 +21,7 @@ from kindling.config.fault import Fault, listed, nearest
 from kindling.config.left_out import leave_out
 from kindling.errors import ConfigError, KindlingError
 from kindling.process import signals, surroundings, terminal
+from kindling.process.ranks import is_first_process
 
 # Hydra would read serve's model=... as a choice of configs/model/.
 SHORT = {"serve": {"model": "model.folder"}}
@@ -97,6 +98,8 @@ def check_command_line(name: str, arguments: Sequence[str]) -> list[str] | None:
 
 
 def _warn(given: argparse.Namespace, problems: Sequence[Problem], check: Check) -> None:
+    if not is_first_process():
+        return
     # A run logs the warnings itself.
     if given.cfg or given.info:
         for problem in problems:

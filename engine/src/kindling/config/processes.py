@@ -15,11 +15,12 @@ SHARING = (f"{__name__.partition('.')[0]}.data.datamodule", "DataModule")
 
 def processes_of(config: Config) -> int | None:
     """The number of processes on all machines; None if only torch can tell."""
-    here, machines = _on_a_machine(config), get(config, "trainer.num_nodes")
+    here, machines = processes_on_a_machine(config), get(config, "trainer.num_nodes")
     return here * machines if here and isinstance(machines, int) else here
 
 
-def _on_a_machine(config: Config) -> int | None:
+def processes_on_a_machine(config: Config) -> int | None:
+    """None if only torch can tell."""
     given = get(config, "trainer.devices")
     if isinstance(given, list):
         return len(given) or None

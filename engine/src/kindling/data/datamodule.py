@@ -17,7 +17,7 @@ from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import Splits
 from kindling.errors import ConfigError, DataError, counted
-from kindling.process.cores import available_cores, share_cores
+from kindling.process.cores import cores_for_decoding, share_cores
 from kindling.process.ranks import is_first_process
 from kindling.ranges import NotNegativeInt, PositiveInt, Seed
 from kindling.stages import STAGES, Stage
@@ -73,7 +73,8 @@ class DataModule(LightningDataModule):
     ):
         super().__init__()
         self.batch_size = batch_size
-        self.num_workers = available_cores() // 2 if num_workers == "auto" else num_workers
+        self._has_workers_by_cores = num_workers == "auto"
+        self.num_workers = cores_for_decoding(1) if num_workers == "auto" else num_workers
         self.seed = seed
         self.fold, self.num_folds = fold, num_folds
         self.balanced_sampling = balanced_sampling
@@ -123,11 +124,11 @@ class DataModule(LightningDataModule):
             self._is_described = True
             for line in self.described():
                 report("%s", line)
-        on_cpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cpu"
-        share_cores(
-            decoding=any(self.is_read_one_by_one(examples) for examples in splits.values()),
-            num_processes=self.trainer.num_devices if self.trainer and on_cpu else 1,
-        )
+        num_processes = self.trainer.num_devices if self.trainer else 1
+        decoding = any(self.is_read_one_by_one(examples) for examples in splits.values())
+        share_cores(decoding=decoding, num_processes=num_processes)
+        if self._has_workers_by_cores:
+            self.num_workers = cores_for_decoding(num_processes)
         if self.balanced_sampling:
             self._labels(splits["train"])
         for name in ("val", "test"):

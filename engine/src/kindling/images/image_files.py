@@ -192,7 +192,8 @@ class ImageFilesModule(ImageDataModule):
             images = stored(files, decoder, self._store, kept)
             decoder.say()
             return images
-        images = ImageTensors(self._cached(paths, "pixels", lambda: decode_all(files)), labels, paths)
+        pixels = self._cached(paths, "pixels", lambda: decode_all(files), mapped=True)
+        images = ImageTensors(pixels, labels, paths)
         decoder.noted = self._cached(paths, "noted", lambda: decoder.noted)
         decoder.say()
         return images
@@ -219,8 +220,16 @@ class ImageFilesModule(ImageDataModule):
         mean_std = self._cached(paths, "statistics", lambda: statistics(images))
         return mean_std[0].tolist(), mean_std[1].tolist()
 
-    def _cached(self, paths: Sequence[Path], what: str, make: Callable[[], Tensor]) -> Tensor:
-        """What `make` returns, read from the cache if the same files were seen before."""
+    def _cached(self, paths: Sequence[Path], what: str, make: Callable[[], Tensor], *, mapped: bool = False) -> Tensor:
+        """What `make` returns, read from the cache if the same files were seen before.
+
+        Args:
+            paths: of the files.
+            what: it is, a part of the name in the cache.
+            make: it, if it is not there.
+            mapped: whether the processes of a machine hold it once, as pages of its file; a file that is removed or
+                replaced stays as it was for who has it.
+        """
         decoding = self.decoding
         key = f"{as_paths(paths).key().hex()} {decoding.image_size} {self.channels}"
         if decoding.version > 1:
@@ -229,15 +238,20 @@ class ImageFilesModule(ImageDataModule):
             key += f" {decoding.resize} {decoding.interpolation}"
         digest = hashlib.blake2b(key.encode(errors="surrogateescape"), digest_size=16).hexdigest()
         file = self.cache_dir / f"{digest}-{what}.npy"
-        try:
-            return torch.from_numpy(np.load(file, allow_pickle=False))
-        except Exception:
-            # NumPy has many errors for a missing or damaged file.
-            made = make()
+
+        def read() -> Tensor:
+            # Writable, as torch asks for; what would be written stays in this process.
+            return torch.from_numpy(np.load(file, mmap_mode="c" if mapped else None, allow_pickle=False))
+
+        # NumPy has many errors for a missing or damaged file.
+        with suppress(Exception):
+            return read()
+        made = make()
 
         # A cache that cannot be written only costs time.
         with suppress(OSError):
             self.cache_dir.mkdir(parents=True, exist_ok=True)
             with write_whole(file, "wb") as stream:
                 np.save(stream, made.numpy())
+            return read() if mapped else made
         return made

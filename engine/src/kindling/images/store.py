@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -63,8 +63,12 @@ class PictureStore:
             OSError: there is no space, or the folder cannot be written.
         """
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        with self._held() as index, self.file.open("ab") as pixels, ThreadPoolExecutor(available_cores()) as pool:
+        with self._held() as index, ThreadPoolExecutor(available_cores()) as pool, ExitStack() as stack:
             missing = (self.places_of(keys) < 0).nonzero().flatten().tolist()
+            if not len(self._records):
+                # Another run may read what has lost its index.
+                self.file.unlink(missing_ok=True)
+            pixels = stack.enter_context(self.file.open("ab"))
             # What a kill has left behind the last whole one.
             index.truncate(self._records.nbytes)
             pixels.truncate(int(self._ends[-1]))
@@ -82,11 +86,15 @@ class PictureStore:
                 index.write(records.tobytes())
                 index.flush()
 
+    def open(self) -> None:
+        """Map the file: who has it keeps it if it is removed or replaced, and the workers that are forked have it."""
+        # Writable, as torch asks for, and never written.
+        self._pixels = np.asarray(np.memmap(self.file, np.uint8, "c")) if len(self._records) else None
+
     def picture(self, place: int) -> Tensor:
         """(H, W, C) uint8."""
         if self._pixels is None:
-            # Of its own for each process; writable, as torch asks for, and never written.
-            self._pixels = np.asarray(np.memmap(self.file, np.uint8, "c")) if len(self._records) else None
+            self.open()
         assert self._pixels is not None
         height, width = int(self._records["height"][place]), int(self._records["width"][place])
         pixels = self._pixels[self._ends[place] : self._ends[place + 1]]

@@ -76,6 +76,8 @@ def stored(files: ImageFiles, decoder: Decoder, store: PictureStore, kept: Liter
             store.add(keys, files.paths, decoder.stored)
             places = store.places_of(keys)
         decoder.noted = store.noted(places)
+        # In memory or on disk it is pages of the file, which the processes of a machine have once.
+        store.open()
     except OSError as error:
         if kept == "disk":
             raise DataError(
@@ -87,10 +89,7 @@ def stored(files: ImageFiles, decoder: Decoder, store: PictureStore, kept: Liter
         decoder.noted = torch.tensor([noted for _, noted in made], dtype=torch.uint8)
         held = HeldPictures(picture for picture, _ in made)
         return StoredImages(files.paths, files.labels, decoder, held, torch.arange(len(files)))
-    if kept == "disk":
-        return StoredImages(files.paths, files.labels, decoder, store, places)
-    held = HeldPictures(map(store.picture, places.tolist()))
-    return StoredImages(files.paths, files.labels, decoder, held, torch.arange(len(files)))
+    return StoredImages(files.paths, files.labels, decoder, store, places)
 
 
 def num_bytes(decoder: Decoder, paths: Sequence[Path]) -> int:
@@ -119,5 +118,15 @@ def decode_all(files: ImageFiles) -> Tensor:
 def statistics(images: Images) -> Tensor:
     """Mean and std of the training pixels in [0, 1]: (2, C) float64, from at most STATISTICS_SAMPLE images."""
     picked = torch.randperm(len(images), generator=torch.Generator().manual_seed(SPLIT_SEED))[:STATISTICS_SAMPLE]
-    pixels = torch.stack([images[i] for i in picked.tolist()]).flatten(0, 2).double() / 255  # (pixels, C)
-    return torch.stack([pixels.mean(0), pixels.std(0, correction=0).clamp_min(1e-3)])
+    # How many pixels have each of the 256 values: the pixels as numbers would take gigabytes.
+    counts = torch.stack([counts_of(images[i]) for i in picked.tolist()]).sum(0)  # (C, 256)
+    shares = counts.double() / counts[0].sum()
+    values = torch.arange(256).double() / 255
+    mean = shares @ values
+    std = (shares * (values - mean[:, None]) ** 2).sum(1).sqrt()
+    return torch.stack([mean, std.clamp_min(1e-3)])
+
+
+def counts_of(image: Tensor) -> Tensor:
+    """(H, W, C) uint8 -> (C, 256) int64"""
+    return torch.stack([channel.flatten().bincount(minlength=256) for channel in image.unbind(-1)])

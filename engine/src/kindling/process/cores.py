@@ -49,6 +49,20 @@ def sleep_while_idle() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 
+def own_cores(num_processes: int) -> int:
+    """Cores of this one of the processes on a machine, of which srun may have said how many each has."""
+    given, tasks = (os.environ.get(name, "") for name in ("SLURM_CPUS_PER_TASK", "SLURM_NTASKS"))
+    is_a_task = "SLURM_STEP_ID" in os.environ and tasks not in ("", "1")
+    if is_a_task and given.isdecimal():
+        return max(1, min(int(given), available_cores()))
+    return max(1, available_cores() // num_processes)
+
+
+def cores_for_decoding(num_processes: int) -> int:
+    """Half of the cores of this process; one at least if the machine has two."""
+    return max(own_cores(num_processes), min(2, available_cores())) // 2
+
+
 def share_cores(*, decoding: bool, num_processes: int) -> int:
     """Set torch's intra-op threads, of at most OMP_NUM_THREADS, and return their number.
 
@@ -58,8 +72,10 @@ def share_cores(*, decoding: bool, num_processes: int) -> int:
     # Imported here, since cores are also counted before torch is loaded.
     import torch
 
-    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    cores = int(given) if given.strip().isdecimal() else available_cores()
-    threads = max(1, cores // num_processes // (2 if decoding else 1))
+    given, cores = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0], own_cores(num_processes)
+    if given.strip().isdecimal():
+        # Lightning and torchrun set it to those of each process.
+        cores = int(given) if num_processes == 1 else min(int(given), cores)
+    threads = max(1, cores // (2 if decoding else 1))
     torch.set_num_threads(threads)
     return threads

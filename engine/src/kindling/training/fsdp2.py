@@ -9,12 +9,13 @@ from lightning.pytorch.strategies.strategy import Strategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from kindling.console import report
 from kindling.errors import ConfigError
+from kindling.training.muon import part_like
 from kindling.training.task import Task
 
 
@@ -81,12 +82,10 @@ class FSDP2(ModelParallelStrategy):
 
 
 def part_of(value: Any, own: Any) -> Any:
-    """This process's part of a whole tensor, cut as its own one of the same shape."""
+    """This process's part of a whole tensor that all have read, cut as its own one of the same shape."""
     if not (isinstance(own, DTensor) and isinstance(value, Tensor) and value.shape == own.shape):
         return value
-    # Each process has read it all: nothing is sent.
-    whole = value.to(own.device)
-    return distribute_tensor(whole, own.device_mesh, own.placements, src_data_rank=None)
+    return part_like(own, value.to(own.device))
 
 
 def is_sharded(module: nn.Module) -> bool:

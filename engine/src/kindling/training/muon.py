@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.optim import Optimizer
 
 from kindling.ranges import BelowOne, NotNegative, PositiveInt
@@ -145,11 +146,25 @@ def orthogonalize_all(tensors: list[Tensor], num_iterations: int) -> list[Tensor
         by_shape.setdefault((len(tensor), tensor[0].numel()), []).append(index)
     found = list(tensors)
     for (rows, columns), indices in by_shape.items():
-        stacked = torch.stack([tensors[index].flatten(1) for index in indices])
+        stacked = torch.stack([whole(tensors[index]).flatten(1) for index in indices])
         updates = orthogonalize(stacked, num_iterations) * max(1.0, rows / columns) ** 0.5
         for index, update in zip(indices, updates.unbind(), strict=True):
-            found[index] = update.view(tensors[index].shape).to(tensors[index].dtype)
+            update = update.view(tensors[index].shape).to(tensors[index].dtype)
+            found[index] = part_like(tensors[index], update)
     return found
+
+
+def whole(tensor: Tensor) -> Tensor:
+    """Put together from all processes, if each has a part of it."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+
+
+def part_like(own: Tensor, tensor: Tensor) -> Tensor:
+    """This process's part of what all have whole, cut as its own one of the same shape."""
+    if not isinstance(own, DTensor):
+        return tensor
+    # Nothing is sent.
+    return distribute_tensor(tensor, own.device_mesh, own.placements, src_data_rank=None)
 
 
 def orthogonalize(matrices: Tensor, num_iterations: int) -> Tensor:

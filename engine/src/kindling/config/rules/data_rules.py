@@ -4,15 +4,18 @@ from collections.abc import Iterator
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
-from kindling.config.processes import processes_of, shares_batches
-from kindling.process.cores import available_cores
+from kindling.config.processes import processes_of, processes_on_a_machine, shares_batches
+from kindling.process.cores import own_cores
 
 
 def workers_have_cores(config: Config) -> Iterator[Fault]:
-    workers, cores = get(config, "data.num_workers"), available_cores()
+    workers, processes = get(config, "data.num_workers"), processes_on_a_machine(config) or 1
+    cores = own_cores(processes)
     if isinstance(workers, int) and workers > cores:
-        allowed = f"up to {cores}, the cores of this machine; more only wait for each other"
-        yield Fault("data.num_workers", str(workers), allowed, warning=True)
+        given = f"{workers} for each of {processes} processes" if processes > 1 else str(workers)
+        whose = "a process" if processes > 1 else "this machine"
+        allowed = f"up to {cores}, the cores of {whose}; more only wait for each other"
+        yield Fault("data.num_workers", given, allowed, warning=True)
 
 
 def workers_have_work(config: Config) -> Iterator[Fault]:

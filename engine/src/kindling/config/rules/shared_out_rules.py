@@ -12,9 +12,11 @@ WITH_FSDP2 = ("32-true", "bf16-mixed")
 
 
 def muon_sees_whole_matrices(config: Config) -> Iterator[Fault]:
-    if get(config, "optimizer._target_") == f"{ENGINE}.training.muon.Muon" and _cuts_up(config):
+    """Parts of FSDP 2 know what they are parts of, and are put together; those of others do not."""
+    is_known = _strategy(config).endswith(".FSDP2")
+    if get(config, "optimizer._target_") == f"{ENGINE}.training.muon.Muon" and _cuts_up(config) and not is_known:
         given = f"Muon with {_strategy(config)}, which cuts up its matrices"
-        yield Fault("optimizer", given, "optimizer=adamw, or trainer=ddp")
+        yield Fault("optimizer", given, "trainer=fsdp2, trainer=ddp or optimizer=adamw")
 
 
 def _strategy(config: Config) -> str:
