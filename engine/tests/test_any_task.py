@@ -408,7 +408,7 @@ def test_pictures_of_data_without_images_are_left_out_with_a_line_each(tmp_path,
     pictures = [TrainingImages(4, None), ValidationPictures(1, 4, confusion_matrix=True, pr_curves=True)]
     fit(answers(), Rows(), *pictures, logger=TensorBoardLogger(tmp_path), max_epochs=2, log_every_n_steps=1)
     assert warnings_of(caplog) == [
-        f"{name}: left out: given Rows; it draws data of images alone"
+        f"{name}: left out: given Rows; it draws an ImageDataModule, of images with one label each, alone"
         for name in ("TrainingImages", "ValidationPictures")
     ]
 

@@ -517,11 +517,13 @@ def eyes(*names: str) -> dict[str, dict[str, str]]:
 
 @pytest.mark.needs("trackers")
 def test_pictures_without_a_tensorboard_warn_that_they_have_no_effect():
-    told_of = eyes("summary", "training_images", "validation_pictures", "histograms", "graph", "gradient_norm")
+    names = ("summary", "training_images", "validation_pictures", "report_pictures", "histograms", "graph")
+    told_of = eyes(*names, "gradient_norm")
     for logger in ({}, {"csv": {"_target_": "kindling.loggers.csv.MetricsCSV"}}):
         assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=logger) == (
             "warning: logger: given no TensorBoard for callbacks.training_images, callbacks.validation_pictures, "
-            "callbacks.histograms, callbacks.graph; allowed: default or tensorboard; else they draw nothing"
+            "callbacks.report_pictures, callbacks.histograms, callbacks.graph; allowed: default or tensorboard; "
+            "else they draw nothing"
         )
     board = {"tensorboard": {"_target_": "lightning.pytorch.loggers.TensorBoardLogger"}}
     assert told(callback_rules.pictures_have_a_board, callbacks=told_of, logger=board) == ""

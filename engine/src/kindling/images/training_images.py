@@ -44,7 +44,7 @@ def leave_out_without_images(callback: TensorBoardCallback, trainer: Trainer) ->
     data: Any = trainer.datamodule  # pyright: ignore[reportAttributeAccessIssue]
     if not isinstance(data, ImageDataModule):
         given = type(data).__name__ if data is not None else "the module's own data"
-        callback.leave_out(trainer, f"given {given}; it draws data of images alone")
+        callback.leave_out(trainer, f"given {given}; it draws an ImageDataModule, of images with one label each, alone")
 
 
 def pixels(trainer: Trainer, images: Tensor) -> Tensor:

@@ -108,7 +108,7 @@ def pictures_have_a_board(config: Config) -> Iterator[Fault]:
     loggers = (get(config, "logger") or {}).values()
     targets = " ".join(str(each.get("_target_")) for each in loggers if isinstance(each, dict))
     # Trackers take pictures too.
-    pictures = "" if re.search("WandbRun|MLflowRun", targets) else "|TrainingImages|ValidationPictures"
+    pictures = "" if re.search("WandbRun|MLflowRun", targets) else "|TrainingImages|ValidationPictures|ReportPictures"
     drawing = named(config, f"Histograms|Graph{pictures}")
     if drawing and "TensorBoard" not in targets and "logger" in config:
         given = f"no TensorBoard for {', '.join(drawing)}"
