@@ -73,6 +73,7 @@ NEAREST = {
     "image_files": "whole_pictures",
     "image_names": "predict",
     "image_predictor": "predictor",
+    "images": "image_table",
     "initial_state": "resumption",
     "int8": "export",
     "jobs": "sweep_space",
