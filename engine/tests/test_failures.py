@@ -190,7 +190,7 @@ def test_memory_that_ran_out_before_the_first_batch_is_not_blamed_on_the_batch_s
     monkeypatch.setattr(FakeImages, "read", run_out)
     assert fail(small()) == (
         "data, model: memory ran out before the first batch; take a smaller model, or leave large sets on disk with "
-        "data.in_memory=false"
+        "data.cache=none"
     )
 
 

@@ -38,7 +38,7 @@ def seeds_of(arguments: list[str]) -> tuple[int, list[str]]:
 
 def bits(overrides: list[str]) -> list[Row]:
     """The same command twice, and, for sets that decode files, with 0 and 2 workers."""
-    decodes = "data.in_memory=false" in overrides
+    decodes = "data.cache=none" in overrides
     variants = [[f"data.num_workers={n}"] for n in (0, 2)] if decodes else [[], []]
     hashes = [hash_of(trained(*overrides, *variant)) for variant in variants]
     print(*hashes, file=sys.stderr)

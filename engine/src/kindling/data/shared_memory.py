@@ -13,7 +13,7 @@ from kindling.data.batches import tensors_in
 from kindling.errors import KindlingError
 
 FOLDER = Path("/dev/shm")
-ALLOWED = "data.num_workers=0, data.in_memory=true, a smaller data.batch_size, or more of it: docker run --shm-size=2g"
+ALLOWED = "data.num_workers=0, a smaller data.batch_size, or more of it: docker run --shm-size=2g"
 # Torch's words; an error of a live worker names no pid.
 DEAD_WORKER = re.compile(r"DataLoader worker \(pid")
 FULL = re.compile(r"shared memory\(shm\)|out of shared memory")

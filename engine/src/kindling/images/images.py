@@ -15,7 +15,7 @@ from kindling.images.paths import Paths, as_paths
 
 # Torch's losses ignore this index by default.
 NO_LABEL = -100
-HALF_IN_MEMORY = "data.in_memory: given auto, which holds one split in memory and one not; set true or false"
+HALF_IN_MEMORY = "data.cache: given auto, which holds one split in memory and one not; allowed: memory or none"
 
 
 @dataclass(frozen=True)

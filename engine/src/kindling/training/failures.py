@@ -157,7 +157,7 @@ def out_of_memory(trainer: Trainer, task: LightningModule) -> str:
     if not loop.batch_progress.total.ready and not loop.val_loop.batch_progress.total.ready:
         return (
             "data, model: memory ran out before the first batch; take a smaller model, or leave large sets on disk "
-            "with data.in_memory=false"
+            "with data.cache=none"
         )
     if not isinstance(task, Task) or not isinstance(batch_size, int):
         return "data: memory ran out in a batch; take fewer examples a batch, or a smaller model"

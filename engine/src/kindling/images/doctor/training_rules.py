@@ -136,7 +136,7 @@ def loading_is_short(seen: Seen) -> Iterator[str]:
     if seen.loading is None or seen.loading <= TOO_MUCH:
         return
     if isinstance(seen.data, ImageDataModule) and not isinstance(seen.data.splits.train, ImageTensors):
-        to_do = f"raise data.num_workers={seen.data.num_workers}, or set data.in_memory=true"
+        to_do = f"raise data.num_workers={seen.data.num_workers}, or decode once with data.cache=disk"
     elif isinstance(seen.data, DataModule) and seen.data.is_read_one_by_one(seen.data.splits.train):
         to_do = f"raise data.num_workers={seen.data.num_workers}"
     else:
