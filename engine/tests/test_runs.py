@@ -54,6 +54,19 @@ def test_each_run_is_listed_with_its_status_and_what_is_broken_is_listed_as_such
     assert lines[-1].startswith(f"6 runs in {logs}")
 
 
+@pytest.mark.parametrize("instead", ["nothing", "folder"])
+def test_a_run_whose_run_json_is_lost_is_listed_as_such(tmp_path, instead):
+    folder = tmp_path / "lost"
+    (folder / "checkpoints").mkdir(parents=True)
+    (folder / "config.yaml").touch()
+    if instead == "folder":
+        (folder / "run.json").mkdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "config.yaml").touch()
+    (row,) = rows_of(tmp_path)
+    assert (row["run"], row["status"], row["reason"]) == ("lost", "unreadable", "there is no file run.json")
+
+
 def test_a_run_that_a_process_works_in_is_running(capsys, logs):
     lock = RunLock(logs / "sweeps" / "cnn_grid" / "0")
     lock.acquire()

@@ -44,10 +44,13 @@ class Row(NamedTuple):
 
 
 def rows_of(folder: Path) -> Iterator[Row]:
-    """The runs in a folder and below it, also those of sweeps; without the files that no run has written."""
+    """The runs in a folder and below it, also those of sweeps; without the files that no run has written.
+
+    A folder with the settings and the checkpoints of a run is one, also if its run.json is lost.
+    """
     for place, folders, files in os.walk(folder):
         folders.sort()
-        if "run.json" in files:
+        if "run.json" in files or ("config.yaml" in files and {"checkpoints", "run.json"} & {*folders}):
             folders[:] = [each for each in folders if each not in INSIDE]
             yield row_of(Path(place), folder)
 
@@ -55,7 +58,8 @@ def rows_of(folder: Path) -> Iterator[Row]:
 def row_of(run: Path, below: Path) -> Row:
     name, facts = str(run.relative_to(below)), run_of(run)
     if facts is None:
-        broken = {"run": name, "status": "unreadable", "reason": "run.json describes no run"}
+        reason = "run.json describes no run" if (run / "run.json").is_file() else "there is no file run.json"
+        broken = {"run": name, "status": "unreadable", "reason": reason}
         return Row(dict.fromkeys(FACTS) | broken, {})
     status, best = facts["status"], facts.get("best")
     if status == "running" and not is_held(run):
