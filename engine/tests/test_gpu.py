@@ -89,3 +89,9 @@ def test_a_compiled_run_learns(tmp_path, mode, precision):
     cfg = compose([*settings, f"paths.logs={tmp_path}", f"paths.cache={tmp_path}"])
     assert train(cfg)["train/accuracy"] > 0.9
     assert json.loads((Path(cfg.paths.run) / "run.json").read_text())["status"] == "finished"
+
+
+def test_a_profile_counts_the_time_of_the_gpu(tmp_path):
+    cfg = compose([*SMALL, "debug=profile", "trainer.max_epochs=5", f"paths.logs={tmp_path}"])
+    train(cfg)
+    assert "on the GPU" in (Path(cfg.paths.run) / "profile.txt").read_text()

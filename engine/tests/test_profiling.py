@@ -8,6 +8,7 @@ import torch
 
 from bench.models.mlp import MLP
 from kindling.debug.phases import PHASES, PhaseClock, phase_of
+from kindling.debug.profiler import StepProfiler
 from kindling.images.criterion import CrossEntropy
 from kindling.images.loader import EpochLoader
 from kindling.loggers.csv import MetricsCSV
@@ -79,6 +80,18 @@ def test_what_is_slow_has_the_largest_share(profiled, monkeypatch, phase, owner,
     found = shares(profiled()[1])
     assert max(found, key=found.__getitem__) == phase
     assert found[phase] > 60
+
+
+def test_the_device_of_the_run_counts_and_not_the_gpu_that_is_there(profiled, monkeypatch):
+    make = StepProfiler.__init__
+
+    def with_a_gpu(self, *arguments, **named):
+        with monkeypatch.context() as patch:
+            patch.setattr(torch.cuda, "is_available", lambda: True)
+            make(self, *arguments, **named)
+
+    monkeypatch.setattr(StepProfiler, "__init__", with_a_gpu)
+    assert "on the CPU" in profiled("trainer=cpu")[1]
 
 
 def test_the_trace_holds_the_regions_of_the_steps_alone(profiled):

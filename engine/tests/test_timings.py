@@ -19,6 +19,8 @@ def test_steps_that_a_gpu_is_still_busy_with_count_for_the_epoch(tmp_path, monke
 
     monkeypatch.setattr(timings.time, "perf_counter", lambda: clock.now)
     monkeypatch.setattr(torch.cuda, "synchronize", wait)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device=None: 7 * 2**20 if device else 0)
     module = SimpleNamespace(device=torch.device(device))
     trainer = SimpleNamespace(
         current_epoch=0,
@@ -39,5 +41,7 @@ def test_steps_that_a_gpu_is_still_busy_with_count_for_the_epoch(tmp_path, monke
     watch.on_train_epoch_end(trainer, module)
     with (tmp_path / "timings.csv").open() as stream:
         (row,) = csv.DictReader(stream)
+    assert (row["peak_memory_mib"] == "7") == (device == "cuda")
+    assert float(row["peak_memory_mib"]) > 0
     assert float(row["train_s"]) == expected
     assert float(row["examples_per_s"]) == pytest.approx(16 / expected, abs=0.5)

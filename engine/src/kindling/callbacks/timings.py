@@ -60,7 +60,7 @@ class Timings(Observer):
             f"{seconds:.3f}",
             f"{self._num_steps / seconds:.2f}",
             f"{examples / seconds:.0f}",
-            f"{peak_memory_mib():.0f}",
+            f"{peak_memory_mib(pl_module.device):.0f}",
         )
 
         new = not self.file.exists()
@@ -89,9 +89,9 @@ def batch_size_of(loader: Any) -> int:
     return next((size for size in sizes if isinstance(size, int)), 0)
 
 
-def peak_memory_mib() -> float:
-    """Of the GPU if there is one, else of this process."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 2**20
+def peak_memory_mib(device: torch.device) -> float:
+    """Of a GPU, or else of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

@@ -46,7 +46,7 @@ class StepProfiler(Profiler):
         super().__init__()
         self.folder = Path(folder)
         self.wait, self.active = wait, active
-        self.on_gpu = torch.cuda.is_available()
+        self.on_gpu = False
         self.clock = PhaseClock(self._wait_for_device)
         self._schedule = schedule(wait=wait + active, warmup=warmup, active=active, repeat=1)
         # Torch's profiler; None while none is running.
@@ -65,6 +65,7 @@ class StepProfiler(Profiler):
         super().setup(stage, local_rank, log_dir)
         if stage == "fit" and not self._local_rank:
             module: Any = self._lightning_module  # pyright: ignore[reportAttributeAccessIssue]
+            self.on_gpu = module.trainer.strategy.root_device.type == "cuda"
             connector = logger_connector(module.trainer)
             for net in nets_of(module):
                 # Torch calls a net through it, compiled or not.
