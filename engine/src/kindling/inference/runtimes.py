@@ -96,6 +96,8 @@ def _open_torch(file: Path) -> Outputs:
     with warnings.catch_warnings():
         # The export has said so.
         warnings.filterwarnings("ignore", message=DEPRECATED)
+        # Of torch 2.11 about its own reader of .pt2 files.
+        warnings.filterwarnings("ignore", message="The given buffer is not writable")
         if file.name == AOT_FILE:
             net: Any = torch._inductor.aoti_load_package(str(file))
         else:
