@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.console import report
+from kindling.console import report, warn
 from kindling.errors import DataError
 from kindling.images.paths import as_paths
 from kindling.process.cores import available_cores
@@ -108,14 +108,18 @@ class PictureStore:
 
     @contextmanager
     def _held(self) -> Iterator:
+        # A lock of fcntl.lockf ends as the same file is read.
         with self.index.open("ab") as index:
             try:
-                fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 report("data: waits for another run that writes %s", self.file)
-                # Some file systems know no locks.
-                with suppress(OSError):
-                    fcntl.lockf(index, fcntl.LOCK_EX)
+                fcntl.flock(index, fcntl.LOCK_EX)
+            except OSError as error:
+                warn(
+                    f"data.cache: {self.file} is on a file system without locks ({error.strerror}); usual: one with "
+                    "locks; let one run at a time write it"
+                )
             yield index
 
     def __getstate__(self) -> dict:
