@@ -135,6 +135,12 @@ FAULTS = [
     Fault("engine/src/kindling/images/image_files.py", "round(size * MARGIN) if self.random_crop else size", "size"),
     Fault("engine/src/kindling/images/store.py", "            index.truncate(self._records.nbytes)\n", ""),
     Fault("engine/src/kindling/images/store.py", "int((ends[1:] <= size).sum())", "len(records)"),
+    Fault(
+        "engine/src/kindling/images/store.py",
+        "is_unused[np.concatenate([np.zeros(0, np.int64), *self._asked])]",
+        "is_unused[:]",
+    ),
+    Fault("engine/src/kindling/images/store.py", "                fcntl.flock(index, fcntl.LOCK_EX)\n", ""),
     Fault("engine/src/kindling/config/crops.py", " and caches != STORED", ""),
     Fault(
         "engine/src/kindling/images/augment.py",

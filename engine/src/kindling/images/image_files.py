@@ -157,6 +157,9 @@ class ImageFilesModule(ImageDataModule):
                 f"data: training sees {seen} at {self.image_size} x {self.image_size}; evaluation the centre "
                 f"{size} x {size} of pictures with a shorter side of {self.resize}"
             ]
+        # Another set that is evaluated leaves most unused.
+        if "_store" in vars(self) and not self.known and (words := self._store.unused_words()):
+            lines.append(f"data: {words}")
         return lines
 
     def make_loader(self, examples: Images, **settings: Any) -> EpochLoader:

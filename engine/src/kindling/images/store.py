@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kindling.console import report
+from kindling.console import report, warn
 from kindling.errors import DataError
 from kindling.images.paths import as_paths
 from kindling.process.cores import available_cores
@@ -22,6 +22,8 @@ from kindling.process.cores import available_cores
 RECORD = np.dtype([("key", "<u8", 2), ("height", "<u4"), ("width", "<u4"), ("noted", "u1")])
 # Pictures that are decoded before they are written: what a kill may cost.
 PART = 256
+# The share of a file that is unused, above which it is told.
+UNUSED = 0.1
 # Bytes that are left to others.
 RESERVE = 2**30
 
@@ -39,6 +41,8 @@ class PictureStore:
         self._records = np.zeros(0, RECORD)
         self._ends = np.zeros(1, np.int64)
         self._pixels: np.ndarray | None = None
+        # Places that were asked for.
+        self._asked: list[np.ndarray] = []
 
     def places_of(self, keys: np.ndarray) -> Tensor:
         """Where the pictures with keys (N, 2) are: (N,) int64, -1 for what is not there."""
@@ -48,7 +52,22 @@ class PictureStore:
         if not len(order):
             return torch.full((len(keys),), -1)
         found = order[np.searchsorted(held[order, 0], keys[:, 0]).clip(max=len(order) - 1)]
-        return torch.from_numpy(np.where((held[found] == keys).all(1), found, -1))
+        places = np.where((held[found] == keys).all(1), found, -1)
+        self._asked.append(places[places >= 0])
+        return torch.from_numpy(places)
+
+    def unused_words(self) -> str:
+        """What of the file nobody has asked this store for; "" if it is less than UNUSED of it."""
+        is_unused = np.ones(len(self._records), dtype=bool)
+        is_unused[np.concatenate([np.zeros(0, np.int64), *self._asked])] = False
+        unused, every = int(np.diff(self._ends)[is_unused].sum()), int(self._ends[-1])
+        if unused <= UNUSED * every:
+            return ""
+        return (
+            f"{gigabytes(unused)} of {gigabytes(every)} in {self.file} are pictures that this run does not read: their "
+            "files are gone or have changed, or another run reads them; to make space, delete it while no run reads "
+            "it, and the next run decodes its own pictures anew"
+        )
 
     def add(self, keys: np.ndarray, paths: Sequence[Path], decode: Callable[[Path], tuple[Tensor, int]]) -> None:
         """Append pictures that are not there; whoever else wants some of them waits.
@@ -116,19 +135,23 @@ class PictureStore:
 
     @contextmanager
     def _held(self) -> Iterator:
+        # A lock of fcntl.lockf ends as the same file is read.
         with self.index.open("ab") as index:
             try:
-                fcntl.lockf(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+                fcntl.flock(index, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
                 report("data: waits for another run that writes %s", self.file)
-                # Some file systems know no locks.
-                with suppress(OSError):
-                    fcntl.lockf(index, fcntl.LOCK_EX)
+                fcntl.flock(index, fcntl.LOCK_EX)
+            except OSError as error:
+                warn(
+                    f"data.cache: {self.file} is on a file system without locks ({error.strerror}); usual: one with "
+                    "locks; let one run at a time write it"
+                )
             yield index
 
     def __getstate__(self) -> dict:
         # Another process opens the file itself.
-        return self.__dict__ | {"_pixels": None}
+        return self.__dict__ | {"_pixels": None, "_asked": []}
 
 
 class HeldPictures:
