@@ -10,6 +10,8 @@ from PIL import Image
 from bench.models.pretrained import Pretrained
 from kindling.cli.entry import compose
 from kindling.data.class_report import per_class, summary
+from kindling.data.processor import Evaluated
+from kindling.data.rows_report import plot_predictions, report_numbers
 from kindling.errors import CheckpointError, ConfigError, DataError
 from kindling.evaluate import evaluate
 from kindling.files.picture import save
@@ -166,6 +168,20 @@ def test_rows_are_reported_with_their_errors_the_worst_ones_and_a_picture(traine
     assert errors[0] >= report["test/mae"]
     with Image.open(folder / "predictions.png") as picture:
         assert min(picture.size) > 200
+
+
+def test_a_picture_of_many_outputs_has_four_in_a_row_and_says_how_many_it_leaves_out(tmp_path, caplog):
+    caplog.set_level("INFO")
+    numbers, names = np.arange(60.0).reshape(3, 20), [f"hour+{number}" for number in range(20)]
+    found = report_numbers(Evaluated(numbers, numbers + 1, "test", None, lambda _: _), names, None, None, tmp_path)
+    assert found["test/mae_hour+19"] == 1
+    panels = plot_predictions(numbers, numbers, names).axes
+    assert [panel.get_title() for panel in panels] == names[:16]
+    grids = {grid.get_geometry()[:2] for panel in panels if (grid := panel.get_subplotspec())}
+    assert grids == {(4, 4)}
+    assert "predictions.png shows the first 16 of 20 outputs" in caplog.text
+    with Image.open(tmp_path / "predictions.png") as picture:
+        assert picture.size == (2400, 2400)
 
 
 def test_a_text_is_reported_with_a_sample(trained_task, tmp_path):

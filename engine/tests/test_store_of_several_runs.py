@@ -71,6 +71,7 @@ def test_what_a_killed_process_has_stored_is_taken_over_by_the_one_that_waits(tm
 
     file = str(tmp_path / "a.pictures")
     first = writer()
+    assert first.stdout
     for line in first.stdout:
         if int(line) >= 20:
             break

@@ -1,5 +1,7 @@
 """What an evaluation of rows says beyond its metrics."""
 
+import logging
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,9 @@ from kindling.files.picture import save
 NUM_WORST = 10
 # Inches, for each output.
 SIDE = 5.0
+# Of a forecast there may be hundreds of outputs.
+NUM_PANELS = 16
+log = logging.getLogger(__name__)
 
 
 def report_classes(evaluated: Evaluated, classes: Sequence[str], folder: Path) -> dict[str, Any]:
@@ -43,6 +48,8 @@ def report_numbers(
         for each, what in ((evaluated.outputs, "outputs"), (evaluated.targets, "targets"))
     )
     save(plot_predictions(outputs, targets, names), folder / "predictions.png")
+    if len(names) > NUM_PANELS:
+        log.info("predictions.png shows the first %d of %d outputs", NUM_PANELS, len(names))
     errors = outputs - targets
     found: dict[str, Any] = {}
     for place, name in enumerate(names):
@@ -84,9 +91,13 @@ def worst(outputs: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> lis
 
 
 def plot_predictions(outputs: np.ndarray, targets: np.ndarray, names: Sequence[str]) -> Figure:
-    """Predicted over true, a panel for each output; a perfect prediction lies on the diagonal."""
-    figure = Figure(figsize=(SIDE * len(names), SIDE), layout="constrained")
-    for place, (axes, name) in enumerate(zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True)):
+    """Predicted over true, a panel for each of the first outputs; a perfect prediction lies on the diagonal."""
+    names = names[:NUM_PANELS]
+    num_columns = min(len(names), 4)
+    num_rows = math.ceil(len(names) / num_columns)
+    figure = Figure(figsize=(SIDE * num_columns, SIDE * num_rows), layout="constrained")
+    for place, name in enumerate(names):
+        axes = figure.add_subplot(num_rows, num_columns, place + 1)
         both = targets[:, place], outputs[:, place]
         axes.scatter(*both, s=12, alpha=0.6, linewidths=0)
         low, high = (float(end(part)) for end, part in ((np.min, np.concatenate(both)), (np.max, np.concatenate(both))))
