@@ -217,7 +217,8 @@ def test_a_relu_and_a_norm_move_before_the_pooling_if_the_result_stays_the_same(
     nodes = onnx.load(tmp_path / "model.onnx").graph.node
     assert not any(node.metadata_props for node in nodes), "what only torch's developers need"
     found = [node.op_type for node in nodes]
-    assert [name for name in found if name != "BatchNormalization"][: len(operators)] == operators
+    # The oldest onnxscript asks for the size of a batch first.
+    assert [name for name in found if name not in ("BatchNormalization", "Shape")][: len(operators)] == operators
     assert found.index("BatchNormalization") < found.index("MaxPool") or scale < 0
     (logits,) = runtimes.open_file(tmp_path / "model.onnx")(images.numpy())
     assert logits == pytest.approx(net(images).detach().numpy(), abs=1e-6)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -32,9 +33,9 @@ MERGES = "\n".join(f"a{n + 1}: &a{n + 1}\n  <<: [*a{n}, *a{n}]" for n in range(2
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (f"a0: &a0 {{x: 1}}\n{MERGES}\npaths: {{}}\n", "the alias *a0"),
-        ("paths: &a {}\nb: *a\n", "the alias *a"),
-        ("x: " + "[" * 900_000, "nodes that lie more than 50 deep"),
+        (f"a0: &a0 {{x: 1}}\n{MERGES}\npaths: {{}}\n", r"the alias \*a0"),
+        ("paths: &a {}\nb: *a\n", r"the alias \*a"),
+        ("x: " + "[" * 900_000, "nodes that lie more than 50 deep|maximum nesting depth"),  # from PyYAML 6.0.4 on
         ("x: " + ":".join(["1"] * 100_000), "a number of 199999 characters"),
         ("x: " + " " * 1_000_001, "holds more than 1,000,000 bytes"),
     ],
@@ -43,7 +44,7 @@ MERGES = "\n".join(f"a{n + 1}: &a{n + 1}\n  <<: [*a{n}, *a{n}]" for n in range(2
 def test_a_config_that_grows_when_it_is_read_is_refused(tmp_path, config, reason):
     with pytest.raises(ConfigError, match=r"whose config\.yaml holds no config") as refused:
         saved_config(run_in(tmp_path / "run", config))
-    assert reason in str(refused.value)
+    assert re.search(reason, str(refused.value))
 
 
 @pytest.mark.parametrize("kind", ["pipe", "device"])

@@ -1,6 +1,7 @@
 """Progress: a row for each epoch, and on a terminal a bar below the rows."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -181,7 +182,7 @@ def bar(title: str, done: int, total: float, seconds: float, *, first: int, metr
     """
     return tqdm.format_meter(
         done,
-        total,  # pyright: ignore[reportArgumentType]
+        total if math.isfinite(total) else None,  # pyright: ignore[reportArgumentType]
         seconds,
         ncols=columns - 3,
         prefix=title,

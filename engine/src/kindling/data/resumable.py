@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from lightning.pytorch import Trainer
@@ -18,8 +17,8 @@ from kindling.lightning_internals import dataloaders
 
 # The batch before the step, the step's own, and one fetched ahead.
 RECENT = 3
-# Seeds that generators were made with, which seeding them hides.
-OWN_SEEDS: WeakKeyDictionary[torch.Generator, int] = WeakKeyDictionary()
+# Seeds that generators were made with, which seeding them hides; no weak reference leads to one in torch 2.11.
+OWN_SEEDS: dict[torch.Generator, int] = {}
 
 
 def make_resumable(trainer: Trainer, seed: int) -> None:

@@ -90,7 +90,10 @@ class StepProfiler(Profiler):
         # Else Kineto prints lines of its own.
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")
         activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if self.on_gpu else [])]
-        return torch.profiler.profile(activities=activities, schedule=self._schedule, on_trace_ready=self._write)
+        # Torch 2.11 warns of a trace that does not keep its events, though there is one alone.
+        return torch.profiler.profile(
+            activities=activities, schedule=self._schedule, on_trace_ready=self._write, acc_events=True
+        )
 
     def start(self, action_name: str) -> None:
         if self._trace is None:
