@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 from pathlib import Path
@@ -285,6 +286,36 @@ def test_a_run_of_before_keeps_the_square_of_its_images(old, plain_odd, tmp_path
     for file in sorted((tmp_path / "odd" / "a").iterdir()):
         expected = Decoding(8, 3, white=4095, version=3).file(file)
         assert np.array_equal(predictor.pixels(file), expected)
+
+
+@pytest.mark.slow
+@pytest.mark.needs("exporting")
+@pytest.mark.needs("serving")
+def test_a_run_of_before_is_exported_and_served_with_the_square_of_its_images(old, plain_odd, tmp_path):
+    from kindling.export import export
+    from serving import serving
+
+    folder, cache = old("format_7"), f"paths.cache={tmp_path}/cache"
+    figures = export(compose([f"run={folder}", plain_odd, cache, "benchmark=false"], name="export"))
+    assert figures["changed_predictions"] == 0
+    model = folder / "export" / "onnx"
+    described = json.loads((model / "model.json").read_text())
+    assert described["processor"]["decoding"] == 3
+    assert described["about"]["parity"].get("inputs", "validation") == "validation"
+    images = sorted((tmp_path / "odd" / "a").iterdir())
+    own = runpy.run_path(str(model / "decoding.py"))["Decoding"].of(described["processor"])
+    predictor = kindling.load(folder, device="cpu")
+    expected = predictor.predict(images, "probabilities").numpy()
+    assert expected.std(0).max() > 0.01, "other images, other probabilities"
+    for given in (f"model={model}", f"ckpt={folder}/checkpoints/best.ckpt"):
+        with serving(tmp_path / "serve.log", given, "max_images=100") as server:
+            answers = server.probabilities(*(file.read_bytes() for file in images))
+        found = np.array([[each[name] for name in predictor.classes] for each in answers])
+        assert np.abs(found - expected).max() < 1e-5
+    for file in images:
+        assert np.array_equal(own.file(file), Decoding(8, 3, white=4095, version=3).file(file))
+    of_today = Decoding(8, 3, white=4095)
+    assert not all(np.array_equal(own.file(file), of_today.file(file)) for file in images)
 
 
 @pytest.mark.parametrize("key", some(["resume", "fork"], "resume"))

@@ -7,6 +7,7 @@ import threading
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -53,6 +54,7 @@ def test_of_two_that_store_the_same_pictures_at_once_one_waits_and_decodes_none(
 WRITER = """
 import sys, time, numpy as np, torch
 from pathlib import Path
+from typing import Any
 from kindling.images import store
 store.PART = 4
 def decode(path):
@@ -71,8 +73,8 @@ def test_what_a_killed_process_has_stored_is_taken_over_by_the_one_that_waits(tm
 
     file = str(tmp_path / "a.pictures")
     first = writer()
-    assert first.stdout
-    for line in first.stdout:
+    stream: Any = first.stdout
+    for line in stream:
         if int(line) >= 20:
             break
     second = writer()
@@ -87,7 +89,7 @@ def test_what_a_killed_process_has_stored_is_taken_over_by_the_one_that_waits(tm
     store = PictureStore(Path(file), 1)
     places = store.places_of(np.arange(200, dtype="<u8").reshape(100, 2))
     assert [int(store.picture(place).unique().item()) for place in places.tolist()] == list(range(100))
-    first.stdout.close()
+    stream.close()
 
 
 def test_a_file_system_without_locks_is_named(tmp_path, monkeypatch, caplog):
