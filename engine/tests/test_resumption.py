@@ -689,3 +689,12 @@ def test_who_computes_may_change_at_a_resume_and_is_said():
     given = {"paths": {"run": "b"}, "data": {"num_workers": 0}, "trainer": {"strategy": "auto", "max_epochs": 2}}
     assert changed_launch(saved, given) == ["data.num_workers=0 (it was 2)", "trainer.strategy=auto (it was ddp)"]
     assert changed_launch(saved, saved) == []
+
+
+@pytest.mark.parametrize("given", ["FOLDER", "last"])
+def test_a_run_is_not_begun_anew_in_another_folder_when_one_is_to_be_resumed(stop_at, train_run, tmp_path, given):
+    resume = given.replace("FOLDER", str(stop_at(5).paths.run))
+    other = tmp_path / "other"
+    with pytest.raises(ConfigError, match=rf"resume: given {resume} with hydra.run.dir={other}; allowed: one of them"):
+        train_run(f"resume={resume}", f"hydra.run.dir={other}")
+    assert not other.exists()

@@ -48,6 +48,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     _refuse_one_folder_for_a_sweep(record)
     try:
         refuse_machines_without_a_launcher(config)
+        _refuse_to_resume_elsewhere(record)
     except ConfigError:
         if not (record.folder / "run.json").exists():
             remove_unused(record.folder)
@@ -101,6 +102,20 @@ def _refuse_one_folder_for_a_sweep(record: RunRecord) -> None:
     if in_sweep() and resume and (resume != "auto" or stamp() in str(record.folder)):
         allowed = "auto with hydra.sweep.dir=<folder of the sweep>, or one run at a time"
         raise ConfigError(f"resume: given {resume} in a sweep; allowed: {allowed}")
+
+
+def _refuse_to_resume_elsewhere(record: RunRecord) -> None:
+    """
+    Raises:
+        ConfigError: hydra.run.dir names another folder than resume, in which a new run would begin.
+    """
+    resume, folder = record.config["resume"], record.folder
+    if resume in (None, "", "auto"):
+        return
+    is_there = (folder / "run.json").exists()
+    if not (is_there if resume == "last" else folder.resolve() == Path(resume).expanduser().resolve()):
+        instead = "" if resume == "last" else f"; fork={resume} begins a new run there"
+        raise ConfigError(f"resume: given {resume} with hydra.run.dir={folder}; allowed: one of them{instead}")
 
 
 def refuse_machines_without_a_launcher(config: Config) -> None:

@@ -143,7 +143,7 @@ def orthogonalize_all(tensors: list[Tensor], num_iterations: int) -> list[Tensor
     """Each kernel (n, ...) as the matrix (n, rest), orthogonalised; those of one shape together."""
     by_shape: dict[tuple[int, int], list[int]] = {}
     for index, tensor in enumerate(tensors):
-        by_shape.setdefault((len(tensor), tensor[0].numel()), []).append(index)
+        by_shape.setdefault((len(tensor), tensor.numel() // len(tensor)), []).append(index)
     found = list(tensors)
     for (rows, columns), indices in by_shape.items():
         stacked = torch.stack([whole(tensors[index]).flatten(1) for index in indices])
