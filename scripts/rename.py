@@ -34,6 +34,8 @@ from kindling.process import terminal
 ROOT = Path(__file__).resolve().parents[1]
 STARTER = Path(__file__).parent / "starters" / "README.md"
 LEFT_ALONE = ("engine", "LICENSE", ".git", ".venv", ".schema", "logs", "data", "build")
+# Texts to train on hold any word.
+TEXTS = "texts"
 # What the template's own README and licence begin with.
 TEMPLATE, HOLDER = "# Kindling\n", "the Kindling authors"
 
@@ -97,7 +99,10 @@ def texts_of(root: Path) -> dict[Path, str]:
     """The text files outside of what is left alone, by path."""
     found = {}
     for file in files_of(root):
-        if file.relative_to(root).parts[0] not in LEFT_ALONE and file.is_file() and not file.is_symlink():
+        parts = file.relative_to(root).parts
+        if parts[0] in LEFT_ALONE or TEXTS in parts[:-1]:
+            continue
+        if file.is_file() and not file.is_symlink():
             # A picture is no text.
             try:
                 found[file] = file.read_bytes().decode("utf-8")

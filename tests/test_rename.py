@@ -189,6 +189,15 @@ def test_a_word_of_the_projects_own_is_no_name_since_a_later_rename_would_change
     assert "stands in docs/a.md; allowed: one that stands nowhere yet" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("as_it_is")
+def test_texts_to_train_on_hold_any_word_and_stay_as_they_are(copy):
+    text = copy / "src" / OLD / "data" / "texts" / "play.txt"
+    text.parent.mkdir()
+    text.write_text(f"{OLD} and {NEW}\n")
+    assert rename(copy, NEW) == 0
+    assert (copy / "src" / NEW / "data" / "texts" / "play.txt").read_text() == f"{OLD} and {NEW}\n"
+
+
 def test_each_name_that_a_page_or_the_help_shows_is_free():
     texts = RENAME["texts_of"](HERE.root)
     shown = {name for text in texts.values() for name in re.findall(r"python scripts/rename\.py ([a-z]\w+)", text)}

@@ -65,9 +65,9 @@ CHANGES = {
     "Makefile": MAKEFILE.replace("rm logs", "rm -r logs"),
     "configs/trainer/default.yaml": "max_epochs: 99\n\n\n\nprecision: 32\n",
     "configs/model/cnn.yaml": None,
-    "configs/model/mine.yaml": "_target_: acme.models.mine.Mine\n",
-    "src/acme/models/cnn.py": None,
-    "src/acme/models/mine.py": "width = 3\n",
+    "configs/model/mine.yaml": "_target_: zq_fork.models.mine.Mine\n",
+    "src/zq_fork/models/cnn.py": None,
+    "src/zq_fork/models/mine.py": "width = 3\n",
     "tests/test_cnn.py": None,
     "tests/test_mine.py": "width = 3\n",
     "docs/older.md": "mine\n",
@@ -105,11 +105,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     git(folder, "clone", "--quiet", "template", "fork")
     commit(template, NEWER)
     fork = folder / "fork"
-    git(fork, "mv", "src/word", "src/acme")
+    git(fork, "mv", "src/word", "src/zq_fork")
     renamed = {
-        path: TEMPLATE[path].replace("word", "acme") for path in ("pyproject.toml", "train.py", "tests/test_moved.py")
+        path: TEMPLATE[path].replace("word", "zq_fork")
+        for path in ("pyproject.toml", "train.py", "tests/test_moved.py")
     }
-    commit(fork, {**renamed, "configs/model/cnn.yaml": "_target_: acme.models.cnn.CNN\nwidth: 1\n"})
+    commit(fork, {**renamed, "configs/model/cnn.yaml": "_target_: zq_fork.models.cnn.CNN\nwidth: 1\n"})
     commit(fork, CHANGES)
     return folder
 
@@ -154,18 +155,18 @@ def test_an_update_brings_the_engine_whole_merges_what_is_around_it_and_keeps_wh
     assert found["configs/data/plain.yaml"] == NEWER["configs/data/plain.yaml"]
     assert found["configs/logger/new.yaml"] == "new: 1\n"
     assert found["tests/test_scripts.py"] == "new = 1\n"
-    assert found["train.py"] == "from acme import models, tasks\n"
+    assert found["train.py"] == "from zq_fork import models, tasks\n"
     assert "docs/old.md" not in found
     assert found["docs/older.md"] == "mine\n"
     assert found.keys().isdisjoint(
         {"tests/test_moved.py", "configs/model/vit.yaml", "tests/test_vit.py", "tests/test_cnn.py"}
     )
     assert {path: text for path, text in found.items() if "mine" in path} == YOUR_OWN
-    assert [path for path in found if path.startswith("src")] == ["src/acme/models/mine.py"]
+    assert [path for path in found if path.startswith("src")] == ["src/zq_fork/models/mine.py"]
 
 
 def test_a_part_that_the_fork_has_left_out_stays_out_and_is_no_change_by_hand(fork, made, capsys):
-    without = PYPROJECT.replace("word", "acme") + 'without = ["doctor"]\n'
+    without = PYPROJECT.replace("word", "zq_fork") + 'without = ["doctor"]\n'
     commit(fork, {"pyproject.toml": without, "engine/src/kindling/images/doctor/a.py": None})
     assert update(fork, made / "template") == 0
     assert [path for path in contents(fork) if "doctor" in path] == []
@@ -195,13 +196,13 @@ def test_examples_of_the_template_come_if_they_are_asked_for_and_what_was_delete
     fork, made, capsys
 ):
     assert update(fork, made / "template", "--examples") == 0
-    assert text(fork, "configs/model/vit.yaml") == "_target_: acme.models.vit.ViT\n"
-    assert text(fork, "src/acme/models/vit.py") == "width = 2\n"
-    assert not (fork / "src/acme/models/cnn.py").exists()
-    assert text(fork, "src/acme/models/mine.py") == "width = 3\n"
+    assert text(fork, "configs/model/vit.yaml") == "_target_: zq_fork.models.vit.ViT\n"
+    assert text(fork, "src/zq_fork/models/vit.py") == "width = 2\n"
+    assert not (fork / "src/zq_fork/models/cnn.py").exists()
+    assert text(fork, "src/zq_fork/models/mine.py") == "width = 3\n"
     assert text(fork, "README.md") == "# Acme\n"
     out = capsys.readouterr().out
-    assert "deleted here, changed in the template: configs/model/cnn.yaml, src/acme/models/cnn.py" in out
+    assert "deleted here, changed in the template: configs/model/cnn.yaml, src/zq_fork/models/cnn.py" in out
     assert git(fork, "diff", "--name-only", "--diff-filter=U") == ""
 
 
@@ -255,7 +256,7 @@ def test_the_next_update_begins_where_the_last_one_ended_also_by_a_tag(fork, mad
     assert "--ref: given v2 beside v3, which is a version itself" in capsys.readouterr().err
     assert update(fork, "v3") == 0
     assert text(fork, ".template") == f"{newest}\n"
-    assert text(fork, "train.py") == "from acme import tasks\n"
+    assert text(fork, "train.py") == "from zq_fork import tasks\n"
     commit(fork, {})
     for place in ("upstream", tmp_path / "next"):
         assert update(fork, place, "--ref", "v3") == 0
@@ -278,7 +279,7 @@ def test_a_fork_that_installs_the_engine_gets_what_is_around_it(fork, made, caps
     commit(fork, {})
     assert update(fork, made / "template") == 0
     assert not (fork / "engine").exists()
-    assert text(fork, "train.py") == "from acme import models, tasks\n"
+    assert text(fork, "train.py") == "from zq_fork import models, tasks\n"
     assert "engine/: is not in this project" in capsys.readouterr().out
 
 
