@@ -200,6 +200,12 @@ def test_the_help_of_a_command_shows_no_example_that_is_gone(two_kinds):
     assert left[train].endswith(shown[0] + shown[3])
 
 
+def test_a_row_of_a_table_that_is_about_an_example_goes_with_it():
+    gone = parts.any_of(examples.words_of([("experiment", "vit")]))
+    page = "| | s |\n|---|---|\n| cnn, `onnx` | 1 |\n| vit, `onnx` | 2 |\n"
+    assert without(page, gone, NOTHING) == page.replace("| vit, `onnx` | 2 |\n", "")
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [

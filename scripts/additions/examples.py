@@ -108,7 +108,8 @@ def part_of(gone: Iterable[Option], further: dict[str, Part]) -> Part:
 def words_of(gone: Iterable[Option]) -> list[str]:
     """Patterns of what names options."""
     choices = [rf"(?<![\w.]){group}={name}\b" for group, name in gone]
-    return choices + [rf"logs/{name}/|\| {name}, " for group, name in gone if group == "experiment"]
+    # And a row of a table that is about it.
+    return choices + [rf"logs/{name}/|^\W*{name}, `" for group, name in gone if group == "experiment"]
 
 
 def in_row(group: str, name: str) -> str:
