@@ -18,7 +18,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/group.py", "        signals.end_if_requested()", "        pass"),
     Fault("engine/src/kindling/lightning_internals/group.py", "if silent := silence.found(joins=True):", "if False:"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "            give_up()", "            pass"),
-    Fault("engine/src/kindling/process/silence.py", "is_alive = sign == ENDED or", "is_alive ="),
+    Fault("engine/src/kindling/process/silence.py", "is_alive = has_ended(sign) or", "is_alive ="),
     Fault("engine/src/kindling/process/silence.py", "os.kill(pid, signal.SIGKILL)", "pass"),
     Fault("engine/src/kindling/run_folders/words.py", "        hush()\n", "        pass\n"),
     Fault("engine/src/kindling/sweeps/words.py", "{shortened(chosen(trial))}", "{chosen(trial)}"),

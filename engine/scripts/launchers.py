@@ -30,7 +30,10 @@ COLUMNS = (
     *("runs", "equals one process", "planted fault", "one folder", "SIGKILL", "SIGTERM", "SIGSTOP"),
     *("resume identical", "other number of ranks", "multirun"),
 )
-FURTHER = ("trainer.max_epochs=12", "callbacks.resume_checkpoint.every_n_steps=7", "resume=auto")
+FURTHER = (
+    *("trainer.max_epochs=12", "trainer.log_every_n_steps=1"),
+    *("callbacks.resume_checkpoint.every_n_steps=7", "resume=auto"),
+)
 GONE_S, SILENCE_S, WHOLE_S = 10.0, 20.0, 100.0
 LATE = "too late, it had ended"
 

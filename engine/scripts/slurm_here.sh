@@ -4,7 +4,7 @@
 #   eval "$(engine/scripts/slurm_here.sh start FOLDER)"    srun, sbatch and the others are on the PATH of this shell
 #   engine/scripts/slurm_here.sh stop FOLDER
 #
-# Two processes at a time, for each user of this machine: there is no authentication.
+# As many tasks at a time as there are cores, from any user of this machine: there is no authentication.
 set -eu
 what=$1 folder=$(realpath -m "$2") host=$(hostname -s)
 root=$folder/root
@@ -12,7 +12,9 @@ export LD_LIBRARY_PATH=$root/usr/lib/x86_64-linux-gnu:$root/usr/lib/x86_64-linux
 
 stop() {
   for file in "$folder"/*.pid; do
-    kill "$(cat "$file")" 2>/dev/null || true
+    [ -f "$file" ] || continue
+    pid=$(cat "$file")
+    kill "$pid" && while [ -e "/proc/$pid" ]; do sleep 0.1; done
   done
   if [ "$(readlink /usr/sbin/slurmstepd)" = "$root/usr/sbin/slurmstepd-wlm" ]; then rm /usr/sbin/slurmstepd; fi
 }
@@ -27,7 +29,6 @@ unpack() {
 
 configure() {
   mkdir -p "$folder/state" "$folder/spool"
-  # Threads, as each may run a task.
   cat >"$SLURM_CONF" <<END
 ClusterName=here
 SlurmctldHost=$host(127.0.0.1)
@@ -49,7 +50,7 @@ SlurmctldLogFile=$folder/slurmctld.log
 SlurmdLogFile=$folder/slurmd.log
 ReturnToService=2
 KillWait=10
-NodeName=$host NodeAddr=127.0.0.1 CPUs=$(nproc) State=UNKNOWN
+NodeName=$host NodeAddr=127.0.0.1 CPUs=$(getconf _NPROCESSORS_ONLN) State=UNKNOWN
 PartitionName=all Nodes=$host Default=YES MaxTime=INFINITE State=UP
 END
 }

@@ -106,9 +106,8 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
     host = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("MASTER_PORT", str(host.port))
-    monkeypatch.delenv("TORCHELASTIC_RESTART_COUNT", raising=False)
     monkeypatch.setattr(silence, "GRACE_S", 0.01)
-    return PrefixStore("silence-0", host)
+    return PrefixStore("silence", host)
 
 
 def sign_of(pid: int) -> str:
@@ -117,10 +116,11 @@ def sign_of(pid: int) -> str:
 
 def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store):
     with subprocess.Popen(["sleep", "20"]) as process:
-        store.set("1", sign_of(process.pid))
         said: queue.Queue[str] = queue.Queue()
         watch = silence.Watch(0, 2, 0.1, said.put)
         watch.start()
+        store.wait(["0"])
+        store.set("1", sign_of(process.pid))
         words = said.get(timeout=5)
         assert process.wait(5) == -signal.SIGKILL
     place = f"rank 1 (process {process.pid} on here) has shown no sign of life for 0.1 s"
@@ -131,22 +131,41 @@ def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store):
 def test_processes_that_show_signs_or_say_that_they_end_are_not_silent(store):
     said: list[str] = []
     first, second = (silence.Watch(rank, 3, 0.2, said.append) for rank in (0, 1))
-    store.set("2", silence.ENDED)
     first.start()
     second.start()
+    store.wait(["0", "1"])
+    store.set("2", silence.ENDED)
     time.sleep(0.05)
     second.end()
     time.sleep(0.17)
-    assert (first.found, said, store.get("1").decode()) == (None, [], silence.ENDED)
+    assert (first.found, said, store.get("1").decode()) == (None, [], f"{silence.ENDED} {os.getpid()}")
     first.end()
+
+
+@pytest.mark.parametrize("earlier", [silence.ENDED, "0 1 place host"])
+def test_what_is_left_of_processes_before_a_restart_is_no_sign_of_those_after_it(store, earlier):
+    store.set("1", earlier)
+    said: queue.Queue[str] = queue.Queue()
+    watch = silence.Watch(0, 2, 0.1, said.put)
+    watch.start()
+    words = said.get(timeout=5)
+    assert words.startswith("trainer.devices: rank 1 has shown no sign of life for 0.1 s"), (
+        "an old process is not named"
+    )
+    assert watch.signs == {}
 
 
 @pytest.mark.parametrize(("sign", "said"), [(None, "has shown no sign of life"), (silence.ENDED, "has ended before")])
 def test_a_process_that_never_comes_is_named_by_those_that_wait_for_it(store, monkeypatch, sign, said):
     never = threading.Event()
-    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: never.wait(20))
-    if sign:
-        store.set("1", sign)
+
+    def init() -> None:
+        store.wait(["0"])
+        if sign:
+            store.set("1", sign)
+        never.wait(20)
+
+    monkeypatch.setattr(torch.distributed, "init_process_group", init)
     watch = partial(silence.begin, 0, 2, 0.1, print)
     with pytest.raises(KindlingError, match=f"rank 1 {said}"), silence.ended(), made_within_hearing(watch):
         torch.distributed.init_process_group()

@@ -15,8 +15,8 @@ pytestmark = [
 # It starts another one, in a session of its own, as torchrun does.
 STARTS_ANOTHER = """
 import subprocess, sys, time
-subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
-time.sleep(0 if "ends" in sys.argv else 60)
+subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
+time.sleep(0 if "ends" in sys.argv else 600)
 """
 
 
@@ -29,7 +29,7 @@ def test_a_command_is_ended_with_all_that_it_has_started(tmp_path, how):
     until(lambda: len(command.members) == num_left and (how == "stays" or command.process.poll() == 0))
     _, left = command.end(0.1)
     assert left == num_left
-    until(lambda: not command.members)
+    until(lambda: not command.members, within_s=20)
 
 
 def test_a_signal_reaches_the_process_of_a_rank(tmp_path):

@@ -40,9 +40,10 @@ class Command:
         self.ranks = logs / f"ranks-{self.mark}"
         self.ranks.mkdir()
         self.output = self.ranks / "output.txt"
-        shows = f"+callbacks.shows_rank={{_target_:bench.launched.ShowsRank,folder:{self.ranks}}}"
+        shows = "+callbacks.shows_rank={_target_:bench.launched.ShowsRank}"
         # torchrun reads its port there, since others may run here.
-        own = {MARK: self.mark, "PET_MASTER_PORT": free_port(), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+        own = {MARK: self.mark, "LAUNCHERS_RANKS": str(self.ranks), "PET_MASTER_PORT": free_port()}
+        own |= {"OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         with self.output.open("w") as stream:
             self.process = subprocess.Popen(
                 [*line, shows, f"paths.logs={logs}"],

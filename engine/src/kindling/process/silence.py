@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -39,7 +39,7 @@ class Watch:
 
     Attributes:
         found: which process is silent, in words; None as long as all show signs.
-        signs: by rank, the last one.
+        signs: by rank, the last one since this process watches.
     """
 
     def __init__(self, rank: int, size: int, timeout_s: float, give_up: Callable[[str], None]):
@@ -64,14 +64,15 @@ class Watch:
         # The store is gone with the first process: whoever waits for that one is told by its connection.
         with suppress(RuntimeError):
             store = self._store()
+            # Torchrun keeps its store when it starts all again.
+            of_earlier_ones = dict(_signs(store, self.others))
             while not self._ended.is_set():
                 store.set(str(self.rank), f"{number} {os.getpid()} {_place()} {socket.gethostname()}")
                 number += 1
-                for each in self.others:
-                    if store.check([str(each)]):
-                        self.signs[each] = store.get(str(each)).decode()
+                found = _signs(store, self.others)
+                self.signs |= {each: sign for each, sign in found if sign != of_earlier_ones.get(each)}
                 self._ended.wait(self.timeout_s / LOOKS)
-            store.set(str(self.rank), ENDED)
+            store.set(str(self.rank), f"{ENDED} {os.getpid()}")
             return
         self._ended.set()
 
@@ -83,7 +84,8 @@ class Watch:
         # Longer than this looks, so that a first process that does not come is named.
         patience = timedelta(seconds=2 * self.timeout_s)
         store = TCPStore(address, port, is_master=False, wait_for_workers=False, timeout=patience)
-        return PrefixStore(f"silence-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        # Machines of a torchrun count its restarts differently.
+        return PrefixStore("silence", store)
 
     def _look(self) -> None:
         """Count looks instead of seconds: this process may have been stopped too."""
@@ -92,7 +94,7 @@ class Watch:
         while not self._ended.wait(self.timeout_s / LOOKS):
             for each in self.others:
                 sign = self.signs.get(each)
-                is_alive = sign == ENDED or sign != before.get(each)
+                is_alive = has_ended(sign) or sign != before.get(each)
                 silent_for[each] = 0 if is_alive else silent_for[each] + 1
                 before[each] = sign
             if silent := [each for each in self.others if silent_for[each] >= LOOKS]:
@@ -122,6 +124,17 @@ class Watch:
         # The connection that it waits at may have closed with them.
         if not self._ended.wait(GRACE_S):
             self.give_up(self.found)
+
+
+def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """What each of the processes has shown last."""
+    for each in of:
+        if store.check([str(each)]):
+            yield each, store.get(str(each)).decode()
+
+
+def has_ended(sign: str | None) -> bool:
+    return sign is not None and sign.startswith(ENDED)
 
 
 def _place() -> str:
@@ -157,7 +170,7 @@ def ended() -> Iterator[None]:
 def found(*, joins: bool = False) -> str | None:
     """Which process has fallen silent, in words; while this one still joins the group, also which has left it."""
     watch = _Current.watch
-    left = [each for each in watch.others if watch.signs.get(each) == ENDED] if watch and joins else []
+    left = [each for each in watch.others if has_ended(watch.signs.get(each))] if watch and joins else []
     if left:
         return f"trainer.devices: rank {left[0]} has ended before the group came together; it said why"
     return watch and watch.found

@@ -9,17 +9,10 @@ from kindling.data.loader import OrderedLoader
 
 
 class ShowsRank(Callback):
-    """Writes which process has which rank.
-
-    Args:
-        folder: of the files, one for each rank.
-    """
-
-    def __init__(self, folder: str):
-        self.folder = Path(folder)
+    """Writes which process has which rank, into the folder that the environment names."""
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        (self.folder / f"rank-{trainer.global_rank}").write_text(str(os.getpid()))
+        Path(os.environ["LAUNCHERS_RANKS"], f"rank-{trainer.global_rank}").write_text(str(os.getpid()))
 
 
 class FirstShare(Callback):
