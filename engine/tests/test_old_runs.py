@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import kindling
 import odd_images
@@ -293,6 +294,7 @@ def test_a_run_of_before_keeps_the_square_of_its_images(old, plain_odd, tmp_path
 @pytest.mark.needs("serving")
 def test_a_run_of_before_is_exported_and_served_with_the_square_of_its_images(old, plain_odd, tmp_path):
     from kindling.export import export
+    from kindling.inference.serving.source import Source
     from serving import serving
 
     folder, cache = old("format_7"), f"paths.cache={tmp_path}/cache"
@@ -302,20 +304,24 @@ def test_a_run_of_before_is_exported_and_served_with_the_square_of_its_images(ol
     described = json.loads((model / "model.json").read_text())
     assert described["processor"]["decoding"] == 3
     assert described["about"]["parity"].get("inputs", "validation") == "validation"
-    images = sorted((tmp_path / "odd" / "a").iterdir())
+    # Those of the run are nearly square.
+    wide = np.random.default_rng(0).integers(0, 256, (13, 21, 3), dtype=np.uint8)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    images = [*sorted((tmp_path / "odd" / "a").iterdir()), tmp_path / "wide.png"]
     own = runpy.run_path(str(model / "decoding.py"))["Decoding"].of(described["processor"])
     predictor = kindling.load(folder, device="cpu")
     expected = predictor.predict(images, "probabilities").numpy()
     assert expected.std(0).max() > 0.01, "other images, other probabilities"
-    for given in (f"model={model}", f"ckpt={folder}/checkpoints/best.ckpt"):
-        with serving(tmp_path / "serve.log", given, "max_images=100") as server:
-            answers = server.probabilities(*(file.read_bytes() for file in images))
-        found = np.array([[each[name] for name in predictor.classes] for each in answers])
-        assert np.abs(found - expected).max() < 1e-5
+    with serving(tmp_path / "serve.log", f"model={model}", "max_images=100") as server:
+        answers = server.probabilities(*(file.read_bytes() for file in images))
+    found = np.array([[each[name] for name in predictor.classes] for each in answers])
+    assert np.abs(found - expected).max() < 1e-5
+    served = Source(run=None, ckpt=folder / "checkpoints" / "best.ckpt", folder=None).open(threads=None)
+    pixels = np.stack([served.processor.pixels(file.read_bytes()) for file in images])
+    assert np.array_equal(served.run(pixels), expected)
     for file in images:
         assert np.array_equal(own.file(file), Decoding(8, 3, white=4095, version=3).file(file))
-    of_today = Decoding(8, 3, white=4095)
-    assert not all(np.array_equal(own.file(file), of_today.file(file)) for file in images)
+    assert not np.array_equal(own.file(images[-1]), Decoding(8, 3, white=4095).file(images[-1]))
 
 
 @pytest.mark.parametrize("key", some(["resume", "fork"], "resume"))

@@ -81,6 +81,14 @@ def test_a_label_without_an_image_in_a_split_is_named(root, caplog):
     assert f"{len(missing)} labels without an image in val: {', '.join(missing)}" in caplog.text
 
 
+def test_a_column_without_a_one_is_left_out_and_told(root, caplog):
+    table = write(root, *["1,0,0", "0,1,0", "1,1,0"] * 2, names="path,b,a,never")
+    data = data_of(table, label_separator=None, label_column=["b", "a", "never"], num_classes=2)
+    data.setup("fit")
+    assert data.splits.classes == ("a", "b")
+    assert "left out: 1 label column without a 1 in training: never" in caplog.text
+
+
 def test_each_label_has_its_share_of_what_is_held_out():
     generator = torch.Generator().manual_seed(0)
     labels = torch.rand(2000, 4, generator=generator) < torch.tensor([0.5, 0.2, 0.05, 0.01])

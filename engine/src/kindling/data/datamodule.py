@@ -237,7 +237,7 @@ class DataModule(LightningDataModule):
         labels = labels_of(examples)
         if labels is None:
             raise ConfigError(
-                f"data.balanced_sampling: given true for {type(self).__name__}, whose examples have no labels; "
-                "allowed: with whole numbers from 0 on, as the last of the tensors or as `labels` or `targets`"
+                f"data.balanced_sampling: given true for {type(self).__name__}, whose examples have not one label "
+                "each; allowed: with whole numbers from 0 on, as the last of the tensors or as `labels` or `targets`"
             )
         return labels

@@ -13,7 +13,7 @@ from kindling.images.image_folder import ImageFolder
 from kindling.images.listing import nearly_same, shortened
 from kindling.images.looks import looks_at
 from kindling.images.paths import LabelledPaths, Paths
-from kindling.images.table import columns_of
+from kindling.images.table import columns_of, unnamed
 from kindling.images.table_listing import Listed, left_out_words, list_table, spread_of_classes
 
 
@@ -82,6 +82,9 @@ class ImageTable(ImageFolder):
             if without:
                 labels = counted(len(without), "label")
                 warn(f"data: {labels} without an image in {name}: {shortened(without)}; usual: images of each")
+        if (gone := unnamed(self.columns, self.splits.classes)) and not self.known:
+            columns = counted(len(gone), "label column")
+            warn(f"data: left out: {columns} without a 1 in training: {shortened(gone)}")
         return [f"data: {of_images.double().mean():.2f} labels an image; {num_without} of {len(of_images)} have none"]
 
 

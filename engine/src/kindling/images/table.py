@@ -154,7 +154,7 @@ def _labels(file: Path, cells: tuple[Any, ...], columns: Columns) -> tuple[str, 
             raise DataError(
                 f"data.label_column: given {file} with {wrong[1]!r} in the column {wrong[0]!r}; allowed: 0 or 1"
             )
-        return tuple(sorted(name for name, cell in zip(columns.label, cells, strict=True) if cell in ON))
+        return tuple(sorted(_label(name) for name, cell in zip(columns.label, cells, strict=True) if cell in ON))
     (cell,) = cells
     if columns.separator is None:
         return tuple(filter(None, [_label(cell)]))
@@ -238,6 +238,12 @@ def _text(value: Any) -> Any:
         return tuple(map(_text, value))
     # NaN is a missing value too.
     return "" if value is None or value != value else str(value)
+
+
+def unnamed(columns: Columns, classes: Iterable[str]) -> list[str]:
+    """The columns of 0 and 1 that are no class, as no image of training has a 1 there."""
+    names = columns.label if isinstance(columns.label, tuple) else ()
+    return [name for name in names if _label(name) not in set(classes)]
 
 
 def _label(text: str) -> str:
