@@ -495,6 +495,13 @@ def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
         assert told(shared_out_rules.muon_sees_whole_matrices, **muon, **other) == ""
 
 
+def test_an_evaluation_is_refused_to_several_processes_which_would_each_report_their_share():
+    line = "trainer.devices: given 2; allowed: 1, as a report is of all examples"
+    assert told(shared_out_rules.a_report_is_of_one_process, include_train=False, trainer__devices=2) == line
+    assert told(shared_out_rules.a_report_is_of_one_process, include_train=False, trainer__devices=1) == ""
+    assert told(shared_out_rules.a_report_is_of_one_process, trainer__devices=2) == "", "of a training"
+
+
 def test_two_averages_are_refused_and_one_that_never_begins_warns():
     both = {
         "ema": {"_target_": "kindling.callbacks.averages.EMA"},

@@ -63,6 +63,12 @@ def callbacks_can_do_with_several_processes(config: Config) -> Iterator[Fault]:
             yield Fault(path, f"{processes} processes", "one, or trainer.strategy=ddp_find_unused_parameters_true")
 
 
+def a_report_is_of_one_process(config: Config) -> Iterator[Fault]:
+    """Of evaluate.py: each process would report its own share of the examples."""
+    if "include_train" in config and (processes_of(config) or 1) > 1:
+        yield Fault("trainer.devices", str(get(config, "trainer.devices")), "1, as a report is of all examples")
+
+
 def checkpoints_are_one_file(config: Config) -> Iterator[Fault]:
     """Torch's own of several files are read by pickle, which runs what stands in them."""
     strategy = get(config, "trainer.strategy")
@@ -79,5 +85,6 @@ RULES = (
     gradients_are_whole,
     fsdp2_can_do_it,
     callbacks_can_do_with_several_processes,
+    a_report_is_of_one_process,
     checkpoints_are_one_file,
 )
