@@ -817,3 +817,17 @@ def test_a_reference_to_what_data_lacks_names_the_file_and_who_refers(problems):
         "configs/data/table.yaml without num_classes, channels; allowed: a line in it for each, or another task and "
         "model; asked for by task, model"
     )
+
+
+@pytest.mark.parametrize(
+    ("given", "allowed"),
+    [
+        ("data=fake", "data.batch_size, data.num_workers, data.root, data.table"),
+        ("model=mlp", "none of it, as the checkpoint has it"),
+    ],
+)
+def test_a_group_of_training_is_answered_by_evaluate_with_the_settings_that_it_has(tmp_path, given, allowed):
+    group = given.partition("=")[0]
+    with pytest.raises(ConfigError) as caught:
+        check_command_line("evaluate", [f"run={tmp_path}", given])
+    assert str(caught.value).endswith(f"{group}: given a group, of which evaluate.py chooses none; allowed: {allowed}")

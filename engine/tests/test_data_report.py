@@ -9,6 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
+from kindling.cli.entry import compose
+from kindling.config.composition import instantiate
 from kindling.debug.data import DataReport, columns_of, counts_of, described, sizes_and_pixels
 from kindling.errors import DataError
 from kindling.images.images import ImageFiles, ImageTensors
@@ -87,3 +89,19 @@ def test_a_report_ends_before_training_and_draws_images_as_training_has_them(tra
     found = json.loads((run.folder / "data.json").read_text())
     assert sum(each["train"] for each in found["classes"].values()) == found["splits"]["train"]["examples"]
     assert "classes, rarest first" in caplog.text
+
+
+def test_the_first_of_two_processes_draws_each_image_above_the_one_that_it_trains_on(tmp_path, monkeypatch):
+    drawn: dict[str, Any] = {}
+    monkeypatch.setattr("kindling.debug.data.plot_grid", lambda cells, title, columns: drawn.update(cells=cells))
+    monkeypatch.setattr("kindling.debug.data.save", lambda *_: None)
+    cfg = compose(["data=fake", "data.batch_size=16", "data.num_images=64", "data.image_size=8"])
+    data: Any = instantiate(cfg.data, "data")
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    trainer: Any = SimpleNamespace(datamodule=data, strategy=strategy, global_rank=0, world_size=2)
+    data.trainer = trainer
+    DataReport(str(tmp_path), num_images=6)._draw(trainer, data)
+    pictures = [picture for picture, name in drawn["cells"] if picture.shape[0] > 1]
+    assert len(pictures) == 12
+    for image, trained_on in zip(pictures[:6], pictures[6:], strict=True):
+        assert (image.int() - trained_on.int()).abs().max() <= 1

@@ -459,6 +459,32 @@ def test_alternating_flips_need_halves():
     )
 
 
+@pytest.mark.parametrize(
+    ("target", "strategy", "line"),
+    [
+        ("debug.find_batch_size.FindBatchSize", "ddp", "trainer.devices: given 2 with callbacks.it; allowed: 1"),
+        (
+            "callbacks.finetuning.Finetuning",
+            "ddp",
+            "callbacks.it: given 2 processes; allowed: one, or trainer.strategy=",
+        ),
+        (
+            "callbacks.finetuning.Finetuning",
+            "auto",
+            "callbacks.it: given 2 processes; allowed: one, or trainer.strategy=",
+        ),
+        ("callbacks.finetuning.Finetuning", "ddp_find_unused_parameters_true", ""),
+        ("callbacks.averages.EMA", "ddp", ""),
+    ],
+)
+def test_callbacks_that_several_processes_cannot_have_are_refused(target, strategy, line):
+    settings = {"callbacks": {"it": {"_target_": f"kindling.{target}"}}, "trainer__strategy": strategy}
+    found = told(shared_out_rules.callbacks_can_do_with_several_processes, trainer__devices=2, **settings)
+    assert found.startswith(line)
+    assert bool(found) == bool(line)
+    assert told(shared_out_rules.callbacks_can_do_with_several_processes, trainer__devices=1, **settings) == ""
+
+
 @pytest.mark.parametrize("strategy", ["fsdp", "deepspeed_stage_3", {"_target_": "lightning.strategies.FSDPStrategy"}])
 def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
     muon = {"optimizer___target_": "kindling.training.muon.Muon"}
@@ -467,6 +493,13 @@ def test_muon_is_refused_where_its_matrices_are_cut_up(strategy):
     )
     for other in ({"trainer__strategy": "ddp"}, FSDP2):
         assert told(shared_out_rules.muon_sees_whole_matrices, **muon, **other) == ""
+
+
+def test_an_evaluation_is_refused_to_several_processes_which_would_each_report_their_share():
+    line = "trainer.devices: given 2; allowed: 1, as a report is of all examples"
+    assert told(shared_out_rules.a_report_is_of_one_process, include_train=False, trainer__devices=2) == line
+    assert told(shared_out_rules.a_report_is_of_one_process, include_train=False, trainer__devices=1) == ""
+    assert told(shared_out_rules.a_report_is_of_one_process, trainer__devices=2) == "", "of a training"
 
 
 def test_two_averages_are_refused_and_one_that_never_begins_warns():

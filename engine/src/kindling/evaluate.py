@@ -103,6 +103,8 @@ def run(task: LightningModule, data: Any, kept: Callback | None, config: dict[st
     callbacks = [bookkeeping, *([kept] if kept is not None else [])]
     precision = section(config, "trainer").get("precision")
     trainer = reduce_overhead(instantiate(cfg.trainer, "trainer", callbacks=callbacks, precision=precision))
+    if trainer.world_size > 1:
+        raise ConfigError(f"trainer.devices: given {cfg.trainer.devices}; allowed: 1, as a report is of all examples")
     measured = trainer.validate if stage_of(cfg.split) == "val" else trainer.test
     with downloads_of(cfg):
         measured(task, datamodule=data, verbose=False)

@@ -75,7 +75,8 @@ class DataReport(Observer):
 
     def _draw(self, trainer: Trainer, data: ImageDataModule) -> None:
         loader: Any = data.train_dataloader()
-        indices = loader.draw()[0][: self.num_images].tolist()
+        # Those of this process.
+        indices = loader.draw()[0][loader.rank :: loader.world_size][: self.num_images].tolist()
         batch, labels = next(iter(loader))
         changed = pixels(trainer, batch[: len(indices)]).permute(0, 2, 3, 1)
         names = [names_of(each, data.splits.classes) for each in labels[: len(indices)]]

@@ -201,6 +201,12 @@ class ConfigFiles:
         keys |= groups_of(entries, name)
         return {key: needed for key, needed in keys.items() if key not in ("defaults", "hydra") and key.isidentifier()}
 
+    def settings(self, name: str, key: str) -> list[str]:
+        """What configs/<name>.yaml itself has below a key."""
+        node = child(self.tree(name), key)
+        found = [each.value for each, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+        return [each for each in found if not each.startswith("_")]
+
     def tree(self, name: str) -> yaml.Node | None:
         """The YAML of `group/option`; None if there is no such file."""
         if name not in self._trees:

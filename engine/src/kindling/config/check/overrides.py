@@ -44,7 +44,9 @@ def misfits_of_choice(override: Override, composer: Composer, files: ConfigFiles
     if override.is_delete() or override.package is not None:
         return []
     if not files.chosen(composer.name):
-        return [Fault(key, f"a group, of which {composer.name}.py chooses none", f"keys such as {key}.root")]
+        settings = [f"{key}.{each}" for each in files.settings(composer.name, key)]
+        allowed = listed(settings) if settings else "none of it, as the checkpoint has it"
+        return [Fault(key, f"a group, of which {composer.name}.py chooses none", allowed)]
     if override.is_force_add() or (override.is_add() and key in files.top_level(composer.name)):
         without = str(override.input_line).removeprefix("+").removeprefix("+")
         return [Fault(f"+{key}", "a + on a group that is there already", "without the +", without)]

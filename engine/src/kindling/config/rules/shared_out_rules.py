@@ -1,10 +1,14 @@
-"""What settings make no sense where each process has a part of the net; what a rule is, stands in run_rules.py."""
+"""What settings make no sense with several processes, or where each has a part of the net.
+
+What a rule is, stands in run_rules.py.
+"""
 
 import re
 from collections.abc import Iterator
 
 from kindling.config.fault import Fault
 from kindling.config.plain import Config, get
+from kindling.config.processes import processes_of
 from kindling.config.rules.callback_rules import named
 
 ENGINE = __name__.partition(".")[0]
@@ -47,6 +51,24 @@ def fsdp2_can_do_it(config: Config) -> Iterator[Fault]:
         yield Fault("trainer.precision", f"{precision} with fsdp2", ", ".join(WITH_FSDP2))
 
 
+def callbacks_can_do_with_several_processes(config: Config) -> Iterator[Fault]:
+    processes = processes_of(config) or 1
+    if processes == 1:
+        return
+    for path in named(config, "FindBatchSize"):
+        yield Fault("trainer.devices", f"{get(config, 'trainer.devices')} with {path}", "1")
+    if re.fullmatch(r"auto|ddp(_spawn|_fork|_notebook)?", _strategy(config)):
+        for path in named(config, "Finetuning"):
+            # They wait for the gradients of all layers, the frozen ones too.
+            yield Fault(path, f"{processes} processes", "one, or trainer.strategy=ddp_find_unused_parameters_true")
+
+
+def a_report_is_of_one_process(config: Config) -> Iterator[Fault]:
+    """Of evaluate.py: each process would report its own share of the examples."""
+    if "include_train" in config and (processes_of(config) or 1) > 1:
+        yield Fault("trainer.devices", str(get(config, "trainer.devices")), "1, as a report is of all examples")
+
+
 def checkpoints_are_one_file(config: Config) -> Iterator[Fault]:
     """Torch's own of several files are read by pickle, which runs what stands in them."""
     strategy = get(config, "trainer.strategy")
@@ -58,4 +80,11 @@ def checkpoints_are_one_file(config: Config) -> Iterator[Fault]:
         yield Fault("trainer.strategy.state_dict_type", given, "full")
 
 
-RULES = (muon_sees_whole_matrices, gradients_are_whole, fsdp2_can_do_it, checkpoints_are_one_file)
+RULES = (
+    muon_sees_whole_matrices,
+    gradients_are_whole,
+    fsdp2_can_do_it,
+    callbacks_can_do_with_several_processes,
+    a_report_is_of_one_process,
+    checkpoints_are_one_file,
+)
