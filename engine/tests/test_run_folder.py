@@ -5,6 +5,7 @@ import secrets
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 import yaml
@@ -101,6 +102,21 @@ def test_a_run_that_is_refused_before_it_starts_leaves_no_record_open(config):
         pass
     with recorded(config()) as following:
         assert following.folder != first.folder
+
+
+def test_a_run_that_is_refused_after_its_first_files_has_failed(config):
+    def refuse(file: str) -> None:
+        with recorded(config()) as run:
+            (run.folder / file).touch()
+            raise ConfigError(str(run.folder))
+
+    with pytest.raises(ConfigError) as used:
+        refuse("metrics.csv")
+    facts = json.loads((Path(str(used.value)) / "run.json").read_text())
+    assert (facts["status"], facts["reason"]) == ("failed", f"ConfigError: {used.value}")
+    with pytest.raises(ConfigError) as unused:
+        refuse("train.log")
+    assert not Path(str(unused.value)).exists()
 
 
 def test_only_the_first_process_writes(config, monkeypatch):

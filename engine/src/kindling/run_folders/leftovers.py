@@ -18,12 +18,15 @@ def remove_leftovers(folder: Path) -> None:
         file.unlink(missing_ok=True)
 
 
-def remove_unused(folder: Path) -> None:
-    """Remove the folder of a run whose config was refused, if it holds nothing but the refusal."""
+def remove_unused(folder: Path) -> bool:
+    """Remove the folder of a run whose config was refused, if it holds nothing but the refusal; whether it does."""
     names = {path.name for path in folder.rglob("*") if path.is_file()}
-    if is_first_process() and names <= OF_A_REFUSED_RUN:
+    if not names <= OF_A_REFUSED_RUN:
+        return False
+    if is_first_process():
         shutil.rmtree(folder, ignore_errors=True)
 
         # Other runs may lie beside it.
         with suppress(OSError):
             folder.parent.rmdir()
+    return True

@@ -147,8 +147,8 @@ def _end_with(record: RunRecord, error: BaseException) -> None:
         if is_first_process() and record.saved_config is not None:
             record.restore()
             return
-        if record.saved_config is None and not in_sweep():
-            remove_unused(record.folder)
+        # One that was refused after its first files is kept.
+        if record.saved_config is None and not in_sweep() and remove_unused(record.folder):
             return
 
     # The disk may be full, which the error says already.
