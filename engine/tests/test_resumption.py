@@ -689,6 +689,8 @@ def test_who_computes_may_change_at_a_resume_and_is_said():
     given = {"paths": {"run": "b"}, "data": {"num_workers": 0}, "trainer": {"strategy": "auto", "max_epochs": 2}}
     assert changed_launch(saved, given) == ["data.num_workers=0 (it was 2)", "trainer.strategy=auto (it was ddp)"]
     assert changed_launch(saved, saved) == []
+    given["trainer"]["strategy"] = {"_target_": "kindling.training.fsdp2.FSDP2"}
+    assert changed_launch(saved, given)[-1] == "trainer.strategy=kindling.training.fsdp2.FSDP2 (it was ddp)"
 
 
 @pytest.mark.parametrize("given", ["FOLDER", "last"])

@@ -146,9 +146,13 @@ def refuse_changes(
 def changed_launch(saved: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """The settings that differ of who computes: they change no order, and at most the last bits."""
     before, now = flatten(saved), flatten(given)
-    return [
-        f"{key}={now.get(key)} (it was {before.get(key)})" for key in changed_settings(saved, given) if key in LAUNCH
-    ]
+
+    def said(flat: dict[str, Any], key: str) -> Any:
+        # A strategy may be a class.
+        return flat.get(key, flat.get(f"{key}._target_"))
+
+    changed = [key for key in changed_settings(saved, given) if key in LAUNCH]
+    return [f"{key}={said(now, key)} (it was {said(before, key)})" for key in changed]
 
 
 def is_reopened(saved: dict[str, Any], given: dict[str, Any]) -> bool:
