@@ -6,9 +6,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
+from lightning.pytorch import LightningDataModule, LightningModule
 from PIL import Image
+from torch.utils.data import DataLoader, TensorDataset
 
+import kindling
+from kindling.cli.entry import compose
 from kindling.config import project
 from kindling.data.processor import Evaluated
 from kindling.images.datamodule import ImageDataModule, Splits
@@ -53,3 +58,38 @@ def test_the_data_set_of_the_page_of_data_has_images_labels_and_classes():
     splits = shown("docs/data.md", "MyImages", **known, images=images, labels=labels).read(SimpleNamespace())
     assert len(splits.train) == 2
     assert splits.classes == ("cat", "dog")
+
+
+class Foreign(LightningModule):
+    """A module that knows nothing of the engine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(2, 1)
+
+    def training_step(self, batch: Any, batch_idx: int) -> torch.Tensor:
+        loss = torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1])
+        self.log("train_loss", loss)
+        return loss
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("val_loss", torch.nn.functional.mse_loss(self.layer(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec", "ignore:'pin_memory'")
+@pytest.mark.parametrize("page", ["docs/tasks.md", "docs/runs.md"])
+def test_objects_of_ones_own_train_as_the_page_shows(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    short = [f"paths.logs={tmp_path}", "trainer=cpu", "trainer.limit_train_batches=2", "logger=csv"]
+    monkeypatch.setattr(kindling, "compose", lambda given: compose([*given, *short]))
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+    (code,) = (each for each in blocks if "task=my_module" in each)
+    inputs, targets = torch.zeros(8, 2), torch.ones(8, 1)
+    dataset = TensorDataset(inputs, targets)
+    loader = DataLoader(dataset, 4)
+    data = LightningDataModule.from_datasets(dataset, dataset, batch_size=4)
+    exec(code, {**locals(), "val": (inputs, targets), "my_module": Foreign(), "my_data_module": data})
+    assert len(list(tmp_path.rglob("run.json"))) == code.count("train(compose(")
