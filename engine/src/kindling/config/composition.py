@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from string import Template
 from typing import Any, NoReturn
@@ -157,13 +158,22 @@ def instantiate(config: Any, path: str, /, **given: Any) -> Any:
         # Hydra would copy built objects into a config, not a partial.
         if given:
             return hydra.utils.instantiate({**plain, "_partial_": True}, _convert_="all", **CHECKED)(**given)
-        return hydra.utils.instantiate(plain, _convert_="all", **CHECKED)
+        return _with_plain_partials(hydra.utils.instantiate(plain, _convert_="all", **CHECKED))
     except Exception as error:
         cause = error.__cause__ if isinstance(error, InstantiationException) and error.__cause__ else error
         expected = TypeError | ValueError | ImportError | InstantiationException
         if isinstance(cause, expected) or is_misconfiguration(cause):
             raise ConfigError(f"{path}: {' '.join(str(cause).split())}") from error
         raise cause from None
+
+
+def _with_plain_partials(built: Any) -> Any:
+    """What was built; a partial of Hydra 1.4 cannot be pickled, and Lightning's hyper-parameters would lose it."""
+    if isinstance(built, dict):
+        return {key: _with_plain_partials(each) for key, each in built.items()}
+    if isinstance(built, list):
+        return [_with_plain_partials(each) for each in built]
+    return partial(built.func, *built.args, **built.keywords) if isinstance(built, partial) else built
 
 
 def in_sweep() -> bool:
