@@ -59,6 +59,19 @@ def test_a_torchrun_that_does_not_say_when_it_began_is_named_by_its_port(monkeyp
     assert named(monkeypatch, nameless(tmp_path, RUN_ID="mine")).startswith("torchrun-mine-29500")
 
 
+def test_machines_that_count_their_restarts_differently_name_a_job_alike_if_each_start_has_its_port(monkeypatch):
+    job = {"WORLD_SIZE": "2", "GROUP_WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "mine", ranks.NEW_STORES: "1"}
+
+    def named_at(restarts: str, port: str, **more: str) -> str | None:
+        for pair in (job | {"TORCHELASTIC_RESTART_COUNT": restarts, "MASTER_PORT": port} | more).items():
+            monkeypatch.setenv(*pair)
+        return ranks.job()
+
+    assert named_at("0", "29500") == named_at("1", "29500")
+    assert named_at("1", "29500") != named_at("1", "29501")
+    assert named_at("0", "29500", **{ranks.NEW_STORES: "0"}) != named_at("1", "29500", **{ranks.NEW_STORES: "0"})
+
+
 @pytest.mark.parametrize("launcher", [None, "RANK", "SLURM_STEP_ID"])
 def test_several_machines_without_a_launcher_are_refused_before_torch_is_loaded(monkeypatch, launcher):
     for name in ("RANK", "SLURM_STEP_ID", ranks.FIRST_PID):
@@ -149,6 +162,7 @@ def test_what_is_left_of_processes_before_a_restart_is_no_sign_of_those_after_it
     watch = silence.Watch(0, 2, 0.1, said.put)
     watch.start()
     words = said.get(timeout=5)
+    watch.end()
     assert words.startswith("trainer.devices: rank 1 has shown no sign of life for 0.1 s"), (
         "an old process is not named"
     )

@@ -12,6 +12,8 @@ from pathlib import Path
 FIRST_PID = "KINDLING_FIRST_PID"
 # What torchrun calls a job that it was given no name for.
 NAMELESS = re.compile("none|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+# Has torchrun open a store, at another port, whenever it starts its processes again.
+NEW_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
 
 
 def is_first_process() -> bool:
@@ -46,7 +48,10 @@ def job() -> str | None:
         return "-".join(["slurm", *(env[name] for name in names if name in env)])
 
     if int(env.get("WORLD_SIZE", "1")) > 1:
-        names = ("TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT")
+        names = ["TORCHELASTIC_RUN_ID", "MASTER_PORT", "TORCHELASTIC_RESTART_COUNT"]
+        # Machines count restarts differently, and the port is another one at each.
+        if env.get("GROUP_WORLD_SIZE", "1") != "1" and env.get(NEW_STORES) == "1":
+            names.pop()
         words = ["torchrun", *(env[name] for name in names if name in env)]
 
         # torchrun was given no name.
