@@ -31,21 +31,20 @@ SHOWN = ("torch", "lightning", "hydra-core", "numpy")
 
 
 class Row(NamedTuple):
-    """What is installed: constraints as lines, further requirements, and the Python."""
+    """What is installed: constraints as lines, what is put over it and may be beyond a bound, and the Python."""
 
     constraints: list[str]
-    further: tuple[str, ...] = ()
+    over: tuple[str, ...] = ()
     python: str = sys.executable
 
 
 def rows(root: Path) -> dict[str, Row]:
     pinned = (root / "constraints.txt").read_text(encoding="utf-8").split()
-    of_hydra = re.compile("hydra-core=|omegaconf=|antlr4-")
     return {
         "pinned": Row(pinned),
         "lowest": Row([f"{name}=={version}" for name, version in sorted(lowest(root).items())]),
         "newest": Row([]),
-        "hydra-pre": Row([line for line in pinned if not of_hydra.match(line)], ("hydra-core>=1.4.0.dev0",)),
+        "hydra-pre": Row(pinned, ("hydra-core>=1.4.0.dev0", "omegaconf>=2.4.0.dev0")),
         **{python: Row(pinned, (), python) for python in ("python3.12", "python3.13")},
     }
 
@@ -80,8 +79,10 @@ def run(name: str, row: Row, tests: Sequence[str], folder: Path) -> tuple[bool, 
         ["git", "clone", "--quiet", str(ROOT), str(tree)],
         [row.python, "-m", "venv", str(folder / "venv")],
         [*install, "--upgrade", "pip"],
-        [*install, "-c", str(constraints), "-e", "./engine[dev]", "-e", ".", *row.further],
+        [*install, "-c", str(constraints), "-e", "./engine[dev]", "-e", "."],
     ]
+    if row.over:
+        commands.append([*install, "--pre", "--no-deps", *row.over])
     with log.open("w") as output:
         for command in commands:
             place = tree if tree.is_dir() else ROOT

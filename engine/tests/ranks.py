@@ -100,13 +100,11 @@ class Pair:
 
     def reach(self, case: Case) -> None:
         """Wait until it is time."""
-        table = self.logs / "runs" / "run" / "metrics.csv"
 
         def is_there() -> Any:
             if case.place == "joining":
                 return self.of(case.rank)
-            least = case.step if case.place == "training" else STEPS
-            return table.exists() and len(table.read_text().splitlines()) > least
+            return self.num_logged > (case.step if case.place == "training" else STEPS)
 
         until(lambda: is_there() or not all(run.process.is_alive() for run in self.runs))
         time.sleep(case.after_s)
@@ -137,6 +135,16 @@ class Pair:
     @property
     def codes(self) -> list[int | None]:
         return [run.process.exitcode for run in self.runs]
+
+    def codes_without(self, case: Case) -> list[int | None]:
+        """Those of the processes that nothing happened to, if there are any whose codes are known."""
+        return [code for rank, code in enumerate(self.codes) if rank != case.rank] or self.codes
+
+    @property
+    def num_logged(self) -> int:
+        """Lines of metrics.csv, of which the first has the names."""
+        table = self.logs / "runs" / "run" / "metrics.csv"
+        return len(table.read_text().splitlines()) if table.exists() else 0
 
     @property
     def words(self) -> str:
@@ -173,7 +181,7 @@ def happens(logs: Path, case: Case, silence_s: float) -> tuple[float | None, lis
     is_stop = case.signum == signal.SIGSTOP
     took, left = pair.end(HELD_S if is_stop else GONE_S)
     wrong = [f"{len(left)} are left"] if left else []
-    if not any(pair.codes):
+    if not any(pair.codes) or (pair.num_logged > STEPS and not any(pair.codes_without(case))):
         # It came while nobody waited for anybody any more.
         return None, wrong
     fits = all(code in may for code, may in zip(pair.codes, expected_codes(case), strict=True))

@@ -10,6 +10,10 @@ pytestmark = pytest.mark.usefixtures("scripts")
 PROJECT = '[project]\nname = "a"\ndependencies = [{}]\n'
 
 
+class Passed:
+    returncode = 0
+
+
 @pytest.fixture
 def root(tmp_path):
     """A repository with bounds of its own."""
@@ -34,12 +38,18 @@ def test_the_lowest_versions_are_those_that_all_bounds_allow(root):
     ]
 
 
-def test_a_pre_release_of_hydra_is_tried_with_all_other_pins(root):
+def test_a_pre_release_of_hydra_is_put_over_the_pins_whatever_the_bound(root, monkeypatch, tmp_path):
     import matrix
 
-    row = matrix.rows(root)["hydra-pre"]
-    assert row.constraints == ["torch==2.15.0"]
-    assert row.further == ("hydra-core>=1.4.0.dev0",)
+    commands = []
+    monkeypatch.setattr(matrix.subprocess, "run", lambda command, **_: commands.append(command) or Passed())
+    for name in ("pinned", "hydra-pre"):
+        monkeypatch.setattr(matrix, "versions", lambda python: "")
+        matrix.run(name, matrix.rows(root)[name], [], tmp_path)
+    over = [command for command in commands if "hydra-core>=1.4.0.dev0" in command]
+    assert [command[-4:] for command in over] == [
+        ["--pre", "--no-deps", "hydra-core>=1.4.0.dev0", "omegaconf>=2.4.0.dev0"]
+    ]
 
 
 def test_each_requirement_has_a_lowest_version():
