@@ -18,12 +18,12 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.optimization.automatic import Closure
 from lightning.pytorch.strategies.launchers import multiprocessing as spawning
 from torch import nn
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
-from kindling.errors import DivergedError
+from kindling.errors import DivergedError, KindlingError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
 from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
@@ -487,6 +487,12 @@ def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind):
     )
     with pytest.raises(kind, match=f"^{re.escape(raised.partition(': ')[2])}$"), launched.errors_of_spawned():
         raise ProcessRaisedException(chain, 1, 7)
+
+
+def test_a_spawned_process_that_is_gone_is_named_in_one_line():
+    given = "of those that ddp_spawn has started, process 1 terminated with signal SIGTERM; after SIGKILL"
+    with pytest.raises(KindlingError, match=given), launched.errors_of_spawned():
+        raise ProcessExitedException("process 1 terminated with signal SIGTERM", 1, 7, -15, "SIGTERM")
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

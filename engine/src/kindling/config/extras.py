@@ -13,6 +13,7 @@ EXTRAS = {
     "serve": ("onnxruntime", "fastapi", "uvicorn", "httptools", "python_multipart", "prometheus_client"),
     "sweep": ("optuna",),
     "launchers": ("hydra_joblib_launcher", "hydra_submitit_launcher"),
+    "ray": ("ray",),
     "parquet": ("pyarrow",),
     "heic": ("pillow_heif",),
     "jpeg": ("simplejpeg",),

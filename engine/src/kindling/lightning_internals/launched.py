@@ -14,7 +14,7 @@ from typing import Any
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from torch.multiprocessing.spawn import ProcessRaisedException
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from kindling import errors
 from kindling.config import project
@@ -115,9 +115,18 @@ def _format_of_files() -> str | None:
 
 @contextmanager
 def errors_of_spawned() -> Iterator[None]:
-    """Raise an error of a process that was spawned as what it was there, so that it is said as in this one."""
+    """Raise an error of a process that was spawned as what it was there, so that it is said as in this one.
+
+    Raises:
+        KindlingError: such a process is gone without an error.
+    """
     try:
         yield
+    except ProcessExitedException as error:
+        raise errors.KindlingError(
+            f"trainer.devices: of those that ddp_spawn has started, {error}; after SIGKILL, memory has often run out, "
+            "else it said above what was wrong; go on with resume="
+        ) from error
     except ProcessRaisedException as error:
         # Those before it are its causes.
         found = RAISED.search(str(error).rpartition(TRACEBACK)[2].rstrip())
