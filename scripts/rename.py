@@ -150,7 +150,13 @@ def refuse_name(name: str, here: Project, texts: dict[Path, str]) -> None:
         beside.append(f"src/{name}")
     if not folder.exists():
         word = re.compile(rf"(?<!rename\.py )\b{name}\b")
-        beside += [str(file.relative_to(here.root)) for file, text in texts.items() if word.search(text)]
+        # Tests and scripts are imported by the names of their files.
+        is_module = re.compile(rf"{name}\.py").fullmatch
+        beside += [
+            str(file.relative_to(here.root))
+            for file, text in texts.items()
+            if word.search(text) or is_module(file.name)
+        ]
     if beside:
         given = f"{name!r}, a word that stands in {listed(beside)}"
         raise ConfigError(str(Fault("name", given, f"one that stands nowhere yet, such as {name}_project")))

@@ -172,6 +172,7 @@ def test_a_rename_that_was_killed_goes_on(copy, monkeypatch):
         (project.ENGINE, "imports something else already"),
         ("configs", "allowed: "),
         ("model", "a word that stands in "),
+        ("test_processor_of_your_own", "a word that stands in tests/test_processor_of_your_own.py"),
     ],
 )
 def test_a_name_that_cannot_be_right_is_refused_and_changes_nothing(shared, capsys, name, told):

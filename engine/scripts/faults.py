@@ -134,7 +134,11 @@ FAULTS = [
     Fault("engine/src/kindling/images/decoding.py", "round((width - size) / 2)", "(width - size) // 2"),
     Fault("engine/src/kindling/images/image_files.py", "round(size * MARGIN) if self.random_crop else size", "size"),
     Fault("engine/src/kindling/images/store.py", "            index.truncate(self._records.nbytes)\n", ""),
-    Fault("engine/src/kindling/images/store.py", "int((ends[1:] <= size).sum())", "len(records)"),
+    Fault(
+        "engine/src/kindling/images/store.py",
+        "int(np.logical_and.accumulate((each > 0) & (ends[1:] <= size)).sum())",
+        "len(records)",
+    ),
     Fault(
         "engine/src/kindling/images/store.py",
         "is_unused[np.concatenate([np.zeros(0, np.int64), *self._asked])]",

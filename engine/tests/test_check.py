@@ -823,7 +823,7 @@ def test_a_reference_to_what_data_lacks_names_the_file_and_who_refers(problems):
     ("given", "allowed"),
     [
         ("data=fake", "data.batch_size, data.num_workers, data.root, data.table"),
-        ("model=mlp", "none of it, as the checkpoint has it"),
+        ("model=mlp", "no model=, as the checkpoint has its own"),
     ],
 )
 def test_a_group_of_training_is_answered_by_evaluate_with_the_settings_that_it_has(tmp_path, given, allowed):

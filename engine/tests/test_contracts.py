@@ -225,3 +225,25 @@ def test_what_the_class_of_a_task_reads_of_the_data_counts_like_what_its_config_
 def test_data_that_no_model_fits_yet_is_read_without_one(configs):
     (configs / "model" / "rnn.yaml").unlink()
     assert {"data=words", "model=none"} <= set(fits.lines_for("words"))
+
+
+# --- what of a net's gradients goes to the values that equal the largest
+
+
+@pytest.mark.parametrize(
+    ("function", "is_found"),
+    [
+        (lambda x: x.amax(1) + x.sum(), True),
+        (lambda x: x.amin(1), True),
+        (torch.max, True),
+        (lambda x: x.max(1).values, False),
+        (lambda x: x - x.amax(1, keepdim=True).detach(), False),
+        (lambda x: x.logsumexp(1), False),
+        (lambda x: x.softmax(1), False),
+        (lambda x: torch.nn.functional.adaptive_max_pool1d(x, 1), False),
+    ],
+)
+def test_gradients_by_equality_are_found_and_largest_values_without_them_are_not(function, is_found):
+    x = torch.zeros(2, 3, requires_grad=True)
+    found = models.gradients_in({"outputs": function(2 * x)})
+    assert any(map(models.BY_EQUALITY.match, found)) is is_found, found

@@ -1,16 +1,19 @@
 """Images with any number of labels each, in a table."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from kindling.data.splits import hold_out, rarest
+from kindling.data.examples import join
+from kindling.data.splits import Splits, hold_out, rarest
+from kindling.debug.data import counts_of
 from kindling.errors import DataError, OtherDataError
 from kindling.images.image_table import ImageTable, labelled
-from kindling.images.images import num_by_class
+from kindling.images.images import ImageTensors, num_by_class
 from kindling.images.table import Columns, columns_of
-from kindling.images.table_listing import list_table
+from kindling.images.table_listing import list_table, spread_of_classes
 from kindling.testing.sets import make_tree
 
 BARS = Columns(separator="|")
@@ -72,6 +75,22 @@ def test_a_batch_has_a_row_of_labels_for_each_image_and_images_without_any_are_c
     _, labels = next(iter(data.val_dataloader()))
     assert (labels.dtype, labels.shape) == (torch.bool, (len(data.splits.val), 3))
     assert "data: 1.17 labels an image; 1 of 6 have none" in data.described()
+    # As evaluate.py does with split=all.
+    data.splits = replace(data.splits, test=join(data.splits.val, data.splits.test))
+    assert "data: 1.17 labels an image; 1 of 6 have none" in data.described()
+
+
+def test_each_image_of_training_is_looked_at_once_also_those_without_a_label(root):
+    listed = list_table(write(root, *CELLS), None, BARS)
+    looked_at = [path.name for paths in spread_of_classes(listed) for path in paths]
+    assert sorted(looked_at) == [f"{index:03}.png" for index in range(len(CELLS))]
+
+
+def test_debug_data_counts_the_images_of_each_label(root):
+    data = data_of(write(root, *CELLS), fold=0, num_folds=2)
+    data.setup("fit")
+    counts = counts_of(data.present(), data.splits.classes)
+    assert {name: sum(of_label.values()) for name, of_label in counts.items()} == {"cat": 3, "dog": 3, "owl": 1}
 
 
 def test_a_label_without_an_image_in_a_split_is_named(root, caplog):
@@ -95,6 +114,21 @@ def test_each_label_has_its_share_of_what_is_held_out():
     kept, held = hold_out(labels, 0.2)
     assert len(kept) + len(held) == 2000
     assert (labels[held].sum(0) / labels.sum(0)).tolist() == pytest.approx([0.2] * 4, abs=0.06)
+
+
+def test_labels_that_few_images_have_do_not_enlarge_what_is_held_out():
+    labels = torch.eye(100).bool().repeat(3, 1)
+    kept, held = hold_out(labels, 0.1)
+    assert (len(kept), len(held)) == (270, 30)
+    assert labels[held].sum(0).max() == 1
+    assert len(hold_out(labels[:1], 0.1)[1]) == 0
+
+
+def test_folds_have_each_label_in_its_share():
+    is_rare = torch.arange(100) % 10 == 0
+    images = ImageTensors(torch.zeros(100, 1, 1, 1, dtype=torch.uint8), torch.stack([is_rare, ~is_rare], 1))
+    folds = [Splits(images, None, None).of_fold(fold, 5).val for fold in range(5)]
+    assert [fold.labels.sum(0).tolist() for fold in folds] == [[2, 18]] * 5
 
 
 def test_an_image_counts_for_the_rarest_of_its_labels():
@@ -123,6 +157,7 @@ def test_a_file_with_other_labels_in_another_row_is_refused_whatever_their_order
     [
         (["cat;dog", "cat", "dog", "cat;dog"], BARS, "several labels (';') in 2 of 4 rows: 'cat;dog'; allowed"),
         (["1,-1", "0,1"], Columns(label=("a", "b")), "with '-1' in the column 'b'; allowed: 0 or 1"),
+        (["1,", "0,1"], Columns(label=("a", "b")), "with '' in the column 'b'; allowed: 0 or 1"),
         (["1,1", "0,1"], Columns(label=("a", "c")), "data.label_column: given 'c'"),
         (["cat", "cat|cat"], BARS, "have the labels ['cat']; allowed: two or more"),
         (["", ""], BARS, "have the labels []; allowed: two or more"),

@@ -13,7 +13,7 @@ from kindling.errors import DataError
 from kindling.images.decoder import Decoder
 from kindling.images.image_folder import ImageFolder
 from kindling.images.image_table import ImageTable
-from kindling.images.store import PictureStore
+from kindling.images.store import RECORD, PictureStore
 from kindling.images.stored import StoredImages
 from kindling.testing.sets import labelled, read_all
 from photos import CROP, data_of, picture, write_tree
@@ -54,6 +54,16 @@ def test_memory_and_disk_give_the_same_bits_by_any_number_of_workers(tree, decod
         assert same(batches(other), expected)
         assert other.fingerprint == disk.fingerprint
     assert len(decoded) == 20
+
+
+def test_an_index_with_a_damaged_record_is_read_up_to_it(tree, decoded):
+    expected = batches(data_of(tree, transform=CROP, cache="disk"))
+    (index,) = (tree.parent / "cache").glob("*.index")
+    content = index.read_bytes()
+    index.write_bytes(content[: 5 * RECORD.itemsize] + b"\xff" * RECORD.itemsize + content[6 * RECORD.itemsize :])
+    decoded.clear()
+    assert same(batches(data_of(tree, transform=CROP, cache="disk")), expected)
+    assert len(decoded) == 15
 
 
 @pytest.mark.slow

@@ -132,6 +132,12 @@ def labels_of(examples: Any) -> Tensor | None:
     return labels if labels is not None and len(labels) == num_examples(examples) else None
 
 
+def several_labels_of(examples: Any) -> Tensor | None:
+    """Labels (N, K) bool of examples that have any number of them; None if there are none."""
+    found = getattr(examples, "labels", None)
+    return found if isinstance(found, Tensor) and found.dtype == torch.bool and found.ndim == 2 else None
+
+
 def _whole_numbers(found: Any) -> Tensor | None:
     try:
         labels = None if found is None else torch.as_tensor(found)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from kindling.console import as_text, plain_table, shown
 from kindling.data.contents import Contents, contents_of
-from kindling.data.examples import in_memory, labels_of, num_examples, tensors_of
+from kindling.data.examples import in_memory, labels_of, num_examples, several_labels_of, tensors_of
 from kindling.errors import DataError
 from kindling.files.picture import save
 from kindling.files.whole_file import write_whole
@@ -129,11 +129,13 @@ def described(splits: Mapping[str, Any]) -> dict[str, dict[str, int | None]]:
 
 
 def counts_of(splits: Mapping[str, Any], classes: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Examples of each class in each split; nothing if they have no labels."""
+    """Examples of each class, or with each label, in each split; nothing if they have no labels."""
     labels = {name: found for name, examples in splits.items() if (found := labels_of(examples)) is not None}
-    if not classes or not labels:
+    several = {name: found for name, examples in splits.items() if (found := several_labels_of(examples)) is not None}
+    if not classes or not (labels or several):
         return {}
     counts = {name: each[each >= 0].bincount(minlength=len(classes)).tolist() for name, each in labels.items()}
+    counts |= {name: each.sum(0).tolist() for name, each in several.items()}
     return {each: {name: counts[name][place] for name in counts} for place, each in enumerate(classes)}
 
 

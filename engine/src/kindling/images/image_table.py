@@ -8,7 +8,7 @@ import torch
 
 from kindling.console import warn
 from kindling.errors import counted
-from kindling.images.datamodule import ImageDataModule
+from kindling.images.datamodule import ImageDataModule, Splits
 from kindling.images.image_folder import ImageFolder
 from kindling.images.listing import nearly_same, shortened
 from kindling.images.looks import looks_at
@@ -50,6 +50,14 @@ class ImageTable(ImageFolder):
         self.table = table
         self.columns = columns_of(path_column, label_column, split_column, label_separator)
         self._listed: Listed | None = None
+        self._num_labels = torch.zeros(0)
+
+    def read(self) -> Splits:
+        splits = super().read()
+        if self.columns.has_several_labels:
+            parts = filter(None, (splits.train, splits.val, splits.test))
+            self._num_labels = torch.cat([each.labels.sum(1) for each in parts])
+        return splits
 
     def listing(self, *, is_evaluated: bool) -> tuple[dict[str, LabelledPaths], list[str]]:
         found = list_table(self.table, self.root, self.columns, self.faulty, without_train=is_evaluated)
@@ -62,7 +70,7 @@ class ImageTable(ImageFolder):
         lines, found = ImageDataModule.described(self), self._listed
         if found is None:
             return lines
-        if by_class := [paths for paths in spread_of_classes(found) if paths]:
+        if by_class := spread_of_classes(found):
             lines.append(f"data: {looks_at(by_class, max_pixels=self.decoding.max_pixels, faulty=self.faulty).words()}")
         if self.columns.has_several_labels:
             lines += self._spread()
@@ -74,10 +82,7 @@ class ImageTable(ImageFolder):
 
     def _spread(self) -> list[str]:
         """How many labels images have; what has none is counted."""
-        splits = self.present()
-        of_images = torch.cat([each.labels.sum(1) for each in splits.values()])
-        num_without = int((of_images == 0).sum())
-        for name, each in splits.items():
+        for name, each in self.present().items():
             without = [self.splits.classes[place] for place in (~each.labels.any(0)).nonzero().flatten().tolist()]
             if without:
                 labels = counted(len(without), "label")
@@ -85,7 +90,8 @@ class ImageTable(ImageFolder):
         if (gone := unnamed(self.columns, self.splits.classes)) and not self.known:
             columns = counted(len(gone), "label column")
             warn(f"data: left out: {columns} without a 1 in training: {shortened(gone)}")
-        return [f"data: {of_images.double().mean():.2f} labels an image; {num_without} of {len(of_images)} have none"]
+        num, num_without = self._num_labels, int((self._num_labels == 0).sum())
+        return [f"data: {num.double().mean():.2f} labels an image; {num_without} of {len(num)} have none"]
 
 
 def labelled(listed: Sequence[tuple[Path, tuple[int, ...]]], num_classes: int | None) -> LabelledPaths:

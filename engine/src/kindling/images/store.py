@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from kindling.console import report, warn
-from kindling.errors import DataError
+from kindling.errors import DataError, counted
 from kindling.images.paths import as_paths
 from kindling.process.cores import available_cores
 
@@ -130,7 +130,8 @@ class PictureStore:
         records = np.frombuffer(content[: len(content) // RECORD.itemsize * RECORD.itemsize], RECORD)
         each = records["height"].astype(np.int64) * records["width"] * self.channels
         ends = np.concatenate([np.zeros(1, np.int64), each.cumsum()])
-        num_whole = int((ends[1:] <= size).sum())
+        # Whatever else the bytes of a damaged disk say.
+        num_whole = int(np.logical_and.accumulate((each > 0) & (ends[1:] <= size)).sum())
         self._records, self._ends, self._pixels = records[:num_whole], ends[: num_whole + 1], None
 
     @contextmanager
@@ -188,7 +189,9 @@ def refuse_too_little_space(folder: Path, num_pictures: int, num_bytes: int) -> 
     """
     there = next(each for each in (folder, *folder.parents) if each.is_dir())
     free = shutil.disk_usage(there).free
-    needed = f"{num_pictures} pictures of about {num_bytes / num_pictures / 1000:.0f} KB, {gigabytes(num_bytes)},"
+    needed = (
+        f"{counted(num_pictures, 'picture')} of about {num_bytes / num_pictures / 1000:.0f} KB, {gigabytes(num_bytes)},"
+    )
     if num_bytes > free - RESERVE:
         raise DataError(
             f"data.cache: given disk, which needs space for {needed} and {folder} has {gigabytes(free)} free; allowed: "

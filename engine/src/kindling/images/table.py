@@ -27,7 +27,7 @@ DELIMITERS = ",;\t|"
 # What stands between several labels in a cell; hardly ever in a class's name, sometimes, and often.
 SEPARATORS = "|;,/+& "
 # In a column of one label.
-ON, OFF = {"1", "1.0", "True", "true"}, {"0", "0.0", "False", "false", ""}
+ON, OFF = {"1", "1.0", "True", "true"}, {"0", "0.0", "False", "false"}
 # Of a row: its path, the cells of its labels, its split.
 Cells = tuple[str, tuple[Any, ...], str]
 SETTINGS = ("data.path_column", "data.label_column", "data.split_column", "data.label_separator")

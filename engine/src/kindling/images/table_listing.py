@@ -170,12 +170,11 @@ def _facts(table: str, root: str | None, columns: Columns, faulty: Faulty, *_sta
 
 
 def spread_of_classes(listed: Listed) -> list[list[Path]]:
-    """The training images of each class."""
-    by_class: list[list[Path]] = [[] for _ in listed.classes]
+    """The training images of each class, of several labels by the first; last those without any."""
+    by_class: list[list[Path]] = [[] for _ in (*listed.classes, "")]
     for path, labels in listed.splits.get("train", []):
-        for label in labels:
-            by_class[label].append(path)
-    return by_class
+        by_class[labels[0] if labels else -1].append(path)
+    return [paths for paths in by_class if paths]
 
 
 def left_out_words(faults: Faults) -> str:

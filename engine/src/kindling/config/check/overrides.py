@@ -45,7 +45,7 @@ def misfits_of_choice(override: Override, composer: Composer, files: ConfigFiles
         return []
     if not files.chosen(composer.name):
         settings = [f"{key}.{each}" for each in files.settings(composer.name, key)]
-        allowed = listed(settings) if settings else "none of it, as the checkpoint has it"
+        allowed = listed(settings) if settings else f"no {key}=, as the checkpoint has its own"
         return [Fault(key, f"a group, of which {composer.name}.py chooses none", allowed)]
     if override.is_force_add() or (override.is_add() and key in files.top_level(composer.name)):
         without = str(override.input_line).removeprefix("+").removeprefix("+")
