@@ -9,6 +9,7 @@ import torch
 
 from kindling.checkpoints import checkpoint, resume_files
 from kindling.checkpoints.checkpoint import OF_TRAINING
+from kindling.checkpoints.content import with_own_files
 from kindling.errors import ConfigError
 from kindling.run_folders.best import best_file
 from kindling.testing.runs import rows_of, same_weights
@@ -116,3 +117,14 @@ def test_a_run_that_goes_back_keeps_none_of_the_best_that_came_later(tmp_path):
     (tmp_path / "best_epoch_001_step_000016_val_loss_0.1.ckpt").touch()
     resume_files.bring_back(step)
     assert sorted(file.name for file in tmp_path.glob("*.ckpt")) == sorted([step.name, then.name, later.name])
+
+
+def test_a_run_that_is_reached_through_a_link_keeps_its_best(tmp_path):
+    """Such as that of a folder logs that is a link to another disk."""
+    folder = tmp_path.resolve() / "disk" / "checkpoints"
+    folder.mkdir(parents=True)
+    (tmp_path / "logs").symlink_to("disk")
+    best = str(folder / "best.ckpt")
+    state = {"dirpath": str(folder), "best_model_path": best, "best_k_models": {best: torch.tensor(1.0)}}
+    found = with_own_files(state, tmp_path / "logs" / "checkpoints")
+    assert (found["dirpath"], found["best_model_path"], list(found["best_k_models"])) == (str(folder), best, [best])

@@ -123,6 +123,8 @@ def with_own_files(state: dict[str, Any], folder: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: it names files that are not its own, which it would delete for better ones.
     """
+    # ModelCheckpoint compares it with its own, in which links are followed.
+    folder = folder.resolve()
     dirpath = Path(os.path.normpath(_text(state, "dirpath") or "."))
     moved = folder if dirpath.name == folder.name == "checkpoints" else dirpath
 
