@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kindling.process import ranks, terminal
 
@@ -40,6 +40,7 @@ class Watch:
     Attributes:
         found: which process is silent, in words; None as long as all show signs.
         signs: by rank, the last one since this process watches.
+        earlier: by rank, what was there as it began: of a process that began sooner, or of one before a restart.
     """
 
     def __init__(self, rank: int, size: int, timeout_s: float, give_up: Callable[[str], None]):
@@ -47,6 +48,7 @@ class Watch:
         self.others = range(1, size) if rank == 0 else range(1)
         self.found: str | None = None
         self.signs: dict[int, str] = {}
+        self.earlier: dict[int, str] = {}
         self._ended = threading.Event()
         self._shows, self._looks = (threading.Thread(target=each, daemon=True) for each in (self._show, self._look))
 
@@ -65,12 +67,12 @@ class Watch:
         with suppress(RuntimeError):
             store = self._store()
             # Torchrun keeps its store when it starts all again.
-            of_earlier_ones = dict(_signs(store, self.others))
+            self.earlier = dict(_signs(store, self.others))
             while not self._ended.is_set():
-                store.set(str(self.rank), f"{number} {os.getpid()} {_place()} {socket.gethostname()}")
+                store.set(str(self.rank), f"{number} {os.getpid()} {_began(os.getpid())} {_place()} {_host()}")
                 number += 1
                 found = _signs(store, self.others)
-                self.signs |= {each: sign for each, sign in found if sign != of_earlier_ones.get(each)}
+                self.signs |= {each: sign for each, sign in found if sign != self.earlier.get(each)}
                 self._ended.wait(self.timeout_s / LOOKS)
             store.set(str(self.rank), f"{ENDED} {os.getpid()}")
             return
@@ -103,9 +105,10 @@ class Watch:
 
     def _end(self, silent: list[int]) -> None:
         """Name the silent ones, and kill those that can be, which ends the wait for them."""
-        known = {each: self.signs[each].split(" ", 3)[1:] for each in silent if each in self.signs}
+        known = {each: who for each in silent if (who := self._who(each))}
         named = [
-            f"{each} (process {known[each][0]} on {known[each][2]})" if each in known else str(each) for each in silent
+            f"{each} (process {known[each].pid} on {known[each].host})" if each in known else str(each)
+            for each in silent
         ]
         what = "has shown" if len(silent) == 1 else "have shown"
         seen = f"rank {', '.join(named)} {what} no sign of life for {self.timeout_s:g} s"
@@ -115,7 +118,7 @@ class Watch:
             f"trainer.devices: {seen}; stopped, or its machine cannot be reached; go on with resume=, or wait longer: "
             "callbacks.resume_checkpoint.silence_s="
         )
-        here = {int(pid) for pid, place, _ in known.values() if place == _place()}
+        here = {who.pid for who in known.values() if who.is_here()}
         if 0 in silent and ranks.is_launched():
             here.add(int(os.environ[ranks.FIRST_PID]))
         for pid in here:
@@ -124,6 +127,39 @@ class Watch:
         # The connection that it waits at may have closed with them.
         if not self._ended.wait(GRACE_S):
             self.give_up(self.found)
+
+    def _who(self, rank: int) -> "Who | None":
+        """The process of a rank, as far as it is known."""
+        if sign := self.signs.get(rank):
+            return Who.of(sign)
+        earlier = self.earlier.get(rank)
+        who = None if earlier is None or has_ended(earlier) else Who.of(earlier)
+        return who if who and who.is_here() else None
+
+
+class Who(NamedTuple):
+    """A process that has shown a sign.
+
+    Attributes:
+        pid: its number.
+        began: when, as no other one of that number has.
+        place: where the number means this process.
+        host: the name of its machine.
+    """
+
+    pid: int
+    began: str
+    place: str
+    host: str
+
+    @classmethod
+    def of(cls, sign: str) -> "Who":
+        _, pid, began, place, host = sign.split(" ", 4)
+        return cls(int(pid), began, place, host)
+
+    def is_here(self) -> bool:
+        """Whether it runs where this process can end it."""
+        return self.place == _place() and self.began == _began(self.pid)
 
 
 def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
@@ -140,7 +176,18 @@ def has_ended(sign: str | None) -> bool:
 def _place() -> str:
     with suppress(OSError):
         return f"{BOOT.read_text().strip()}/{os.readlink(NAMESPACE)}"
+    return _host()
+
+
+def _host() -> str:
     return socket.gethostname()
+
+
+def _began(pid: int) -> str:
+    """When a process began, in ticks since the machine did; "" if it is gone, or if the system has no /proc."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    return ""
 
 
 class _Current:
