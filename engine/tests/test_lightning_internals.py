@@ -400,7 +400,7 @@ def test_a_batch_that_is_left_out_warns_in_the_words_that_are_ignored():
     Closure.warning_cache.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", ".*num_workers|.*LeafSpec|.*log_every_n_steps")
+        warnings.filterwarnings("ignore", ".*num_workers|.*LeafSpec|.*log_every_n_steps|The `srun`")
         with ignored(SKIPPED_BATCH):
             fit(module=Module(skips=True))
 
