@@ -3,7 +3,9 @@
 import os
 import queue
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
@@ -18,6 +20,7 @@ from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPri
 from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.lightning_internals.group import made_within_hearing
 from kindling.process import ranks, signals, silence
+from kindling.process.identity import Identity
 from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher
 from kindling.training.others import ended_with_others
 
@@ -126,7 +129,7 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def sign_of(pid: int) -> str:
-    return f"0 {pid} {silence._began(pid)} {silence._place()} here"
+    return f"0 {Identity.of(pid)}"
 
 
 @pytest.mark.parametrize("is_first", [False, True], ids=["begins later", "begins first, and shows a single sign"])
@@ -141,9 +144,25 @@ def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store, is_firs
         store.set("1", sign_of(process.pid))
         words = said.get(timeout=5)
         assert process.wait(5) == -signal.SIGKILL
-    place = f"rank 1 (process {process.pid} on here) has shown no sign of life for 0.1 s"
+    place = f"rank 1 (process {process.pid} on {socket.gethostname()}) has shown no sign of life for 0.1 s"
     assert words == watch.found
     assert words.startswith(f"trainer.devices: {place}; ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_process_that_stops_while_it_starts_is_known_by_what_torchrun_gave_it(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "29501")
+    started = [
+        subprocess.Popen(["sleep", "20"], env=os.environ | {"RANK": rank, "MASTER_PORT": port})
+        for rank, port in (("1", "29501"), ("2", "29502"))
+    ]
+    # They have the same parent.
+    code = "from kindling.process.identity import beside; print(beside(1).pid, beside(2))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for each in started:
+        each.kill()
+        each.wait()
+    assert found.stdout.split() == [str(started[0].pid), "None"]
 
 
 def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_killed(store):
@@ -152,7 +171,7 @@ def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_killed(store):
         watch = silence.Watch(0, 2, 0.1, said.put)
         watch.start()
         store.wait(["0"])
-        store.set("1", f"0 {process.pid} 7 {silence._place()} here")
+        store.set("1", f"0 {Identity.of(process.pid)._replace(began='7')}")
         said.get(timeout=5)
         assert process.poll() is None
         process.kill()

@@ -6,15 +6,14 @@ first one looks at all others, and they at the first.
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from kindling.process import ranks, terminal
+from kindling.process.identity import Identity, beside
 
 # How often a process looks until it calls another one silent.
 LOOKS = 20
@@ -23,9 +22,6 @@ GRACE_S = 5.0
 # For the last sign of a process that ends.
 FAREWELL_S = 1.0
 ENDED = "ended"
-# Where a process id means the same process.
-BOOT = Path("/proc/sys/kernel/random/boot_id")
-NAMESPACE = Path("/proc/self/ns/pid")
 
 
 class Watch:
@@ -67,9 +63,10 @@ class Watch:
         with suppress(RuntimeError):
             store = self._store()
             # Torchrun keeps its store when it starts all again.
+            own = Identity.of(os.getpid())
             self.earlier = dict(_signs(store, self.others))
             while not self._ended.is_set():
-                store.set(str(self.rank), f"{number} {os.getpid()} {_began(os.getpid())} {_place()} {_host()}")
+                store.set(str(self.rank), f"{number} {own}")
                 number += 1
                 found = _signs(store, self.others)
                 self.signs |= {each: sign for each, sign in found if sign != self.earlier.get(each)}
@@ -128,38 +125,13 @@ class Watch:
         if not self._ended.wait(GRACE_S):
             self.give_up(self.found)
 
-    def _who(self, rank: int) -> "Who | None":
+    def _who(self, rank: int) -> Identity | None:
         """The process of a rank, as far as it is known."""
         if sign := self.signs.get(rank):
-            return Who.of(sign)
+            return _shown_in(sign)
         earlier = self.earlier.get(rank)
-        who = None if earlier is None or has_ended(earlier) else Who.of(earlier)
-        return who if who and who.is_here() else None
-
-
-class Who(NamedTuple):
-    """A process that has shown a sign.
-
-    Attributes:
-        pid: its number.
-        began: when, as no other one of that number has.
-        place: where the number means this process.
-        host: the name of its machine.
-    """
-
-    pid: int
-    began: str
-    place: str
-    host: str
-
-    @classmethod
-    def of(cls, sign: str) -> "Who":
-        _, pid, began, place, host = sign.split(" ", 4)
-        return cls(int(pid), began, place, host)
-
-    def is_here(self) -> bool:
-        """Whether it runs where this process can end it."""
-        return self.place == _place() and self.began == _began(self.pid)
+        found = None if earlier is None or has_ended(earlier) else _shown_in(earlier)
+        return found if found and found.is_here() else beside(rank)
 
 
 def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
@@ -169,25 +141,12 @@ def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
             yield each, store.get(str(each)).decode()
 
 
+def _shown_in(sign: str) -> Identity:
+    return Identity.read(sign.partition(" ")[2])
+
+
 def has_ended(sign: str | None) -> bool:
     return sign is not None and sign.startswith(ENDED)
-
-
-def _place() -> str:
-    with suppress(OSError):
-        return f"{BOOT.read_text().strip()}/{os.readlink(NAMESPACE)}"
-    return _host()
-
-
-def _host() -> str:
-    return socket.gethostname()
-
-
-def _began(pid: int) -> str:
-    """When a process began, in ticks since the machine did; "" if it is gone, or if the system has no /proc."""
-    with suppress(OSError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    return ""
 
 
 class _Current:
