@@ -89,6 +89,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "raise EndedError(str(error)) from error", "raise"),
+    Fault("engine/src/kindling/lightning_internals/launched.py", 'parent.die_with(self._carried["pid"], ', "str("),
     Fault("engine/src/kindling/process/signals.py", "os.kill(trained_by[0], signum)", "pass"),
     Fault("engine/src/kindling/process/identity.py", " and self.began == _began(self.pid)", ""),
     Fault("engine/src/kindling/process/silence.py", "earlier = self.earlier.get(rank)", "earlier = None"),

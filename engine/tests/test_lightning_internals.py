@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import sys
 import tempfile
 import warnings
 from contextlib import nullcontext
@@ -539,6 +540,14 @@ def test_what_ends_a_process_that_was_started_from_this_one_ends_this_one(error)
     with pytest.raises(type(error), match=f"^{error}$"):
         launch_one(error)
     assert {*Path(tempfile.gettempdir()).glob("pytorch-errorfile-*")} <= before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells it")
+def test_a_process_whose_starter_is_gone_ends_before_it_trains(monkeypatch):
+    carried = launched._carried()
+    monkeypatch.setattr(launched, "_carried", lambda: carried | {"pid": os.getppid()})
+    with pytest.raises(KindlingError, match="process 0 terminated with exit code 1"):
+        launch_one(DivergedError("train/loss: is NaN"))
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

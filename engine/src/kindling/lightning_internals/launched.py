@@ -24,7 +24,7 @@ from kindling.config import project
 from kindling.console import set_up_logging
 from kindling.errors import Interrupted
 from kindling.lightning_internals.warnings import RARE_LOGS
-from kindling.process import ranks, signals, silence
+from kindling.process import parent, ranks, signals, silence
 
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
@@ -111,6 +111,8 @@ class Spawning(_MultiProcessingLauncher):
             return super().launch(*arguments, **named)
 
     def _wrapping_function(self, process_idx: int, trainer: Any, *arguments: Any) -> None:
+        # Torch looks at that too late: the other one may have ended while this one imported it.
+        parent.die_with(self._carried["pid"], signal.SIGTERM)
         _take_up(self._carried)
         # This one may be the first of them, and the one that spawned it is none.
         os.environ.pop(ranks.FIRST_PID, None)
@@ -170,7 +172,7 @@ def _ending_together() -> Iterator[None]:
 def _carried() -> dict[str, Any]:
     """What a process that is spawned needs of this one, beside what it computes with."""
     files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    return {"root": project.current().root, "files": files, "dated": _format_of_files()}
+    return {"pid": os.getpid(), "root": project.current().root, "files": files, "dated": _format_of_files()}
 
 
 def _take_up(state: dict[str, Any]) -> None:
