@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from kindling.console import report
 from kindling.data.contents import Contents, contents_of, fingerprint_of
 from kindling.data.examples import in_memory, labels_of, num_examples, unwrapped
+from kindling.data.held_once import can_hold_once, hold_once
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import Splits
@@ -52,10 +53,12 @@ class DataModule(LightningDataModule):
     cut: Collection[Stage] = ()
     # Whether batch_size is that of each process, as when an older run began.
     batch_size_is_per_process = False
+    # Whether whoever has given the splits has them still.
+    is_given = False
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
-    _is_described = False
+    _is_described = _is_held_once = False
 
     def __init__(
         self,
@@ -85,7 +88,8 @@ class DataModule(LightningDataModule):
     def read(self) -> Any:
         """The splits "train", "val" and "test"; called once in each process, after `prepare_data`.
 
-        A split that is missing or None is left out.
+        A split that is missing or None is left out. The processes of a machine share the memory of tensors in which
+        they have read the same, so keep no tensor of a split elsewhere.
         """
         raise NotImplementedError
 
@@ -131,6 +135,9 @@ class DataModule(LightningDataModule):
             self.num_workers = cores_for_decoding(num_processes)
         if self.balanced_sampling:
             self._labels(splits["train"])
+        if self.trainer and not self.is_given and not self._is_held_once and can_hold_once(self.trainer):
+            self._is_held_once = True
+            hold_once(self, self.trainer)
         for name in ("val", "test"):
             if self.trainer and name not in splits:
                 # By this Lightning knows that there is nothing.

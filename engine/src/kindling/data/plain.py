@@ -29,6 +29,8 @@ class PlainData(DataModule):
         settings: those of DataModule.
     """
 
+    is_given = True
+
     def __init__(
         self,
         *,
