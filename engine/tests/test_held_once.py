@@ -69,11 +69,11 @@ def hold(monkeypatch: pytest.MonkeyPatch) -> Callable[[DataModule, DataModule], 
     def hold(first: DataModule, second: DataModule) -> None:
         offers: list[Any] = []
         monkeypatch.setattr(held_once, "gather", lambda _, offer: [offers.append(offer), offers][1])
-        waits = (lambda _: hold_once(second, trainers[1]), lambda _: None)
-        trainers: list[Any] = [
-            SimpleNamespace(local_rank=rank, strategy=SimpleNamespace(barrier=wait)) for rank, wait in enumerate(waits)
-        ]
-        hold_once(first, trainers[0])
+        waits = (lambda _: hold_once(second), lambda _: None)
+        for rank, (data, wait) in enumerate(zip((first, second), waits, strict=True)):
+            strategy: Any = SimpleNamespace(barrier=wait)
+            data.trainer = SimpleNamespace(local_rank=rank, strategy=strategy)  # pyright: ignore[reportAttributeAccessIssue]
+        hold_once(first)
 
     return hold
 
@@ -193,7 +193,7 @@ def test_images_that_are_files_are_left_as_they_are(hold):
 def test_splits_that_a_program_has_as_well_are_left_to_it(monkeypatch):
     asked: list[Any] = []
     monkeypatch.setattr("kindling.data.datamodule.can_hold_once", lambda _: True)
-    monkeypatch.setattr("kindling.data.datamodule.hold_once", lambda data, _: asked.append(data))
+    monkeypatch.setattr("kindling.data.datamodule.hold_once", asked.append)
     own = Given(lambda: rows(9))
     given = PlainData(train=rows(9), val=rows(9), test=rows(9), **OPTIONS)
     for data in (own, given):

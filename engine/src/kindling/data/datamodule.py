@@ -53,12 +53,10 @@ class DataModule(LightningDataModule):
     cut: Collection[Stage] = ()
     # Whether batch_size is that of each process, as when an older run began.
     batch_size_is_per_process = False
-    # Whether whoever has given the splits has them still.
-    is_given = False
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
-    _is_described = _is_held_once = False
+    _is_described = is_held_once = False
 
     def __init__(
         self,
@@ -135,9 +133,9 @@ class DataModule(LightningDataModule):
             self.num_workers = cores_for_decoding(num_processes)
         if self.balanced_sampling:
             self._labels(splits["train"])
-        if self.trainer and not self.is_given and not self._is_held_once and can_hold_once(self.trainer):
-            self._is_held_once = True
-            hold_once(self, self.trainer)
+        if not self.is_held_once and can_hold_once(self.trainer):
+            self.is_held_once = True
+            hold_once(self)
         for name in ("val", "test"):
             if self.trainer and name not in splits:
                 # By this Lightning knows that there is nothing.
@@ -160,7 +158,7 @@ class DataModule(LightningDataModule):
         num, num_processes = num_examples(examples), self.trainer.world_size if self.trainer else 1
         if num == 0:
             raise DataError(f"data: the {name} split is empty; allowed: at least one example; add some")
-        if num < num_processes:
+        if num < num_processes and (name == "train" or not self._module_has("can_count_none")):
             raise DataError(
                 f"data: the {name} split has {counted(num, 'example')} for {num_processes} processes; allowed: one for "
                 "each; add examples, or lower trainer.devices"
@@ -190,10 +188,13 @@ class DataModule(LightningDataModule):
         return {"augment": self.augment}
 
     def val_dataloader(self) -> Any:
-        return self.loader("val")
+        return self.loader("val", repeats=self._module_has("leaves_out_repeated"))
 
     def test_dataloader(self) -> Any:
-        return self.loader("test")
+        return self.loader("test", repeats=self._module_has("leaves_out_repeated"))
+
+    def _module_has(self, ability: str) -> bool:
+        return bool(getattr(getattr(self.trainer, "lightning_module", None), ability, False))
 
     def loader(self, split: Stage, *, train: bool = False, shuffle: bool = False, **changes: Any) -> Any:
         """The loader of a split; no loaders if the split is not there."""

@@ -28,18 +28,19 @@ class Offer(NamedTuple):
     handles: list[int]
 
 
-def can_hold_once(trainer: Trainer) -> bool:
+def can_hold_once(trainer: Trainer | None) -> bool:
     """Whether there is more than one process on this machine, and a way to name memory to each other."""
     is_group = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return is_group and trainer.num_devices > 1 and hasattr(os, "memfd_create")
+    return is_group and trainer is not None and trainer.num_devices > 1 and hasattr(os, "memfd_create")
 
 
-def hold_once(data: Any, trainer: Trainer) -> None:
+def hold_once(data: Any) -> None:
     """Give the splits of a data module the tensors of the machine's first process, where the bytes are the same.
 
     The memory is gone with its last process, however that ends. Whoever writes into a tensor changes only his own.
     """
-    is_first, handles = trainer.local_rank == 0, list[int]()
+    trainer, handles = data.trainer, list[int]()
+    is_first = trainer.local_rank == 0
     try:
         if is_first:
             change(data, partial(put, handles))

@@ -29,7 +29,8 @@ class PlainData(DataModule):
         settings: those of DataModule.
     """
 
-    is_given = True
+    # Whoever has given the splits has them still.
+    is_held_once = True
 
     def __init__(
         self,
