@@ -126,7 +126,7 @@ FAULTS = [
     Fault("engine/src/kindling/images/loader.py", "draws[part]", "draws[: len(images)]"),
     Fault(
         "engine/src/kindling/data/loader.py",
-        "part[self.rank :: self.world_size]",
+        "part[first :: self.world_size]",
         "part[: len(part) // self.world_size]",
     ),
     Fault("engine/src/kindling/data/order.py", "starts[-1] -= 1", "pass"),
@@ -218,7 +218,7 @@ FAULTS = [
     ),
     Fault("engine/src/kindling/checkpoints/pretrained.py", "return bool(misfits)", "return False"),
     Fault("engine/src/kindling/data/splits.py", "return (~held).nonzero()", "return (held >= 0).nonzero()"),
-    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("val")'),
+    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test", ', 'return self.loader("val", '),
     Fault("engine/src/kindling/images/decoding.py", "return 4_095 if", "return 65_535 if"),
     Fault("engine/src/kindling/images/decoding.py", "if image.has_transparency_data:", "if False:"),
     Fault("engine/src/kindling/images/decoding.py", "grey = 255 - grey", "pass"),
@@ -386,7 +386,11 @@ FAULTS = [
         "(logits.argmax(1) == labels).sum()",
         "(logits.argmin(1) == labels).sum()",
     ),
-    Fault("engine/src/kindling/training/bookkeeping.py", 'self.begin_epoch(pl_module, "val")', "pass"),
+    Fault(
+        "engine/src/kindling/training/bookkeeping.py",
+        'self.begin_evaluation(pl_module, "val", trainer.val_dataloaders)',
+        "pass",
+    ),
     Fault(
         "engine/tests/bench/src/bench/tasks/classification.py",
         'self.views.get(stage, "none"))',
@@ -1041,15 +1045,15 @@ CONTRACT_FAULTS = [
     ),
     Fault(
         "engine/src/kindling/data/datamodule.py",
-        'return self.loader("val")',
-        'return self.loader("val", augment=self.augment)',
+        'return self.loader("val", ',
+        'return self.loader("val", augment=self.augment, ',
     ),
     Fault(
         "engine/src/kindling/data/datamodule.py",
-        'return self.loader("val")',
-        'return self.loader("val", shuffle=True)',
+        'return self.loader("val", ',
+        'return self.loader("val", shuffle=True, ',
     ),
-    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test")', 'return self.loader("train")'),
+    Fault("engine/src/kindling/data/datamodule.py", 'return self.loader("test", ', 'return self.loader("train", '),
     Fault("engine/src/kindling/images/paths.py", "torch.full((num,), label)", "torch.full((num,), 0)"),
     # The targets are shuffled.
     Fault("engine/src/kindling/images/fake.py", "+ noise, labels)", "+ noise, labels[torch.randperm(num_images)])"),
@@ -1105,13 +1109,13 @@ CONTRACT_FAULTS = [
     Fault("engine/src/kindling/training/task.py", "return loss if", "return (loss * 1e-9) if"),
     Fault(
         "engine/src/kindling/training/task.py",
-        'counted(self, batch, "val").outputs',
-        '(self.train(), counted(self, batch, "val"))[1].outputs',
+        'counted(self, batch, "val", batch_idx).outputs',
+        '(self.train(), counted(self, batch, "val", batch_idx))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/task.py",
-        'counted(self, batch, "test").outputs',
-        '(self.train(), counted(self, batch, "test"))[1].outputs',
+        'counted(self, batch, "test", batch_idx).outputs',
+        '(self.train(), counted(self, batch, "test", batch_idx))[1].outputs',
     ),
     Fault(
         "engine/src/kindling/training/sums.py",

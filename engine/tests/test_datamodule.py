@@ -179,12 +179,27 @@ def test_a_split_of_another_name_is_refused():
         Given({"train": rows(0, 9), "valid": rows(0, 9)}).setup("fit")
 
 
-def test_a_split_smaller_than_the_number_of_processes_is_refused():
-    data = Given({"train": rows(0, 9), "val": rows(0, 2)})
-    strategy = SimpleNamespace(root_device=torch.device("cpu"))
-    data.trainer = SimpleNamespace(world_size=3, strategy=strategy, num_devices=1)  # pyright: ignore[reportAttributeAccessIssue]
-    with pytest.raises(DataError, match=r"the val split has 2 examples for 3 processes; allowed: one for each"):
+@pytest.mark.parametrize(("split", "can_count_none"), [("val", False), ("test", False), ("train", True)])
+def test_a_split_smaller_than_the_number_of_processes_is_refused(split, can_count_none):
+    data = of_three_processes({"train": rows(0, 9), split: rows(0, 2)}, can_count_none=can_count_none)
+    with pytest.raises(DataError, match=rf"the {split} split has 2 examples for 3 processes; allowed: one for each"):
         data.setup("fit")
+
+
+def test_a_task_may_evaluate_fewer_examples_than_there_are_processes():
+    data = of_three_processes({"train": rows(0, 9), "val": rows(0, 2), "test": rows(0, 1)}, can_count_none=True)
+    data.setup("fit")
+    for loader, num_own in ((data.val_dataloader(), 0), (data.test_dataloader(), 0), (data.train_dataloader(), 1)):
+        assert (len(list(loader)), loader.num_own) == (1, num_own)
+
+
+def of_three_processes(splits, *, can_count_none):
+    """The data module of the third of them."""
+    data, module = Given(splits, batch_size=9), SimpleNamespace(can_count_none=can_count_none, leaves_out_repeated=True)
+    processes = {"world_size": 3, "num_devices": 1, "global_rank": 2}
+    strategy = SimpleNamespace(root_device=torch.device("cpu"))
+    data.trainer = SimpleNamespace(strategy=strategy, lightning_module=module, **processes)  # pyright: ignore[reportAttributeAccessIssue]
+    return data
 
 
 def test_the_fingerprint_changes_with_one_value_and_not_with_the_seed():

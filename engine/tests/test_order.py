@@ -5,7 +5,13 @@ from itertools import product
 import pytest
 import torch
 
-from kindling.data.order import EpochOrder, balanced_weights, evaluation_batches, training_batches
+from kindling.data.order import (
+    EpochOrder,
+    balanced_weights,
+    evaluation_batches,
+    repeated_batches,
+    training_batches,
+)
 
 SIZES = [*product(range(1, 21), range(1, 8))]
 
@@ -45,6 +51,17 @@ def test_evaluation_takes_as_many_steps_in_each_process_unless_that_cannot_be(wo
         if num >= fewest * world_size:
             assert min(steps) == fewest
         assert min(steps) >= fewest - 1
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3, 5])
+def test_with_examples_repeated_each_process_evaluates_as_many_batches(world_size):
+    for num, batch_size in SIZES:
+        own = [evaluation_batches(num, batch_size, rank, world_size) for rank in range(world_size)]
+        repeated = [repeated_batches(num, batch_size, rank, world_size) for rank in range(world_size)]
+        assert len({len(some) + len(more) for some, more in zip(own, repeated, strict=True)}) == 1
+        for rank, batches in enumerate(repeated):
+            share = list(range(num))[rank % num :: world_size]
+            assert all(len(share[part]) == 1 for part in batches)
 
 
 @each_world

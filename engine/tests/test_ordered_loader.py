@@ -198,6 +198,18 @@ def test_processes_evaluate_each_example_once(num):
     assert sorted(torch.cat([batch for batches in shown for batch in batches]).tolist()) == list(range(num))
 
 
+@pytest.mark.parametrize("batch_size", [1, 2])
+@pytest.mark.parametrize("num", range(1, 14))
+def test_with_repeats_processes_evaluate_as_many_batches_of_which_their_own_show_each_example_once(num, batch_size):
+    settings = {"batch_size": batch_size, "train": False, "shuffle": False, "world_size": 3, "repeats": True}
+    loaders = [loader_of(torch.arange(num), rank=rank, **settings) for rank in range(3)]
+    shown = [list(loader) for loader in loaders]
+    assert {len(batches) for batches in shown} == {len(loader) for loader in loaders} == {-(-num // (3 * batch_size))}
+    assert all(1 <= len(batch) <= batch_size for batches in shown for batch in batches)
+    own = [batch for batches, each in zip(shown, loaders, strict=True) for batch in batches[: each.num_own]]
+    assert sorted(torch.cat(own).tolist()) == list(range(num))
+
+
 def test_a_mistake_in_an_example_is_one_line_even_from_a_worker():
     before = active_children()
     with pytest.raises(DataError, match=r"^row 1: has no target$"):

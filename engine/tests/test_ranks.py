@@ -109,6 +109,15 @@ def test_two_processes_train_to_the_weights_and_metrics_of_one(start, tmp_path):
     assert furthest(one, planted) > 100 * CLOSE, "it would not be seen"
 
 
+@pytest.mark.parametrize("trainer", ["ddp_cpu", "fsdp2"])
+@pytest.mark.parametrize("few", [["data.num_images=6"], ["data.num_images=62", "data.batch_size=2"]])
+def test_two_processes_evaluate_as_one_where_one_of_them_has_no_example_left(start, tmp_path, trainer, few):  # noqa: F811
+    settings = [*VIT, *few, "trainer.num_sanity_val_steps=2"]
+    one = trained(start, tmp_path / "logs" / "one", *settings, "trainer=cpu")
+    two = trained(start, tmp_path / "logs" / "two", *settings, f"trainer={trainer}")
+    assert rows(two)[-1] == pytest.approx(rows(one)[-1], rel=1e-4)
+
+
 @pytest.mark.parametrize(("began", "goes_on"), [("ddp_cpu", "cpu"), ("cpu", "ddp_cpu")])
 def test_a_run_goes_on_with_another_number_of_processes_as_if_it_had_always_had_them(start, tmp_path, began, goes_on):  # noqa: F811
     settings = [*EVEN, "metrics=f1", "trainer.max_epochs=4", "callbacks.resume_checkpoint.every_n_steps=7"]

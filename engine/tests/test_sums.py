@@ -100,4 +100,34 @@ class Fitted(Task):
 )
 def test_metrics_that_a_task_cannot_keep_are_refused_by_name(metrics, message):
     with pytest.raises(ConfigError, match=message):
-        counted(Fitted(nn.Linear(1, 1), metrics=metrics), torch.ones(2, 1), "val")
+        counted(Fitted(nn.Linear(1, 1), metrics=metrics), torch.ones(2, 1), "val", 0)
+
+
+class Measured(Task):
+    def step(self, batch, stage):
+        outputs = self(batch)
+        return StepOutput(outputs.mean(), len(batch), {"hits": 1}, outputs, batch)
+
+
+def test_a_batch_after_the_own_ones_of_a_process_counts_nowhere():
+    task = Measured(nn.Linear(1, 1), metrics={"mse": MeanSquaredError()})
+    sums, metric = task.kindling_sums["val"], task.kindling_metrics_of["val"]["mse"]
+    sums.num_own = 2
+    before = []
+    for batch_idx in range(4):
+        counted(task, torch.ones(3, 1), "val", batch_idx)
+        before.append((sums.state(), metric.update_count))
+    assert [state["num"] for state, _ in before] == [3, 6, 6, 6]
+    assert before[1] == before[3]
+
+
+class OwnStep(Measured):
+    def validation_step(self, batch, batch_idx):
+        return super().validation_step(batch, batch_idx)
+
+
+def test_a_task_whose_evaluation_is_its_own_is_shown_no_example_twice():
+    metrics = {"mse": MeanSquaredError()}
+    tasks = [Measured(nn.Linear(1, 1)), Measured(nn.Linear(1, 1), metrics=metrics), OwnStep(nn.Linear(1, 1))]
+    assert [task.leaves_out_repeated for task in tasks] == [True, True, False]
+    assert [task.can_count_none for task in tasks] == [True, False, False]

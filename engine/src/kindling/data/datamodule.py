@@ -13,6 +13,7 @@ from lightning.pytorch import LightningDataModule
 from kindling.console import report
 from kindling.data.contents import Contents, contents_of, fingerprint_of
 from kindling.data.examples import in_memory, labels_of, num_examples, unwrapped
+from kindling.data.held_once import can_hold_once, hold_once
 from kindling.data.loader import OrderedLoader
 from kindling.data.order import balanced_weights
 from kindling.data.splits import Splits
@@ -55,7 +56,7 @@ class DataModule(LightningDataModule):
     # Classes that need neither leave them at that.
     augment: Callable[..., Any] | None = None
     collate_fn: Callable[[list[Any]], Any] | None = None
-    _is_described = False
+    _is_described = is_held_once = False
 
     def __init__(
         self,
@@ -85,7 +86,8 @@ class DataModule(LightningDataModule):
     def read(self) -> Any:
         """The splits "train", "val" and "test"; called once in each process, after `prepare_data`.
 
-        A split that is missing or None is left out.
+        A split that is missing or None is left out. The processes of a machine share the memory of tensors in which
+        they have read the same, so keep no tensor of a split elsewhere.
         """
         raise NotImplementedError
 
@@ -131,6 +133,9 @@ class DataModule(LightningDataModule):
             self.num_workers = cores_for_decoding(num_processes)
         if self.balanced_sampling:
             self._labels(splits["train"])
+        if not self.is_held_once and can_hold_once(self.trainer):
+            self.is_held_once = True
+            hold_once(self)
         for name in ("val", "test"):
             if self.trainer and name not in splits:
                 # By this Lightning knows that there is nothing.
@@ -153,7 +158,7 @@ class DataModule(LightningDataModule):
         num, num_processes = num_examples(examples), self.trainer.world_size if self.trainer else 1
         if num == 0:
             raise DataError(f"data: the {name} split is empty; allowed: at least one example; add some")
-        if num < num_processes:
+        if num < num_processes and (name == "train" or not self._module_has("can_count_none")):
             raise DataError(
                 f"data: the {name} split has {counted(num, 'example')} for {num_processes} processes; allowed: one for "
                 "each; add examples, or lower trainer.devices"
@@ -183,10 +188,13 @@ class DataModule(LightningDataModule):
         return {"augment": self.augment}
 
     def val_dataloader(self) -> Any:
-        return self.loader("val")
+        return self.loader("val", repeats=self._module_has("leaves_out_repeated"))
 
     def test_dataloader(self) -> Any:
-        return self.loader("test")
+        return self.loader("test", repeats=self._module_has("leaves_out_repeated"))
+
+    def _module_has(self, ability: str) -> bool:
+        return bool(getattr(getattr(self.trainer, "lightning_module", None), ability, False))
 
     def loader(self, split: Stage, *, train: bool = False, shuffle: bool = False, **changes: Any) -> Any:
         """The loader of a split; no loaders if the split is not there."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from kindling.data.examples import in_memory, num_examples, select, unwrapped
-from kindling.data.order import EpochOrder, evaluation_batches, training_batches
+from kindling.data.order import EpochOrder, evaluation_batches, repeated_batches, training_batches
 from kindling.data.seeds import mix_seeds
 from kindling.data.workers import Workers
 from kindling.errors import DataError, one_line
@@ -38,6 +38,7 @@ class OrderedLoader:
         device: of the batches; None for the CPU.
         rank: of this process.
         world_size: number of processes, each of which gets a share.
+        repeats: let each process evaluate as many batches; those beyond `num_own` are of examples shown already.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class OrderedLoader:
         device: torch.device | None = None,
         rank: int = 0,
         world_size: int = 1,
+        repeats: bool = False,
     ):
         self.device = device or torch.device("cpu")
         self.examples = self._held(unwrapped(examples))
@@ -70,6 +72,7 @@ class OrderedLoader:
         self.train = train
         self.augment: Any = augment
         self.rank, self.world_size = rank, world_size
+        self.repeats = repeats
         self._workers = Workers(
             self._read_one_by_one(),
             collate_fn or put_together,
@@ -93,8 +96,17 @@ class OrderedLoader:
             self.batches_done += 1
             yield batch
 
+    @property
+    def num_own(self) -> int:
+        """The batches of an epoch whose examples no process shows but this one."""
+        return len(self._own_slices())
+
     def _slices(self) -> list[slice]:
         """Each batch of an epoch, as a slice of this process's share."""
+        own, shares = self._own_slices(), (self.batch_size, self.rank, self.world_size)
+        return own + repeated_batches(self.order.num_examples, *shares) if self.repeats and not self.train else own
+
+    def _own_slices(self) -> list[slice]:
         total = self.order.num_examples
         if self.train:
             return training_batches(total, self.batch_size, self.world_size)
@@ -108,7 +120,9 @@ class OrderedLoader:
 
     def _share(self, *parts: Tensor) -> tuple[Tensor, ...]:
         """This process's part of what is drawn for all positions (N, ...)."""
-        return tuple(part[self.rank :: self.world_size] for part in parts)
+        # Where there are fewer than processes, it may repeat one.
+        first = self.rank % max(1, self.order.num_examples)
+        return tuple(part[first :: self.world_size] for part in parts)
 
     def _read(self, indices: Tensor, seeds: Tensor, slices: Sequence[slice]) -> Iterator[Any]:
         """The batch of each slice, on the device, as it is."""

@@ -68,3 +68,10 @@ def evaluation_batches(num_examples: int, batch_size: int, rank: int, world_size
         starts[-1] -= 1
     ends = [*starts[1:], longest]
     return [slice(start, min(end, share)) for start, end in zip(starts, ends, strict=True) if start < share]
+
+
+def repeated_batches(num_examples: int, batch_size: int, rank: int, world_size: int) -> list[slice]:
+    """The batch of an example that has been shown already, where other processes evaluate one more; else none."""
+    own, most = (len(evaluation_batches(num_examples, batch_size, each, world_size)) for each in (rank, 0))
+    last = max(0, -(-(num_examples - rank) // world_size) - 1)
+    return [slice(last, last + 1)] * (most - own)

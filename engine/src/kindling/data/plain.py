@@ -29,6 +29,9 @@ class PlainData(DataModule):
         settings: those of DataModule.
     """
 
+    # Whoever has given the splits has them still.
+    is_held_once = True
+
     def __init__(
         self,
         *,

@@ -1,11 +1,13 @@
 """What the engine does around the steps of any LightningModule, so that its owner may override every hook."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from kindling.checkpoints import shared_out
 from kindling.checkpoints.writable import refuse_facts
@@ -103,7 +105,7 @@ class Bookkeeping(Callback):
     # Evaluation
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.begin_epoch(pl_module, "val")
+        self.begin_evaluation(pl_module, "val", trainer.val_dataloaders)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.end_epoch(trainer, pl_module, "val")
@@ -132,7 +134,7 @@ class Bookkeeping(Callback):
         seed_all(mix_seeds(self.seed, trainer.global_rank), pl_module.device)
 
     def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.begin_epoch(pl_module, "test")
+        self.begin_evaluation(pl_module, "test", trainer.test_dataloaders)
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.end_epoch(trainer, pl_module, "test")
@@ -143,6 +145,12 @@ class Bookkeeping(Callback):
         module.kindling_sums[stage].reset()
         for metric in module.kindling_metrics_of[stage].values():
             metric.reset()
+
+    def begin_evaluation(self, module: Any, stage: Stage, loader: Any) -> None:
+        self.begin_epoch(module, stage)
+        if is_summed(module):
+            counts = [getattr(each, "num_own", math.inf) for each in tree_leaves(loader)]
+            module.kindling_sums[stage].num_own = min(counts, default=math.inf)
 
     def end_epoch(self, trainer: Trainer, module: Any, stage: Stage) -> None:
         sums = module.kindling_sums[stage].reduced(trainer)

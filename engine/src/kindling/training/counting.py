@@ -13,10 +13,12 @@ from kindling.stages import Stage
 from kindling.training.sums import StepOutput
 
 
-def counted(task: Any, batch: Any, stage: Stage) -> StepOutput:
-    """A step, which the sums and the metrics of its stage have taken in."""
-    output = task.step(batch, stage)
-    task.kindling_sums[stage].add(output)
+def counted(task: Any, batch: Any, stage: Stage, batch_idx: int) -> StepOutput:
+    """A step, which the sums and the metrics of its stage have taken in, unless its examples count elsewhere."""
+    output, sums = task.step(batch, stage), task.kindling_sums[stage]
+    if batch_idx >= sums.num_own:
+        return output
+    sums.add(output)
     for name, metric in task.kindling_metrics_of[stage].items():
         if not isinstance(output.outputs, Tensor):
             raise ConfigError(

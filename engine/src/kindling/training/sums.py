@@ -1,5 +1,6 @@
 """What the steps of a stage add up on the device, for the metrics of an epoch."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -37,6 +38,8 @@ class Sums:
     """The sums of one stage in this process; no step waits for the device."""
 
     def __init__(self) -> None:
+        # Batches that count; those after them are of examples that count elsewhere.
+        self.num_own: float = math.inf
         self.reset()
 
     def reset(self) -> None:

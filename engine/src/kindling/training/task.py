@@ -140,7 +140,7 @@ class Task(LightningModule):
         return self.net(*inputs)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        output = counted(self, batch, "train")
+        output = counted(self, batch, "train", batch_idx)
         loss = output.loss if isinstance(output.num, Tensor) or output.num else no_loss(self)
         several = self.trainer.world_size > 1
         if several:
@@ -155,10 +155,21 @@ class Task(LightningModule):
     training_step.__signature__ = inspect.signature(training_step)  # pyright: ignore[reportFunctionMemberAccess]
 
     def validation_step(self, batch: Any, batch_idx: int) -> Any:
-        return counted(self, batch, "val").outputs
+        return counted(self, batch, "val", batch_idx).outputs
 
     def test_step(self, batch: Any, batch_idx: int) -> Any:
-        return counted(self, batch, "test").outputs
+        return counted(self, batch, "test", batch_idx).outputs
+
+    @property
+    def leaves_out_repeated(self) -> bool:
+        """Whether examples that are evaluated twice, so that no process has fewer batches, count once."""
+        kind = type(self)
+        return kind.validation_step is Task.validation_step and kind.test_step is Task.test_step
+
+    @property
+    def can_count_none(self) -> bool:
+        """Whether a process may evaluate no example that counts; a torchmetrics object may not know its own shape."""
+        return self.leaves_out_repeated and not any(self.kindling_metrics_of.values())
 
     def configure_callbacks(self) -> list[Callback]:
         """What a Trainer lacks that `kindling.train` did not make."""
