@@ -309,6 +309,26 @@ def test_processes_that_are_spawned_train_to_the_bits_of_those_of_a_command_each
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signum", "code", "says"),
+    [(signal.SIGTERM, 143, "interrupted by SIGTERM"), (signal.SIGSTOP, 1, "rank 1 (process")],
+)
+def test_a_process_that_was_spawned_hears_a_signal_and_is_named_when_it_is_silent(start, unbroken, signum, code, says):
+    spawned = [*PAIR, "trainer.strategy=ddp_spawn"]
+    run = start(*spawned, "callbacks.resume_checkpoint.silence_s=5", forks=False)
+    run.reach(9)
+    # The last one that was started.
+    os.kill(max(run.members), signum)
+    assert run.code() == code, run.words
+    assert says in run.words
+    assert "Traceback" not in run.words
+    resumed = start(*spawned, f"resume={run.folder}", forks=False)
+    resumed.process.join(3 * FULL_S)
+    assert resumed.code() == 0, resumed.words
+    assert outcome(run.folder) == unbroken
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [os.kill, os.killpg])
 def test_two_processes_killed_at_any_moment_end_with_the_bits_of_those_that_were_not(start, unbroken, kill):
     run = start(*PAIR)
