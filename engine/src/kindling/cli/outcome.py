@@ -27,7 +27,7 @@ from kindling.config.composition import in_sweep, own_error
 from kindling.console import log_only
 from kindling.errors import ConfigError, Interrupted, InUseError, KindlingError, interruption
 from kindling.files.redaction import redact_text
-from kindling.process import ranks, signals, terminal
+from kindling.process import ranks, said, signals, terminal
 
 # 128 + SIGPIPE, as a shell reports it.
 BROKEN_PIPE = 141
@@ -110,7 +110,7 @@ def exit_code(error: Exception) -> int:
 
 
 def report(error: Exception, *, full_trace: bool) -> None:
-    """Print an error, and log it into train.log; once for each error."""
+    """Print an error, and log it into train.log; once for each error, and once for all processes that share stderr."""
     if _is_reported(error):
         return
     error.reported = True  # type: ignore[attr-defined]
@@ -119,7 +119,10 @@ def report(error: Exception, *, full_trace: bool) -> None:
     # Nothing is written into a folder that another process works in.
     is_logged = not isinstance(own_error(error), InUseError) and log_only(text, logging.ERROR)
     is_short = is_logged and text.startswith("Traceback") and terminal.is_watched() and not full_trace
-    terminal.say(redact_text(_without_libraries(error)) if is_short else text)
+    shown = redact_text(_without_libraries(error)) if is_short else text
+    with said.first_to_say(shown) as is_new:
+        if is_new:
+            terminal.say(shown)
 
 
 def _without_libraries(error: Exception) -> str:

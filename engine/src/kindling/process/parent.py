@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 
-from kindling.process import signals
+from kindling.process import said, signals
 from kindling.process.ranks import FIRST_PID, is_first_process, is_launched
 
 # For prctl(2): which signal comes when the parent ends.
@@ -23,6 +23,7 @@ def end_with_launcher() -> None:
         die_with(os.getppid(), signal.SIGTERM)
     if is_first_process():
         os.environ[FIRST_PID] = str(os.getpid())
+        said.offer_notes()
 
 
 def _follow(first_pid: int) -> None:
