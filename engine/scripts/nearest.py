@@ -70,6 +70,7 @@ NEAREST = {
     "guard": "group",
     "histograms": "tensorboard",
     "hooks": "overhead",
+    "identity": "joining_group",
     "image_files": "whole_pictures",
     "image_names": "predict",
     "image_predictor": "predictor",

@@ -4,6 +4,7 @@ import math
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -46,6 +47,22 @@ def test_a_signal_to_a_run_that_waits_ends_it_without_a_step(capfd):
         signalled_while(lambda: time.sleep(10))
     assert time.monotonic() - started < 5
     assert capfd.readouterr().err.splitlines()[-1] == "SIGTERM: no step comes, so this is the end, with what is saved"
+
+
+def test_a_process_that_trains_for_this_one_gets_its_signal_and_this_one_waits_for_it(reached, capfd):
+    trains = subprocess.Popen(["sleep", "60"])
+
+    def wait() -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append(trains.wait(20))
+        # Longer than a run that hangs may take.
+        time.sleep(0.3)
+        reached.append("the end")
+
+    with pytest.raises(Interrupted, match="SIGTERM"), signals.deferred(object(), lambda: [trains.pid]):
+        wait()
+    assert reached == [-signal.SIGTERM, "the end"]
+    assert capfd.readouterr().err == "", "the other one says it"
 
 
 def test_a_run_that_computes_is_waited_for(monkeypatch, reached):

@@ -133,8 +133,8 @@ def test_what_a_process_has_read_otherwise_it_keeps(hold, other):
 
 def test_processes_that_do_not_know_each_other_by_number_keep_their_own(hold, monkeypatch):
     first, second = Given(rows), Given(rows)
-    systems = iter(["one container", "another"])
-    monkeypatch.setattr(held_once, "system", lambda: next(systems))
+    places = iter(["one container", "another"])
+    monkeypatch.setattr(held_once, "place", lambda: next(places))
     hold(first, second)
     assert file_of(second.splits.train[0]) == NO_FILE
 

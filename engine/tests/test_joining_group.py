@@ -3,11 +3,14 @@
 import os
 import queue
 import signal
+import socket
 import subprocess
+import sys
 import threading
 import time
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +20,9 @@ from torch.distributed import PrefixStore, TCPStore  # pyright: ignore[reportPri
 from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.lightning_internals.group import made_within_hearing
 from kindling.process import ranks, signals, silence
+from kindling.process.identity import Identity
 from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher
+from kindling.training.others import ended_with_others
 
 
 def nameless(folder: Path, **more: str) -> dict[str, str]:
@@ -124,21 +129,52 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def sign_of(pid: int) -> str:
-    return f"0 {pid} {silence._place()} here"
+    return f"0 {Identity.of(pid)}"
 
 
-def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store):
+@pytest.mark.parametrize("is_first", [False, True], ids=["begins later", "begins first, and shows a single sign"])
+def test_a_process_that_shows_no_sign_of_life_is_named_and_killed(store, is_first):
     with subprocess.Popen(["sleep", "20"]) as process:
         said: queue.Queue[str] = queue.Queue()
         watch = silence.Watch(0, 2, 0.1, said.put)
+        if is_first:
+            store.set("1", sign_of(process.pid))
         watch.start()
         store.wait(["0"])
         store.set("1", sign_of(process.pid))
         words = said.get(timeout=5)
         assert process.wait(5) == -signal.SIGKILL
-    place = f"rank 1 (process {process.pid} on here) has shown no sign of life for 0.1 s"
+    place = f"rank 1 (process {process.pid} on {socket.gethostname()}) has shown no sign of life for 0.1 s"
     assert words == watch.found
     assert words.startswith(f"trainer.devices: {place}; ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_a_process_that_stops_while_it_starts_is_known_by_what_torchrun_gave_it(monkeypatch):
+    monkeypatch.setenv("MASTER_PORT", "29501")
+    started = [
+        subprocess.Popen(["sleep", "20"], env=os.environ | {"RANK": rank, "MASTER_PORT": port})
+        for rank, port in (("1", "29501"), ("2", "29502"))
+    ]
+    # They have the same parent.
+    code = "from kindling.process.identity import beside; print(beside(1).pid, beside(2))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for each in started:
+        each.kill()
+        each.wait()
+    assert found.stdout.split() == [str(started[0].pid), "None"]
+
+
+def test_a_process_that_has_the_number_of_one_that_is_gone_is_not_killed(store):
+    with subprocess.Popen(["sleep", "20"]) as process:
+        said: queue.Queue[str] = queue.Queue()
+        watch = silence.Watch(0, 2, 0.1, said.put)
+        watch.start()
+        store.wait(["0"])
+        store.set("1", f"0 {Identity.of(process.pid)._replace(began='7')}")
+        said.get(timeout=5)
+        assert process.poll() is None
+        process.kill()
 
 
 def test_processes_that_show_signs_or_say_that_they_end_are_not_silent(store):
@@ -155,7 +191,7 @@ def test_processes_that_show_signs_or_say_that_they_end_are_not_silent(store):
     first.end()
 
 
-@pytest.mark.parametrize("earlier", [silence.ENDED, "0 1 place host"])
+@pytest.mark.parametrize("earlier", [silence.ENDED, "0 1 7 place host"])
 def test_what_is_left_of_processes_before_a_restart_is_no_sign_of_those_after_it(store, earlier):
     store.set("1", earlier)
     said: queue.Queue[str] = queue.Queue()
@@ -184,3 +220,14 @@ def test_a_process_that_never_comes_is_named_by_those_that_wait_for_it(store, mo
     with pytest.raises(KindlingError, match=f"rank 1 {said}"), silence.ended(), made_within_hearing(watch):
         torch.distributed.init_process_group()
     never.set()
+
+
+def test_a_process_watches_as_the_rank_that_it_has_once_it_joins(monkeypatch):
+    begun: list[tuple[int, int]] = []
+    monkeypatch.setattr(silence, "begin", lambda rank, size, *_: begun.append((rank, size)))
+    monkeypatch.setattr(torch.distributed, "init_process_group", lambda: None)
+    trainer: Any = SimpleNamespace(global_rank=0, world_size=2, callbacks=[], is_global_zero=True)
+    with ended_with_others(trainer, None):
+        trainer.global_rank = 1
+        torch.distributed.init_process_group()
+    assert begun == [(1, 2)]

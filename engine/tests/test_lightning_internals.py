@@ -2,9 +2,11 @@
 
 import logging
 import os
-import pickle
 import re
+import sys
+import tempfile
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -23,10 +25,11 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
-from kindling.errors import DivergedError, KindlingError
+from kindling.errors import DivergedError, Interrupted, KindlingError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
 from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
+from kindling.process import signals
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -398,7 +401,7 @@ def test_a_batch_that_is_left_out_warns_in_the_words_that_are_ignored():
     Closure.warning_cache.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        warnings.filterwarnings("ignore", ".*num_workers|.*LeafSpec|.*log_every_n_steps")
+        warnings.filterwarnings("ignore", ".*num_workers|.*LeafSpec|.*log_every_n_steps|The `srun`")
         with ignored(SKIPPED_BATCH):
             fit(module=Module(skips=True))
 
@@ -460,12 +463,12 @@ def test_a_spawned_process_works_in_the_same_project_and_says_all_where_the_firs
     handler.setFormatter(logging.Formatter("dated %(message)s"))
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [handler])
-    state = pickle.dumps(WholeCheckpointIO())
+    state = launched._carried()
     monkeypatch.setattr(root, "handlers", [])
     # A process that is spawned begins with those of Python.
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with warnings.catch_warnings():
-        assert "carried" not in vars(pickle.loads(state))
+        launched._take_up(state)
         logging.getLogger("kindling").warning("an epoch")
         logging.captureWarnings(False)
     for each in (handler, *root.handlers):
@@ -493,6 +496,58 @@ def test_a_spawned_process_that_is_gone_is_named_in_one_line():
     given = "of those that ddp_spawn has started, process 1 terminated with signal SIGTERM; after SIGKILL"
     with pytest.raises(KindlingError, match=given), launched.errors_of_spawned():
         raise ProcessExitedException("process 1 terminated with signal SIGTERM", 1, 7, -15, "SIGTERM")
+
+
+def test_of_what_several_spawned_processes_say_a_signal_comes_first_and_then_what_can_be_mended():
+    gone = ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
+    for text in ("RuntimeError: gloo", "kindling.errors.KindlingError: rank 1 has shown no sign of life"):
+        gone.add_note(f"Traceback (most recent call last):\n{text}\n")
+    with pytest.raises(KindlingError, match="rank 1 has shown no sign of life"), launched.errors_of_spawned():
+        raise gone
+    gone.add_note("Traceback (most recent call last):\nkindling.lightning_internals.launched.EndedError: max_time\n")
+    with pytest.raises(Interrupted, match="max_time"), launched.errors_of_spawned():
+        raise gone
+
+
+def test_a_signal_that_a_spawned_process_died_of_before_it_could_hear_it_is_that_of_the_run(monkeypatch):
+    monkeypatch.setattr(signals._State, "request", Interrupted("SIGTERM"))
+    with pytest.raises(Interrupted, match="SIGTERM"), launched.errors_of_spawned():
+        raise ProcessExitedException("process 0 terminated with signal SIGTERM", 0, 7, -15, "SIGTERM")
+
+
+class Raises(nn.Module):
+    """In place of a strategy's function: what comes of it in a spawned process."""
+
+    def __init__(self, error: BaseException):
+        super().__init__()
+        self.error = error
+
+    def forward(self) -> None:
+        raise self.error
+
+
+def launch_one(error: BaseException) -> launched.Spawning:
+    trainer = Trainer(**SILENT | {"strategy": "ddp_fork", "devices": 1})
+    launcher = launched.Spawning(trainer, lambda trainer: nullcontext())
+    with launched.ended_on_failure(trainer):
+        launcher.launch(Raises(error), trainer=trainer)
+    return launcher
+
+
+@pytest.mark.parametrize("error", [Interrupted("SIGHUP"), DivergedError("train/loss: is NaN")])
+def test_what_ends_a_process_that_was_started_from_this_one_ends_this_one(error):
+    before = {*Path(tempfile.gettempdir()).glob("pytorch-errorfile-*")}
+    with pytest.raises(type(error), match=f"^{error}$"):
+        launch_one(error)
+    assert {*Path(tempfile.gettempdir()).glob("pytorch-errorfile-*")} <= before
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells it")
+def test_a_process_whose_starter_is_gone_ends_before_it_trains(monkeypatch):
+    carried = launched._carried()
+    monkeypatch.setattr(launched, "_carried", lambda: carried | {"pid": os.getppid()})
+    with pytest.raises(KindlingError, match="process 0 terminated with exit code 1"):
+        launch_one(DivergedError("train/loss: is NaN"))
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

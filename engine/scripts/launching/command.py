@@ -18,6 +18,8 @@ TRAIN = str(PROJECT / "train.py")
 MARK = "LAUNCHERS_MARK"
 # A busy machine takes so long to start.
 START_S = 600
+# In the command line of a process that ddp_spawn has started.
+SPAWNED = "multiprocessing.spawn"
 # What launchers number their processes by.
 RANKS = ("RANK", "SLURM_PROCID", "LOCAL_RANK")
 
@@ -93,7 +95,9 @@ class Command:
         for pid, found in self.members.items():
             if [found[key] for key in RANKS if key in found][:1] == [rank]:
                 return pid
-        return None
+        # Those of ddp_spawn are told their rank later; they begin one after the other.
+        spawned = sorted(pid for pid in self.members if SPAWNED in command_of(pid))
+        return dict(zip("01", spawned, strict=False)).get(rank)
 
     def end(self, within_s: float) -> tuple[float, int]:
         """How long it takes until all processes are gone, and how many it takes longer than it may."""
@@ -127,6 +131,12 @@ def ended() -> Iterator[None]:
     finally:
         for each in STARTED:
             each.kill()
+
+
+def command_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    return ""
 
 
 def environments() -> Iterator[tuple[int, dict[str, str]]]:

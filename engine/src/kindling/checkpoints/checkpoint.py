@@ -198,14 +198,6 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self._was_read = False
         self._are_described: set[Path] = set()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Take the project, whose targets a checkpoint may name, and train.log along into a process that is spawned."""
-        return {**vars(self), "carried": launched.carried()}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        launched.take_up(state.pop("carried"))
-        vars(self).update(state)
-
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         if launched.is_handed_over(Path(path)):
             return torch.load(path, weights_only=True, map_location="cpu")

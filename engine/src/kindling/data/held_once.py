@@ -15,6 +15,7 @@ from torch import Tensor
 
 from kindling.data.batches import map_tensors
 from kindling.lightning_internals.results import gather
+from kindling.process.identity import place
 
 # Bytes below which a tensor is not worth a mapping.
 WORTH = 2**20
@@ -23,7 +24,7 @@ WORTH = 2**20
 class Offer(NamedTuple):
     """Where a process has its tensors: handles of memory that is a file without a name, in the order of the splits."""
 
-    system: str
+    place: str
     pid: int
     handles: list[int]
 
@@ -44,9 +45,9 @@ def hold_once(data: Any) -> None:
     try:
         if is_first:
             change(data, partial(put, handles))
-        own = Offer(system(), os.getpid(), handles)
-        offers = [each for each in gather(trainer, own) if each.handles and each.system == own.system]
-        if offers and own.system and not is_first:
+        own = Offer(place(), os.getpid(), handles)
+        offers = [each for each in gather(trainer, own) if each.handles and each.place == own.place]
+        if offers and not is_first:
             change(data, partial(take, offers[0].pid, iter(offers[0].handles)))
         # Until all have mapped them.
         trainer.strategy.barrier("hold_once")
@@ -115,11 +116,3 @@ def pages_of_files() -> Iterator[tuple[int, int]]:
         if inode != "0":
             start, end = addresses.split("-")
             yield int(start, 16), int(end, 16)
-
-
-def system() -> str:
-    """The start of the system, and the container, in which a number names a process; "" if they are not known."""
-    with suppress(OSError):
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    return ""

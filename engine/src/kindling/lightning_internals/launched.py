@@ -2,32 +2,37 @@
 
 import builtins
 import logging
+import os
+import pickle
 import re
 import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
+from lightning.pytorch.trainer.call import _interrupt
+from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from kindling import errors
 from kindling.config import project
 from kindling.console import set_up_logging
+from kindling.errors import Interrupted
 from kindling.lightning_internals.warnings import RARE_LOGS
+from kindling.process import parent, ranks, signals, silence
 
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
 # Until a process whose launched ones are gone has to end by itself, and between two looks.
 GRACE_S, LOOK_S = 3.0, 0.1
-# The end of a traceback, which is all that comes of an error of such a process.
+# The end of a traceback, which is all that comes of an error of a spawned process.
 TRACEBACK = "Traceback (most recent call last):"
-RAISED = re.compile(r"^(kindling\.errors\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
+RAISED = re.compile(r"^([\w.]+\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
 
 
 @contextmanager
@@ -87,13 +92,90 @@ def recover(trainer: Trainer, saved: dict[str, Any]) -> None:
             callback.load_state_dict(state)
 
 
-def carried() -> dict[str, Any]:
+class Spawning(_MultiProcessingLauncher):
+    """Lightning's launcher for ddp_spawn, whose processes can be told to end and are missed when they are silent.
+
+    Attributes:
+        within: what a spawned process works in, given its Trainer.
+    """
+
+    def __init__(self, trainer: Trainer, within: Callable[[Trainer], AbstractContextManager[None]]):
+        launcher: Any = trainer.strategy.launcher
+        super().__init__(launcher._strategy, launcher._start_method)
+        self.within = within
+        self._carried: dict[str, Any] = {}
+
+    def launch(self, *arguments: Any, **named: Any) -> Any:
+        self._carried = _carried()
+        with errors_of_spawned(), _ending_together():
+            return super().launch(*arguments, **named)
+
+    def _wrapping_function(self, process_idx: int, trainer: Any, *arguments: Any) -> None:
+        # Torch looks at that too late: the other one may have ended while this one imported it.
+        parent.die_with(self._carried["pid"], signal.SIGTERM)
+        _take_up(self._carried)
+        # This one may be the first of them, and the one that spawned it is none.
+        os.environ.pop(ranks.FIRST_PID, None)
+        os.environ |= {"LOCAL_RANK": str(process_idx), "WORLD_SIZE": str(self._strategy.num_processes)}
+        signals.install(ignored=[signal.SIGINT] * (process_idx > 0))
+        try:
+            with silence.ended(), self.within(trainer):
+                super()._wrapping_function(process_idx, trainer, *arguments)
+        except BaseException as error:
+            _interrupt(trainer, error)
+            if isinstance(error, Interrupted):
+                raise EndedError(str(error)) from error
+            raise
+
+    @contextmanager
+    def training_within(self, within: Callable[[Trainer], AbstractContextManager[None]], by: object) -> Iterator[None]:
+        """Meanwhile, let spawned processes work in something else, and give the first of them the signals of this one.
+
+        Args:
+            within: as the attribute.
+            by: as `signals.deferred` takes it.
+        """
+        before, self.within = self.within, within
+        try:
+            with signals.deferred(by, lambda: [each.pid for each in self.procs if each.is_alive() and each.pid]):
+                yield
+        finally:
+            self.within = before
+
+
+class EndedError(Exception):
+    """A spawned process was `Interrupted`; torch hands on what is an `Exception` alone."""
+
+
+@contextmanager
+def _ending_together() -> Iterator[None]:
+    """Once a spawned process is gone, give the others a moment to say what they know; torch ends them after that."""
+    original = ProcessContext.join
+
+    def join(self: Any, timeout: float | None = None, grace_period: float | None = GRACE_S) -> bool:
+        try:
+            return original(self, timeout, grace_period)
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            for file in filter(Path.exists, map(Path, self.error_files)):
+                # Of a process of this run.
+                error.add_note(pickle.loads(file.read_bytes()))
+                file.unlink()
+            raise
+
+    ProcessContext.join = join
+    try:
+        yield
+    finally:
+        ProcessContext.join = original
+
+
+def _carried() -> dict[str, Any]:
     """What a process that is spawned needs of this one, beside what it computes with."""
     files = [each.baseFilename for each in logging.getLogger().handlers if isinstance(each, logging.FileHandler)]
-    return {"root": project.current().root, "files": files, "dated": _format_of_files()}
+    return {"pid": os.getpid(), "root": project.current().root, "files": files, "dated": _format_of_files()}
 
 
-def take_up(state: dict[str, Any]) -> None:
+def _take_up(state: dict[str, Any]) -> None:
     """Work in the project of the process that spawned this one, and say what it would say where it would."""
     project.use(state["root"])
     root = logging.getLogger()
@@ -118,19 +200,33 @@ def errors_of_spawned() -> Iterator[None]:
     """Raise an error of a process that was spawned as what it was there, so that it is said as in this one.
 
     Raises:
+        Interrupted: a signal or a deadline ended them.
         KindlingError: such a process is gone without an error.
     """
     try:
         yield
-    except ProcessExitedException as error:
+    except (ProcessExitedException, ProcessRaisedException) as error:
+        # Of several, what was asked for, and then what can be mended, comes first.
+        found = [raised for text in (str(error), *getattr(error, "__notes__", ())) if (raised := _raised(text))]
+        for kind in (Interrupted, errors.KindlingError, Exception):
+            for each in found:
+                if isinstance(each, kind):
+                    raise each from error
+        if stop := signals.requested():
+            raise stop from error
+        if isinstance(error, ProcessRaisedException):
+            raise
         raise errors.KindlingError(
             f"trainer.devices: of those that ddp_spawn has started, {error}; after SIGKILL, memory has often run out, "
             "else it said above what was wrong; go on with resume="
         ) from error
-    except ProcessRaisedException as error:
-        # Those before it are its causes.
-        found = RAISED.search(str(error).rpartition(TRACEBACK)[2].rstrip())
-        kind = getattr(errors if found[1] else builtins, found[2], None) if found else None
-        if not (found and isinstance(kind, type) and issubclass(kind, Exception)):
-            raise
-        raise kind(found[3]) from error
+
+
+def _raised(text: str) -> BaseException | None:
+    """The error that a traceback ends with, if it is one of Kindling or of Python."""
+    # Those before it are its causes.
+    found = RAISED.search(text.rpartition(TRACEBACK)[2].rstrip())
+    if found and found[2] == EndedError.__name__:
+        return Interrupted(found[3])
+    kind = getattr({f"{errors.__name__}.": errors, None: builtins}.get(found[1]), found[2], None) if found else None
+    return kind(found[3]) if found and isinstance(kind, type) and issubclass(kind, Exception) else None

@@ -8,7 +8,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -41,6 +41,7 @@ class _State:
         terminals: the standard streams that are terminals.
         cpu_s: what the main thread had computed when it was last looked at.
         may_idle: it waits for what is worth it, such as the disk that a checkpoint goes to.
+        trained_by: the processes that train for this one, and end because of its signals; by rank.
     """
 
     is_deferring = False
@@ -52,10 +53,13 @@ class _State:
     terminals: ClassVar[list[int]] = []
     cpu_s = 0.0
     may_idle = False
+    trained_by: Any = list
 
 
-def install() -> None:
+def install(*, ignored: Iterable[signal.Signals] = ()) -> None:
     """Let these signals raise `Interrupted`, except those that are ignored, as after `nohup`."""
+    for signum in ignored:
+        signal.signal(signum, signal.SIG_IGN)
     _State.terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
     for signum in ENDING:
         if signal.getsignal(signum) != signal.SIG_IGN:
@@ -78,6 +82,10 @@ def _handle(signum: int, frame: Any) -> None:
     if _State.is_deferring and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
+        if trained_by := _State.trained_by():
+            with suppress(ProcessLookupError):
+                os.kill(trained_by[0], signum)
+            return
         # The disk that takes stderr may be full.
         with suppress(OSError):
             said = f"{name}: a checkpoint at the next step, then the end; again: the end at once\n"
@@ -182,11 +190,12 @@ def end_if_requested() -> None:
 
 
 @contextmanager
-def deferred(by: object) -> Iterator[None]:
+def deferred(by: object, trained_by: Callable[[], list[int]] = list) -> Iterator[None]:
     """Hold signals back until the next batch boundary, where `requested` is asked.
 
     Args:
         by: who asks; None if there is none, and signals raise at once.
+        trained_by: the processes that do so in place of this one; the first one gets its signals.
 
     Raises:
         Interrupted: a signal came after the last batch boundary.
@@ -204,6 +213,7 @@ def deferred(by: object) -> Iterator[None]:
             signal.signal(signum, _handle)
 
     _State.is_deferring, _State.ended_by, _State.request, _State.pid = True, None, None, os.getpid()
+    _State.trained_by = trained_by
     try:
         yield
         if _State.request:
@@ -213,7 +223,7 @@ def deferred(by: object) -> Iterator[None]:
         _State.ended_by = error
         raise
     finally:
-        _State.is_deferring, _State.request = False, None
+        _State.is_deferring, _State.request, _State.trained_by = False, None, list
         if signal.getsignal(signal.SIGALRM) == _end_if_stalled:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for signum, handler in before.items():

@@ -6,15 +6,14 @@ first one looks at all others, and they at the first.
 
 import os
 import signal
-import socket
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from kindling.process import ranks, terminal
+from kindling.process.identity import Identity, beside
 
 # How often a process looks until it calls another one silent.
 LOOKS = 20
@@ -23,9 +22,6 @@ GRACE_S = 5.0
 # For the last sign of a process that ends.
 FAREWELL_S = 1.0
 ENDED = "ended"
-# Where a process id means the same process.
-BOOT = Path("/proc/sys/kernel/random/boot_id")
-NAMESPACE = Path("/proc/self/ns/pid")
 
 
 class Watch:
@@ -40,6 +36,7 @@ class Watch:
     Attributes:
         found: which process is silent, in words; None as long as all show signs.
         signs: by rank, the last one since this process watches.
+        earlier: by rank, what was there as it began: of a process that began sooner, or of one before a restart.
     """
 
     def __init__(self, rank: int, size: int, timeout_s: float, give_up: Callable[[str], None]):
@@ -47,6 +44,7 @@ class Watch:
         self.others = range(1, size) if rank == 0 else range(1)
         self.found: str | None = None
         self.signs: dict[int, str] = {}
+        self.earlier: dict[int, str] = {}
         self._ended = threading.Event()
         self._shows, self._looks = (threading.Thread(target=each, daemon=True) for each in (self._show, self._look))
 
@@ -65,12 +63,13 @@ class Watch:
         with suppress(RuntimeError):
             store = self._store()
             # Torchrun keeps its store when it starts all again.
-            of_earlier_ones = dict(_signs(store, self.others))
+            own = Identity.of(os.getpid())
+            self.earlier = dict(_signs(store, self.others))
             while not self._ended.is_set():
-                store.set(str(self.rank), f"{number} {os.getpid()} {_place()} {socket.gethostname()}")
+                store.set(str(self.rank), f"{number} {own}")
                 number += 1
                 found = _signs(store, self.others)
-                self.signs |= {each: sign for each, sign in found if sign != of_earlier_ones.get(each)}
+                self.signs |= {each: sign for each, sign in found if sign != self.earlier.get(each)}
                 self._ended.wait(self.timeout_s / LOOKS)
             store.set(str(self.rank), f"{ENDED} {os.getpid()}")
             return
@@ -103,9 +102,10 @@ class Watch:
 
     def _end(self, silent: list[int]) -> None:
         """Name the silent ones, and kill those that can be, which ends the wait for them."""
-        known = {each: self.signs[each].split(" ", 3)[1:] for each in silent if each in self.signs}
+        known = {each: who for each in silent if (who := self._who(each))}
         named = [
-            f"{each} (process {known[each][0]} on {known[each][2]})" if each in known else str(each) for each in silent
+            f"{each} (process {known[each].pid} on {known[each].host})" if each in known else str(each)
+            for each in silent
         ]
         what = "has shown" if len(silent) == 1 else "have shown"
         seen = f"rank {', '.join(named)} {what} no sign of life for {self.timeout_s:g} s"
@@ -115,7 +115,7 @@ class Watch:
             f"trainer.devices: {seen}; stopped, or its machine cannot be reached; go on with resume=, or wait longer: "
             "callbacks.resume_checkpoint.silence_s="
         )
-        here = {int(pid) for pid, place, _ in known.values() if place == _place()}
+        here = {who.pid for who in known.values() if who.is_here()}
         if 0 in silent and ranks.is_launched():
             here.add(int(os.environ[ranks.FIRST_PID]))
         for pid in here:
@@ -125,6 +125,14 @@ class Watch:
         if not self._ended.wait(GRACE_S):
             self.give_up(self.found)
 
+    def _who(self, rank: int) -> Identity | None:
+        """The process of a rank, as far as it is known."""
+        if sign := self.signs.get(rank):
+            return _shown_in(sign)
+        earlier = self.earlier.get(rank)
+        found = None if earlier is None or has_ended(earlier) else _shown_in(earlier)
+        return found if found and found.is_here() else beside(rank)
+
 
 def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
     """What each of the processes has shown last."""
@@ -133,14 +141,12 @@ def _signs(store: Any, of: Iterable[int]) -> Iterator[tuple[int, str]]:
             yield each, store.get(str(each)).decode()
 
 
+def _shown_in(sign: str) -> Identity:
+    return Identity.read(sign.partition(" ")[2])
+
+
 def has_ended(sign: str | None) -> bool:
     return sign is not None and sign.startswith(ENDED)
-
-
-def _place() -> str:
-    with suppress(OSError):
-        return f"{BOOT.read_text().strip()}/{os.readlink(NAMESPACE)}"
-    return socket.gethostname()
 
 
 class _Current:

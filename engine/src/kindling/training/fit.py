@@ -4,6 +4,10 @@ import logging
 import math
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 
 from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig
@@ -74,9 +78,34 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
     if trainer.world_size > 1 and surroundings.is_by_hand():
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         report("waiting for %d processes in all at %s", trainer.world_size, address)
-    path = start and start.path
+    guard = partial(guarded, task=task, path=start and start.path, skips=skips)
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, launched.Spawning):
+        around = launcher.training_within(partial(guard, run=None), resume_callback(trainer))
+    else:
+        around = guard(trainer, run)
+    with launched.ended_on_failure(trainer), around:
+        trainer.fit(task, data, ckpt_path=start and start.path, weights_only=True)
+    if isinstance(launcher, launched.Spawning):
+        recover(trainer, run)
+    # A callback may have changed them after the last checkpoint, or there is none.
+    refuse_spoilt_weights(task, " after training")
+
+
+@contextmanager
+def guarded(
+    trainer: Trainer, run: RunRecord | None, *, task: LightningModule, path: Path | None, skips: bool
+) -> Iterator[None]:
+    """Fit in one process with all that can go wrong.
+
+    Args:
+        trainer: of this process.
+        run: None if the process that has spawned this one keeps it.
+        task: which is trained.
+        path: the checkpoint to begin with.
+        skips: whether batches are left out.
+    """
     with (
-        launched.ended_on_failure(trainer),
         naming_checkpoint(path),
         explained(trainer, task),
         naming_misfits(),
@@ -84,13 +113,8 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
         signals.deferred(resume_callback(trainer)),
         ended_with_others(trainer, run),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
-        launched.errors_of_spawned(),
     ):
-        trainer.fit(task, data, ckpt_path=path, weights_only=True)
-    if launched.are_spawned(trainer):
-        recover(trainer, run)
-    # A callback may have changed them after the last checkpoint, or there is none.
-    refuse_spoilt_weights(task, " after training")
+        yield
 
 
 def steps_as_ours(task: LightningModule) -> bool:

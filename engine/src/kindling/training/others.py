@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 from lightning.pytorch import Trainer
 
@@ -15,17 +14,25 @@ from kindling.training.parts import resume_callback
 
 
 @contextmanager
-def ended_with_others(trainer: Trainer, run: RunRecord) -> Iterator[None]:
-    """End this process, and say why, if another one is gone or shows no sign of life while this one waits for it."""
+def ended_with_others(trainer: Trainer, run: RunRecord | None = None) -> Iterator[None]:
+    """End this process, and say why, if another one is gone or shows no sign of life while this one waits for it.
+
+    Args:
+        trainer: of this process.
+        run: None if the process that has spawned this one keeps it.
+    """
 
     def give_up(words: str) -> None:
         # The main thread waits in C++ for an answer that may never come.
         terminal.say(f"error: {words}")
-        if trainer.is_global_zero:
+        if run and trainer.is_global_zero:
             run.end("failed", f"KindlingError: {words}")
         os._exit(1)
 
-    saver = resume_callback(trainer)
-    watch = partial(silence.begin, trainer.global_rank, trainer.world_size, saver and saver.silence_s, give_up)
+    def watch() -> None:
+        saver = resume_callback(trainer)
+        # Which rank this is, is known only as it joins the group.
+        silence.begin(trainer.global_rank, trainer.world_size, saver and saver.silence_s, give_up)
+
     with launched.observed(lambda: give_up(silence.found() or GONE)), group.made_within_hearing(watch):
         yield
