@@ -14,6 +14,10 @@ class Fault(NamedTuple):
 
 FAULTS = [
     Fault("engine/src/kindling/data/datamodule.py", "return self.batch_size // processes", "return self.batch_size"),
+    Fault("engine/src/kindling/data/held_once.py", "if torch.equal(bits(found), bits(tensor)):", "if True:"),
+    Fault("engine/src/kindling/data/held_once.py", "mmap.MAP_PRIVATE", "mmap.MAP_SHARED"),
+    Fault("engine/src/kindling/training/counting.py", "if batch_idx >= sums.num_own:", "if False:"),
+    Fault("engine/src/kindling/process/said.py", "pid != str(os.getpid()) and other == key", "pid != str(os.getpid())"),
     Fault("engine/src/kindling/training/split.py", "return num * trainer.world_size / total", "return total / total"),
     Fault("engine/src/kindling/lightning_internals/group.py", "        signals.end_if_requested()", "        pass"),
     Fault("engine/src/kindling/lightning_internals/group.py", "if silent := silence.found(joins=True):", "if False:"),
