@@ -75,8 +75,8 @@ def test_the_rates_rise_by_the_same_factor_and_keep_the_proportions_of_the_group
 def test_a_step_has_the_mean_loss_of_its_batches(train_run, monkeypatch, batches):
     losses, step = [], counted
 
-    def note(self, batch, stage):
-        output = step(self, batch, stage)
+    def note(self, batch, stage, batch_idx):
+        output = step(self, batch, stage, batch_idx)
         losses.append(output.loss.item())
         return output
 
@@ -144,7 +144,7 @@ def test_a_batch_size_is_looked_for_up_to_the_training_split(found):
 
 
 def test_a_model_that_not_even_two_images_fit_is_told(train_run, monkeypatch):
-    def no_memory(self, batch, stage):
+    def no_memory(self, batch, stage, batch_idx):
         raise RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB")
 
     monkeypatch.setattr("kindling.training.task.counted", no_memory)

@@ -44,9 +44,9 @@ def test_training_sees_mixed_images_and_evaluation_does_not(train_run, monkeypat
     seen = {"train": [], "val": []}
     original = counted
 
-    def keep(self, batch, stage):
+    def keep(self, batch, stage, batch_idx):
         hook = self.net.register_forward_pre_hook(lambda _, inputs: seen[stage].append((inputs[0], batch[0])))
-        result = original(self, batch, stage)
+        result = original(self, batch, stage, batch_idx)
         hook.remove()
         return result
 
