@@ -245,8 +245,8 @@ def test_a_nan_before_the_first_checkpoint_leaves_none(small, batches, clean):
 def test_a_gradient_that_is_nan_is_told_by_the_parameter_that_backward_comes_to_first(small, batches, monkeypatch):
     step = counted
 
-    def with_wrong_gradient(self: Task, batch: Any, stage: Stage) -> StepOutput:
-        output = step(self, batch, stage)
+    def with_wrong_gradient(self: Task, batch: Any, stage: Stage, batch_idx: int) -> StepOutput:
+        output = step(self, batch, stage, batch_idx)
         if stage == "train" and batches.seen[-1] == [1, 1]:
             output.outputs.register_hook(lambda gradient: gradient * math.nan)
         return output
