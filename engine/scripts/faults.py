@@ -90,6 +90,7 @@ FAULTS = [
     Fault("engine/src/kindling/cli/arguments.py", "refuse(list(_typed_apart(arguments)))", "pass"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "root.addHandler(handler)", "pass"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "raise each from error", "raise"),
+    Fault("engine/src/kindling/lightning_internals/launched.py", " if silence.GONE not in text]", "]"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "raise EndedError(str(error)) from error", "raise"),

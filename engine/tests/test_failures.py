@@ -19,6 +19,7 @@ import crash
 from bench.models.mlp import MLP
 from kindling.errors import DataError, KindlingError
 from kindling.images.fake import FakeImages
+from kindling.process import silence
 from kindling.run_folders import record as run_folder
 from kindling.train import train
 from kindling.training.failures import num_parts
@@ -263,6 +264,26 @@ def test_workers_end_with_the_test_that_they_read_for(files, monkeypatch):
 
 
 # Anything else
+
+
+LOST = "[gloo/transport/tcp/pair.cc:545] Read error [127.0.0.1]:1: Connection reset by peer"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (RuntimeError(LOST), silence.GONE),
+        (torch.OutOfMemoryError("CUDA out of memory"), "data: memory ran out in a batch of the test; take fewer"),
+    ],
+)
+def test_what_goes_wrong_in_the_test_is_told_in_one_line_as_in_training(small, monkeypatch, error, said):
+    def test_step(*_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(Task, "test_step", test_step)
+    cfg = small("test=true", "trainer.max_epochs=1")
+    assert fail(cfg).startswith(said)
+    assert "val/loss" in json.loads((Path(cfg.paths.run) / "run.json").read_text())["metrics"]
 
 
 def test_a_step_that_fails_leaves_its_reason_and_a_run_that_resumes_to_the_same_bits(small, monkeypatch):

@@ -29,7 +29,7 @@ from kindling.errors import DivergedError, Interrupted, KindlingError
 from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
 from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
-from kindling.process import signals
+from kindling.process import signals, silence
 
 # Lightning's advice about workers, and torch's about what Lightning calls.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning:lightning", "ignore:.*LeafSpec")
@@ -476,20 +476,26 @@ def test_a_spawned_process_works_in_the_same_project_and_says_all_where_the_firs
     assert (tmp_path / "train.log").read_text() == "dated an epoch\n"
 
 
+def traceback_of(raised: str) -> str:
+    return f"-- Process 1:\nTraceback (most recent call last):\n  File a, line 1\n{raised}\n\n"
+
+
 @pytest.mark.parametrize(
-    ("raised", "kind"),
-    [("kindling.errors.DivergedError: train/loss: is NaN", DivergedError), ("RuntimeError: [enforce]", RuntimeError)],
+    ("raised", "kind", "words"),
+    [
+        ("kindling.errors.DivergedError: train/loss: is NaN", DivergedError, "train/loss: is NaN"),
+        ("RuntimeError: [enforce]", RuntimeError, "[enforce]"),
+        ("AssertionError", AssertionError, ""),
+        # Of no kind that can be made again from its words.
+        ("UnicodeDecodeError: 'utf-8' codec", RuntimeError, "UnicodeDecodeError: 'utf-8' codec"),
+        ("my.errors.Own: no", RuntimeError, "my.errors.Own: no"),
+    ],
 )
-def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind):
-    with pytest.raises(kind, match=f"^{re.escape(raised.partition(': ')[2])}$"), launched.errors_of_spawned():
-        raise ProcessRaisedException(f"-- Process 1:\nTraceback:\n  File a, line 1\n{raised}\n\n", 1, 7)
-    with pytest.raises(ProcessRaisedException), launched.errors_of_spawned():
-        raise ProcessRaisedException("my.errors.Own: no", 1, 7)
-    chain = (
-        f"Traceback (most recent call last):\nOSError: a\n\nThe above\n\nTraceback (most recent call last):\n{raised}"
-    )
-    with pytest.raises(kind, match=f"^{re.escape(raised.partition(': ')[2])}$"), launched.errors_of_spawned():
-        raise ProcessRaisedException(chain, 1, 7)
+def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind, words):
+    earlier = "Traceback (most recent call last):\nOSError: a\n\nThe above\n\n"
+    for text in (traceback_of(raised), earlier + traceback_of(raised)):
+        with pytest.raises(kind, match=f"^{re.escape(words)}$"), launched.errors_of_spawned():
+            raise ProcessRaisedException(text, 1, 7)
 
 
 def test_a_spawned_process_that_is_gone_is_named_in_one_line():
@@ -501,12 +507,28 @@ def test_a_spawned_process_that_is_gone_is_named_in_one_line():
 def test_of_what_several_spawned_processes_say_a_signal_comes_first_and_then_what_can_be_mended():
     gone = ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
     for text in ("RuntimeError: gloo", "kindling.errors.KindlingError: rank 1 has shown no sign of life"):
-        gone.add_note(f"Traceback (most recent call last):\n{text}\n")
+        gone.add_note(traceback_of(text))
     with pytest.raises(KindlingError, match="rank 1 has shown no sign of life"), launched.errors_of_spawned():
         raise gone
-    gone.add_note("Traceback (most recent call last):\nkindling.lightning_internals.launched.EndedError: max_time\n")
+    gone.add_note(traceback_of("kindling.lightning_internals.launched.EndedError: max_time"))
     with pytest.raises(Interrupted, match="max_time"), launched.errors_of_spawned():
         raise gone
+
+
+@pytest.mark.parametrize(
+    ("also", "kind", "words"),
+    [
+        (traceback_of("ValueError: mine"), ValueError, "mine"),
+        ("process 1 terminated with exit code 7", KindlingError, "process 1 terminated with exit code 7"),
+        ("", KindlingError, "another process of this run has ended"),
+    ],
+)
+def test_a_spawned_process_that_lost_another_one_leaves_the_reason_to_that_one(also, kind, words):
+    error = ProcessRaisedException(traceback_of(f"kindling.errors.KindlingError: {silence.GONE}"), 0, 7)
+    for each in filter(None, [also]):
+        error.add_note(each)
+    with pytest.raises(kind, match=words), launched.errors_of_spawned():
+        raise error
 
 
 def test_a_signal_that_a_spawned_process_died_of_before_it_could_hear_it_is_that_of_the_run(monkeypatch):
@@ -521,25 +543,35 @@ class Raises(nn.Module):
     def __init__(self, error: BaseException):
         super().__init__()
         self.error = error
+        self.exit_of: dict[int, int] = {}
 
     def forward(self) -> None:
+        rank = int(os.environ["LOCAL_RANK"])
+        if rank in self.exit_of:
+            os._exit(self.exit_of[rank])
         raise self.error
 
 
-def launch_one(error: BaseException) -> launched.Spawning:
-    trainer = Trainer(**SILENT | {"strategy": "ddp_fork", "devices": 1})
+def launch(function: Raises, processes: int) -> None:
+    trainer = Trainer(**SILENT | {"strategy": "ddp_fork", "devices": processes})
     launcher = launched.Spawning(trainer, lambda trainer: nullcontext())
     with launched.ended_on_failure(trainer):
-        launcher.launch(Raises(error), trainer=trainer)
-    return launcher
+        launcher.launch(function, trainer=trainer)
 
 
 @pytest.mark.parametrize("error", [Interrupted("SIGHUP"), DivergedError("train/loss: is NaN")])
 def test_what_ends_a_process_that_was_started_from_this_one_ends_this_one(error):
     before = {*Path(tempfile.gettempdir()).glob("pytorch-errorfile-*")}
     with pytest.raises(type(error), match=f"^{error}$"):
-        launch_one(error)
+        launch(Raises(error), 1)
     assert {*Path(tempfile.gettempdir()).glob("pytorch-errorfile-*")} <= before
+
+
+def test_a_process_that_ends_without_an_error_beside_one_that_lost_it_is_named():
+    lost = Raises(KindlingError(silence.GONE))
+    lost.exit_of = {1: 7}
+    with pytest.raises(KindlingError, match="process 1 terminated with exit code 7"):
+        launch(lost, 2)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells it")
@@ -547,7 +579,7 @@ def test_a_process_whose_starter_is_gone_ends_before_it_trains(monkeypatch):
     carried = launched._carried()
     monkeypatch.setattr(launched, "_carried", lambda: carried | {"pid": os.getppid()})
     with pytest.raises(KindlingError, match="process 0 terminated with exit code 1"):
-        launch_one(DivergedError("train/loss: is NaN"))
+        launch(Raises(DivergedError("train/loss: is NaN")), 1)
 
 
 def test_ended_on_failure_kills_what_was_launched_and_forgets_it():

@@ -31,12 +31,12 @@ from kindling.run_folders.record import RunRecord
 from kindling.training import machine
 from kindling.training.compilation import compile_net
 from kindling.training.example import give_shapes, has_lazy_layers, keep_lazy_layers_for_training, pass_example
-from kindling.training.failures import naming_checkpoint, naming_misfits
-from kindling.training.fit import fit
+from kindling.training.fit import fit, guarded
 from kindling.training.found import fill_in, naming_open_settings
 from kindling.training.from_python import FromPython
 from kindling.training.initial_state import load_start
 from kindling.training.initialisation import initialise
+from kindling.training.others import in_each_process
 from kindling.training.parts import Parts, untested_because
 from kindling.training.replay import WRITERS
 from kindling.training.requirements import refuse_unfit
@@ -136,7 +136,7 @@ def test_best(parts: Parts, run: RunRecord, cfg: DictConfig) -> None:
         warn(f"test: {reason}")
     # Data may be drawn when it is set up.
     seed_everything(cfg.seed, workers=True, verbose=False)
-    with run.timed("test"), naming_checkpoint(best), naming_misfits():
+    with run.timed("test"), in_each_process(trainer, run, partial(guarded, task=task, path=best)):
         trainer.test(task, data, best, verbose=False, weights_only=True)
     run.update(metrics=run.facts["metrics"] | final_metrics(trainer))
 

@@ -9,7 +9,7 @@ import signal
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ HANDED_OVER = ".temp.ckpt"
 GRACE_S, LOOK_S = 3.0, 0.1
 # The end of a traceback, which is all that comes of an error of a spawned process.
 TRACEBACK = "Traceback (most recent call last):"
-RAISED = re.compile(r"^([\w.]+\.)?(\w+): (.+)\Z", re.MULTILINE | re.DOTALL)
+RAISED = re.compile(r"^([\w.]+\.)?(\w+)(?:: (.+))?\Z", re.MULTILINE | re.DOTALL)
 
 
 @contextmanager
@@ -128,7 +128,7 @@ class Spawning(_MultiProcessingLauncher):
             raise
 
     @contextmanager
-    def training_within(self, within: Callable[[Trainer], AbstractContextManager[None]], by: object) -> Iterator[None]:
+    def working_within(self, within: Callable[[Trainer], AbstractContextManager[None]], by: object) -> Iterator[None]:
         """Meanwhile, let spawned processes work in something else, and give the first of them the signals of this one.
 
         Args:
@@ -156,10 +156,13 @@ def _ending_together() -> Iterator[None]:
         try:
             return original(self, timeout, grace_period)
         except (ProcessExitedException, ProcessRaisedException) as error:
-            for file in filter(Path.exists, map(Path, self.error_files)):
-                # Of a process of this run.
-                error.add_note(pickle.loads(file.read_bytes()))
-                file.unlink()
+            for number, (process, file) in enumerate(zip(self.processes, map(Path, self.error_files), strict=True)):
+                if file.exists():
+                    # Of a process of this run.
+                    error.add_note(pickle.loads(file.read_bytes()))
+                    file.unlink()
+                elif process.exitcode:
+                    error.add_note(f"process {number} terminated with exit code {process.exitcode}")
             raise
 
     ProcessContext.join = join
@@ -206,27 +209,35 @@ def errors_of_spawned() -> Iterator[None]:
     try:
         yield
     except (ProcessExitedException, ProcessRaisedException) as error:
+        # Who says that another one has gone does not know why.
+        said = [text for text in (str(error), *getattr(error, "__notes__", ())) if silence.GONE not in text]
+        found = [_raised(text) for text in said]
         # Of several, what was asked for, and then what can be mended, comes first.
-        found = [raised for text in (str(error), *getattr(error, "__notes__", ())) if (raised := _raised(text))]
         for kind in (Interrupted, errors.KindlingError, Exception):
             for each in found:
                 if isinstance(each, kind):
                     raise each from error
         if stop := signals.requested():
             raise stop from error
-        if isinstance(error, ProcessRaisedException):
-            raise
+        if not said:
+            raise errors.KindlingError(silence.GONE) from error
         raise errors.KindlingError(
-            f"trainer.devices: of those that ddp_spawn has started, {error}; after SIGKILL, memory has often run out, "
-            "else it said above what was wrong; go on with resume="
+            f"trainer.devices: of those that ddp_spawn has started, {said[0]}; after SIGKILL, memory has often run "
+            "out, else it said above what was wrong; go on with resume="
         ) from error
 
 
 def _raised(text: str) -> BaseException | None:
-    """The error that a traceback ends with, if it is one of Kindling or of Python."""
+    """The error that a traceback ends with; a RuntimeError with its name if it is none of Kindling or of Python."""
     # Those before it are its causes.
-    found = RAISED.search(text.rpartition(TRACEBACK)[2].rstrip())
-    if found and found[2] == EndedError.__name__:
-        return Interrupted(found[3])
-    kind = getattr({f"{errors.__name__}.": errors, None: builtins}.get(found[1]), found[2], None) if found else None
-    return kind(found[3]) if found and isinstance(kind, type) and issubclass(kind, Exception) else None
+    found = RAISED.search(text.rpartition(TRACEBACK)[2].rstrip()) if TRACEBACK in text else None
+    if found is None:
+        return None
+    module, name, words = found.groups(default="")
+    if name == EndedError.__name__:
+        return Interrupted(words)
+    kind = getattr({f"{errors.__name__}.": errors, "": builtins}.get(module), name, None)
+    with suppress(TypeError):
+        if isinstance(kind, type) and issubclass(kind, Exception):
+            return kind(*[words] * bool(words))
+    return RuntimeError(found[0])

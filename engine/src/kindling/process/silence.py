@@ -22,6 +22,11 @@ GRACE_S = 5.0
 # For the last sign of a process that ends.
 FAREWELL_S = 1.0
 ENDED = "ended"
+# What a process says whose connection to another one has closed.
+GONE = (
+    "trainer.devices: another process of this run has ended without a word to this one; often memory has run out, else "
+    "it said above what was wrong; go on with resume="
+)
 
 
 class Watch:

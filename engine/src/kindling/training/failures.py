@@ -23,10 +23,6 @@ from kindling.training.task import Task
 CPU_MEMORY = ("DefaultCPUAllocator", "not enough memory", "Cannot allocate memory")
 # Gloo's words when another process has ended.
 GONE_PROCESS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-GONE = (
-    "trainer.devices: another process of this run has ended without a word to this one; often memory has run out, else "
-    "it said above what was wrong; go on with resume="
-)
 # Those of torch where processes have not found each other.
 NO_GROUP = (
     "client socket has timed out",
@@ -126,7 +122,7 @@ def lost_process(text: str) -> str | None:
             "or give trainer.devices=1 trainer.num_nodes=1 for one"
         )
     if "gloo" in text and any(words in text for words in GONE_PROCESS):
-        return silence.found() or GONE
+        return silence.found() or silence.GONE
     return None
 
 
@@ -153,6 +149,8 @@ def naming_checkpoint(path: Any) -> Iterator[None]:
 
 def out_of_memory(trainer: Trainer, task: LightningModule) -> str:
     batch_size = (config_of(trainer).get("data") or {}).get("batch_size")
+    if trainer.state.fn == "test":
+        return "data: memory ran out in a batch of the test; take fewer examples a batch, or a smaller model"
     loop = trainer.fit_loop.epoch_loop
     if not loop.batch_progress.total.ready and not loop.val_loop.batch_progress.total.ready:
         return (

@@ -26,7 +26,7 @@ from kindling.training.anomaly import anomalies_in_one_line
 from kindling.training.divergence import refuse_spoilt_weights
 from kindling.training.failures import explained, naming_checkpoint, naming_misfits
 from kindling.training.machine import device_of
-from kindling.training.others import ended_with_others
+from kindling.training.others import ended_with_others, in_each_process
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
 from kindling.training.results import reached_limit
@@ -78,15 +78,10 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
     if trainer.world_size > 1 and surroundings.is_by_hand():
         address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
         report("waiting for %d processes in all at %s", trainer.world_size, address)
-    guard = partial(guarded, task=task, path=start and start.path, skips=skips)
-    launcher = trainer.strategy.launcher
-    if isinstance(launcher, launched.Spawning):
-        around = launcher.training_within(partial(guard, run=None), resume_callback(trainer))
-    else:
-        around = guard(trainer, run)
-    with launched.ended_on_failure(trainer), around:
+    guard = partial(fitting, task=task, path=start and start.path, skips=skips)
+    with in_each_process(trainer, run, guard, resume_callback(trainer)):
         trainer.fit(task, data, ckpt_path=start and start.path, weights_only=True)
-    if isinstance(launcher, launched.Spawning):
+    if launched.are_spawned(trainer):
         recover(trainer, run)
     # A callback may have changed them after the last checkpoint, or there is none.
     refuse_spoilt_weights(task, " after training")
@@ -94,24 +89,37 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
 
 @contextmanager
 def guarded(
-    trainer: Trainer, run: RunRecord | None, *, task: LightningModule, path: Path | None, skips: bool
+    trainer: Trainer, *, run: RunRecord | None, task: LightningModule, path: Path | str | None
 ) -> Iterator[None]:
-    """Fit in one process with all that can go wrong.
+    """Compute in one process with all that can go wrong.
 
     Args:
         trainer: of this process.
         run: None if the process that has spawned this one keeps it.
-        task: which is trained.
+        task: which is trained or tested.
         path: the checkpoint to begin with.
+    """
+    with naming_checkpoint(path), explained(trainer, task), naming_misfits(), ended_with_others(trainer, run):
+        yield
+
+
+@contextmanager
+def fitting(
+    trainer: Trainer, *, run: RunRecord | None, task: LightningModule, path: Path | None, skips: bool
+) -> Iterator[None]:
+    """Fit in one process with all that can go wrong.
+
+    Args:
+        trainer: as `guarded` takes it, and so are the next three.
+        run: see there.
+        task: see there.
+        path: see there.
         skips: whether batches are left out.
     """
     with (
-        naming_checkpoint(path),
-        explained(trainer, task),
-        naming_misfits(),
+        guarded(trainer, run=run, task=task, path=path),
         anomalies_in_one_line(),
         signals.deferred(resume_callback(trainer)),
-        ended_with_others(trainer, run),
         ignored(RARE_LOGS, *[SKIPPED_BATCH] * skips, *[ONCE_A_STEP] * steps_as_ours(task)),
     ):
         yield

@@ -1,16 +1,37 @@
 """The other processes of a run, which may be gone or silent while this one waits for them."""
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 
 from lightning.pytorch import Trainer
 
 from kindling.lightning_internals import group, launched
 from kindling.process import silence, terminal
 from kindling.run_folders.record import RunRecord
-from kindling.training.failures import GONE
 from kindling.training.parts import resume_callback
+
+
+@contextmanager
+def in_each_process(
+    trainer: Trainer, run: RunRecord, guard: Callable[..., AbstractContextManager[None]], by: object = None
+) -> Iterator[None]:
+    """Let each process work in something, and end those that this one has launched if it fails.
+
+    Args:
+        trainer: of this process.
+        run: that this process keeps.
+        guard: what they work in, given a Trainer, and the run unless the process that has spawned them keeps it.
+        by: whom a process that has spawned others leaves its signals to, as `signals.deferred` takes it.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, launched.Spawning):
+        around = launcher.working_within(partial(guard, run=None), by)
+    else:
+        around = guard(trainer, run=run)
+    with launched.ended_on_failure(trainer), around:
+        yield
 
 
 @contextmanager
@@ -34,5 +55,5 @@ def ended_with_others(trainer: Trainer, run: RunRecord | None = None) -> Iterato
         # Which rank this is, is known only as it joins the group.
         silence.begin(trainer.global_rank, trainer.world_size, saver and saver.silence_s, give_up)
 
-    with launched.observed(lambda: give_up(silence.found() or GONE)), group.made_within_hearing(watch):
+    with launched.observed(lambda: give_up(silence.found() or silence.GONE)), group.made_within_hearing(watch):
         yield
