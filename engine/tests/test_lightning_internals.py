@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import re
 import sys
 import tempfile
@@ -448,12 +449,13 @@ def test_weights_are_handed_over_in_a_file_of_the_known_name():
 def test_recover_gives_a_trainer_the_steps_and_the_best_of_those_that_it_spawned(tmp_path):
     callback = best(tmp_path)
     trained = fit(callback, enable_checkpointing=True)
-    saved = trained._checkpoint_connector.dump_checkpoint()
+    end = pickle.loads(pickle.dumps(launched.end_of(trained)))
     (empty := best(tmp_path)).best_model_path = ""
     trainer = Trainer(**SILENT | {"enable_checkpointing": True, "callbacks": [empty]})
     assert trainer.global_step == 0
-    launched.recover(trainer, saved)
+    launched.recover(trainer, end)
     assert trainer.global_step == trained.global_step == 6
+    assert trainer.should_stop == trained.should_stop
     assert empty.best_model_path == callback.best_model_path
     assert empty.best_model_score == callback.best_model_score
 
