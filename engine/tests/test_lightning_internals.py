@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.optimization.automatic import Closure
 from lightning.pytorch.strategies.launchers import multiprocessing as spawning
+from lightning.pytorch.trainer.connectors.logger_connector import result
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
@@ -601,6 +602,22 @@ def test_ended_on_failure_kills_what_was_launched_and_forgets_it():
             real._configure_launcher()
         assert real.launcher.procs == []
         assert callable(real.launcher.kill)
+
+
+# Means
+
+
+def test_a_mean_over_processes_is_that_over_the_examples_of_all():
+    def mean(value: torch.Tensor, **_: Any) -> torch.Tensor:
+        # As Lightning takes it; the other process has had 15 examples, of which each gave 1.
+        return value.copy_((value + 15) / 2)
+
+    with results.exact_means():
+        meta = result._Metadata("validation_step", "val/loss")
+        meta.sync = result._Sync(_should=True, fn=mean)
+        logged = result._ResultMetric(meta, is_tensor=True)
+    logged.update(torch.tensor(3.0), 16)
+    assert logged.compute().item() == pytest.approx((16 * 3 + 15) / 31)
 
 
 # Steps

@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 from kindling.checkpoints.checkpoint import Saved
 from kindling.console import report
 from kindling.errors import DivergedError
+from kindling.lightning_internals.results import exact_means
 from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
 from kindling.process import signals, surroundings
@@ -93,7 +94,13 @@ def guarded(
         task: which is trained or tested.
         path: the checkpoint to begin with.
     """
-    with naming_checkpoint(path), explained(trainer, task), naming_misfits(), ended_with_others(trainer, run):
+    with (
+        naming_checkpoint(path),
+        explained(trainer, task),
+        naming_misfits(),
+        exact_means(),
+        ended_with_others(trainer, run),
+    ):
         yield
 
 
