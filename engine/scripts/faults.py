@@ -90,6 +90,11 @@ FAULTS = [
     Fault("engine/src/kindling/cli/arguments.py", "refuse(list(_typed_apart(arguments)))", "pass"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "root.addHandler(handler)", "pass"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "raise each from error", "raise"),
+    Fault(
+        "engine/src/kindling/lightning_internals/results.py",
+        "torch.tensor(0.0, dtype=torch.float32)",
+        "torch.tensor(0)",
+    ),
     Fault("engine/src/kindling/lightning_internals/launched.py", " if silence.GONE not in text]", "]"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import pickle
 import re
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.optimization.automatic import Closure
 from lightning.pytorch.strategies.launchers import multiprocessing as spawning
+from lightning.pytorch.trainer.connectors.logger_connector import result
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 from torch.utils.data import DataLoader, TensorDataset
@@ -448,12 +450,13 @@ def test_weights_are_handed_over_in_a_file_of_the_known_name():
 def test_recover_gives_a_trainer_the_steps_and_the_best_of_those_that_it_spawned(tmp_path):
     callback = best(tmp_path)
     trained = fit(callback, enable_checkpointing=True)
-    saved = trained._checkpoint_connector.dump_checkpoint()
+    end = pickle.loads(pickle.dumps(launched.end_of(trained)))
     (empty := best(tmp_path)).best_model_path = ""
     trainer = Trainer(**SILENT | {"enable_checkpointing": True, "callbacks": [empty]})
     assert trainer.global_step == 0
-    launched.recover(trainer, saved)
+    launched.recover(trainer, end)
     assert trainer.global_step == trained.global_step == 6
+    assert trainer.should_stop == trained.should_stop
     assert empty.best_model_path == callback.best_model_path
     assert empty.best_model_score == callback.best_model_score
 
@@ -599,6 +602,22 @@ def test_ended_on_failure_kills_what_was_launched_and_forgets_it():
             real._configure_launcher()
         assert real.launcher.procs == []
         assert callable(real.launcher.kill)
+
+
+# Means
+
+
+def test_a_mean_over_processes_is_that_over_the_examples_of_all():
+    def mean(value: torch.Tensor, **_: Any) -> torch.Tensor:
+        # As Lightning takes it; the other process has had 15 examples, of which each gave 1.
+        return value.copy_((value + 15) / 2)
+
+    with results.exact_means():
+        meta = result._Metadata("validation_step", "val/loss")
+        meta.sync = result._Sync(_should=True, fn=mean)
+        logged = result._ResultMetric(meta, is_tensor=True)
+    logged.update(torch.tensor(3.0), 16)
+    assert logged.compute().item() == pytest.approx((16 * 3 + 15) / 31)
 
 
 # Steps

@@ -14,20 +14,25 @@ from pathlib import Path
 from typing import Any
 
 from lightning.fabric.strategies.launchers.subprocess_script import _ChildProcessObserver
+from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from lightning.pytorch.trainer.call import _interrupt
+from lightning.pytorch.trainer.call import _call_callbacks_state_dict, _interrupt
+from lightning.pytorch.trainer.states import TrainerFn
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from kindling import errors
 from kindling.config import project
 from kindling.console import set_up_logging
 from kindling.errors import Interrupted
+from kindling.lightning_internals.loggers import logger_states, restore_loggers
 from kindling.lightning_internals.warnings import RARE_LOGS
 from kindling.process import parent, ranks, signals, silence
 
 # Lightning's file of weights alone, for the process that spawned.
 HANDED_OVER = ".temp.ckpt"
+# What it is given beside them.
+END = "end_bytes"
 # Until a process whose launched ones are gone has to end by itself, and between two looks.
 GRACE_S, LOOK_S = 3.0, 0.1
 # The end of a traceback, which is all that comes of an error of a spawned process.
@@ -83,13 +88,25 @@ def is_handed_over(path: Path) -> bool:
     return path.name == HANDED_OVER
 
 
-def recover(trainer: Trainer, saved: dict[str, Any]) -> None:
-    """Give a Trainer whose processes were spawned the counters and best checkpoints of the last checkpoint."""
-    trainer.fit_loop.load_state_dict(saved["loops"]["fit_loop"])
+def end_of(trainer: Trainer) -> dict[str, Any]:
+    """What the process that has spawned this one needs of its Trainer, beside weights and metrics."""
+    return {
+        "fit_loop": trainer.fit_loop.state_dict(),
+        "should_stop": trainer.should_stop,
+        "callbacks": _call_callbacks_state_dict(trainer),
+        "loggers": logger_states(trainer.loggers),
+    }
+
+
+def recover(trainer: Trainer, end: dict[str, Any]) -> None:
+    """Give a Trainer whose processes were spawned the counters and best checkpoints of theirs."""
+    trainer.fit_loop.load_state_dict(end["fit_loop"])
+    trainer.should_stop = end["should_stop"]
     for callback in trainer.callbacks:  # pyright: ignore[reportAttributeAccessIssue]
-        state = saved["callbacks"].get(callback.state_key)
+        state = end["callbacks"].get(callback.state_key)
         if state:
             callback.load_state_dict(state)
+    restore_loggers(trainer.loggers, end["loggers"])
 
 
 class Spawning(_MultiProcessingLauncher):
@@ -126,6 +143,18 @@ class Spawning(_MultiProcessingLauncher):
             if isinstance(error, Interrupted):
                 raise EndedError(str(error)) from error
             raise
+
+    def get_extra_results(self, trainer: Trainer) -> dict[str, Any]:
+        extra = super().get_extra_results(trainer)
+        if trainer.state.fn == TrainerFn.FITTING:
+            # As bytes, since memory that tensors share is gone with this process.
+            extra[END] = pickle.dumps(move_data_to_device(end_of(trainer), "cpu"))
+        return extra
+
+    def update_main_process_results(self, trainer: Trainer, extra: dict[str, Any]) -> None:
+        super().update_main_process_results(trainer, extra)
+        if END in extra:
+            recover(trainer, pickle.loads(extra[END]))
 
     @contextmanager
     def working_within(self, within: Callable[[Trainer], AbstractContextManager[None]], by: object) -> Iterator[None]:

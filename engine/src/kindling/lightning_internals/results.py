@@ -4,7 +4,8 @@ The last value of each metric, the sums of an epoch of `self.log(..., on_epoch=T
 of torchmetrics in the module.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,6 +27,27 @@ def restore_callback_metrics(trainer: Trainer, pl_module: LightningModule, metri
     """Let early stopping and best checkpoints see the last value of each metric."""
     on_device = {name: value.to(pl_module.device) for name, value in metrics.items()}
     trainer._logger_connector._callback_metrics.update(on_device)
+
+
+@contextmanager
+def exact_means() -> Iterator[None]:
+    """Let the mean of what several processes log be that over their examples.
+
+    Lightning takes the mean of how many each has had as a whole number: of 16 and 15 that is 15, for which each value
+    is 3 % too large.
+    """
+    original = _ResultMetric.__init__
+
+    def init(self: _ResultMetric, metadata: _Metadata, is_tensor: bool) -> None:
+        original(self, metadata, is_tensor)
+        if is_tensor and metadata.is_mean_reduction:
+            self.add_state("cumulated_batch_size", torch.tensor(0.0, dtype=torch.float32), dist_reduce_fx=torch.sum)
+
+    _ResultMetric.__init__ = init
+    try:
+        yield
+    finally:
+        _ResultMetric.__init__ = original
 
 
 def name_first_of_several(trainer: Trainer, names: Iterable[str]) -> dict[str, str]:

@@ -12,12 +12,10 @@ from pathlib import Path
 from lightning.pytorch import LightningModule, Trainer
 from omegaconf import DictConfig
 
-from kindling.checkpoints import resume_files
-from kindling.checkpoints.checkpoint import PROGRESS, Saved
+from kindling.checkpoints.checkpoint import Saved
 from kindling.console import report
 from kindling.errors import DivergedError
-from kindling.lightning_internals import launched
-from kindling.lightning_internals.loggers import restore_loggers
+from kindling.lightning_internals.results import exact_means
 from kindling.lightning_internals.warnings import ONCE_A_STEP, RARE_LOGS, SKIPPED_BATCH, ignored
 from kindling.loggers import tracking
 from kindling.process import signals, surroundings
@@ -29,7 +27,6 @@ from kindling.training.machine import device_of
 from kindling.training.others import ended_with_others, in_each_process
 from kindling.training.parts import Build, Parts, Rollbacks, resume_callback
 from kindling.training.replay import find_divergence
-from kindling.training.results import reached_limit
 from kindling.training.rollback import advice, can_roll_back, culprit
 from kindling.training.start import starting_point
 from kindling.training.task import Task
@@ -81,8 +78,6 @@ def train_once(parts: Parts, start: Saved | None, run: RunRecord, *, skips: bool
     guard = partial(fitting, task=task, path=start and start.path, skips=skips)
     with in_each_process(trainer, run, guard, resume_callback(trainer)):
         trainer.fit(task, data, ckpt_path=start and start.path, weights_only=True)
-    if launched.are_spawned(trainer):
-        recover(trainer, run)
     # A callback may have changed them after the last checkpoint, or there is none.
     refuse_spoilt_weights(task, " after training")
 
@@ -99,7 +94,13 @@ def guarded(
         task: which is trained or tested.
         path: the checkpoint to begin with.
     """
-    with naming_checkpoint(path), explained(trainer, task), naming_misfits(), ended_with_others(trainer, run):
+    with (
+        naming_checkpoint(path),
+        explained(trainer, task),
+        naming_misfits(),
+        exact_means(),
+        ended_with_others(trainer, run),
+    ):
         yield
 
 
@@ -130,15 +131,6 @@ def steps_as_ours(task: LightningModule) -> bool:
     return type(task).optimizer_step is LightningModule.optimizer_step and (
         type(task).optimizer_zero_grad is Task.optimizer_zero_grad
     )
-
-
-def recover(trainer: Trainer, run: RunRecord) -> None:
-    """Give this process, which has only spawned those that trained, what they left in the last checkpoint."""
-    end = resume_files.newest_whole(run.folder)
-    if end:
-        launched.recover(trainer, end.content)
-        trainer.should_stop = reached_limit(trainer) is None
-        restore_loggers(trainer.loggers, end.content[PROGRESS]["loggers"])
 
 
 def roll_back(
