@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from kindling.config import once, project
 from kindling.config.composition import Composer
+from kindling.testing import quick
 
 LINES = ["experiment=cnn", "optimizer.lr=0.5", "hydra.job.name=x"]
 
@@ -98,6 +99,39 @@ def test_a_job_of_a_sweep_is_what_hydra_composes(lines):
         assert outcome(once._compose_job, loader, sweep, lines) == expected
         outcome(once._compose_job, loader, sweep, [*lines, "seed=77", "trainer.max_epochs=77"])
         assert outcome(once._compose_job, loader, sweep, lines) == expected
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["optimizer.lr=0.5", "model=mlp", "seed=2"],
+        ["experiment=cnn", "data.augment=null", "+optimizer.amsgrad=true", "~callbacks.early_stopping"],
+        ["seed=5", "hydra.job.name=other", "hydra/help=default"],
+        ["seed=1", "no.such.key=1"],
+    ],
+    ids=" ".join,
+)
+def test_a_config_that_tests_compose_is_what_hydra_composes(lines, monkeypatch):
+    """After one of the same choices, and before one."""
+    monkeypatch.setattr(quick, "_composed", {})
+    monkeypatch.setattr(quick, "_bases", {})
+    with Composer("train") as composer:
+        expected = outcome(quick._compose, composer, lines)
+        for given in ([*lines, "seed=77"], lines, [*lines, "seed=77", "trainer.max_epochs=77"]):
+            outcome(quick._compose_once, composer, given)
+        monkeypatch.setattr(quick, "_composed", {})
+        assert outcome(quick._compose_once, composer, lines) == expected
+
+
+def test_files_that_several_command_lines_of_tests_choose_are_merged_once(monkeypatch):
+    merged = []
+    monkeypatch.setattr(quick, "_composed", {})
+    monkeypatch.setattr(quick, "_bases", {})
+    compose = quick._compose
+    monkeypatch.setattr(quick, "_compose", lambda self, lines: merged.append(lines) or compose(self, lines))
+    with Composer("train") as composer:
+        seeds = [composer.compose(["model=mlp", f"seed={seed}"]).seed for seed in (1, 2)]
+    assert (seeds, merged) == ([1, 2], [("model=mlp",)])
 
 
 def test_a_sweep_does_not_take_over_what_another_one_composed():

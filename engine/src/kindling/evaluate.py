@@ -33,12 +33,11 @@ from kindling.run_folders.results_folder import hash_of, results_folder
 from kindling.run_folders.saved_run import run_of
 from kindling.stages import Stage
 from kindling.training.keep_outputs import KeepOutputs
+from kindling.training.other_names import NAMES
 from kindling.training.rebuild import rebuild
 from kindling.training.task import bookkeeping_of
 
 log = logging.getLogger(__name__)
-# Facts of the data that inputs and outputs are known by.
-NAMES = ("classes", "columns", "vocabulary")
 # Settings of the data that change no result.
 HOW_IT_IS_READ = {"batch_size", "num_workers", "prefetch_factor", "pin_memory", "persistent_workers", "cache_dir"}
 

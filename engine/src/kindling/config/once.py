@@ -83,13 +83,25 @@ def _compose_job(loader: ConfigLoaderImpl, master_config: DictConfig, lines: lis
     if master_config.hydra.searchpath or any("hydra.searchpath" in line for line in lines):
         # Only Hydra finds the groups of a search path.
         return _load_sweep_config(loader, master_config, lines)
-    values = [override for override in overrides if _is_value(loader, override)]
-    choices = tuple(str(override.input_line) for override in overrides if override not in values)
+    values, choices = parts_of(loader, overrides)
     master, base = _bases.get(choices, (None, None))
     if base is None or master is not master_config:
         base = _load_sweep_config(loader, master_config, list(choices))
         if len(_bases) < MOST_KEPT:
             _bases[choices] = (master_config, base)
+    return with_values(loader, base, overrides, values)
+
+
+def parts_of(loader: ConfigLoaderImpl, overrides: list[Override]) -> tuple[list[Override], tuple[str, ...]]:
+    """Those that set values; and the lines of the others, which choose files."""
+    values = [override for override in overrides if _is_value(loader, override)]
+    return values, tuple(str(override.input_line) for override in overrides if override not in values)
+
+
+def with_values(
+    loader: ConfigLoaderImpl, base: DictConfig, overrides: list[Override], values: list[Override]
+) -> DictConfig:
+    """A config of files with the values of overrides, as Hydra composes all of these."""
     config = copy.deepcopy(base)
     loader._apply_overrides_to_config(values, config)
     of_task = [override for override in overrides if not override.is_hydra_override()]

@@ -20,6 +20,7 @@ from kindling.stages import Stage
 from kindling.training.divergence import not_finite, refuse_divergence, refuse_spoilt_weights
 from kindling.training.epoch_metrics import as_numbers, computed
 from kindling.training.optimization import scale_rates
+from kindling.training.other_names import Origin, hold_against
 from kindling.training.requirements import (
     metrics_watched,
     refuse_other_interval,
@@ -42,6 +43,7 @@ class Bookkeeping(Callback):
         rollbacks: [epoch, batch] of the batches that gave NaN.
         skips_batches: whether those are left out.
         lr_factor: of all learning rates, once training starts.
+        origin: what the weights that it starts with were trained with.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class Bookkeeping(Callback):
         rollbacks: Sequence[list[int]] = (),
         skips_batches: bool = True,
         lr_factor: float = 1.0,
+        origin: Origin | None = None,
     ):
         self.seed = seed
         self.rollbacks = list(rollbacks)
         self.skips_batches = skips_batches
         self.lr_factor = lr_factor
+        self.origin = origin
         self._epoch_seed: int | None = None
         # Until a validation has shown what is logged.
         self._looks_at_names = True
@@ -72,6 +76,10 @@ class Bookkeeping(Callback):
         if stage == "fit":
             refuse_facts(getattr(trainer.datamodule, "facts", {}))  # pyright: ignore
             make_resumable(trainer, self.seed)
+        if self.origin:
+            facts = getattr(trainer.datamodule, "facts", {})  # pyright: ignore
+            hold_against(self.origin, facts, trains=stage == "fit")
+            self.origin = None
         refuse_shares_of_nothing(trainer, pl_module, stage)
 
     # Training

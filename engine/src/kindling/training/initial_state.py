@@ -13,6 +13,7 @@ from kindling.console import report, shown
 from kindling.errors import CheckpointError
 from kindling.training.bookkeeping import Bookkeeping
 from kindling.training.fork import lr_factor
+from kindling.training.other_names import Origin
 from kindling.training.parts import Rollbacks
 from kindling.training.start import as_config_error
 from kindling.training.task import Task, bookkeeping_of
@@ -24,36 +25,43 @@ def load_start(task: LightningModule, config: dict[str, Any], start: Saved | Non
     Raises:
         CheckpointError: the weights are damaged or of another model.
     """
-    factor = 1.0
+    factor, origin = 1.0, None
     if start:
         checkpoint.load_weights(task, start.content["state_dict"], start.path)
         factor = lr_factor(start.config, config)
+        origin = Origin(start.path, start.content[checkpoint.DESCRIPTION].get("facts", {}))
     elif config["weights"]:
         with as_config_error("weights"):
-            begin_with(task, checkpoint.find(config["weights"]), config["train"])
+            origin = begin_with(task, checkpoint.find(config["weights"]), config["train"])
     if rollbacks:
         since_start = len(rollbacks) - len(start.content["rollbacks"] if start else [])
         factor *= config["rollback"]["lr_factor"] ** since_start
     skips = config["rollback"]["skip_batch"]
-    return bookkeeping_of(task)(config["seed"], rollbacks=rollbacks, skips_batches=skips, lr_factor=factor)
+    return bookkeeping_of(task)(
+        config["seed"], rollbacks=rollbacks, skips_batches=skips, lr_factor=factor, origin=origin
+    )
 
 
-def begin_with(task: LightningModule, path: Path, trains: bool) -> None:
-    """Load the weights of any file of weights.
+def begin_with(task: LightningModule, path: Path, trains: bool) -> Origin | None:
+    """Load the weights of any file of weights; returns what they were trained with, if the file says so.
 
     Raises:
         CheckpointError: it is none, or of another model.
     """
-    weights = read_foreign(path)
+    weights, origin = read_foreign(path), None
     if weights is None:
-        load_initial_weights(task, checkpoint.load_file(path), trains)
+        saved = checkpoint.load_file(path)
+        has_new_head = load_initial_weights(task, saved, trains)
+        facts = saved.content[checkpoint.DESCRIPTION]["facts"]
+        origin = Origin(path, facts | {"classes": None} if has_new_head else facts)
     else:
         load_foreign(task.net if isinstance(task, Task) else task, weights, path, whole=not trains)
     warn_of_no_numbers(task, path)
+    return origin
 
 
-def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> None:
-    """Load the weights of a checkpoint; the last layer is new if it is trained for other classes.
+def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> bool:
+    """Load the weights of a checkpoint; returns whether the last layer is new, as it has another shape.
 
     Raises:
         CheckpointError: they are of another model.
@@ -65,7 +73,7 @@ def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> N
         # A task may keep more than its net, such as a loss.
         own = {key: value for key, value in task.state_dict().items() if not key.startswith(start)}
         checkpoint.load_weights(task, own | {k: v for k, v in weights.items() if k.startswith(start)}, given.path)
-        return
+        return False
     try:
         own = {key.removeprefix(start): value for key, value in weights.items() if key.startswith(start)}
         is_new = load_all_but_head(net, own)
@@ -75,3 +83,4 @@ def load_initial_weights(task: LightningModule, given: Saved, trains: bool) -> N
         ) from error
     if is_new:
         report("weights: the last layer is new, as it has another shape in %s", shown(given.path))
+    return is_new
