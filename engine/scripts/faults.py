@@ -95,6 +95,11 @@ FAULTS = [
         "torch.tensor(0.0, dtype=torch.float32)",
         "torch.tensor(0)",
     ),
+    Fault(
+        "engine/src/kindling/lightning_internals/launched.py",
+        "except _TunerExitException:",
+        "except ZeroDivisionError:",
+    ),
     Fault("engine/src/kindling/lightning_internals/launched.py", " if silence.GONE not in text]", "]"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),

@@ -84,7 +84,7 @@ NEAREST = {
     "kindling_sweeper": "trials",
     "kinds": "sweep_space",
     "lacking": "check",
-    "launched": "lightning_internals",
+    "launched": "lightning_internals shapes",
     "lifecycle": "run_folder",
     "limits": "resumption",
     "listing": "image_listing",

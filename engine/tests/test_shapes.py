@@ -1,14 +1,17 @@
+import json
 import math
 import re
+from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.models.cnn import CNN
 from kindling.console import as_text
-from kindling.debug.shapes import numbers, shape, table, trace
+from kindling.debug.shapes import Shapes, numbers, shape, table, trace
 
 
 def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):
@@ -21,6 +24,16 @@ def test_the_table_says_what_each_module_makes_of_a_batch(train_run, caplog):
     assert "training ended" not in caplog.text
     assert {"config.yaml", "run.json"} <= {path.name for path in run.folder.iterdir()}
     assert not run.folder.joinpath("checkpoints").exists()
+
+
+def test_a_run_whose_process_was_forked_ends_after_the_table_too(train_run):
+    run = train_run("debug=shapes", "trainer.strategy=ddp_fork")
+    assert json.loads((run.folder / "run.json").read_text())["status"] == "finished"
+
+
+def test_an_error_before_the_first_batch_stays_what_it_is():
+    module: Any = nn.Linear(1, 1)
+    Shapes().on_exception(Trainer(logger=False, enable_checkpointing=False), module, KeyError())
 
 
 def test_numbers_parameters_and_flops_are_those_by_hand():

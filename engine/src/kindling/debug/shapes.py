@@ -37,6 +37,8 @@ class Call(NamedTuple):
 class Shapes(Observer):
     """Shows one training batch on its way through the modules, then ends the run before anything is trained."""
 
+    _tracing: "Tracing | None" = None
+
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         self._title = title(trainer, batch)
         self._tracing = Tracing(net_of(pl_module))
@@ -51,13 +53,16 @@ class Shapes(Observer):
         self._show(trainer)
 
     def _show(self, trainer: Trainer) -> None:
+        assert self._tracing is not None
         self._tracing.__exit__()
         if trainer.is_global_zero:
             log.info("%s", as_text(table(self._tracing.calls, self._title, width())))
         end_fit()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        self._tracing.__exit__()
+        # It may come before the first batch, or in another process.
+        if self._tracing:
+            self._tracing.__exit__()
 
 
 class Tracing:

@@ -10,6 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from lightning.fabric.strategies.launchers.subprocess_script import _ChildProces
 from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies.launchers import _MultiProcessingLauncher
-from lightning.pytorch.trainer.call import _call_callbacks_state_dict, _interrupt
-from lightning.pytorch.trainer.states import TrainerFn
+from lightning.pytorch.trainer.call import _call_callbacks_state_dict, _call_teardown_hook, _interrupt
+from lightning.pytorch.trainer.states import TrainerFn, TrainerStatus
+from lightning.pytorch.utilities.exceptions import _TunerExitException
 from torch.multiprocessing.spawn import ProcessContext, ProcessExitedException, ProcessRaisedException
 
 from kindling import errors
@@ -137,7 +139,8 @@ class Spawning(_MultiProcessingLauncher):
         signals.install(ignored=[signal.SIGINT] * (process_idx > 0))
         try:
             with silence.ended(), self.within(trainer):
-                super()._wrapping_function(process_idx, trainer, *arguments)
+                function, *rest = arguments
+                super()._wrapping_function(process_idx, trainer, partial(_until_end, trainer, function), *rest)
         except BaseException as error:
             _interrupt(trainer, error)
             if isinstance(error, Interrupted):
@@ -170,6 +173,17 @@ class Spawning(_MultiProcessingLauncher):
                 yield
         finally:
             self.within = before
+
+
+def _until_end(trainer: Trainer, function: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+    """Call what a callback may end with success, of which Lightning knows in the process that spawns alone."""
+    try:
+        return function(*arguments, **named)
+    except _TunerExitException:
+        _call_teardown_hook(trainer)
+        trainer._teardown()
+        trainer.state.status, trainer.state.stage = TrainerStatus.FINISHED, None
+        return None
 
 
 class EndedError(Exception):
