@@ -204,6 +204,16 @@ def test_too_few_images_for_three_splits_are_named(make_tree, images):
         folder_of(make_tree(images=images, classes="ab")).prepare_data()
 
 
+def test_files_that_are_skipped_are_counted_where_a_split_has_too_few_images(make_tree):
+    root = make_tree(images=2, classes="ab", splits=("train", "val"))
+    for file in (root / "val").rglob("*.png"):
+        file.write_bytes(b"no image")
+    (root / "val" / "a" / "notes.txt").touch()
+    told = r"too few images for a val split; left out: 1 ending in \.txt; 4 of 4 images cannot be read: .*000\.png"
+    with pytest.raises(DataError, match=told):
+        folder_of(root, "data.faulty=skip").prepare_data()
+
+
 def test_one_image_in_colour_makes_the_set_colour(make_tree):
     root = make_tree(channels=1)
     Image.new("RGB", (12, 12)).save(root / "c" / "000.png")

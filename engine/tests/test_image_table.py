@@ -25,14 +25,14 @@ def write(file: Path, rows, names: str = "path,label") -> Path:
     return file
 
 
-def data_of(root: Path, given: Path | None, *overrides: str):
+def data_of(root: Path, given: Path | None, *overrides: str, faulty: str = "refuse"):
     """A tree as it is, or by a table."""
     cfg = compose(["data=image_folder", f"data.root={root}", f"data.cache_dir={root.parent}/cache", *FACTS, *overrides])
     node = cfg.data.copy()
     if given is not None:
         node._target_ = "kindling.images.image_table.ImageTable"
         columns = dict.fromkeys(("path_column", "label_column", "split_column"))
-        node = {**node, **columns, "table": str(given), "faulty": "refuse"}
+        node = {**node, **columns, "table": str(given), "faulty": faulty}
     data = instantiate(node, "data")
     data.setup("fit")
     return data
@@ -221,3 +221,23 @@ def test_lists_of_labels_in_parquet_are_refused_by_name(tmp_path):
 )
 def test_a_class_whose_name_holds_a_sign_is_not_taken_for_several_labels(labels, sign, found):
     assert combined(labels, sign) == found
+
+
+def test_rows_and_files_that_are_skipped_are_counted_where_a_split_has_too_few_images(tmp_path):
+    root = make_tree(tmp_path / "tree", images=2)
+    rows = [(*row, "train") for row in rows_of(root)]
+    (root / "x.png").write_bytes(b"no image")
+    given = write(tmp_path / "t.csv", [*rows, ("gone.png", "a", "val"), ("x.png", "b", "val")], "path,label,split")
+    with pytest.raises(DataError) as raised:
+        data_of(root, given, faulty="skip")
+    assert str(raised.value) == (
+        f"data.table: given {given}, too few images for a val split; left out: 1 of 8 rows: 1 of a missing file "
+        f"(gone.png); 1 of 1 images cannot be read: {root / 'x.png'}; add images"
+    )
+
+
+def test_rows_that_are_skipped_are_counted_where_one_label_is_left(tmp_path):
+    root = make_tree(tmp_path / "tree", images=2, classes="a")
+    given = write(tmp_path / "t.csv", [*rows_of(root), ("gone.png", "b")])
+    with pytest.raises(DataError, match=r"have the labels \['a'\]; left out: 1 of 3 rows: 1 of a missing file \(gone"):
+        list_table(given, root, Columns(), "skip")

@@ -229,6 +229,19 @@ def test_the_likeliest_classes_are_fewer_than_all():
     assert told(rule, metrics={"top5": {"top_k": 5, "num_classes": 4}}) == message
 
 
+@pytest.mark.parametrize("several", [{"label_separator": "|"}, {"label_column": ["cat", "dog"]}])
+@pytest.mark.parametrize("kind", ["MulticlassAUROC", "MulticlassF1Score"])
+def test_a_metric_of_one_label_is_refused_with_images_of_several(several, kind):
+    rule = metric_rules.a_metric_takes_several_labels
+    metrics = {"mine": {"_target_": f"torchmetrics.classification.{kind}"}}
+    message = f"metrics.mine: given {kind}, which is of one label each, with data.{next(iter(several))}, and so several"
+    allowed = " labels each; allowed: metrics=none, or one of several, such as torchmetrics.classification.Multilabel"
+    assert told(rule, data=several, metrics=metrics).startswith(message + allowed)
+    assert told(rule, data={"label_separator": None, "label_column": "label"}, metrics=metrics) == ""
+    of_several = {"mine": {"_target_": "torchmetrics.classification.MultilabelAUROC"}}
+    assert told(rule, data=several, metrics=of_several) == told(rule, data=several, metrics=None) == ""
+
+
 def test_a_plateau_is_one_of_a_metric():
     rule = metric_rules.plateau_has_a_metric
     plateau = {"monitor": None, "scheduler": {"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau"}}

@@ -80,6 +80,8 @@ class ImageFilesModule(ImageDataModule):
         self.root = Path(root).expanduser()
         self.cache_dir = Path(cache_dir).expanduser()
         self._decoders: list[Decoder] = []
+        # What is left out, as a message says it.
+        self.unread: list[str] = []
         self.faulty: Faulty = faulty
         self._is_resized = resize is not None
         if self.decoding.version < OF_WHOLE_PICTURES:
@@ -129,6 +131,7 @@ class ImageFilesModule(ImageDataModule):
             reason = damage_of(few[0], decoder)
             raise DataError(f"data: {told} ({reason}); replace or remove them, or leave them out with data.faulty=skip")
         warn(f"data: left out: {told}")
+        self.unread.append(told)
         kept = torch.ones(len(listed), dtype=torch.bool)
         kept[places] = False
         return listed.take(kept.nonzero().flatten())

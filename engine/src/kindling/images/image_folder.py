@@ -34,6 +34,7 @@ class ImageFolder(ImageFilesModule):
     def read(self) -> Splits:
         is_evaluated = "classes" in self.known
         listed, classes = self.listing(is_evaluated=is_evaluated)
+        self.unread = []
         listed = {split: self.undamaged(each) for split, each in listed.items()}
         self.cut = [split for split in ("test", "val") if "train" in listed and split not in listed]
         for split in self.cut:
@@ -42,8 +43,18 @@ class ImageFolder(ImageFilesModule):
             listed[split], listed["train"] = train.take(held), train.take(kept)
         empty = [split for split, images in listed.items() if not images]
         if empty and not is_evaluated:
-            raise DataError(f"data.root: given {self.root}, too few images for a {empty[0]} split; add images")
+            skipped = "; ".join(filter(None, [self.skipped(), *self.unread]))
+            left_out = f"; left out: {skipped}" if skipped else ""
+            raise DataError(f"{self.source()}, too few images for a {empty[0]} split{left_out}; add images")
         return self.splits_of(listed, classes)
+
+    def source(self) -> str:
+        """The setting that names the images, for messages."""
+        return f"data.root: given {self.root}"
+
+    def skipped(self) -> str:
+        """What the listing left out; "" if that is nothing."""
+        return self.left_out.words()
 
     def listing(self, *, is_evaluated: bool) -> tuple[dict[str, LabelledPaths], list[str]]:
         """The images of each split that is there with their labels, and the names of the classes."""

@@ -65,6 +65,12 @@ class ImageTable(ImageFolder):
         several = len(found.classes) if self.columns.has_several_labels else None
         return {split: labelled(each, several) for split, each in found.splits.items()}, found.classes
 
+    def source(self) -> str:
+        return f"data.table: given {self.table}"
+
+    def skipped(self) -> str:
+        return self._listed.faults.words() if self._listed else ""
+
     def described(self) -> list[str]:
         # Those of ImageFolder look at its folders.
         lines, found = ImageDataModule.described(self), self._listed

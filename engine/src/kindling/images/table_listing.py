@@ -91,8 +91,10 @@ def list_table(
         )
     classes = sorted(trained_on)
     if len(classes) < 2 and not without_train:
+        left_out = f"; {words}" if (words := left_out_words(faults)) else ""
         raise DataError(
-            f"data.table: given {file}, whose rows for training have the labels {classes}; allowed: two or more"
+            f"data.table: given {file}, whose rows for training have the labels {classes}{left_out}; allowed: two or "
+            "more"
         )
     names = {name: place for place, name in enumerate(classes)}
     places = {row.labels: tuple(names[label] for label in row.labels) for _, row in known}

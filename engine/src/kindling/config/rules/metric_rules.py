@@ -9,6 +9,8 @@ from kindling.config.fault import Fault, nearest
 from kindling.config.logged import ALWAYS, declared_by, logged, without_loader
 from kindling.config.plain import Config, get
 
+# So begin torchmetrics' names of them.
+OF_ONE_LABEL = "Multiclass"
 OF_A_STEP = re.compile(r"train[/_.].*_step")
 
 
@@ -66,6 +68,26 @@ def top_k_leaves_classes_out(config: Config) -> Iterator[Fault]:
             yield Fault(f"metrics.{name}.top_k", str(top_k), f"less than the number of classes, {classes}")
 
 
+def a_metric_takes_several_labels(config: Config) -> Iterator[Fault]:
+    given = next(
+        (key for key in ("label_separator", "label_column") if has_several(get(config, f"data.{key}"), key)), ""
+    )
+    for name in get(config, "metrics") or {} if given else ():
+        kind = str(get(config, f"metrics.{name}._target_")).rpartition(".")[2]
+        if kind.startswith(OF_ONE_LABEL):
+            yield Fault(
+                f"metrics.{name}",
+                f"{kind}, which is of one label each, with data.{given}, and so several labels each",
+                "metrics=none, or one of several, such as torchmetrics.classification.MultilabelAUROC, in a file of "
+                "configs/metrics",
+            )
+
+
+def has_several(value: Any, key: str) -> bool:
+    """Whether a setting of a table says that its images have any number of labels each."""
+    return bool(value) and (key == "label_separator" or not isinstance(value, str))
+
+
 def plateau_has_a_metric(config: Config) -> Iterator[Fault]:
     plateau = str(get(config, "scheduler.scheduler._target_")).endswith(".ReduceLROnPlateau")
     if plateau and "monitor" in config and get(config, "scheduler.monitor") is None:
@@ -101,5 +123,6 @@ RULES = (
     a_plateau_steps_by_epochs,
     no_single_step_decides,
     top_k_leaves_classes_out,
+    a_metric_takes_several_labels,
     one_metric_decides,
 )
