@@ -100,6 +100,9 @@ FAULTS = [
         "except _TunerExitException:",
         "except ZeroDivisionError:",
     ),
+    Fault(
+        "engine/src/kindling/run_folders/lifecycle.py", "    if group and strategy in", "    if False and strategy in"
+    ),
     Fault("engine/src/kindling/lightning_internals/launched.py", " if silence.GONE not in text]", "]"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
     Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),

@@ -85,7 +85,7 @@ NEAREST = {
     "kinds": "sweep_space",
     "lacking": "check",
     "launched": "lightning_internals shapes",
-    "lifecycle": "run_folder",
+    "lifecycle": "run_folder joining_group",
     "limits": "resumption",
     "listing": "image_listing",
     "lock": "processes",

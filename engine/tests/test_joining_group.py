@@ -21,7 +21,7 @@ from kindling.errors import ConfigError, Interrupted, KindlingError
 from kindling.lightning_internals.group import made_within_hearing
 from kindling.process import ranks, signals, silence
 from kindling.process.identity import Identity
-from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher
+from kindling.run_folders.lifecycle import refuse_machines_without_a_launcher, refuse_to_start_processes_twice
 from kindling.training.others import ended_with_others
 
 
@@ -231,3 +231,15 @@ def test_a_process_watches_as_the_rank_that_it_has_once_it_joins(monkeypatch):
         trainer.global_rank = 1
         torch.distributed.init_process_group()
     assert begun == [(1, 2)]
+
+
+@pytest.mark.parametrize("strategy", ["ddp_spawn", "ddp_fork", "ddp_notebook"])
+def test_a_process_of_torchrun_is_not_to_start_processes_of_its_own(monkeypatch, strategy):
+    config: Any = {"trainer": {"strategy": strategy}}
+    refuse_to_start_processes_twice(config)
+    for name, value in {"WORLD_SIZE": "2", "RANK": "1", "MASTER_PORT": "29511"}.items():
+        monkeypatch.setenv(name, value)
+    refuse_to_start_processes_twice({"trainer": {"strategy": "ddp"}})
+    said = f"trainer.strategy: given {strategy} to one of several processes started together"
+    with pytest.raises(ConfigError, match=rf"{said} \(torchrun-29511\), .* allowed: ddp;"):
+        refuse_to_start_processes_twice(config)

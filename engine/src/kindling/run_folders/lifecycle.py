@@ -13,7 +13,7 @@ from kindling.config.plain import Config, get
 from kindling.config.processes import PER_PROCESS
 from kindling.config.transforms import as_one_transform
 from kindling.errors import ConfigError, interruption
-from kindling.process.ranks import are_placed, is_first_process, stamp
+from kindling.process.ranks import are_placed, is_first_process, job, stamp
 from kindling.run_folders import curves
 from kindling.run_folders.leftovers import remove_unused
 from kindling.run_folders.record import RunRecord
@@ -48,6 +48,7 @@ def recorded(cfg: DictConfig) -> Iterator[RunRecord]:
     _refuse_one_folder_for_a_sweep(record)
     try:
         refuse_machines_without_a_launcher(config)
+        refuse_to_start_processes_twice(config)
         _refuse_to_resume_elsewhere(record)
     except ConfigError:
         if not (record.folder / "run.json").exists():
@@ -129,6 +130,21 @@ def refuse_machines_without_a_launcher(config: Config) -> None:
             f"trainer.num_nodes: given {machines}, and nothing numbers the processes of all machines, each of which "
             f"would make a run folder of its own; allowed: 1, or on each machine torchrun --nnodes {machines} "
             "--nproc-per-node N --rdzv-id NAME --rdzv-backend c10d --rdzv-endpoint HOST:PORT train.py ..., or srun"
+        )
+
+
+def refuse_to_start_processes_twice(config: Config) -> None:
+    """
+    Raises:
+        ConfigError: each of several processes would start as many of its own.
+    """
+    strategy = str(get(config, "trainer.strategy"))
+    group = job()
+    if group and strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook"):
+        raise ConfigError(
+            f"trainer.strategy: given {strategy} to one of several processes started together ({group}), each "
+            "of which would start as many; allowed: ddp; or without torchrun, srun, and RANK and WORLD_SIZE in the "
+            "environment"
         )
 
 
