@@ -446,6 +446,32 @@ def test_a_misspelt_setting_beside_debug_is_refused(problems):
     assert line.startswith("callbacks.progres: given a key that is not there")
 
 
+@pytest.mark.parametrize(
+    ("gone", "line", "said"),
+    [
+        (
+            ["debug", "debug"],
+            "debug=fast",
+            "debug: given a key that is not there, as debug is left out of this project",
+        ),
+        (["sweeps", "sweep"], "sweep=random", "sweep: given a key that is not there, as sweeps is left out"),
+        (["model=mlp", "model/mlp.yaml"], "model=mlp", "model: given 'mlp', and model=mlp is left out of this project"),
+    ],
+    ids=lambda given: given[0] if isinstance(given, list) else "",
+)
+def test_a_part_that_the_project_has_left_out_is_named(gone, line, said, configs, monkeypatch):
+    name, place = gone
+    there = configs / place
+    if there.exists():
+        shutil.rmtree(there) if there.is_dir() else there.unlink()
+    monkeypatch.setattr(project, "_current", project.current()._replace(without=(name,)))
+    with Composer("train", configs) as composer:
+        (fault,) = Check(composer).run([line])
+    assert str(fault).startswith(said)
+    assert "see without in its pyproject.toml; allowed: " in str(fault)
+    assert "did you mean" not in str(fault)
+
+
 def test_the_keys_that_a_file_lacks_are_one_line(configs):
     file = configs / "data" / "fake.yaml"
     text = "".join(

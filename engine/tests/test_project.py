@@ -54,6 +54,7 @@ def test_the_package_and_the_targets_that_a_project_names_are_allowed(tmp_path):
         ("[tool.kindling]\npackage = 'x'\ntargets = ['os']", "targets: given 'os'; .* dot at its end"),
         ("[tool.kindling]\npackage = 'x'\ntargets = 'os.'", "targets: given"),
         ("[tool.kindling]\npackage = 'x'\ntargets = 3", "targets: given 3; allowed: a list"),
+        ("[tool.kindling]\npackage = 'x'\nwithout = 'debug'", "without: given 'debug'; allowed: the list that"),
         ("tool = 3", "no .tool.kindling."),
         ("[[tool]]\nx = 1", "no .tool.kindling."),
         ("[tool.kindling", "allowed: TOML"),

@@ -26,15 +26,23 @@ class Project(NamedTuple):
         root: holds configs/, src/ and the entries.
         package: whose classes and functions a config may name.
         targets: further prefixes of names, each with a dot at its end.
+        without: the parts of the engine and the examples that it has left out.
     """
 
     root: Path
     package: str
     targets: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
 
     @property
     def configs(self) -> Path:
         return self.root / "configs"
+
+
+def not_here(part: str) -> str:
+    """Why a part or an example is not there, if that was chosen; else ""."""
+    is_chosen = part in current().without
+    return f"{part} is left out of this project, see without in its pyproject.toml" if is_chosen else ""
 
 
 _current: Project | None = None
@@ -109,7 +117,12 @@ def read(root: Path) -> Project:
             f"{file}: tool.kindling.targets: given {(wrong or [targets])[0]!r}; "
             'allowed: a list of prefixes, each with a dot at its end, such as "torchmetrics."'
         )
-    return Project(root, package, tuple(targets))
+    without = section.get("without", [])
+    if not isinstance(without, list) or not all(isinstance(each, str) for each in without):
+        raise ConfigError(
+            f"{file}: tool.kindling.without: given {without!r}; allowed: the list that scripts/rename.py writes"
+        )
+    return Project(root, package, tuple(targets), tuple(without))
 
 
 def check_origin(project: Project) -> None:

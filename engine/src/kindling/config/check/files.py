@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from kindling.config import project
 from kindling.config.check.defaults import child, groups_of, is_shared, named
 from kindling.config.check.reading import fault_of, parsed, shown
 from kindling.config.check.several import ONE, clash_in_defaults
@@ -86,6 +87,8 @@ class ConfigFiles:
             given = "null" if option is None else repr(option)
             allowed = f"its options {listed(options)}, see --help" + without
             return Fault(path or group, f"{given} for a group", allowed, none and f"{group}={none}")
+        if why := project.not_here(f"{group}={option}"):
+            return Fault(path or group, f"{option!r}, and {why}", listed(options) + without)
         near = none or OTHER_NAMES.get(f"{group}={option}", "") or nearest(option, options)
         if near not in options:
             return Fault(path or group, repr(option), listed(options) + without, near)

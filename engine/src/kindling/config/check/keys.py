@@ -6,6 +6,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, ListConfig, Node, OmegaConf, open_dict
 
+from kindling.config import project
 from kindling.config.check.files import ConfigFiles
 from kindling.config.check.several import ONE
 from kindling.config.check.tree import paths
@@ -33,6 +34,8 @@ CHECKPOINTS = ("ckpt_path", "checkpoint", "checkpoint_path", "resume_from_checkp
 OF_CHECKPOINTS = ("ckpt", "resume", "fork", "weights")
 # Groups without whose settings no run can be described.
 NEEDED = ("task", "trainer")
+# What goes with a part of the engine that a project leaves out.
+PART_OF = {"debug": "debug", "sweep": "sweeps", "callbacks.doctor": "doctor"}
 # Options that may be named as having a key.
 FEW = 4
 # Whose settings foreign data lacks.
@@ -63,6 +66,9 @@ def arguments_of(config: DictConfig, key: str) -> list[str]:
 def unknown(config: DictConfig, key: str, value: str, files: ConfigFiles, *, delete: bool = False) -> Fault:
     """The fault of a key that is not there; a group is a key too, even if nothing is chosen of it."""
     groups = files.groups
+    part = next((part for start, part in PART_OF.items() if f"{key}.".startswith(f"{start}.")), "")
+    if why := project.not_here(part):
+        return Fault(key, f"a key that is not there, as {why}", listed(set(_children(config, "")) - {"hydra"}))
     if key.rpartition(".")[2] in arguments_of(config, key.rpartition(".")[0]):
         return Fault(key, "a key that the config leaves at its default", "a + before it", f"+{key}={value}")
     parent = _deepest(config, key)
