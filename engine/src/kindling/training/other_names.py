@@ -1,6 +1,6 @@
 """Weights that were trained with other names than the data has, in as many places: of classes, columns, characters."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,7 +32,7 @@ def hold_against(origin: Origin, facts: Mapping[str, Any], *, trains: bool) -> N
     for name in NAMES:
         known, found = origin.facts.get(name), facts.get(name)
         # Anybody may have written a checkpoint.
-        if not all(isinstance(each, str | list | tuple) and each for each in (known, found)):
+        if not (known and isinstance(known, Sequence) and found and isinstance(found, Sequence)):
             continue
         known, found = list(known), list(found)
         if known == found:
