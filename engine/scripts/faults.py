@@ -88,27 +88,30 @@ FAULTS = [
     Fault("engine/src/kindling/checkpoints/foreign_weights.py", "_place(each) in saved}", "name in fitting}"),
     Fault("engine/src/kindling/training/rebuild.py", "    warn_of_no_numbers(task, path)", "    pass"),
     Fault("engine/src/kindling/cli/arguments.py", "refuse(list(_typed_apart(arguments)))", "pass"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", "root.addHandler(handler)", "pass"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", "raise each from error", "raise"),
+    Fault("engine/src/kindling/lightning_internals/spawned.py", "root.addHandler(handler)", "pass"),
+    Fault("engine/src/kindling/lightning_internals/spawned_errors.py", "raise each from error", "raise"),
     Fault(
         "engine/src/kindling/lightning_internals/results.py",
         "torch.tensor(0.0, dtype=torch.float32)",
         "torch.tensor(0)",
     ),
     Fault(
-        "engine/src/kindling/lightning_internals/launched.py",
+        "engine/src/kindling/lightning_internals/spawned.py",
         "except _TunerExitException:",
         "except ZeroDivisionError:",
     ),
     Fault(
         "engine/src/kindling/run_folders/lifecycle.py", "    if group and strategy in", "    if False and strategy in"
     ),
-    Fault("engine/src/kindling/lightning_internals/launched.py", " if silence.GONE not in text]", "]"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", "if stop := signals.requested():", "if False:"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", "raise EndedError(str(error)) from error", "raise"),
-    Fault("engine/src/kindling/lightning_internals/launched.py", 'parent.die_with(self._carried["pid"], ', "str("),
-    Fault("engine/src/kindling/process/signals.py", "os.kill(trained_by[0], signum)", "pass"),
+    Fault("engine/src/kindling/lightning_internals/spawned_errors.py", " if silence.GONE not in text]", "]"),
+    Fault(
+        "engine/src/kindling/lightning_internals/spawned_errors.py", "(Interrupted, errors.KindlingError, Exc", "(Exc"
+    ),
+    Fault("engine/src/kindling/lightning_internals/spawned_errors.py", "if stop := signals.requested():", "if False:"),
+    Fault("engine/src/kindling/lightning_internals/spawned.py", "raise EndedError(str(error)) from error", "raise"),
+    Fault("engine/src/kindling/lightning_internals/spawned.py", 'parent.die_with(self._carried["pid"], ', "str("),
+    Fault("engine/src/kindling/process/signals.py", 'b"" if _State.is_spawned else ', ""),
+    Fault("engine/src/kindling/process/signals.py", "os.kill(trained_by[0], signal.SIGTERM)", "pass"),
     Fault("engine/src/kindling/process/identity.py", " and self.began == _began(self.pid)", ""),
     Fault("engine/src/kindling/process/silence.py", "earlier = self.earlier.get(rank)", "earlier = None"),
     Fault("engine/src/kindling/checkpoints/foreign_weights.py", "not fitting or (whole and missing)", "not fitting"),
@@ -429,7 +432,7 @@ FAULTS = [
     Fault("engine/src/kindling/lightning_internals/hooks.py", "if not callable(hook):", "if False:"),
     Fault("engine/src/kindling/lightning_internals/signal_handlers.py", "= register_none", "= lambda: None"),
     Fault(
-        "engine/src/kindling/lightning_internals/launched.py",
+        "engine/src/kindling/lightning_internals/spawned.py",
         "            callback.load_state_dict(state)\n",
         "            pass\n",
     ),

@@ -154,6 +154,8 @@ NEAREST = {
     "source": "serve",
     "sources": "predict_rows ranges signatures",
     "space": "sweep_space",
+    "spawned": "lightning_internals",
+    "spawned_errors": "lightning_internals",
     "splits": "splits several_labels",
     "start": "resumption",
     "start_and_end": "process",

@@ -53,16 +53,23 @@ def test_a_process_that_trains_for_this_one_gets_its_signal_and_this_one_waits_f
     trains = subprocess.Popen(["sleep", "60"])
 
     def wait() -> None:
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGINT)
         reached.append(trains.wait(20))
         # Longer than a run that hangs may take.
         time.sleep(0.3)
         reached.append("the end")
 
-    with pytest.raises(Interrupted, match="SIGTERM"), signals.deferred(object(), lambda: [trains.pid]):
+    with pytest.raises(Interrupted, match="SIGINT"), signals.deferred(object(), lambda: [trains.pid]):
         wait()
     assert reached == [-signal.SIGTERM, "the end"]
-    assert capfd.readouterr().err == "", "the other one says it"
+    assert capfd.readouterr().err == "SIGINT: a checkpoint at the next step, then the end; again: the end at once\n"
+
+
+def test_a_process_that_trains_for_another_one_leaves_it_to_that_to_say_so(monkeypatch, capfd):
+    monkeypatch.setattr(signals._State, "is_spawned", True)
+    with pytest.raises(Interrupted, match="SIGTERM"):
+        signalled_while(lambda: None)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_run_that_computes_is_waited_for(monkeypatch, reached):

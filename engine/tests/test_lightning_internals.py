@@ -19,7 +19,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.loops.optimization.automatic import Closure
-from lightning.pytorch.strategies.launchers import multiprocessing as spawning
+from lightning.pytorch.strategies.launchers import multiprocessing
 from lightning.pytorch.trainer.connectors.logger_connector import result
 from torch import nn
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
@@ -28,7 +28,18 @@ from torchmetrics import MeanMetric
 
 from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.errors import DivergedError, Interrupted, KindlingError
-from kindling.lightning_internals import batches, checkpoints, dataloaders, launched, loggers, loops, results, steps
+from kindling.lightning_internals import (
+    batches,
+    checkpoints,
+    dataloaders,
+    launched,
+    loggers,
+    loops,
+    results,
+    spawned,
+    spawned_errors,
+    steps,
+)
 from kindling.lightning_internals.overhead import CALLBACKS, find_out_once
 from kindling.lightning_internals.warnings import MISSING_CALLBACKS, SKIPPED_BATCH, ignored
 from kindling.process import signals, silence
@@ -424,37 +435,37 @@ def test_a_replay_without_a_callback_warns_in_the_words_that_are_ignored(tmp_pat
 # Processes
 
 
-def spawned() -> Trainer:
+def spawning() -> Trainer:
     return Trainer(**SILENT | {"strategy": "ddp_spawn", "devices": 2, "plugins": [WholeCheckpointIO()]})
 
 
 def test_are_spawned_tells_ddp_spawn_from_the_rest():
-    assert launched.are_spawned(spawned())
-    assert not launched.are_spawned(Trainer(**SILENT))
-    assert not launched.are_spawned(Trainer(**SILENT | {"strategy": "ddp", "devices": 2}))
+    assert spawned.are_spawned(spawning())
+    assert not spawned.are_spawned(Trainer(**SILENT))
+    assert not spawned.are_spawned(Trainer(**SILENT | {"strategy": "ddp", "devices": 2}))
 
 
 def test_weights_are_handed_over_in_a_file_of_the_known_name():
-    trainer = spawned()
+    trainer = spawning()
     trainer.strategy.connect(Module())
     trainer.strategy._lightning_module = trainer.strategy._model = Module()
     trainer.state.fn = "fit"
     launcher: Any = trainer.strategy.launcher
     output = launcher._collect_rank_zero_results(trainer, None)
-    assert isinstance(output, spawning._WorkerOutput)
-    assert launched.is_handed_over(Path(output.weights_path))
-    assert not launched.is_handed_over(Path("last.ckpt"))
+    assert isinstance(output, multiprocessing._WorkerOutput)
+    assert spawned.is_handed_over(Path(output.weights_path))
+    assert not spawned.is_handed_over(Path("last.ckpt"))
     assert set(WholeCheckpointIO().load_checkpoint(output.weights_path)) == set(Module().state_dict())
 
 
 def test_recover_gives_a_trainer_the_steps_and_the_best_of_those_that_it_spawned(tmp_path):
     callback = best(tmp_path)
     trained = fit(callback, enable_checkpointing=True)
-    end = pickle.loads(pickle.dumps(launched.end_of(trained)))
+    end = pickle.loads(pickle.dumps(spawned.end_of(trained)))
     (empty := best(tmp_path)).best_model_path = ""
     trainer = Trainer(**SILENT | {"enable_checkpointing": True, "callbacks": [empty]})
     assert trainer.global_step == 0
-    launched.recover(trainer, end)
+    spawned.recover(trainer, end)
     assert trainer.global_step == trained.global_step == 6
     assert trainer.should_stop == trained.should_stop
     assert empty.best_model_path == callback.best_model_path
@@ -466,12 +477,12 @@ def test_a_spawned_process_works_in_the_same_project_and_says_all_where_the_firs
     handler.setFormatter(logging.Formatter("dated %(message)s"))
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [handler])
-    state = launched._carried()
+    state = spawned._carried()
     monkeypatch.setattr(root, "handlers", [])
     # A process that is spawned begins with those of Python.
     monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
     with warnings.catch_warnings():
-        launched._take_up(state)
+        spawned._take_up(state)
         logging.getLogger("kindling").warning("an epoch")
         logging.captureWarnings(False)
     for each in (handler, *root.handlers):
@@ -497,13 +508,13 @@ def traceback_of(raised: str) -> str:
 def test_an_error_of_a_spawned_process_is_raised_as_what_it_was(raised, kind, words):
     earlier = "Traceback (most recent call last):\nOSError: a\n\nThe above\n\n"
     for text in (traceback_of(raised), earlier + traceback_of(raised)):
-        with pytest.raises(kind, match=f"^{re.escape(words)}$"), launched.errors_of_spawned():
+        with pytest.raises(kind, match=f"^{re.escape(words)}$"), spawned_errors.errors_of_spawned():
             raise ProcessRaisedException(text, 1, 7)
 
 
 def test_a_spawned_process_that_is_gone_is_named_in_one_line():
     given = "of those that ddp_spawn has started, process 1 terminated with signal SIGTERM; after SIGKILL"
-    with pytest.raises(KindlingError, match=given), launched.errors_of_spawned():
+    with pytest.raises(KindlingError, match=given), spawned_errors.errors_of_spawned():
         raise ProcessExitedException("process 1 terminated with signal SIGTERM", 1, 7, -15, "SIGTERM")
 
 
@@ -511,10 +522,10 @@ def test_of_what_several_spawned_processes_say_a_signal_comes_first_and_then_wha
     gone = ProcessExitedException("process 1 terminated with signal SIGKILL", 1, 7, -9, "SIGKILL")
     for text in ("RuntimeError: gloo", "kindling.errors.KindlingError: rank 1 has shown no sign of life"):
         gone.add_note(traceback_of(text))
-    with pytest.raises(KindlingError, match="rank 1 has shown no sign of life"), launched.errors_of_spawned():
+    with pytest.raises(KindlingError, match="rank 1 has shown no sign of life"), spawned_errors.errors_of_spawned():
         raise gone
-    gone.add_note(traceback_of("kindling.lightning_internals.launched.EndedError: max_time"))
-    with pytest.raises(Interrupted, match="max_time"), launched.errors_of_spawned():
+    gone.add_note(traceback_of("kindling.lightning_internals.spawned_errors.EndedError: max_time"))
+    with pytest.raises(Interrupted, match="max_time"), spawned_errors.errors_of_spawned():
         raise gone
 
 
@@ -530,13 +541,13 @@ def test_a_spawned_process_that_lost_another_one_leaves_the_reason_to_that_one(a
     error = ProcessRaisedException(traceback_of(f"kindling.errors.KindlingError: {silence.GONE}"), 0, 7)
     for each in filter(None, [also]):
         error.add_note(each)
-    with pytest.raises(kind, match=words), launched.errors_of_spawned():
+    with pytest.raises(kind, match=words), spawned_errors.errors_of_spawned():
         raise error
 
 
 def test_a_signal_that_a_spawned_process_died_of_before_it_could_hear_it_is_that_of_the_run(monkeypatch):
     monkeypatch.setattr(signals._State, "request", Interrupted("SIGTERM"))
-    with pytest.raises(Interrupted, match="SIGTERM"), launched.errors_of_spawned():
+    with pytest.raises(Interrupted, match="SIGTERM"), spawned_errors.errors_of_spawned():
         raise ProcessExitedException("process 0 terminated with signal SIGTERM", 0, 7, -15, "SIGTERM")
 
 
@@ -557,7 +568,7 @@ class Raises(nn.Module):
 
 def launch(function: Raises, processes: int) -> None:
     trainer = Trainer(**SILENT | {"strategy": "ddp_fork", "devices": processes})
-    launcher = launched.Spawning(trainer, lambda trainer: nullcontext())
+    launcher = spawned.Spawning(trainer, lambda trainer: nullcontext())
     with launched.ended_on_failure(trainer):
         launcher.launch(function, trainer=trainer)
 
@@ -579,8 +590,8 @@ def test_a_process_that_ends_without_an_error_beside_one_that_lost_it_is_named()
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells it")
 def test_a_process_whose_starter_is_gone_ends_before_it_trains(monkeypatch):
-    carried = launched._carried()
-    monkeypatch.setattr(launched, "_carried", lambda: carried | {"pid": os.getppid()})
+    carried = spawned._carried()
+    monkeypatch.setattr(spawned, "_carried", lambda: carried | {"pid": os.getppid()})
     with pytest.raises(KindlingError, match="process 0 terminated with exit code 1"):
         launch(Raises(DivergedError("train/loss: is NaN")), 1)
 

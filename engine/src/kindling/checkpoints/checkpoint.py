@@ -22,7 +22,7 @@ from kindling.config.targets import absolute, relative
 from kindling.config.upgrade import upgrade, upgrade_states
 from kindling.errors import CheckpointError, one_line
 from kindling.files.whole_file import write_whole
-from kindling.lightning_internals import launched
+from kindling.lightning_internals import spawned
 from kindling.run_folders.best import best_file
 
 DESCRIPTION = "description"
@@ -199,7 +199,7 @@ class WholeCheckpointIO(TorchCheckpointIO):
         self._are_described: set[Path] = set()
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
-        if launched.is_handed_over(Path(path)):
+        if spawned.is_handed_over(Path(path)):
             return torch.load(path, weights_only=True, map_location="cpu")
         saved = load(Path(path))
         for key, state in saved.get("callbacks", {}).items():

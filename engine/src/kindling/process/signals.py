@@ -8,7 +8,7 @@ import subprocess
 import termios
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, ClassVar
 
@@ -42,6 +42,7 @@ class _State:
         cpu_s: what the main thread had computed when it was last looked at.
         may_idle: it waits for what is worth it, such as the disk that a checkpoint goes to.
         trained_by: the processes that train for this one, and end because of its signals; by rank.
+        is_spawned: this is one of those, and the other one says what it does.
     """
 
     is_deferring = False
@@ -54,12 +55,16 @@ class _State:
     cpu_s = 0.0
     may_idle = False
     trained_by: Any = list
+    is_spawned = False
 
 
-def install(*, ignored: Iterable[signal.Signals] = ()) -> None:
-    """Let these signals raise `Interrupted`, except those that are ignored, as after `nohup`."""
-    for signum in ignored:
-        signal.signal(signum, signal.SIG_IGN)
+def install(*, spawned: bool = False) -> None:
+    """Let these signals raise `Interrupted`, except those that are ignored, as after `nohup`.
+
+    Args:
+        spawned: whether this process trains for one that has its own.
+    """
+    _State.is_spawned = spawned
     _State.terminals = [descriptor for descriptor in (0, 1, 2) if os.isatty(descriptor)]
     for signum in ENDING:
         if signal.getsignal(signum) != signal.SIG_IGN:
@@ -82,15 +87,16 @@ def _handle(signum: int, frame: Any) -> None:
     if _State.is_deferring and _State.request is None:
         name = signal.Signals(signum).name
         _State.request = Interrupted(name)
-        if trained_by := _State.trained_by():
-            with suppress(ProcessLookupError):
-                os.kill(trained_by[0], signum)
-            return
         # The disk that takes stderr may be full.
         with suppress(OSError):
             said = f"{name}: a checkpoint at the next step, then the end; again: the end at once\n"
-            os.write(2, terminal.take_beginning() + said.encode())
-        _look_again_later()
+            os.write(2, b"" if _State.is_spawned else terminal.take_beginning() + said.encode())
+        if trained_by := _State.trained_by():
+            # A process that is still importing ends by this one without a word.
+            with suppress(ProcessLookupError):
+                os.kill(trained_by[0], signal.SIGTERM)
+        else:
+            _look_again_later()
     elif _State.ended_by:
         # The second signal ends it without cleaning up.
         signal.signal(signum, signal.SIG_DFL)

@@ -8,6 +8,7 @@ from functools import partial
 from lightning.pytorch import Trainer
 
 from kindling.lightning_internals import group, launched
+from kindling.lightning_internals.spawned import Spawning
 from kindling.process import silence, terminal
 from kindling.run_folders.record import RunRecord
 from kindling.training.parts import resume_callback
@@ -26,7 +27,7 @@ def in_each_process(
         by: whom a process that has spawned others leaves its signals to, as `signals.deferred` takes it.
     """
     launcher = trainer.strategy.launcher
-    if isinstance(launcher, launched.Spawning):
+    if isinstance(launcher, Spawning):
         around = launcher.working_within(partial(guard, run=None), by)
     else:
         around = guard(trainer, run=run)

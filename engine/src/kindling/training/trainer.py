@@ -12,7 +12,7 @@ from kindling.checkpoints.checkpoint import WholeCheckpointIO
 from kindling.checkpoints.resume_checkpoint import ResumeCheckpoint
 from kindling.config.composition import in_sweep, instantiate
 from kindling.errors import ConfigError, one_line
-from kindling.lightning_internals import launched
+from kindling.lightning_internals import spawned
 from kindling.lightning_internals.overhead import reduce_overhead
 from kindling.training.others import ended_with_others
 
@@ -46,8 +46,8 @@ def build_trainer(
         trainer.val_check_interval = cfg.trainer.val_check_interval  # pyright: ignore[reportAttributeAccessIssue]
     name_report(trainer.profiler, cfg.paths.run)  # pyright: ignore[reportAttributeAccessIssue]
     trainer.callbacks.sort(key=lambda each: not isinstance(each, ResumeCheckpoint))  # pyright: ignore[reportAttributeAccessIssue]
-    if launched.are_spawned(trainer):
-        trainer.strategy._launcher = launched.Spawning(trainer, ended_with_others)
+    if spawned.are_spawned(trainer):
+        trainer.strategy._launcher = spawned.Spawning(trainer, ended_with_others)
     if trainer.world_size > 1 and in_sweep():
         raise ConfigError(
             f"trainer.devices: given {trainer.world_size} processes in a sweep, each of which would run the whole "
