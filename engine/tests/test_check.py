@@ -454,7 +454,6 @@ def test_a_misspelt_setting_beside_debug_is_refused(problems):
             "debug=fast",
             "debug: given a key that is not there, as debug is left out of this project",
         ),
-        (["sweeps", "sweep"], "sweep=random", "sweep: given a key that is not there, as sweeps is left out"),
         (["model=mlp", "model/mlp.yaml"], "model=mlp", "model: given 'mlp', and model=mlp is left out of this project"),
     ],
     ids=lambda given: given[0] if isinstance(given, list) else "",

@@ -11,7 +11,7 @@ from PIL import Image
 
 from kindling.cli.entry import compose
 from kindling.config.composition import instantiate
-from kindling.debug.data import DataReport, columns_of, counts_of, described, sizes_and_pixels
+from kindling.debug.data import DataReport, columns_of, counts_of, described, names_of, sizes_and_pixels, table
 from kindling.errors import DataError
 from kindling.images.images import ImageFiles, ImageTensors
 
@@ -105,3 +105,9 @@ def test_the_first_of_two_processes_draws_each_image_above_the_one_that_it_train
     assert len(pictures) == 12
     for image, trained_on in zip(pictures[:6], pictures[6:], strict=True):
         assert (image.int() - trained_on.int()).abs().max() <= 1
+
+
+def test_a_line_break_in_a_class_name_breaks_no_line():
+    assert names_of(torch.tensor(1), ["cat", "a\nb"]) == r"a\nb"
+    found = table("class", {"a\nb": {"train": 1}}, "classes")
+    assert [str(cell) for cell in found.columns[0].cells] == [r"a\nb"]

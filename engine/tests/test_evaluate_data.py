@@ -137,6 +137,7 @@ def test_images_of_training_are_left_out_wherever_they_lie_and_whatever_they_are
     left_out = {"examples": 7, "of": 31, "trained_on": 24, "left_out": 24}
     assert reports(run)["all-copied"]["data"].items() >= left_out.items()
     assert "7 of 31 examples are measured; 24 were trained on" in caplog.text
+    assert "data: 25 train, 3 val, 3 test images, 12 x 12 pixels in 3 channels" in caplog.messages
     evaluate_run(run, f"data.root={tmp_path}/copied", "split=all", "include_train=true")
     included = reports(run)["all-with-train-copied"]
     assert included["data"].items() >= {"examples": 31, "trained_on": 24, "left_out": 0}.items()

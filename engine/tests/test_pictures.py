@@ -9,7 +9,9 @@ from torch.nn.functional import one_hot
 
 from kindling.data.class_report import MAX_SHOWN, per_class, table_of
 from kindling.data.confusion import MAX_NAMED_CLASSES, plot_confusion_matrix, shortened
+from kindling.errors import printable
 from kindling.images.images import ImageTensors
+from kindling.images.listing import shortened as listed
 from kindling.images.plots import fitted, plot_mistakes, plot_rates
 
 LABELS = torch.tensor([0] * 100 + [1] * 50 + [2] * 4)
@@ -56,6 +58,16 @@ def test_a_confusion_matrix_of_many_classes_names_none_and_of_a_hundred_all():
 def test_long_class_names_keep_the_end_in_which_they_differ():
     names = [shortened(f"a very long name of class {i}") for i in range(2)]
     assert names == ["a very lo…of class 0", "a very lo…of class 1"]
+
+
+def test_a_line_break_in_a_class_name_breaks_no_line():
+    classes = ["cat", "a\nb", "c\u2028d", "none"]
+    (axes, *_) = plot_confusion_matrix(LOGITS, LABELS, classes).axes
+    assert [each.get_text() for each in axes.get_yticklabels()] == ["cat", r"a\nb", r"c\u2028d", "none"]
+    table = table_of(LOGITS, LABELS, per_class(LOGITS, LABELS, classes))
+    assert [row[0] for row in cells_of(table)] == [r"c\u2028d", r"a\nb", "cat"]
+    assert listed(classes) == r"cat, a\nb, c\u2028d, ..."
+    assert printable("Ärzte 日本 👩‍🔬") == "Ärzte 日本 👩‍🔬"
 
 
 def test_the_worst_classes_come_first_with_what_they_are_taken_for():

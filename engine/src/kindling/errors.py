@@ -1,9 +1,12 @@
 """Errors that say what was given, what is allowed and what to do."""
 
 import signal
+from unicodedata import category
 
 # Characters of another library's message within ours.
 LONGEST = 300
+# Of Unicode: control characters, halves of characters, ends of lines and of paragraphs.
+CONTROL = ("Cc", "Cs", "Zl", "Zp")
 
 
 class KindlingError(Exception):
@@ -63,6 +66,11 @@ def counted(number: float, noun: str) -> str:
 def one_to(number: float) -> str:
     """1 to 8, and 1 alone."""
     return f"1 to {number}" if number > 1 else "1"
+
+
+def printable(name: str) -> str:
+    r"""With control characters as a program writes them, such as \n, so that a name stays in its line."""
+    return "".join(each.encode("unicode_escape").decode() if category(each) in CONTROL else each for each in name)
 
 
 def one_line(error: BaseException) -> str:

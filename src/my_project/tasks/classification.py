@@ -9,12 +9,13 @@ from torch import Tensor, nn
 from kindling.errors import ConfigError
 from kindling.images.criterion import CrossEntropy, comparable
 from kindling.images.processor import ImageProcessor, processor_of
+from kindling.images.task import ImageTask
 from kindling.images.views import Views, average_logits
 from kindling.stages import Stage
-from kindling.training.task import StepOutput, Task
+from kindling.training.task import StepOutput
 
 
-class Classification(Task):
+class Classification(ImageTask):
     """Trains a net to give each image its label.
 
     Args:
@@ -69,15 +70,6 @@ class Classification(Task):
         labels = labels.argmax(1) if labels.ndim == 2 else labels
         hits = (logits.argmax(1) == labels).sum()
         return StepOutput(loss, len(labels), {"accuracy": hits}, logits, labels)
-
-    def example(self) -> Tensor:
-        data = self.config["data"]
-        return torch.zeros(2, data["channels"], data["image_size"], data["image_size"])
-
-    def check_outputs(self, outputs: Tensor) -> None:
-        expected = (2, self.config["data"]["num_classes"])
-        if outputs.shape != expected:
-            raise ConfigError(f"gives logits {tuple(outputs.shape)}; allowed: {expected}")
 
     def processor(self) -> ImageProcessor:
         return processor_of(self.config["data"], self.facts)

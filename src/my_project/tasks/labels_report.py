@@ -12,6 +12,7 @@ from torchmetrics.functional import classification
 
 from kindling.console import plain_table
 from kindling.data.processor import Evaluated
+from kindling.errors import printable
 from kindling.images.images import NO_LABEL, Images
 from kindling.images.report import write_examples
 
@@ -65,7 +66,7 @@ def print_labels(numbers: Mapping[str, Mapping[str, float | None]]) -> None:
     table = plain_table("label", *next(iter(numbers.values())), title="labels, worst first")
     for name in sorted(measured, key=lambda name: measured[name]["average_precision"] or 0.0)[:MAX_SHOWN]:
         cells = [f"{each:.4f}" if isinstance(each, float) else str(each) for each in measured[name].values()]
-        table.add_row(*map(Text, [name, *cells]))
+        table.add_row(*map(Text, [printable(name), *cells]))
     left_out = []
     if len(measured) > MAX_SHOWN:
         left_out.append(f"{MAX_SHOWN} of {len(measured)} labels; metrics.json has them all")

@@ -7,13 +7,14 @@ from torch import Tensor, nn
 
 from kindling.errors import ConfigError
 from kindling.images.processor import processor_of
+from kindling.images.task import ImageTask
 from kindling.ranges import Fraction
 from kindling.stages import Stage
-from kindling.training.task import StepOutput, Task
+from kindling.training.task import StepOutput
 from my_project.tasks.labels_processor import LabelsProcessor
 
 
-class Multilabel(Task):
+class Multilabel(ImageTask):
     """Trains a net to say of each label whether an image has it.
 
     Args:
@@ -50,15 +51,6 @@ class Multilabel(Task):
         rest = {name: value for name, value in sums.items() if name not in ("hits", "said_or_true")}
         # 0 if no label is said, and none is true.
         return super().epoch_metrics(rest) | {"f1": 2 * hits / said_or_true.clamp_min(1)}
-
-    def example(self) -> Tensor:
-        data = self.config["data"]
-        return torch.zeros(2, data["channels"], data["image_size"], data["image_size"])
-
-    def check_outputs(self, outputs: Tensor) -> None:
-        expected = (2, self.config["data"]["num_classes"])
-        if outputs.shape != expected:
-            raise ConfigError(f"gives logits {tuple(outputs.shape)}; allowed: {expected}")
 
     def processor(self) -> LabelsProcessor:
         data = self.config["data"]

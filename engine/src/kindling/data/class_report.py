@@ -11,6 +11,7 @@ from torch import Tensor
 from torchmetrics.functional import classification
 
 from kindling.console import plain_table
+from kindling.errors import printable
 
 # Bins of the calibration error.
 NUM_BINS = 15
@@ -68,7 +69,7 @@ def worst_first(
 
 
 def text_of(cell: Any) -> str:
-    return f"{cell:.4f}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.4f}" if isinstance(cell, float) else printable(str(cell))
 
 
 def table_of(logits: Tensor, labels: Tensor, numbers: dict[str, dict[str, float | None]]) -> Table:

@@ -7,6 +7,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from kindling.errors import printable
+
 # Names of more classes would overlap.
 MAX_NAMED_CLASSES = 100
 # Inches of a figure's side.
@@ -91,7 +93,7 @@ def worst_confusions(counts: np.ndarray, classes: Sequence[str]) -> list[str]:
 
 def shortened(name: str, longest: int = LONGEST) -> str:
     """With its end, in which numbered names differ."""
-    half = longest // 2
+    name, half = printable(name), longest // 2
     return name if len(name) <= longest else f"{name[: half - 1]}…{name[-half:]}"
 
 

@@ -122,10 +122,7 @@ class DataModule(LightningDataModule):
         splits = self.present()
         for name, examples in splits.items():
             self.check(name, examples)
-        if not self._is_described and is_first_process():
-            self._is_described = True
-            for line in self.described():
-                report("%s", line)
+        self.describe()
         num_processes = self.trainer.num_devices if self.trainer else 1
         decoding = any(self.is_read_one_by_one(examples) for examples in splits.values())
         share_cores(decoding=decoding, num_processes=num_processes)
@@ -141,8 +138,15 @@ class DataModule(LightningDataModule):
                 # By this Lightning knows that there is nothing.
                 setattr(self.trainer, f"limit_{name}_batches", 0)
 
+    def describe(self) -> None:
+        """Say once what it holds; before an evaluation puts examples of several splits into one."""
+        if not self._is_described and is_first_process():
+            self._is_described = True
+            for line in self.described():
+                report("%s", line)
+
     def described(self) -> list[str]:
-        """What is said of it once, a line each."""
+        """What is said of it, a line each."""
         counts = []
         for name, examples in self.present().items():
             # Loaders and streams do not say.

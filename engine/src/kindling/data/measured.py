@@ -89,6 +89,7 @@ def measure(data: Any, split: Split | None, trained: Trained, *, is_own: bool, i
     if seen is not None and num_seen and not include_train and (split == "all" or not is_own):
         left_out, examples = num_seen, take(examples, (~seen).nonzero().flatten())
     found = Measured(root, split, num_examples(examples), sum(map(num_examples, present.values())), num_seen, left_out)
+    data.describe()
     say(found, is_own=is_own)
     data.splits = replace(data.splits, **{found.stage: examples})
     return found

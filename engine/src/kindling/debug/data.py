@@ -16,7 +16,7 @@ from torch import Tensor
 from kindling.console import as_text, plain_table, shown
 from kindling.data.contents import Contents, contents_of
 from kindling.data.examples import in_memory, labels_of, num_examples, several_labels_of, tensors_of
-from kindling.errors import DataError
+from kindling.errors import DataError, printable
 from kindling.files.picture import save
 from kindling.files.whole_file import write_whole
 from kindling.images.datamodule import ImageDataModule
@@ -97,7 +97,7 @@ class DataReport(Observer):
 def names_of(label: Tensor, classes: Sequence[str]) -> str:
     """Of a label (), or of labels (K,) bool."""
     places = label.nonzero().flatten() if label.ndim else label[None]
-    return ", ".join(classes[int(place)] for place in places)
+    return ", ".join(printable(classes[int(place)]) for place in places)
 
 
 def splits_of(data: Any) -> dict[str, Any]:
@@ -221,7 +221,7 @@ def table(first: str, rows: Mapping[str, Mapping[str, Any]], title: str) -> Tabl
     found = plain_table(first, *(name.replace("_", " ") for name in names), title=title)
     for name, row in list(rows.items())[:MAX_ROWS]:
         cells = ["" if row.get(key) is None else str(row[key]) for key in names]
-        found.add_row(*map(Text, [name, *cells]))
+        found.add_row(*map(Text, [printable(name), *cells]))
     if len(rows) > MAX_ROWS:
         found.caption = f"{MAX_ROWS} of {len(rows)}; data.json has them all"
     return found

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Literal
 from unicodedata import normalize
 
+from kindling.errors import printable
+
 # The endings of each of decoding.FORMATS.
 ENDINGS = {
     ending: kind
@@ -169,4 +171,4 @@ class LeftOut:
 
 
 def shortened(names: list[str]) -> str:
-    return ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+    return ", ".join(map(printable, names[:SHOWN])) + (", ..." if len(names) > SHOWN else "")
